@@ -1,0 +1,1 @@
+"""Fixed datasets, identified by content: `DATASETS.build(name).load(split)`."""

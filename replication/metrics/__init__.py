@@ -1,0 +1,1 @@
+"""Metrics: thin calls into torch-fidelity, feature extractors, and the uncertainty of each figure."""

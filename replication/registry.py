@@ -1,0 +1,83 @@
+"""Name -> factory. Siblings are discovered: a new file in a registry's package is enough to add a part."""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
+from replication.types import InputError
+
+
+def unknown(kind: str, name: object, valid: list[str]) -> InputError:
+    """The error for a name that does not exist: it says the nearest valid one and lists them all."""
+    near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return InputError(f"unknown {kind} {name!r}{hint} (valid: {', '.join(valid)})")
+
+
+class Registry:
+    """Parts of one kind, found in the modules of the given packages.
+
+    `build(name, **options)` raises InputError for an unknown name or for options that the factory does not take.
+    """
+
+    def __init__(self, kind: str, *packages: str):
+        self.kind, self.packages = kind, packages
+        self._factories: dict[str, Callable[..., Any]] = {}
+        self._discovered = False
+
+    def register(self, *names: str) -> Callable[[Any], Any]:
+        """Decorator: the class or function below is built under the first name; further names are aliases."""
+
+        def add(factory: Callable[..., Any]) -> Callable[..., Any]:
+            for name in names:
+                if name in self._factories:
+                    raise ValueError(f"{self.kind} {name!r} is registered twice")
+                self._factories[name] = factory
+            return factory
+
+        return add
+
+    def _discover(self) -> None:
+        if not self._discovered:
+            self._discovered = True
+            for package in map(importlib.import_module, self.packages):
+                for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+                    importlib.import_module(module.name)
+
+    def names(self) -> list[str]:
+        """Every name, sorted."""
+        self._discover()
+        return sorted(self._factories)
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """The factory itself; its docstring says what it builds."""
+        self._discover()
+        if name not in self._factories:
+            raise unknown(self.kind, name, self.names())
+        return self._factories[name]
+
+    def build(self, name: str, **options: Any) -> Any:
+        """Build the part; raises InputError for an unknown name, an unknown or missing option, or a bad value."""
+        factory = self.get(name)
+        signature = inspect.signature(factory)
+        for option in options:
+            if option not in signature.parameters:
+                raise InputError(f"{self.kind} {name!r}: {unknown('option', option, sorted(signature.parameters))}")
+        try:
+            signature.bind(**options)
+        except TypeError as error:
+            raise InputError(f"{self.kind} {name!r}: {error}") from error
+        return factory(**options)
+
+
+SCHEDULES = Registry("schedule", "replication.diffusion.schedules")
+SPACINGS = Registry("spacing", "replication.diffusion.spacings")
+SAMPLERS = Registry("sampler", "replication.diffusion.samplers")
+OBJECTIVES = Registry("objective", "replication.diffusion.objectives")
+MODELS = Registry("model", "replication.ddpm")
+AUTOENCODERS = Registry("autoencoder", "replication.ldm")
+DATASETS = Registry("dataset", "replication.datasets")
+EXTRACTORS = Registry("extractor", "replication.metrics.extractors")
