@@ -1,0 +1,27 @@
+"""cifar10: 60,000 colour photographs of 32x32 pixels (Krizhevsky 2009), downloaded once or added from a local copy."""
+
+from replication.datasets.download import Remote
+from replication.datasets.stored import StoredDataset
+from replication.registry import DATASETS
+
+
+@DATASETS.register("cifar10")
+def cifar10() -> StoredDataset:
+    """32x32 RGB, 10 classes. The download is the binary archive, never the one that holds pickles."""
+    return StoredDataset(
+        name="cifar10",
+        channels=3,
+        resolution=32,
+        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        flip=True,
+        sizes={"train": 50_000, "test": 10_000},
+        fingerprints={
+            "train": "a1a3cc9c14a8fd3c0d66de6ab787bbe8abbea0ab10446fa41b395c03644f2b1e",
+            "test": "0ae072db3437edb693feba85f2d9dec41036f6e2f6d6f2cbd900da3ee13568b6",
+        },
+        remote=Remote(
+            url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            size=170_052_171,
+            sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        ),
+    )

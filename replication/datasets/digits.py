@@ -1,0 +1,58 @@
+"""digits: 1,797 handwritten digits of 8x8 pixels that scikit-learn carries; no download, the default dataset.
+
+scikit-learn publishes no split, so this one is defined here: of all examples in canonical order, every fifth is test.
+"""
+
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+
+from replication.datasets.content import Split
+from replication.datasets.dataset import Dataset
+from replication.registry import DATASETS
+from replication.types import InputError
+
+
+@dataclass(frozen=True)
+class Digits(Dataset):
+    """See the module."""
+
+    def add(self, path: str | PathLike[str]) -> None:
+        raise InputError(f"{self.name} comes with scikit-learn: there is nothing to add, and {path} was not read")
+
+    def _obtain(self) -> None:
+        """Nothing to do: it is embedded."""
+
+    def _read(self, split: str) -> Split:
+        from sklearn.datasets import load_digits  # a second to import, and every registry look-up imports this module
+
+        digits = load_digits()
+        # 17 grey levels 0..16 onto 0..255; only level 8 is halfway (127.5), and it goes to the even 128.
+        grey = np.round(digits.images * 255 / 16).astype(np.uint8)  # [N,8,8]
+        whole = Split.of(grey[..., None], digits.target)
+        chosen = (np.arange(len(whole.labels)) % 5 == 4) == (split == "test")
+        return Split.of(whole.images.numpy()[chosen].transpose(0, 2, 3, 1), whole.labels.numpy()[chosen])
+
+    def _whereabouts(self) -> str:
+        return "embedded in scikit-learn"
+
+    def _blame(self, split: str) -> str:
+        return "this version of scikit-learn has other digits (requirements.lock names one that fits)"
+
+
+@DATASETS.register("digits")
+def digits() -> Digits:
+    """8x8 grey, 10 classes; flips are off because a mirrored digit is not a digit."""
+    return Digits(
+        name="digits",
+        channels=1,
+        resolution=8,
+        classes=tuple("0123456789"),
+        flip=False,
+        sizes={"train": 1438, "test": 359},
+        fingerprints={
+            "train": "2faa041290aa80f13f2b206abce657af149f52cac99fbe36f3e0b4712f7c423a",
+            "test": "1436597a95dba9e78b936fb636c573d669cd089965e5f05fc3af404e06dc944c",
+        },
+    )

@@ -1,0 +1,88 @@
+"""A dataset kept under `$REPLICATION_DATA` as one safetensors file per split, downloaded or added from a local copy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+
+from replication.datasets.content import Split
+from replication.datasets.dataset import Dataset
+from replication.datasets.download import Remote, download
+from replication.datasets.home import data_home, exclusive, write_whole
+from replication.datasets.sources import read_copy
+from replication.types import InputError
+
+
+@dataclass(frozen=True)
+class StoredDataset(Dataset):
+    """A dataset whose `remote` is a binary archive; sources.py says which local copies it accepts."""
+
+    remote: Remote
+
+    @property
+    def folder(self) -> Path:
+        """Where the splits are stored."""
+        return data_home() / self.name
+
+    def file(self, split: str) -> Path:
+        """The split's safetensors: `images: uint8 [N,C,H,W]`, `labels: int64 [N]`, in canonical order."""
+        return self.folder / f"{split}.safetensors"
+
+    def add(self, path: str | PathLike[str]) -> None:
+        """Import from parquet shards, a PNG folder or the binary archive; all of it is checked before any is stored.
+
+        Raises InputError for a copy that cannot be read, has other content, or cannot be stored.
+        """
+        splits = self._import(Path(path))
+        with exclusive(self.folder):
+            self._store(splits)
+
+    def _import(self, path: Path) -> dict[str, Split]:
+        splits = {split: Split.of(images, labels) for split, (images, labels) in read_copy(path, self).items()}
+        for split, content in splits.items():
+            self._require(split, content, f"{path} is refused and nothing was stored")
+        return splits
+
+    def _store(self, splits: Mapping[str, Split]) -> None:
+        for split, content in splits.items():
+            tensors = {"images": content.images, "labels": content.labels}
+            write_whole(self.file(split), safetensors.torch.save(tensors))
+
+    def _present(self) -> bool:
+        return all(self.file(split).exists() for split in self.fingerprints)
+
+    def _obtain(self) -> None:
+        if self._present():
+            return
+        with exclusive(self.folder):
+            if not self._present():  # another process may have been faster
+                archive = self.folder / self.remote.filename
+                download(self.remote, archive, f"a copy on disk will do: {self._command}")
+                self._store(self._import(archive))
+                archive.unlink()
+
+    def _read(self, split: str) -> Split:
+        file = self.file(split)
+        if not file.exists():
+            raise InputError(f"{file} does not exist; get it with {self._command}")
+        try:
+            tensors = safetensors.torch.load_file(file)
+            images, labels = tensors["images"].numpy(), tensors["labels"].numpy()
+            return Split.of(images.transpose(0, 2, 3, 1), labels)
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise InputError(f"{self._blame(split)}: it cannot be read ({error})") from error
+
+    def _whereabouts(self) -> str:
+        if self._present():
+            return f"stored in {self.folder}"
+        return f"not here: downloaded on first use ({self.remote.size / 1e6:.0f} MB), or {self._command}"
+
+    def _blame(self, split: str) -> str:
+        return f"{self.file(split)} is corrupt; delete it to download it again, or repair it with {self._command}"
+
+    @property
+    def _command(self) -> str:
+        return f"`replicate data add {self.name} PATH`"
