@@ -1,0 +1,174 @@
+"""The DDPM U-Net: Ho et al. 2020, section 4 and appendix B, with the conventions of the official code.
+
+sin before cos in the time embedding, divisor half - 1; GroupNorm eps 1e-6; stride-2 convolutions padded right and below
+only (TensorFlow's SAME); the embedding added between the convolutions; xavier-uniform weights, and close to zero (gain
+1e-5) where a residual branch ends. No scale-shift norm, several heads or learned resampling: those are IDDPM's.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from replication.registry import MODELS
+
+NORM_EPS = 1e-6
+ZERO_GAIN = 1e-5  # the official scale of 1e-10 is a variance
+
+
+def timestep_embedding(timestep: Tensor, dim: int) -> Tensor:
+    """Float[B] -> Float[B,dim]: sin, then cos, at frequencies 10000^(-i / (half - 1))."""
+    half = dim // 2
+    frequencies = torch.exp(torch.arange(half, device=timestep.device) * (-math.log(10000) / (half - 1)))
+    angles = timestep.float()[:, None] * frequencies[None]
+    return torch.cat([angles.sin(), angles.cos()], dim=1).to(timestep.dtype)
+
+
+class ResnetBlock(nn.Module):
+    """[B,c_in,H,W], embedding [B,E] -> [B,c_out,H,W]."""
+
+    def __init__(self, c_in: int, c_out: int, embedding: int, dropout: float, groups: int):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, c_in, NORM_EPS)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.embed = nn.Linear(embedding, c_out)
+        self.norm2 = nn.GroupNorm(groups, c_out, NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.embed(F.silu(embedding))[:, :, None, None]
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        return self.shortcut(x) + h
+
+
+class Attention(nn.Module):
+    """One head of self-attention over the H*W positions, [B,C,H,W] -> [B,C,H,W]."""
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels, NORM_EPS)
+        self.q = nn.Linear(channels, channels)
+        self.k = nn.Linear(channels, channels)
+        self.v = nn.Linear(channels, channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x).flatten(2).transpose(1, 2)  # [B,H*W,C]
+        h = self.out(F.scaled_dot_product_attention(self.q(h), self.k(h), self.v(h)))
+        return x + h.transpose(1, 2).reshape(x.shape)
+
+
+class Level(nn.Module):
+    """The blocks at one resolution, an attention after each where it applies."""
+
+    def __init__(self, widths: list[tuple[int, int]], embedding: int, dropout: float, groups: int, attends: bool):
+        super().__init__()
+        self.blocks = nn.ModuleList(ResnetBlock(a, b, embedding, dropout, groups) for a, b in widths)
+        self.attentions = nn.ModuleList(Attention(b, groups) if attends else nn.Identity() for _, b in widths)
+
+    def step(self, i: int, x: Tensor, embedding: Tensor) -> Tensor:
+        return self.attentions[i](self.blocks[i](x, embedding))
+
+
+class UNet(nn.Module):
+    """`network(x [B,in,H,W], timestep [B], cond=None) -> [B,out,H,W]`; out is twice `in` with learned_variance."""
+
+    version = 1
+
+    def __init__(
+        self,
+        resolution: int,
+        in_channels: int,
+        width: int,
+        multipliers: tuple[int, ...],
+        blocks: int,
+        attention_resolutions: tuple[int, ...],
+        dropout: float = 0.0,
+        groups: int = 32,
+        learned_variance: bool = False,
+    ):
+        super().__init__()
+        self.width, embedding = width, 4 * width
+        self.embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
+        attends = [resolution >> i in attention_resolutions for i in range(len(multipliers))]
+
+        self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
+        skips, c = [width], width
+        for i, multiplier in enumerate(multipliers):
+            widths = [(c if j == 0 else width * multiplier, width * multiplier) for j in range(blocks)]
+            self.down.append(Level(widths, embedding, dropout, groups, attends[i]))
+            c = width * multiplier
+            skips += [c] * blocks
+            if i < len(multipliers) - 1:
+                self.downsample.append(nn.Conv2d(c, c, 3, stride=2))
+                skips.append(c)
+
+        self.middle1 = ResnetBlock(c, c, embedding, dropout, groups)
+        self.middle_attention = Attention(c, groups)
+        self.middle2 = ResnetBlock(c, c, embedding, dropout, groups)
+
+        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
+        for i in reversed(range(len(multipliers))):
+            widths = []
+            for _ in range(blocks + 1):
+                widths.append((c + skips.pop(), width * multipliers[i]))
+                c = width * multipliers[i]
+            self.up.append(Level(widths, embedding, dropout, groups, attends[i]))
+            if i > 0:
+                self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
+
+        self.norm_out = nn.GroupNorm(groups, c, NORM_EPS)
+        self.conv_out = nn.Conv2d(c, in_channels * (2 if learned_variance else 1), 3, padding=1)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        ends = [m.conv2 for m in self.modules() if isinstance(m, ResnetBlock)]
+        ends += [m.out for m in self.modules() if isinstance(m, Attention)]
+        for module in [*ends, self.conv_out]:
+            nn.init.xavier_uniform_(module.weight, gain=ZERO_GAIN)
+
+    def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
+        embedding = self.embed(timestep_embedding(timestep, self.width))  # [B,4*width]
+        h = self.conv_in(x)
+        skips = [h]
+        for i, level in enumerate(self.down):
+            for j in range(len(level.blocks)):
+                h = level.step(j, h, embedding)
+                skips.append(h)
+            if i < len(self.downsample):
+                h = self.downsample[i](F.pad(h, (0, 1, 0, 1)))
+                skips.append(h)
+        h = self.middle2(self.middle_attention(self.middle1(h, embedding)), embedding)
+        for i, level in enumerate(self.up):
+            for j in range(len(level.blocks)):
+                h = level.step(j, torch.cat([h, skips.pop()], dim=1), embedding)
+            if i < len(self.upsample):
+                h = self.upsample[i](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+
+@MODELS.register("ddpm-cifar10")
+def ddpm_cifar10(dropout: float = 0.1, learned_variance: bool = False) -> UNet:
+    """The CIFAR-10 network: 35,746,307 parameters, 32x32x3."""
+    return UNet(32, 3, 128, (1, 2, 2, 2), 2, (16,), dropout, learned_variance=learned_variance)
+
+
+@MODELS.register("ddpm-256")
+def ddpm_256(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
+    """The network for LSUN and CelebA-HQ at 256x256x3: 113,673,219 parameters."""
+    return UNet(256, 3, 128, (1, 1, 2, 2, 4, 4), 2, (16,), dropout, learned_variance=learned_variance)
+
+
+@MODELS.register("ddpm-digits")
+def ddpm_digits(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
+    """The same architecture for digits, 8x8x1, small enough for two CPU cores."""
+    return UNet(8, 1, 32, (1, 2), 1, (4,), dropout, groups=8, learned_variance=learned_variance)

@@ -1,0 +1,21 @@
+"""L_simple: Ho et al. 2020, equation 14, in the space of whatever the network predicts."""
+
+from torch import Tensor
+
+from replication.diffusion.denoiser import Denoiser
+from replication.diffusion.forward import marginal
+from replication.diffusion.objective import Objective
+from replication.registry import OBJECTIVES
+from replication.types import Prediction
+
+
+@OBJECTIVES.register("simple")
+class Simple(Objective):
+    """The squared error of the network's output, mean over pixels, every time weighted alike."""
+
+    def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
+        x_t = marginal(denoiser.schedule, x0, t, noise)
+        predicted = denoiser(x_t, t, cond)
+        said = denoiser.parameterization.output(predicted, x_t, t, denoiser.schedule)
+        truth = denoiser.parameterization.output(Prediction(x0, noise), x_t, t, denoiser.schedule)
+        return (said - truth).square().flatten(1).mean(dim=1)

@@ -1,0 +1,37 @@
+"""Ancestral sampling: Ho et al. 2020 (DDPM), algorithm 2, between any two times.
+
+    x_s = mean of q(x_s|x_t, x0) + sqrt(variance) noise,   and no noise on the step to t = 0
+
+With variance fixed-large on a subset of the times this is the row that the DDIM paper calls sigma-hat (its Table 1).
+x0 is clipped, if at all, before the mean is made of it: the denoiser does that (`clip="x0"`).
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from replication.diffusion.forward import posterior
+from replication.diffusion.sampler import DenoiseAt, Sampler
+from replication.diffusion.schedule import NoiseSchedule
+from replication.diffusion.variance import check_variance, reverse_variance
+from replication.registry import SAMPLERS
+
+
+@SAMPLERS.register("ancestral")
+class Ancestral(Sampler):
+    """variance: fixed-large, fixed-small or learned; raises InputError for another."""
+
+    order, stochastic, evals_per_step = 1, True, 1
+
+    def __init__(self, variance: str = "fixed-large"):
+        self.variance = check_variance(variance)
+
+    def step(
+        self, denoise: DenoiseAt, schedule: NoiseSchedule, x_t: Tensor, t: Tensor, s: Tensor, noise: Tensor | None, state: Any
+    ) -> tuple[Tensor, Any]:
+        prediction = denoise(x_t, t)
+        mean, posterior_variance = posterior(schedule, x_t, prediction.x0, t, s)
+        if noise is None or s == 0:
+            return mean, state
+        variance = reverse_variance(self.variance, prediction, posterior_variance, schedule, t, s)
+        return mean + variance.sqrt() * noise, state

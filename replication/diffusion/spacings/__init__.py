@@ -1,0 +1,1 @@
+"""Spacings, one per file."""

@@ -1,0 +1,118 @@
+"""A cell: one point of a sweep, a checkpoint + a sampling setting + a protocol. One cell = one row = one MLflow run."""
+
+from functools import cached_property
+from typing import Any
+
+from pydantic import ValidationError
+
+from replication.generation import QUANTIZERS, Sampling
+from replication.diffusion.variance import check_variance
+from replication.harness.experiment import Experiment, Protocol, Row, merged
+from replication.recipe import Recipe
+from replication.registry import EXTRACTORS, SAMPLERS, SPACINGS, unknown
+from replication.settings import Settings, content_key
+from replication.types import InputError
+
+
+class PublishedValue(Settings):
+    """What a paper prints for this very cell."""
+
+    paper: str
+    table: str
+    source: str
+    metric: str
+    value: float
+
+
+class Cell(Settings):
+    """Frozen; `key` is the SHA-256 of the canonical JSON of `identity()`, in which labels and papers have no part."""
+
+    experiment: str
+    profile: str
+    label: str
+    recipe: Recipe
+    sampling: Sampling
+    protocol: Protocol
+    nll: str | None
+    published: list[PublishedValue]
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "profile": self.profile,
+            "samples": self.sample_identity(),
+            "protocol": {
+                **self.protocol.model_dump(exclude={"extractor", "name"}),
+                "extractor": self.protocol.extractor.identity(EXTRACTORS),
+            },
+            "nll": self.nll,
+        }
+
+    def sample_identity(self) -> dict[str, Any]:
+        """What fixes the images of a seed: cells that agree in it share their sample sets."""
+        return {
+            "recipe": self.recipe.identity(),
+            "sampler": self.sampling.sampler.identity(SAMPLERS),
+            "spacing": self.sampling.spacing.identity(SPACINGS),
+            "steps": self.sampling.steps,
+            "clip": self.sampling.clip,
+            "ema": self.protocol.ema,
+            "quantizer": self.protocol.quantizer,
+            "precision": self.protocol.precision,
+        }
+
+    @cached_property
+    def key(self) -> str:
+        return content_key(self.identity())
+
+    @cached_property
+    def sample_key(self) -> str:
+        return content_key(self.sample_identity())
+
+    def check(self) -> None:
+        """Everything that can be wrong, before anything is computed; raises InputError."""
+        self.recipe.check()
+        self.sampling.times(self.recipe.build_schedule())
+        if self.protocol.quantizer not in QUANTIZERS:
+            raise unknown("quantizer", self.protocol.quantizer, list(QUANTIZERS))
+        if self.nll is not None:
+            check_variance(self.nll)
+        self.protocol.extractor.build(EXTRACTORS)
+
+
+def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
+    """The cells of a profile in the table's order, each of them checked.
+
+    Raises InputError naming the file, the row and what is wrong in it.
+    """
+    profile, cells = experiment.profile(profile_name), []
+    for i, row in enumerate(profile.rows):
+        where = f"{experiment.path}: profiles.{profile_name}.rows[{i}] ({row.label})"
+        try:
+            recipe = Recipe.model_validate(merged(profile.recipe.model_dump(), row.recipe))
+            of_row = [_cell(experiment.name, profile_name, row, j, recipe, profile.protocol) for j in range(len(row.steps))]
+            for cell in of_row:
+                cell.check()
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise InputError(f"{where}: recipe.{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+        cells += of_row
+    return cells
+
+
+def _cell(experiment: str, profile: str, row: Row, j: int, recipe: Recipe, protocol: Protocol) -> Cell:
+    published = [
+        PublishedValue(**p.model_dump(exclude={"values"}), value=p.values[j]) for p in row.published
+    ]
+    return Cell(
+        experiment=experiment,
+        profile=profile,
+        label=row.label,
+        recipe=recipe,
+        sampling=Sampling(sampler=row.sampler, spacing=row.spacing, steps=row.steps[j], clip=row.clip),
+        protocol=protocol,
+        nll=row.nll,
+        published=published,
+    )
+

@@ -1,0 +1,188 @@
+"""One cell, computed: checkpoint -> images -> features -> metrics -> row."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from replication.diffusion.bound import bits_per_dim
+from replication.diffusion.denoiser import Denoiser
+from replication.generation import SampleSet, generate
+from replication.harness.cell import Cell
+from replication.harness.journal import Record
+from replication.harness.lock import locked
+from replication.harness.provenance import provenance
+from replication.metrics.evaluation import evaluate
+from replication.metrics.reference import reference_features
+from replication.metrics.timing import peak_memory, repeated, reset_peak_memory
+from replication.noise import ImageNoise
+from replication.numerics import numerics
+from replication.progress import bar
+from replication.recipe import Recipe
+from replication.registry import EXTRACTORS
+from replication.training import load_network, train
+
+STRIP_IMAGES = 10
+FLOOR_REPEATS = 10  # before and after sampling each
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where and on what cells are computed."""
+
+    state: Path
+    device: torch.device
+    batch_size: int
+    progress: bool = True
+
+    def checkpoint(self, recipe: Recipe) -> Path:
+        """The trained checkpoint of a recipe: trained now, gone on with, or found. One process at a time."""
+        path = self.state / "checkpoints" / f"{recipe.key}.safetensors"
+        with locked(self.state / "locks" / recipe.key, f"checkpoint {recipe.key[:12]}"):
+            train(recipe, path, self.device, self.progress)
+        return path
+
+
+def compute(cell: Cell, place: Workplace) -> tuple[Record, bytes]:
+    """(row, PNG of the first images). What has been computed of it before is used."""
+    path = place.checkpoint(cell.recipe)
+    denoiser = cell.recipe.build_denoiser(load_network(cell.recipe, path, place.device, cell.protocol.ema))
+    reset_peak_memory(place.device)
+    floor = _floor(cell, denoiser, place)
+    sets = [_samples(cell, denoiser, seed, place) for seed in cell.protocol.seeds]
+    floor += _floor(cell, denoiser, place)
+    memory = peak_memory(place.device)
+    record: Record = {
+        **_described(cell),
+        "checkpoint.sha256": _file_sha256(path),
+        "sampling.nfe": sets[0].nfe,
+        **_metrics(cell, sets, place),
+        **_timing(sets, floor, memory),
+    }
+    if cell.nll is not None:
+        record["metric.nll"], record["metric.nll_se"], record["metric.nll_images"] = _nll(cell, denoiser, place)
+    record |= provenance(place.device)
+    return record, strip_png(sets[0].images[:STRIP_IMAGES])
+
+
+def _described(cell: Cell) -> Record:
+    recipe, training, protocol = cell.recipe, cell.recipe.training, cell.protocol
+    return {
+        "experiment": cell.experiment,
+        "profile": cell.profile,
+        "cell": cell.key,
+        "label": cell.label,
+        "sampling.sampler": str(cell.sampling.sampler),
+        "sampling.spacing": str(cell.sampling.spacing),
+        "sampling.steps": cell.sampling.steps,
+        "sampling.clip": cell.sampling.clip,
+        "recipe.key": recipe.key,
+        "recipe.dataset": str(recipe.dataset),
+        "recipe.fingerprint": recipe.build_dataset().fingerprints["train"],
+        "recipe.network": str(recipe.network),
+        "recipe.schedule": str(recipe.schedule),
+        "recipe.parameterization": recipe.parameterization,
+        "recipe.objective": str(recipe.objective),
+        **{f"recipe.{name}": str(value) for name, value in training.model_dump().items()},
+        "protocol.name": protocol.name,
+        "protocol.n": protocol.n,
+        "protocol.seeds": " ".join(map(str, protocol.seeds)),
+        "protocol.ema": str(protocol.ema).lower(),
+        "protocol.quantizer": protocol.quantizer,
+        "protocol.reference": f"{recipe.dataset} {protocol.reference}",
+        "protocol.extractor": str(protocol.extractor),
+        "protocol.extractor_sha256": protocol.extractor.build(EXTRACTORS).sha256,
+        "protocol.precision": protocol.precision,
+    }
+
+
+def _samples(cell: Cell, denoiser: Denoiser, seed: int, place: Workplace) -> SampleSet:
+    dataset, protocol = cell.recipe.build_dataset(), cell.protocol
+    return generate(
+        denoiser,
+        cell.sampling,
+        (dataset.channels, dataset.resolution, dataset.resolution),
+        protocol.n,
+        seed,
+        place.state / "samples" / cell.sample_key / f"seed-{seed}",
+        place.batch_size,
+        place.device,
+        protocol.quantizer,
+        protocol.precision,
+        place.progress,
+    )
+
+
+def _metrics(cell: Cell, sets: list[SampleSet], place: Workplace) -> Record:
+    protocol, dataset = cell.protocol, cell.recipe.build_dataset()
+    extractor = protocol.extractor.build(EXTRACTORS)
+    split = dataset.load(protocol.reference)
+    reference = reference_features(
+        split.images, extractor, place.state / "references", fingerprint=split.fingerprint, device=place.device
+    )
+    generated = [extractor(s.images, device=place.device) for s in sets]
+    values = evaluate(generated, reference, protocol.resamples, device=place.device)
+    return {f"metric.{name}": value for name, value in values.items()}
+
+
+def _timing(sets: list[SampleSet], floor: list[float], memory: int) -> Record:
+    """Seconds per image of sampling alone; the floor is the bare forward passes, at the same batch size."""
+    together = SampleSet(sets[0].images, sets[0].nfe, [t for s in sets for t in s.seconds_per_image])
+    median, low, high = together.timing
+    bare = together.nfe * sorted(floor)[len(floor) // 2]
+    return {
+        "timing.seconds_per_image": median,
+        "timing.seconds_low": low,
+        "timing.seconds_high": high,
+        "timing.images_per_second": 1 / median,
+        "timing.floor_seconds": bare,
+        "timing.chunks": len(together.seconds_per_image),
+        "timing.peak_memory_bytes": memory,
+    }
+
+
+def _floor(cell: Cell, denoiser: Denoiser, place: Workplace) -> list[float]:
+    """Seconds per image of one bare network evaluation."""
+    dataset, rounds = cell.recipe.build_dataset(), -(-cell.protocol.n // place.batch_size)
+    size = -(-cell.protocol.n // rounds)
+    x = torch.zeros(size, dataset.channels, dataset.resolution, dataset.resolution, device=place.device)
+    timestep = torch.zeros(size, device=place.device)
+    with torch.no_grad(), numerics(cell.protocol.precision, place.device):
+        seconds = repeated(lambda: denoiser.network(x, timestep, None), place.device, FLOOR_REPEATS)
+    return [s / size for s in seconds]
+
+
+def _nll(cell: Cell, denoiser: Denoiser, place: Workplace) -> tuple[float, float, int]:
+    """(mean, standard error, count) of the bound in bits/dim over test images, each with its own noise."""
+    assert cell.nll is not None
+    images = cell.recipe.build_dataset().load("test").images
+    # evenly through the sorted order, so that every class is there
+    count = min(cell.protocol.nll_images or len(images), len(images))
+    images = images[torch.arange(count) * len(images) // count]
+    pieces = []
+    with bar(count, "NLL", "image", enabled=place.progress) as shown, numerics(cell.protocol.precision, place.device):
+        for start in range(0, count, place.batch_size):
+            batch = images[start : start + place.batch_size].to(place.device)
+            noise = ImageNoise(0, torch.arange(start, start + len(batch)), place.device)
+            pieces.append(bits_per_dim(denoiser, cell.nll, batch.double() / 127.5 - 1, noise).cpu())
+            shown.update(len(batch))
+    bits = torch.cat(pieces)
+    return float(bits.mean()), float(bits.std() / count**0.5), count
+
+
+def strip_png(images: Tensor) -> bytes:
+    """uint8 [N,C,H,W] side by side, as the bytes of a PNG."""
+    row = torch.cat(list(images), dim=2).permute(1, 2, 0)  # [H,N*W,C]
+    picture = Image.fromarray(row.squeeze(2).numpy() if row.shape[2] == 1 else row.numpy())
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,199 @@
+"""An experiment: one TOML file, typed and strict. What is run, what the paper says, which claims are judged."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from replication.harness.home import project
+from replication.numerics import Precision
+from replication.recipe import Recipe, Training
+from replication.registry import unknown
+from replication.settings import Part, Settings
+from replication.types import InputError
+
+ProfileName = Literal["cpu", "gpu", "paper"]
+PROFILES: tuple[str, ...] = get_args(ProfileName)  # from the smallest to the paper's own budget
+
+
+class Protocol(Settings):
+    """Everything that fixes a metric besides the samples' own setting."""
+
+    name: str
+    n: PositiveInt  # images per seed
+    seeds: Annotated[list[int], Field(min_length=1)]
+    ema: bool = True
+    quantizer: str
+    reference: Literal["train", "test"]
+    extractor: Part
+    precision: Precision = "float32"
+    resamples: PositiveInt = 200  # of the bootstrap
+    nll_images: int = Field(default=0, ge=0)  # of the test split; 0 is all of them
+
+
+class Published(Settings):
+    """What a paper prints for a row: one value for each step count. Source: R repository, I issue thread, C copy."""
+
+    paper: str
+    table: str
+    source: Literal["R", "I", "C"]
+    metric: Literal["fd", "is", "nll"]
+    values: Annotated[list[float], Field(min_length=1)]
+
+
+class Row(Settings):
+    """A line of a table: one sampling rule at several step counts. `recipe` changes single keys of the profile's."""
+
+    label: str
+    sampler: Part
+    spacing: Part
+    steps: Annotated[list[PositiveInt], Field(min_length=1)]
+    clip: str
+    nll: str | None = None  # the variance under which the NLL is evaluated; left out: no NLL
+    recipe: dict[str, Any] = {}
+    published: list[Published] = []
+
+    @model_validator(mode="after")
+    def _one_value_per_step_count(self) -> "Row":
+        for published in self.published:
+            if len(published.values) != len(self.steps):
+                raise ValueError(f"{published.table} has {len(published.values)} values for {len(self.steps)} step counts")
+        return self
+
+
+class Profile(Settings):
+    """How big a replication is. `batch_size` is a matter of speed and changes no result."""
+
+    recipe: Recipe
+    protocol: Protocol
+    batch_size: PositiveInt
+    rows: Annotated[list[Row], Field(min_length=1)]
+
+
+class Point(Settings):
+    """One cell of the table, by its row's label and its step count."""
+
+    label: str
+    steps: PositiveInt
+
+
+class Claim(Settings):
+    """`candidate` has at least `quality` times the quality of `reference`, and at least `speed` times its speed.
+
+    "About" is the tolerance: 0.05 makes "about 80 %" mean at least 75 %, and "50 times" at least 47.5 times.
+    `baseline` is the candidate's budget spent the old way; it defines the share of the gap that is closed.
+    """
+
+    name: str
+    statement: str
+    citation: str
+    candidate: Point
+    reference: Point
+    baseline: Point
+    quality: PositiveFloat
+    speed: PositiveFloat
+    tolerance: PositiveFloat
+    minimum_profile: ProfileName
+
+
+class Experiment(Settings):
+    """A file of experiments/."""
+
+    name: str
+    title: str
+    papers: list[str]
+    profiles: dict[ProfileName, Profile]
+    claims: list[Claim] = Field(default=[], alias="claim")
+    path: Path
+
+    def profile(self, name: str) -> Profile:
+        """The profile of that name; raises InputError for one that this experiment does not have."""
+        if name not in self.profiles:
+            raise unknown(f"profile of {self.path.name}", name, list(self.profiles))
+        return self.profiles[name]  # type: ignore[index]
+
+
+def experiment_names() -> list[str]:
+    """The experiments of this project, by file name."""
+    return sorted(path.stem for path in (project() / "experiments").glob("*.toml"))
+
+
+def load_experiment(name: str, settings: Mapping[str, str] | None = None, profile: str = "cpu") -> Experiment:
+    """Read `name`, a file of experiments/ or a path, with `--set` changes to one profile applied.
+
+    Raises InputError for a missing file, bad TOML, an unknown key, a wrong type: file, key, value, nearest valid name.
+    """
+    path = Path(name) if name.endswith(".toml") or "/" in name else project() / "experiments" / f"{name}.toml"
+    if not path.is_file():
+        if path.parent == project() / "experiments":
+            raise unknown("experiment", name, experiment_names())
+        raise InputError(f"{name}: there is no such file")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: this is not valid TOML: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    for key, value in (settings or {}).items():
+        _set(content, ["profiles", profile, *key.split(".")], value)
+    try:
+        return Experiment.model_validate({**content, "name": path.stem, "path": path})
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first(error, content)}") from error
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the changes written over it, table by table; a part given by name replaces the whole part."""
+    result = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both and "name" not in value else value
+    return result
+
+
+def _set(content: dict[str, Any], path: list[str], text: str) -> None:
+    """Put a `--set` value at its key path; text is read as TOML, and as a bare string where that fails."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table: Any = content
+    for depth, key in enumerate(path[:-1]):
+        if not isinstance(table, dict) or key not in table:
+            near = unknown("table", ".".join(path[2 : depth + 1]), sorted(table)) if isinstance(table, dict) else "not a table"
+            raise InputError(f"--set {'.'.join(path[2:])}={text}: {near}")
+        table = table[key]
+    if not isinstance(table, dict):
+        raise InputError(f"--set {'.'.join(path[2:])}={text}: {path[-2]} is not a table")
+    table[path[-1]] = value
+
+
+def _first(error: ValidationError, content: dict[str, Any]) -> str:
+    """The first complaint of pydantic as one sentence: key, value, and the nearest valid name."""
+    problem = error.errors()[0]
+    where = [str(p) for p in problem["loc"]]
+    key = ".".join(where)
+    if problem["type"] == "extra_forbidden":
+        model = _model_at(where[:-1])
+        valid = sorted(f.alias or n for n, f in model.model_fields.items()) if model else []
+        return f"{'.'.join(where[:-1]) or 'top level'}: {unknown('key', where[-1], valid)}"
+    if problem["type"] == "missing":
+        return f"{key}: this key is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    value = problem["input"]
+    shown = "" if isinstance(value, dict) else f" (the value is {value!r})"
+    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
+
+
+_TABLES: dict[str, type[Settings]] = {
+    "profiles": Profile, "recipe": Recipe, "training": Training, "protocol": Protocol, "rows": Row, "published": Published, "claim": Claim,
+    "candidate": Point, "reference": Point, "baseline": Point,
+}  # fmt: skip
+
+
+def _model_at(where: list[str]) -> type[Settings] | None:
+    """The settings class whose table is at this location."""
+    named = [p for p in where if p in _TABLES]
+    return _TABLES[named[-1]] if named else (Experiment if not where else None)

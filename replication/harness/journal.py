@@ -1,0 +1,48 @@
+"""The row journal: one atomic JSON file per cell, and its strip of samples beside it. MLflow hears of a row later."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from replication.checkpoint import write_atomically
+from replication.types import InputError
+
+Record = dict[str, Any]  # flat: dotted column -> str, int, float or None
+
+
+class Journal:
+    """The rows of one experiment and profile under `folder`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def strip_path(self, key: str) -> Path:
+        """A PNG of the cell's first images, side by side."""
+        return self.folder / f"{key}.png"
+
+    def write(self, record: Record, strip: bytes) -> None:
+        """Strip first, row last: a row that exists is complete. Raises RunError if the folder can't be written."""
+        key = record["cell"]
+        write_atomically(self.strip_path(key), strip)
+        write_atomically(self.folder / f"{key}.json", json.dumps(record, indent=1).encode())
+
+    def read(self, key: str) -> Record | None:
+        """The cell's row, None if it has not been run; raises InputError for a file that is no row."""
+        path = self.folder / f"{key}.json"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not a row ({error}); delete it and run again") from error
+        if not isinstance(record, dict) or record.get("cell") != key:
+            raise InputError(f"{path}: not the row of this cell; delete it and run again")
+        return record
+
+    def synced_with(self, key: str) -> str | None:
+        """The tracking address that has this row, None if none has."""
+        path = self.folder / f"{key}.mlflow"
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+    def mark_synced(self, key: str, address: str) -> None:
+        write_atomically(self.folder / f"{key}.mlflow", address.encode())

@@ -1,0 +1,53 @@
+"""Where a row comes from: commit, versions, device."""
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "torch-fidelity")
+
+
+def provenance(device: torch.device) -> dict[str, str]:
+    """Columns `env.*` of a row."""
+    commit, dirty = _commit()
+    return {
+        "env.commit": commit,
+        "env.dirty": dirty,
+        "env.python": platform.python_version(),
+        **{f"env.{name}": version(name) for name in LIBRARIES},
+        "env.device": device_name(device),
+        "env.threads": str(torch.get_num_threads()),
+    }
+
+
+@cache
+def device_name(device: torch.device) -> str:
+    """The processor's own name, e.g. "NVIDIA H200" or "Intel(R) Xeon(R) Processor"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@cache
+def _commit() -> tuple[str, str]:
+    """(commit, "yes" or "no" for uncommitted changes to the code), or unknown outside a checkout."""
+    folder = Path(__file__).resolve().parents[2]
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        # results/ is what runs write, so it does not make the code another one
+        return commit, "yes" if _git(folder, "status", "--porcelain", "--", ".", ":!results") else "no"
+    except (OSError, subprocess.SubprocessError):
+        return "unknown", "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

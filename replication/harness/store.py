@@ -1,0 +1,122 @@
+"""MLflow: one run per row, and each table. The only import of mlflow in the project.
+
+The journal is the record; MLflow is told afterwards, as often as it takes. A row is found again by its cell's key and
+content, so telling it twice makes no second run.
+"""
+
+import logging
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from replication.harness.journal import Record
+from replication.harness.lock import locked
+from replication.settings import content_key
+from replication.types import InputError, RunError
+
+METRICS = ("metric.", "timing.")  # columns that are measured; `env.` are tags, the rest are parameters
+
+
+class Store:
+    """The tracking store at $MLFLOW_TRACKING_URI, by default an SQLite file and an artifact folder under `state`."""
+
+    def __init__(self, state: Path):
+        self.state = state
+        self.address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(state / 'mlflow.db').resolve()}"
+
+    @property
+    def is_remote(self) -> bool:
+        return self.address.startswith(("http://", "https://"))
+
+    def check(self) -> None:
+        """Raises InputError, in seconds and without importing mlflow, if a remote store does not answer."""
+        if not self.is_remote:
+            return
+        try:
+            urllib.request.urlopen(self.address.rstrip("/") + "/health", timeout=5).close()
+        except urllib.error.HTTPError:
+            pass  # it answers, if not at this path: a proxy, or a hosted service
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise InputError(
+                f"MLFLOW_TRACKING_URI={self.address}: the tracking server does not answer ({reason}); "
+                "start it, or unset the variable to use the store under runs/"
+            ) from error
+
+    def log(self, record: Record, strip: Path) -> None:
+        """One run for this row, unless the store has it already. Raises RunError if the store fails."""
+        tags = {"cell": record["cell"], "row": content_key(record)}
+        with self._writing(record["experiment"]) as client:
+            if self._has(client, tags):
+                return
+            experiment = self._experiment(client, record["experiment"])
+            name = f"{record['label']} x {record['sampling.steps']} ({record['profile']})"
+            tags |= {k: str(v) for k, v in record.items() if k.startswith("env.")}
+            run = client.create_run(experiment, run_name=name, tags=tags)
+            for column, value in record.items():
+                if column.startswith(METRICS) and value is not None:
+                    client.log_metric(run.info.run_id, column, float(value))
+                elif not column.startswith("env."):
+                    client.log_param(run.info.run_id, column, value)
+            if strip.exists():
+                client.log_artifact(run.info.run_id, str(strip), "samples")
+            client.set_terminated(run.info.run_id)
+
+    def log_table(self, experiment: str, profile: str, records: list[Record], files: list[Path]) -> None:
+        """The whole table as one run's table and its report files as artifacts, unless the store has this very table."""
+        tags = {"table": f"{experiment}-{profile}", "row": content_key(records)}
+        with self._writing(experiment) as client:
+            if self._has(client, tags):
+                return
+            run = client.create_run(self._experiment(client, experiment), run_name=tags["table"], tags=tags)
+            client.log_table(run.info.run_id, pd.DataFrame(records), artifact_file=f"{tags['table']}.json")
+            for file in files:
+                client.log_artifact(run.info.run_id, str(file))
+            client.set_terminated(run.info.run_id)
+
+    @cached_property
+    def _client(self) -> Any:
+        # a dead server shall cost seconds, not the default of minutes
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        for chatty in ("alembic", "mlflow"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        import mlflow
+
+        mlflow.set_tracking_uri(self.address)  # log_table looks here for its artifacts
+        return mlflow.MlflowClient(self.address)
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[Any]:
+        """The client, with this machine's other writers kept out: SQLite would answer "database is locked"."""
+        with locked(self.state / "locks" / "mlflow", "the MLflow store"):
+            try:
+                self.state.mkdir(parents=True, exist_ok=True)
+                yield self._client
+            except (InputError, RunError):
+                raise
+            except Exception as error:  # MLflow raises its backends' own errors as well
+                reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+                raise RunError(f"MLflow at {self.address} did not take {what}: {reason}") from error
+
+    def _experiment(self, client: Any, name: str) -> str:
+        found = client.get_experiment_by_name(name)
+        if found is not None:
+            return found.experiment_id
+        local = None if self.is_remote else (self.state / "artifacts" / name).resolve().as_uri()
+        return client.create_experiment(name, artifact_location=local)
+
+    @staticmethod
+    def _has(client: Any, tags: dict[str, str]) -> bool:
+        identifiers = [e.experiment_id for e in client.search_experiments()]
+        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        # a run that was cut off while being written is not finished, and is written again
+        return bool(client.search_runs(identifiers, f"{wanted} and attributes.status = 'FINISHED'", max_results=1))

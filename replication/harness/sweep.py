@@ -1,0 +1,56 @@
+"""A sweep: the cells of a profile that have no row yet are computed, one after the other, and journalled."""
+
+from collections.abc import Sequence
+
+from replication.harness.cell import Cell
+from replication.harness.compute import Workplace, compute
+from replication.harness.journal import Journal
+from replication.harness.lock import locked
+from replication.harness.store import Store
+from replication.registry import EXTRACTORS
+from replication.types import RunError
+
+
+def journal_of(cells: Sequence[Cell], place: Workplace) -> Journal:
+    """The journal that the cells of one profile share."""
+    return Journal(place.state / "journal" / f"{cells[0].experiment}-{cells[0].profile}")
+
+
+def run(cells: Sequence[Cell], place: Workplace, store: Store) -> None:
+    """Compute what is missing, row by row; a row is in the journal before MLflow hears of it.
+
+    Raises InputError at once if data, weights or the tracking server are missing; RunError when a cell fails, or at the
+    end when rows could not be told to MLflow. Rows that are done are kept in either case.
+    """
+    store.check()
+    journal = journal_of(cells, place)
+    missing = [cell for cell in cells if journal.read(cell.key) is None]
+    for cell in missing:
+        cell.recipe.build_dataset().load("train")
+        cell.protocol.extractor.build(EXTRACTORS).ensure()
+    if len(missing) < len(cells):
+        print(f"{len(cells) - len(missing)} of {len(cells)} cells are done already", flush=True)
+    for cell in missing:
+        with locked(place.state / "locks" / cell.key, f"cell {cell.label} x {cell.sampling.steps}"):
+            if journal.read(cell.key) is None:  # another process may have finished it meanwhile
+                journal.write(*compute(cell, place))
+    sync(cells, journal, store, trust_marks=True)
+
+
+def sync(cells: Sequence[Cell], journal: Journal, store: Store, trust_marks: bool) -> int:
+    """Tell MLflow every row that it lacks; returns how many rows were looked at. Raises RunError if it doesn't take one.
+
+    With `trust_marks` a row that this store was told once is not asked after again.
+    """
+    count = 0
+    for cell in cells:
+        record = journal.read(cell.key)
+        if record is None or (trust_marks and journal.synced_with(cell.key) == store.address):
+            continue
+        try:
+            store.log(record, journal.strip_path(cell.key))
+        except RunError as error:
+            raise RunError(f"{error}; the rows are safe in {journal.folder}: `replicate sync` tells MLflow later") from error
+        journal.mark_synced(cell.key, store.address)
+        count += 1
+    return count

@@ -1,0 +1,68 @@
+"""Noise that belongs to images, not to batches: a counter-based generator, Philox-4x32-10.
+
+Every number is a pure function of (seed, image index, draw, element), so image i gets the same noise at any batch
+size, in any order, in any process, on any device. Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3",
+section 3.3; normals by Box-Muller (1958). PyTorch's own generators are sequential, and differ between CPU and CUDA.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_WORD = 0xFFFFFFFF
+_MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Four 32-bit words per counter. `counter`: four int64 tensors that broadcast together, each below 2^32."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        # int64 products wrap modulo 2^64, and the mask after the (arithmetic) shift leaves the right upper word
+        p0, p1 = c0 * _MULTIPLIER[0], c2 * _MULTIPLIER[1]
+        c0, c2 = ((p1 >> 32) ^ c1).bitwise_and_(_WORD) ^ k0, ((p0 >> 32) ^ c3).bitwise_and_(_WORD) ^ k1
+        c1, c3 = p1.bitwise_and_(_WORD), p0.bitwise_and_(_WORD)
+        k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
+    return c0, c1, c2, c3
+
+
+class ImageNoise:
+    """Standard normal noise for the images `indices: Int[B]` of the sample set with this seed.
+
+    `noise(draw, shape)` is the contract that `sample` asks for: draw is the step's number, shape is (B,C,H,W).
+    `noise.prior(shape)` is the draw that x_T is made from, apart from every step's.
+    """
+
+    PRIOR = _WORD  # no sampler takes 2^32 - 1 steps
+
+    def __init__(self, seed: int, indices: Tensor, device: torch.device | str = "cpu"):
+        self.key = (seed & _WORD, (seed >> 32) & _WORD)
+        self.indices = indices.to(device=device, dtype=torch.int64)[:, None]
+
+    def __call__(self, draw: int, shape: Sequence[int]) -> Tensor:
+        if shape[0] != len(self.indices):
+            raise ValueError(f"asked for noise of {shape[0]} images, but it belongs to {len(self.indices)}")
+        size = math.prod(shape[1:])
+        block = torch.arange((size + 3) // 4, device=self.indices.device)[None]  # four words for each counter
+        zero = torch.zeros_like(self.indices)
+        words = philox((block, zero + draw, self.indices & _WORD, self.indices >> 32), self.key)
+        uniform = [(w.double() + 0.5) * 2.0**-32 for w in words]  # the open interval: no log(0)
+        normals = []
+        for radius, angle in ((uniform[0], uniform[1]), (uniform[2], uniform[3])):
+            radius = radius.log_().mul_(-2.0).sqrt_()
+            angle = angle.mul_(2.0 * math.pi)
+            normals += [radius * angle.cos(), radius * angle.sin()]
+        return torch.stack(normals, dim=-1).flatten(1)[:, :size].reshape(*shape).float()
+
+    def prior(self, shape: Sequence[int]) -> Tensor:
+        """The unit-variance noise that x_T is scaled from, Float[B,C,H,W]."""
+        return self(self.PRIOR, shape)
+
+
+def stream_seed(*parts: int | str) -> int:
+    """A 63-bit seed for the named stream, e.g. ("training", seed, step): streams don't overlap, whatever their seeds."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1

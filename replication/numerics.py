@@ -1,0 +1,25 @@
+"""Arithmetic precision by name: what a row means when it says float32, tf32 or bf16."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+Precision = Literal["float32", "tf32", "bf16"]
+
+
+@contextmanager
+def numerics(precision: Precision, device: torch.device) -> Iterator[None]:
+    """float32 is IEEE everywhere (PyTorch's own default lets cuDNN use TF32); bf16 is autocast over float32 weights.
+
+    On the CPU tf32 does not exist and means float32.
+    """
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = matmul.fp32_precision, convolution.fp32_precision
+    matmul.fp32_precision = convolution.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        matmul.fp32_precision, convolution.fp32_precision = before

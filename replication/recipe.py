@@ -1,0 +1,88 @@
+"""The recipe of a checkpoint: everything that fixes its weights, and nothing else."""
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import nn
+
+from replication.diffusion.denoiser import Denoiser
+from replication.diffusion.objective import Objective
+from replication.diffusion.parameterization import named
+from replication.diffusion.schedule import NoiseSchedule
+from replication.numerics import Precision
+from replication.registry import DATASETS, MODELS, OBJECTIVES, SCHEDULES
+from replication.settings import Part, Settings, content_key
+from replication.types import InputError
+
+
+class Training(Settings):
+    """Adam (eps 1e-8) with warm-up, global gradient clipping and EMA: Ho et al. 2020, appendix B."""
+
+    steps: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    warmup: int = Field(ge=0)  # steps over which the rate climbs from 0, linearly
+    grad_clip: PositiveFloat = 1.0
+    ema_decay: float = Field(ge=0, lt=1)
+    flip: bool
+    precision: Precision = "float32"
+    seed: int = 0
+
+
+class Recipe(Settings):
+    """dataset + network + schedule + parameterization + objective + training; `key` names the checkpoint's file."""
+
+    dataset: Part
+    network: Part
+    schedule: Part
+    parameterization: str
+    objective: Part
+    training: Training
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of what fixes the weights, the training images' fingerprint included."""
+        return content_key(self.identity())
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "dataset": self.build_dataset().fingerprints["train"],
+            "network": self.network.identity(MODELS),
+            "schedule": self.schedule.identity(SCHEDULES),
+            "parameterization": self.parameterization,
+            "objective": self.objective.identity(OBJECTIVES),
+            "training": self.training.model_dump(),
+        }
+
+    def check(self) -> None:
+        """Build every part, the network without memory; raises InputError for whatever doesn't fit."""
+        dataset = self.build_dataset()
+        self.build_schedule(), self.build_objective(), named(self.parameterization)
+        with torch.device("meta"):
+            network = self.build_network()
+        channels, shape = dataset.channels, (1, dataset.channels, dataset.resolution, dataset.resolution)
+        try:
+            output = network(torch.empty(shape, device="meta"), torch.empty(1, device="meta"), None)
+        except RuntimeError as error:
+            raise InputError(f"network {self.network} does not take images of {dataset.name}: {error}") from error
+        if output.shape[1] not in (channels, 2 * channels):
+            raise InputError(f"network {self.network} has {output.shape[1]} output channels, {dataset.name} {channels}")
+        if self.training.flip and not dataset.flip:
+            raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
+
+    def build_dataset(self) -> Any:
+        return self.dataset.build(DATASETS)
+
+    def build_network(self) -> nn.Module:
+        return self.network.build(MODELS)
+
+    def build_schedule(self) -> NoiseSchedule:
+        return self.schedule.build(SCHEDULES)
+
+    def build_objective(self) -> Objective:
+        return self.objective.build(OBJECTIVES)
+
+    def build_denoiser(self, network: nn.Module) -> Denoiser:
+        return Denoiser(network, self.build_schedule(), self.parameterization)

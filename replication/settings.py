@@ -1,0 +1,54 @@
+"""The base of every typed setting that a TOML may hold: frozen, strict, and no unknown keys."""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from replication.registry import Registry
+
+
+class Settings(BaseModel):
+    """Immutable; validation errors carry the key's location, and the harness turns them into one InputError."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def canonical_json(content: Any) -> str:
+    """The one spelling of a JSON value that keys are made from: sorted keys, no spaces."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def content_key(content: Any) -> str:
+    """SHA-256 of the canonical JSON, in hex."""
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+class Part(Settings):
+    """One registered part and its options; a TOML says "uniform", or { name = "ddim", eta = 0.5 }."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_toml(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and "options" not in value:
+            return {"name": value.get("name"), "options": {k: v for k, v in value.items() if k != "name"}}
+        return value
+
+    def build(self, registry: Registry) -> Any:
+        """The part itself; raises InputError as the registry does."""
+        return registry.build(self.name, **self.options)
+
+    def identity(self, registry: Registry) -> dict[str, Any]:
+        """What enters a key: a part that changes its behaviour raises its `version`."""
+        version = getattr(registry.get(self.name), "version", 1)
+        return {"name": self.name, "options": self.options, "version": version}
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{k}={v}" for k, v in sorted(self.options.items()))
+        return f"{self.name}({options})" if options else self.name
