@@ -1,6 +1,7 @@
 """A sweep: the cells of a profile that have no row yet are computed, one after the other, and journalled."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from replication.harness.cell import Cell
 from replication.harness.compute import Workplace, compute
@@ -11,9 +12,9 @@ from replication.registry import EXTRACTORS
 from replication.types import RunError
 
 
-def journal_of(cells: Sequence[Cell], place: Workplace) -> Journal:
+def journal_of(cells: Sequence[Cell], state: Path) -> Journal:
     """The journal that the cells of one profile share."""
-    return Journal(place.state / "journal" / f"{cells[0].experiment}-{cells[0].profile}")
+    return Journal(state / "journal" / f"{cells[0].experiment}-{cells[0].profile}")
 
 
 def run(cells: Sequence[Cell], place: Workplace, store: Store) -> None:
@@ -23,7 +24,7 @@ def run(cells: Sequence[Cell], place: Workplace, store: Store) -> None:
     end when rows could not be told to MLflow. Rows that are done are kept in either case.
     """
     store.check()
-    journal = journal_of(cells, place)
+    journal = journal_of(cells, place.state)
     missing = [cell for cell in cells if journal.read(cell.key) is None]
     for cell in missing:
         cell.recipe.build_dataset().load("train")

@@ -1,0 +1,218 @@
+"""`replicate`: the command line. Exit codes: 0 done, 1 failed while running, 2 the input is wrong."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from replication import registry
+from replication.doctor import examine
+from replication.harness.cell import Cell, cells_of
+from replication.harness.compute import Workplace
+from replication.harness.experiment import PROFILES, Experiment, experiment_names, load_experiment
+from replication.harness.home import project, state
+from replication.harness.store import Store
+from replication.harness.sweep import journal_of, run, sync
+from replication.report.claims import judge, markdown_verdicts
+from replication.report.rows import rows_of
+from replication.report.tables import markdown, markdown_table
+from replication.report.write import write_report
+from replication.types import InputError, RunError
+
+KINDS = {
+    "schedules": registry.SCHEDULES, "spacings": registry.SPACINGS, "samplers": registry.SAMPLERS,
+    "objectives": registry.OBJECTIVES, "models": registry.MODELS, "autoencoders": registry.AUTOENCODERS,
+    "datasets": registry.DATASETS, "extractors": registry.EXTRACTORS,
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; every expected failure is one message on standard error, never a traceback."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except InputError as error:
+        return _fail(str(error), 2)
+    except RunError as error:
+        return _fail(str(error), 1)
+    except torch.OutOfMemoryError as error:
+        return _fail(f"out of memory: try a smaller --set batch_size=N ({str(error).splitlines()[0]})", 1)
+    except OSError as error:
+        return _fail(f"{error.filename or 'system'}: {error.strerror or error}; what was finished before is kept", 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on from here", 1)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"replicate: {message}", file=sys.stderr)
+    return code
+
+
+def _run(options: argparse.Namespace) -> None:
+    experiment, cells = _cells(options.experiment, options.profile, _settings(options.set))
+    place = Workplace(state(), _device(options.device), experiment.profile(options.profile).batch_size)
+    run(cells, place, Store(place.state))
+    rows = rows_of(cells, journal_of(cells, place.state))
+    print("\n" + markdown_table(cells, rows) + "\n")
+    for claim in experiment.claims:
+        print(markdown_verdicts(claim, judge(claim, experiment, options.profile, cells, rows)))
+
+
+def _plan(options: argparse.Namespace) -> None:
+    _, cells = _cells(options.experiment, options.profile, _settings(options.set))
+    journal = journal_of(cells, state())
+    lines = []
+    for cell in cells:
+        nfe = len(cell.sampling.times(cell.recipe.build_schedule())) - 1
+        published = ", ".join(f"{p.metric} {p.value:g}" for p in cell.published)
+        done = "done" if journal.read(cell.key) else "to run"
+        steps = str(cell.sampling.steps)
+        lines.append([cell.key[:12], cell.label, str(cell.sampling.spacing), steps, str(nfe), cell.recipe.key[:12], published, done])
+    print(markdown(["cell", "sampler", "spacing", "steps", "steps taken", "checkpoint", "paper", "state"], lines))
+
+
+def _report(options: argparse.Namespace) -> None:
+    store, results = Store(state()), project() / "results"
+    for experiment, profile, cells in _every(options.experiments):
+        journal = journal_of(cells, state())
+        rows = rows_of(cells, journal, results / f"{experiment.name}-{profile}.csv")
+        files = write_report(experiment, profile, cells, rows, journal, results)
+        print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
+        if any(journal.read(key) for key in rows):
+            store.log_table(experiment.name, profile, list(rows.values()), files)
+
+
+def _claims(options: argparse.Namespace) -> None:
+    for experiment, profile, cells in _every(options.experiments):
+        rows = rows_of(cells, journal_of(cells, state()), project() / "results" / f"{experiment.name}-{profile}.csv")
+        for claim in experiment.claims:
+            print(f"[{profile}] {markdown_verdicts(claim, judge(claim, experiment, profile, cells, rows))}")
+
+
+def _sync(options: argparse.Namespace) -> None:
+    store = Store(state())
+    store.check()
+    for experiment, profile, cells in _every([]):
+        count = sync(cells, journal_of(cells, state()), store, trust_marks=False)
+        print(f"{experiment.name}-{profile}: {count} rows are in MLflow at {store.address}")
+
+
+def _data_list(_: argparse.Namespace) -> None:
+    print("\n".join(registry.DATASETS.build(name).status() for name in registry.DATASETS.names()))
+
+
+def _data_add(options: argparse.Namespace) -> None:
+    registry.DATASETS.build(options.dataset).add(Path(options.path))
+    print(registry.DATASETS.build(options.dataset).status())
+
+
+def _data_verify(options: argparse.Namespace) -> None:
+    for name in options.datasets or registry.DATASETS.names():
+        for split, fingerprint in registry.DATASETS.build(name).verify().items():
+            print(f"{name} {split}: {fingerprint}")
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    lines, trouble = examine(_device(options.device), Store(state()))
+    print(markdown(["what", "found"], lines))
+    if trouble:
+        raise InputError("; ".join(trouble))
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from replication.bench import bench  # diffusers, which it compares with, takes seconds to import
+
+    print(bench(_device(options.device)))
+
+
+def _list(options: argparse.Namespace) -> None:
+    if options.kind not in KINDS:
+        raise registry.unknown("kind", options.kind, list(KINDS))
+    for name in KINDS[options.kind].names():
+        summary = (KINDS[options.kind].get(name).__doc__ or "").strip().splitlines()
+        print(f"{name:24} {summary[0] if summary else ''}")
+
+
+def _cells(name: str, profile: str, settings: dict[str, str]) -> tuple[Experiment, list[Cell]]:
+    experiment = load_experiment(name, settings, profile)
+    return experiment, cells_of(experiment, profile)
+
+
+def _every(names: Sequence[str]) -> list[tuple[Experiment, str, list[Cell]]]:
+    """Each profile of the named experiments, by default of all."""
+    experiments = [load_experiment(name) for name in names or experiment_names()]
+    return [(e, profile, cells_of(e, profile)) for e in experiments for profile in e.profiles]
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, str]:
+    settings = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise InputError(f"--set {pair}: write it as key=value, e.g. --set protocol.n=500")
+        settings[key] = value
+    return settings
+
+
+def _device(name: str) -> torch.device:
+    """The device itself; auto is CUDA where there is one. Raises InputError for one that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise registry.unknown("device", name, ["auto", "cpu", "cuda"]) from error
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise InputError(f"--device {name}: there is no such device here (valid: auto, cpu, cuda with a CUDA device)")
+    return device
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="replicate", description="Replicate diffusion papers, cell by cell.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, work: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(command=work)
+        return added
+
+    for name, work, text in (
+        ("run", _run, "train, sample, measure and record what has no row yet"),
+        ("plan", _plan, "list the cells of an experiment, checked, without computing anything"),
+    ):
+        added = command(name, work, text)
+        added.add_argument("experiment", help="a name in experiments/, or the path of a TOML file")
+        added.add_argument("--profile", default="cpu", choices=PROFILES)
+        added.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change one key of the profile")
+        if name == "run":
+            added.add_argument("--executor", default="local", choices=["local"])
+            added.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    for name, work, text in (
+        ("report", _report, "write results/ from rows"),
+        ("claims", _claims, "judge the claims from rows"),
+    ):
+        command(name, work, text).add_argument("experiments", nargs="*", metavar="EXPERIMENT")
+    command("sync", _sync, "tell MLflow the rows that it lacks")
+    for name, work, text in (
+        ("doctor", _doctor, "look at this machine: versions, device, folders, data, weights, tracking store"),
+        ("bench", _bench, "measure what the sampling loop costs over the bare forward passes"),
+    ):
+        command(name, work, text).add_argument("--device", default="auto", help="auto, cpu or cuda")
+    command("list", _list, "list the parts of one kind").add_argument("kind", help=", ".join(KINDS))
+    _data_parser(command("data", lambda _: None, "datasets: list, add a local copy, verify"))
+    return parser
+
+
+def _data_parser(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", help="what is there").set_defaults(command=_data_list)
+    add = actions.add_parser("add", help="take in a local copy: parquet shards, PNG folders or the binary archive")
+    add.add_argument("dataset")
+    add.add_argument("path")
+    add.set_defaults(command=_data_add)
+    verify = actions.add_parser("verify", help="read everything and compare fingerprints")
+    verify.add_argument("datasets", nargs="*")
+    verify.set_defaults(command=_data_verify)

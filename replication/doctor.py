@@ -1,0 +1,54 @@
+"""`replicate doctor`: what this machine has, and what is missing before anything is started."""
+
+import os
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from replication.harness.home import state
+from replication.harness.provenance import LIBRARIES, device_name
+from replication.harness.store import Store
+from replication.registry import DATASETS, EXTRACTORS
+from replication.types import InputError
+
+
+def examine(device: torch.device, store: Store) -> tuple[list[tuple[str, str]], list[str]]:
+    """(lines of what was found, troubles that would stop a run of profile cpu)."""
+    trouble = []
+    lines = [(name, _version(name)) for name in (*LIBRARIES, "mlflow", "diffusers")]
+    lines.append(("device", f"{device_name(device)} ({device}, {torch.get_num_threads()} threads)"))
+    try:
+        import torchvision  # noqa: F401 (a torchvision of another build fails here, with its own words)
+    except (ImportError, RuntimeError) as error:
+        trouble.append(f"torchvision does not fit torch ({error}): install both in one step, `make setup`")
+    place = _existing(state())
+    lines.append(("state", f"{state()}: {shutil.disk_usage(place).free / 1e9:.0f} GB free"))
+    if not os.access(place, os.W_OK):
+        trouble.append(f"{place} is not writable: set REPLICATION_HOME to a folder that is")
+    lines += [("dataset", DATASETS.build(name).status()) for name in DATASETS.names()]
+    for name in EXTRACTORS.names():
+        try:
+            lines.append(("extractor", f"{name}: weights {EXTRACTORS.build(name).sha256[:12]}"))
+        except InputError as error:
+            lines.append(("extractor", f"{name}: {error}"))
+    try:
+        store.check()
+        lines.append(("tracking", store.address))
+    except InputError as error:
+        trouble.append(str(error))
+    return lines, trouble
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return path if path.exists() else _existing(path.parent)

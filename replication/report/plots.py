@@ -1,0 +1,71 @@
+"""Plots: distance against steps and against seconds, and the grid of samples. Colour-blind safe, byte-stable."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from replication.harness.cell import Cell
+from replication.harness.journal import Record
+from replication.registry import EXTRACTORS
+
+# Okabe and Ito's palette: distinct under every common colour blindness; markers tell the lines apart in grey
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX"
+STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+
+
+def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str) -> bytes:
+    """PNG bytes: the distance with its 95 % interval against NFE, and against milliseconds per image."""
+    name = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9, 3.8), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        _panel(left, cells, rows, "sampling.nfe", 1, "network evaluations per image")
+        _panel(right, cells, rows, "timing.seconds_per_image", 1000, "milliseconds per image (sampling alone)")
+        left.set_ylabel(f"{name} (95 % interval)")
+        right.legend(frameon=False)
+        figure.suptitle(title)
+        return _png(figure)
+
+
+def _panel(axes: Axes, cells: Sequence[Cell], rows: Mapping[str, Record], column: str, scale: float, label: str) -> None:
+    for i, name in enumerate(dict.fromkeys(cell.label for cell in cells)):
+        of_label = [rows[cell.key] for cell in cells if cell.label == name and cell.key in rows]
+        if not of_label:
+            continue
+        of_label.sort(key=lambda record: record[column])
+        y = [record["metric.fd"] for record in of_label]
+        below = [record["metric.fd"] - record["metric.fd_low"] for record in of_label]
+        above = [record["metric.fd_high"] - record["metric.fd"] for record in of_label]
+        axes.errorbar(
+            [record[column] * scale for record in of_label], y, (below, above), label=name, capsize=3, markersize=5,
+            color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], linewidth=1.4,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(label)
+    axes.grid(which="both", alpha=0.25, linewidth=0.5)
+
+
+def sample_grid(cells: Sequence[Cell], strips: Mapping[str, Path]) -> bytes:
+    """PNG bytes: one line of images per cell that has a strip, its sampler and step count beside it."""
+    shown = [cell for cell in cells if cell.key in strips]
+    pictures = [Image.open(strips[cell.key]) for cell in shown]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 0.68 * len(shown) + 0.1), layout="constrained")
+        for axes, cell, picture in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, pictures, strict=True):
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_axis_off()
+            axes.text(-0.01, 0.5, f"{cell.label}\n{cell.sampling.steps} steps", ha="right", va="center", transform=axes.transAxes)
+        return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
+    return buffer.getvalue()
