@@ -1,1 +1,14 @@
-"""Metrics: thin calls into torch-fidelity, feature extractors, and the uncertainty of each figure."""
+"""Metrics: thin calls into torch-fidelity, feature extractors, and the uncertainty of each figure.
+
+extractor = EXTRACTORS.build("digits-cnn")          # or inception-v3-compat; extractor.ensure() fails early
+reference = reference_features(split.images, extractor, folder, fingerprint=split.fingerprint)
+row = evaluate([extractor(images) for images in one_tensor_per_seed], reference)
+extractor.labels["fd"]                              # "FD-digits": how row["fd"] is printed
+"""
+
+from replication.metrics.evaluation import evaluate
+from replication.metrics.extractor import Extractor
+from replication.metrics.features import Features
+from replication.metrics.reference import reference_features
+
+__all__ = ["Extractor", "Features", "evaluate", "reference_features"]

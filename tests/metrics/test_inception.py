@@ -1,0 +1,137 @@
+"""Inception-2015-12-05: random weights in torch-fidelity's format, and what happens where there are none."""
+
+import io
+import pickle
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+
+from replication.metrics.extractors import inception
+from replication.registry import EXTRACTORS
+from replication.types import InputError
+
+
+class Unloaded(FeatureExtractorInceptionV3):
+    """The bare architecture: the empty file that it is handed is not applied."""
+
+    def load_state_dict(self, *_: Any, **__: Any) -> Any:
+        return None
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    empty = io.BytesIO()
+    torch.save({}, empty)
+    empty.seek(0)
+    torch.manual_seed(0)
+    network = Unloaded("inception-v3-compat", ["2048"], feature_extractor_weights_path=empty)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)  # keeps activations of order one through all layers
+    path = tmp_path_factory.mktemp("inception") / "random.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def images(n: int, channels: int) -> torch.Tensor:
+    return torch.randint(0, 256, (n, channels, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
+
+
+def test_features_are_torch_fidelitys(weights: Path) -> None:
+    """Values and logits of 50 images are those of torch-fidelity's own network for the layers that it uses itself
+    for FID and IS, max-abs 1e-6 of values of order one. Catches: feature layers swapped or biased logits taken,
+    images rescaled before the network, batches in the wrong order, grey images padded with zero channels."""
+    layers = [FeatureExtractorInceptionV3.get_default_feature_layer_for_metric(metric) for metric in ("fid", "isc")]
+    theirs = FeatureExtractorInceptionV3("inception-v3-compat", layers, feature_extractor_weights_path=weights).eval()
+    extractor = EXTRACTORS.build("inception-v3-compat", weights=str(weights))
+    for channels, n in ((3, 50), (1, 4)):
+        batch = images(n, channels)
+        ours = extractor(batch, batch_size=25)
+        with torch.no_grad():
+            parts = [theirs(part.repeat(1, 3 // channels, 1, 1)) for part in batch.split(25)]
+        values, logits = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        assert ours.values.shape == (n, 2048)
+        assert ours.logits.shape == (n, 1008)
+        assert values.std() > 0.1
+        assert (ours.values - values).abs().max().item() < 1e-6
+        assert (ours.logits - logits).abs().max().item() < 1e-6
+
+
+def test_other_weights_are_not_called_fid(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the published file's hash earns the label FID. Catches: a fine-tuned or random network printed as FID."""
+    extractor = EXTRACTORS.build("inception-v3-compat", weights=str(weights))
+    assert extractor.labels["fd"] == f"FD-inception-{extractor.sha256[:8]}"
+    monkeypatch.setattr(inception, "SHA256_PREFIX", extractor.sha256[:8])
+    assert extractor.labels["fd"] == "FID"
+
+
+def test_environment_names_the_weights(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is honoured and the option goes before it. Catches: the variable ignored or winning."""
+    monkeypatch.setenv("REPLICATION_INCEPTION_WEIGHTS", str(weights))
+    EXTRACTORS.build("inception-v3-compat").ensure()
+    with pytest.raises(InputError, match=r"/nowhere/else\.pth"):
+        EXTRACTORS.build("inception-v3-compat", weights="/nowhere/else.pth").ensure()
+
+
+def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file and no network: one InputError with the address, the place and the variable; a heading is still to be
+    had.
+
+    Catches: a traceback of urllib, labels that need the weights.
+    """
+
+    def offline(*_: Any, **__: Any) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.delenv("REPLICATION_INCEPTION_WEIGHTS", raising=False)
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    extractor = EXTRACTORS.build("inception-v3-compat")
+    with pytest.raises(InputError) as raised:
+        extractor.ensure()
+    for part in (URL_INCEPTION_V3, str(tmp_path / "checkpoints"), inception.VARIABLE, "digits-cnn"):
+        assert part in str(raised.value)
+    assert extractor.labels["fd"] == "FID"
+
+
+def test_downloads_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download with another hash is refused and leaves nothing behind. Catches: the hash not passed on."""
+    source = tmp_path / "served.pth"
+    source.write_bytes(b"not the weights")
+    monkeypatch.delenv("REPLICATION_INCEPTION_WEIGHTS", raising=False)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(inception, "URL", source.as_uri())
+    with pytest.raises(InputError, match="invalid hash value"):
+        EXTRACTORS.build("inception-v3-compat").ensure()
+    assert list((tmp_path / "hub" / "checkpoints").iterdir()) == []
+
+
+class Bomb:
+    """Unpickling this creates a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("content", ["bomb", "truncated", "other"])
+def test_weights_are_never_unpickled(weights: Path, tmp_path: Path, content: str) -> None:
+    """A pickle that would run code, a truncated file, tensors of another network: InputError naming the file, and
+    the code has not run. Catches: the path handed to torch-fidelity, which unpickles it."""
+    bad, trace = tmp_path / "bad.pth", tmp_path / "ran"
+    if content == "bomb":
+        bad.write_bytes(pickle.dumps(Bomb(trace), protocol=2))
+    elif content == "truncated":
+        bad.write_bytes(weights.read_bytes()[:100_000])
+    else:
+        torch.save({"fc.weight": torch.zeros(3)}, bad)
+    with pytest.raises(InputError, match=rf"{bad} is not the Inception weights"):
+        EXTRACTORS.build("inception-v3-compat", weights=str(bad))(images(1, 3))
+    assert not trace.exists()
