@@ -1,7 +1,8 @@
-"""Checkpoints: one safetensors file, its whole configuration inside, written so that a kill leaves the old or the new."""
+"""Checkpoints: one safetensors file, its configuration inside, written so that a kill leaves the old or the new."""
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise RunError(f"cannot write {path}: {error.strerror or error}; what was finished before is kept") from error
 
 
-def save_checkpoint(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> None:
     """Atomically; metadata is anything that JSON holds."""
     on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     write_atomically(path, save(on_cpu, {"metadata": json.dumps(metadata, sort_keys=True)}))

@@ -70,7 +70,18 @@ def _plan(options: argparse.Namespace) -> None:
         published = ", ".join(f"{p.metric} {p.value:g}" for p in cell.published)
         done = "done" if journal.read(cell.key) else "to run"
         steps = str(cell.sampling.steps)
-        lines.append([cell.key[:12], cell.label, str(cell.sampling.spacing), steps, str(nfe), cell.recipe.key[:12], published, done])
+        lines.append(
+            [
+                cell.key[:12],
+                cell.label,
+                str(cell.sampling.spacing),
+                steps,
+                str(nfe),
+                cell.recipe.key[:12],
+                published,
+                done,
+            ]
+        )
     print(markdown(["cell", "sampler", "spacing", "steps", "steps taken", "checkpoint", "paper", "state"], lines))
 
 

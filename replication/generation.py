@@ -120,9 +120,9 @@ def _warm_up(denoiser: Denoise, x: Tensor, precision: Precision) -> None:
 
 def _stored(folder: Path) -> list[tuple[int, int, Path]]:
     """The chunks that follow each other without a gap from image 0: (start, stop, file)."""
-    found = sorted((*map(int, p.stem.split("-")), p) for p in folder.glob("[0-9]*-[0-9]*.safetensors"))
     chunks: list[tuple[int, int, Path]] = []
-    for start, stop, path in found:
+    for path in sorted(folder.glob("[0-9]*-[0-9]*.safetensors")):
+        start, stop = map(int, path.stem.split("-"))
         if start == (chunks[-1][1] if chunks else 0):
             chunks.append((start, stop, path))
     return chunks

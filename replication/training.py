@@ -67,7 +67,7 @@ class _Run:
     def __init__(self, recipe: Recipe, device: torch.device):
         self.recipe, self.device, self.settings = recipe, device, recipe.training
         torch.manual_seed(stream_seed("weights", self.settings.seed))
-        self.network = recipe.build_network().to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.network = recipe.build_network().to(device).to(memory_format=torch.channels_last).train()
         self.denoiser, self.objective = recipe.build_denoiser(self.network), recipe.build_objective()
         self.ema = EMA(self.network, self.settings.ema_decay)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.0, eps=1e-8)
@@ -105,12 +105,14 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """Weights, averaged weights and, until training is over, Adam's moments."""
-        tensors = {f"weights.{k}": p for k, p in self.network.named_parameters()}
+        tensors: dict[str, Tensor] = {f"weights.{k}": p for k, p in self.network.named_parameters()}
         tensors |= {f"ema.{k}": p for k, p in self.ema.weights.items()}
         if self.step < self.settings.steps:
             for i, state in self.optimizer.state_dict()["state"].items():
                 tensors |= {f"adam.{i}.{k}": v for k, v in state.items()}
-        save_checkpoint(path, tensors, {**self._described(), "step": self.step, "loss": self.loss, "seconds": self.seconds})
+        save_checkpoint(
+            path, tensors, {**self._described(), "step": self.step, "loss": self.loss, "seconds": self.seconds}
+        )
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of the same recipe; raises InputError for another's."""
@@ -120,8 +122,8 @@ class _Run:
         with torch.no_grad():
             for k, p in self.network.named_parameters():
                 p.copy_(tensors[f"weights.{k}"])
-            for k, p in self.ema.weights.items():
-                p.copy_(tensors[f"ema.{k}"])
+            for k, averaged in self.ema.weights.items():
+                averaged.copy_(tensors[f"ema.{k}"])
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("adam."):
@@ -171,7 +173,9 @@ def load_network(recipe: Recipe, path: Path, device: torch.device, ema: bool = T
     tensors, metadata = load_checkpoint(path)
     check_recipe(metadata, recipe, path)
     if metadata["step"] < recipe.training.steps:
-        raise InputError(f"{path}: training stopped at step {metadata['step']} of {recipe.training.steps}; run it again")
+        raise InputError(
+            f"{path}: training stopped at step {metadata['step']} of {recipe.training.steps}; run it again"
+        )
     network, prefix = recipe.build_network(), "ema." if ema else "weights."
     network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network.to(device).to(memory_format=torch.channels_last).eval()

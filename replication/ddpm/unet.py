@@ -6,6 +6,8 @@ only (TensorFlow's SAME); the embedding added between the convolutions; xavier-u
 """
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -70,6 +72,9 @@ class Level(nn.Module):
         self.blocks = nn.ModuleList(ResnetBlock(a, b, embedding, dropout, groups) for a, b in widths)
         self.attentions = nn.ModuleList(Attention(b, groups) if attends else nn.Identity() for _, b in widths)
 
+    def __len__(self) -> int:
+        return len(self.blocks)
+
     def step(self, i: int, x: Tensor, embedding: Tensor) -> Tensor:
         return self.attentions[i](self.blocks[i](x, embedding))
 
@@ -130,26 +135,28 @@ class UNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        ends = [m.conv2 for m in self.modules() if isinstance(m, ResnetBlock)]
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        ends: list[nn.Conv2d | nn.Linear] = [self.conv_out]
+        ends += [m.conv2 for m in self.modules() if isinstance(m, ResnetBlock)]
         ends += [m.out for m in self.modules() if isinstance(m, Attention)]
-        for module in [*ends, self.conv_out]:
-            nn.init.xavier_uniform_(module.weight, gain=ZERO_GAIN)
+        for end in ends:
+            nn.init.xavier_uniform_(end.weight, gain=ZERO_GAIN)
 
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
         embedding = self.embed(timestep_embedding(timestep, self.width))  # [B,4*width]
         h = self.conv_in(x)
         skips = [h]
-        for i, level in enumerate(self.down):
-            for j in range(len(level.blocks)):
+        for i, level in enumerate(cast(Iterable[Level], self.down)):
+            for j in range(len(level)):
                 h = level.step(j, h, embedding)
                 skips.append(h)
             if i < len(self.downsample):
                 h = self.downsample[i](F.pad(h, (0, 1, 0, 1)))
                 skips.append(h)
         h = self.middle2(self.middle_attention(self.middle1(h, embedding)), embedding)
-        for i, level in enumerate(self.up):
-            for j in range(len(level.blocks)):
+        for i, level in enumerate(cast(Iterable[Level], self.up)):
+            for j in range(len(level)):
                 h = level.step(j, torch.cat([h, skips.pop()], dim=1), embedding)
             if i < len(self.upsample):
                 h = self.upsample[i](F.interpolate(h, scale_factor=2.0, mode="nearest"))

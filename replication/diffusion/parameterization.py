@@ -1,9 +1,9 @@
 """What a network's output means, and how it becomes (x0, eps). Converted here, once: no sampler asks again.
 
-    eps   the noise                               Ho et al. 2020, equation 11
-    x0    the clean image                         Ho et al. 2020, section 3.2
-    v     alpha eps - sigma x0                    Salimans and Ho 2022, appendix D
-    mean  the mean of q(x_s|x_t,x_0), s = t - 1/T Ho et al. 2020, Table 2, "mu-tilde prediction"
+eps   the noise                               Ho et al. 2020, equation 11
+x0    the clean image                         Ho et al. 2020, section 3.2
+v     alpha eps - sigma x0                    Salimans and Ho 2022, appendix D
+mean  the mean of q(x_s|x_t,x_0), s = t - 1/T Ho et al. 2020, Table 2, "mu-tilde prediction"
 """
 
 from abc import ABC, abstractmethod

@@ -26,7 +26,14 @@ class Sampler(ABC):
 
     @abstractmethod
     def step(
-        self, denoise: DenoiseAt, schedule: NoiseSchedule, x_t: Tensor, t: Tensor, s: Tensor, noise: Tensor | None, state: Any
+        self,
+        denoise: DenoiseAt,
+        schedule: NoiseSchedule,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        noise: Tensor | None,
+        state: Any,
     ) -> tuple[Tensor, Any]:
         """(x_s [B,C,H,W], state) from x_t, for times `t >= s` (scalars, float64).
 

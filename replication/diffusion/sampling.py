@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 from replication.diffusion.denoiser import Denoise, clipped
 from replication.diffusion.sampler import Sampler
 from replication.types import InputError, Prediction
+import itertools
 
 
 @torch.no_grad()
@@ -41,7 +42,7 @@ def sample(
         return clipping(x, t, cond)
 
     x, state = x_T.double(), sampler.init()
-    steps = zip(times[:-1], times[1:], strict=True)
+    steps = itertools.pairwise(times)
     for i, (t, s) in enumerate(tqdm(steps, total=len(times) - 1, disable=not progress, leave=False, desc="sampling")):
         drawn = noise(i, x.shape).to(x) if sampler.stochastic and noise is not None else None
         x, state = sampler.step(denoise, denoiser.schedule, x, t, s, drawn, state)

@@ -1,8 +1,8 @@
 """The variance of the reverse step p(x_s|x_t), by its published name (Ho et al. 2020, section 3.2).
 
-    fixed-large   sigma_{t|s}^2, beta_t on consecutive steps: the official CIFAR-10 default, and DDIM's sigma-hat
-    fixed-small   the variance of q(x_s|x_t,x_0), beta-tilde_t on consecutive steps
-    learned       what the network says (Table 2, "learned diagonal")
+fixed-large   sigma_{t|s}^2, beta_t on consecutive steps: the official CIFAR-10 default, and DDIM's sigma-hat
+fixed-small   the variance of q(x_s|x_t,x_0), beta-tilde_t on consecutive steps
+learned       what the network says (Table 2, "learned diagonal")
 """
 
 from torch import Tensor
@@ -28,7 +28,9 @@ def reverse_variance(
     """The variance of p(x_s|x_t), shaped to multiply [B,C,H,W]; raises InputError if learned and the network has none."""
     if name == "learned":
         if prediction.log_var is None:
-            raise InputError("variance 'learned' needs a network with twice the output channels (learned_variance = true)")
+            raise InputError(
+                "variance 'learned' needs a network with twice the output channels (learned_variance = true)"
+            )
         return prediction.log_var.exp()
     variance = transition(schedule, s, t)[1] if name == "fixed-large" else posterior_variance
     return per_image(variance, prediction.x0)

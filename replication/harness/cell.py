@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from replication.generation import QUANTIZERS, Sampling
 from replication.diffusion.variance import check_variance
+from replication.generation import QUANTIZERS, Sampling
 from replication.harness.experiment import Experiment, Protocol, Row, merged
 from replication.recipe import Recipe
 from replication.registry import EXTRACTORS, SAMPLERS, SPACINGS, unknown
@@ -89,7 +89,9 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
         where = f"{experiment.path}: profiles.{profile_name}.rows[{i}] ({row.label})"
         try:
             recipe = Recipe.model_validate(merged(profile.recipe.model_dump(), row.recipe))
-            of_row = [_cell(experiment.name, profile_name, row, j, recipe, profile.protocol) for j in range(len(row.steps))]
+            of_row = [
+                _cell(experiment.name, profile_name, row, j, recipe, profile.protocol) for j in range(len(row.steps))
+            ]
             for cell in of_row:
                 cell.check()
         except ValidationError as error:
@@ -102,9 +104,7 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
 
 
 def _cell(experiment: str, profile: str, row: Row, j: int, recipe: Recipe, protocol: Protocol) -> Cell:
-    published = [
-        PublishedValue(**p.model_dump(exclude={"values"}), value=p.values[j]) for p in row.published
-    ]
+    published = [PublishedValue(**p.model_dump(exclude={"values"}), value=p.values[j]) for p in row.published]
     return Cell(
         experiment=experiment,
         profile=profile,
@@ -115,4 +115,3 @@ def _cell(experiment: str, profile: str, row: Row, j: int, recipe: Recipe, proto
         nll=row.nll,
         published=published,
     )
-

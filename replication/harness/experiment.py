@@ -59,7 +59,9 @@ class Row(Settings):
     def _one_value_per_step_count(self) -> "Row":
         for published in self.published:
             if len(published.values) != len(self.steps):
-                raise ValueError(f"{published.table} has {len(published.values)} values for {len(self.steps)} step counts")
+                raise ValueError(
+                    f"{published.table} has {len(published.values)} values for {len(self.steps)} step counts"
+                )
         return self
 
 
@@ -112,7 +114,7 @@ class Experiment(Settings):
         """The profile of that name; raises InputError for one that this experiment does not have."""
         if name not in self.profiles:
             raise unknown(f"profile of {self.path.name}", name, list(self.profiles))
-        return self.profiles[name]  # type: ignore[index]
+        return self.profiles[name]
 
 
 def experiment_names() -> list[str]:
@@ -162,7 +164,11 @@ def _set(content: dict[str, Any], path: list[str], text: str) -> None:
     table: Any = content
     for depth, key in enumerate(path[:-1]):
         if not isinstance(table, dict) or key not in table:
-            near = unknown("table", ".".join(path[2 : depth + 1]), sorted(table)) if isinstance(table, dict) else "not a table"
+            near = (
+                unknown("table", ".".join(path[2 : depth + 1]), sorted(table))
+                if isinstance(table, dict)
+                else "not a table"
+            )
             raise InputError(f"--set {'.'.join(path[2:])}={text}: {near}")
         table = table[key]
     if not isinstance(table, dict):
@@ -188,8 +194,8 @@ def _first(error: ValidationError, content: dict[str, Any]) -> str:
 
 
 _TABLES: dict[str, type[Settings]] = {
-    "profiles": Profile, "recipe": Recipe, "training": Training, "protocol": Protocol, "rows": Row, "published": Published, "claim": Claim,
-    "candidate": Point, "reference": Point, "baseline": Point,
+    "profiles": Profile, "recipe": Recipe, "training": Training, "protocol": Protocol, "rows": Row,
+    "published": Published, "claim": Claim, "candidate": Point, "reference": Point, "baseline": Point,
 }  # fmt: skip
 
 

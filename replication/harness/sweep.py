@@ -51,7 +51,9 @@ def sync(cells: Sequence[Cell], journal: Journal, store: Store, trust_marks: boo
         try:
             store.log(record, journal.strip_path(cell.key))
         except RunError as error:
-            raise RunError(f"{error}; the rows are safe in {journal.folder}: `replicate sync` tells MLflow later") from error
+            raise RunError(
+                f"{error}; the rows are safe in {journal.folder}: `replicate sync` tells MLflow later"
+            ) from error
         journal.mark_synced(cell.key, store.address)
         count += 1
     return count

@@ -59,13 +59,18 @@ class Verdict:
     word: Word
 
 
-def judge(claim: Claim, experiment: Experiment, profile: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Verdict]:
+def judge(
+    claim: Claim, experiment: Experiment, profile: str, cells: Sequence[Cell], rows: Mapping[str, Record]
+) -> list[Verdict]:
     """One verdict per definition. Below the claim's minimum profile, or without the rows, it is "not tested"."""
     tested = PROFILES.index(profile) >= PROFILES.index(claim.minimum_profile)
     points = (claim.candidate, claim.reference, claim.baseline)
     records = [_record(point, cells, rows) for point in points]
     labels = cells[0].protocol.extractor.build(EXTRACTORS).labels
-    return [_verdict(d, claim, labels, records if tested else [None], _published(d, experiment, points)) for d in DEFINITIONS]
+    return [
+        _verdict(d, claim, labels, records if tested else [None], _published(d, experiment, points))
+        for d in DEFINITIONS
+    ]
 
 
 def _verdict(
@@ -80,7 +85,9 @@ def _verdict(
     value = float(d.value(*values))
     # the interval: each figure redrawn within its own standard error, which no formula has to linearise
     generator = np.random.default_rng(0)
-    draws = d.value(*(v + _error(d.column, r) * generator.standard_normal(DRAWS) for v, r in zip(values, present, strict=True)))
+    draws = d.value(
+        *(v + _error(d.column, r) * generator.standard_normal(DRAWS) for v, r in zip(values, present, strict=True))
+    )
     low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
     word: Word = "supported" if low >= needed else "refuted" if high < needed else "inconclusive"
     return Verdict(name, d.formula, value, low, high, needed, published, word)
@@ -122,10 +129,20 @@ def markdown_verdicts(claim: Claim, verdicts: Sequence[Verdict]) -> str:
     """The claim, its verdicts as a table, and one sentence on what they hang on."""
     lines = [[v.definition, v.formula, _value(v), f"{v.needed:.3g}", _number(v.published), v.word] for v in verdicts]
     columns = ["definition", "formula", "measured [95 %]", "needed", "papers' own numbers", "verdict"]
-    names = {w: [v.definition for v in verdicts if v.word == w] for w in ("supported", "refuted", "inconclusive", "not tested")}
-    tally = "; ".join(f"{word} by {', '.join(of)}" if word != "not tested" else f"not tested: {', '.join(of)}" for word, of in names.items() if of)
+    names = {
+        w: [v.definition for v in verdicts if v.word == w]
+        for w in ("supported", "refuted", "inconclusive", "not tested")
+    }
+    tally = "; ".join(
+        f"{word} by {', '.join(of)}" if word != "not tested" else f"not tested: {', '.join(of)}"
+        for word, of in names.items()
+        if of
+    )
     turns = "The verdict turns on the definition: " if names["supported"] and names["refuted"] else ""
-    cells = ", ".join(f"{role} {p.label} x {p.steps}" for role, p in (("candidate", claim.candidate), ("reference", claim.reference), ("baseline", claim.baseline)))
+    cells = ", ".join(
+        f"{role} {p.label} x {p.steps}"
+        for role, p in (("candidate", claim.candidate), ("reference", claim.reference), ("baseline", claim.baseline))
+    )
     return (
         f"**Claim `{claim.name}`**: {claim.statement} ({claim.citation}).\n\n"
         f"Read as: at least that quality and that speed, within {claim.tolerance:.0%}. Cells: {cells}.\n\n"

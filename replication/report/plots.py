@@ -33,7 +33,9 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
         return _png(figure)
 
 
-def _panel(axes: Axes, cells: Sequence[Cell], rows: Mapping[str, Record], column: str, scale: float, label: str) -> None:
+def _panel(
+    axes: Axes, cells: Sequence[Cell], rows: Mapping[str, Record], column: str, scale: float, label: str
+) -> None:
     for i, name in enumerate(dict.fromkeys(cell.label for cell in cells)):
         of_label = [rows[cell.key] for cell in cells if cell.label == name and cell.key in rows]
         if not of_label:
@@ -58,10 +60,19 @@ def sample_grid(cells: Sequence[Cell], strips: Mapping[str, Path]) -> bytes:
     pictures = [Image.open(strips[cell.key]) for cell in shown]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.68 * len(shown) + 0.1), layout="constrained")
-        for axes, cell, picture in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, pictures, strict=True):
+        for axes, cell, picture in zip(
+            figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, pictures, strict=True
+        ):
             axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_axis_off()
-            axes.text(-0.01, 0.5, f"{cell.label}\n{cell.sampling.steps} steps", ha="right", va="center", transform=axes.transAxes)
+            axes.text(
+                -0.01,
+                0.5,
+                f"{cell.label}\n{cell.sampling.steps} steps",
+                ha="right",
+                va="center",
+                transform=axes.transAxes,
+            )
         return _png(figure)
 
 

@@ -34,7 +34,7 @@ def read_csv(path: Path) -> list[Record]:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         if "cell" not in table.columns:
             raise ValueError("there is no column 'cell'")
-        return [{c: _value(c, v) for c, v in line.items() if v != ""} for line in table.to_dict("records")]
+        return [{str(c): _value(str(c), v) for c, v in line.items() if v != ""} for line in table.to_dict("records")]
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: not a table of rows ({error}); restore it or delete it") from error
 
@@ -43,5 +43,5 @@ def _text(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
-def _value(column: Any, text: str) -> Any:
-    return json.loads(text) if str(column).startswith(NUMBERS) else text
+def _value(column: str, text: str) -> Any:
+    return json.loads(text) if column.startswith(NUMBERS) else text

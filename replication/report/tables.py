@@ -20,7 +20,9 @@ def markdown_table(cells: Sequence[Cell], rows: Mapping[str, Record]) -> str:
 def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns are aligned in the source too, for reading in a terminal."""
     widths = [max(len(str(line[i])) for line in [columns, *lines]) for i in range(len(columns))]
-    text = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [columns, *lines]]
+    text = [
+        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [columns, *lines]
+    ]
     rule = " | ".join("-" * width for width in widths)
     return "\n".join(f"| {line} |" for line in [text[0], rule, *text[1:]])
 

@@ -14,7 +14,12 @@ from replication.report.tables import markdown, markdown_table
 
 
 def write_report(
-    experiment: Experiment, profile: str, cells: Sequence[Cell], rows: Mapping[str, Record], journal: Journal, folder: Path
+    experiment: Experiment,
+    profile: str,
+    cells: Sequence[Cell],
+    rows: Mapping[str, Record],
+    journal: Journal,
+    folder: Path,
 ) -> list[Path]:
     """Write what the rows allow, and return the files. The sample grid needs strips, which only the journal has."""
     stem = f"{experiment.name}-{profile}"
@@ -45,7 +50,12 @@ def markdown_report(
         parts.append(f"![samples, one line per row of the table]({stem}-samples.png)")
     parts += [markdown_verdicts(claim, judge(claim, experiment, profile, cells, rows)) for claim in experiment.claims]
     if rows:
-        parts += ["## Protocol", _shared(rows, ("protocol.", "recipe.")), "## Provenance", _shared(rows, ("env.", "checkpoint."))]
+        parts += [
+            "## Protocol",
+            _shared(rows, ("protocol.", "recipe.")),
+            "## Provenance",
+            _shared(rows, ("env.", "checkpoint.")),
+        ]
     return "\n\n".join(parts) + "\n"
 
 

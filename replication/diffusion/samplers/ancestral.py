@@ -27,7 +27,14 @@ class Ancestral(Sampler):
         self.variance = check_variance(variance)
 
     def step(
-        self, denoise: DenoiseAt, schedule: NoiseSchedule, x_t: Tensor, t: Tensor, s: Tensor, noise: Tensor | None, state: Any
+        self,
+        denoise: DenoiseAt,
+        schedule: NoiseSchedule,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        noise: Tensor | None,
+        state: Any,
     ) -> tuple[Tensor, Any]:
         prediction = denoise(x_t, t)
         mean, posterior_variance = posterior(schedule, x_t, prediction.x0, t, s)

@@ -1,6 +1,6 @@
 """DDIM: Song et al. 2021, equations 12 and 16.
 
-    x_s = alpha_s x0 + sqrt(sigma_s^2 - c^2) eps + c noise,   c = eta * (standard deviation of q(x_s|x_t,x_0))
+x_s = alpha_s x0 + sqrt(sigma_s^2 - c^2) eps + c noise,   c = eta * (standard deviation of q(x_s|x_t,x_0))
 """
 
 from typing import Any
@@ -27,7 +27,14 @@ class DDIM(Sampler):
         self.stochastic = eta > 0
 
     def step(
-        self, denoise: DenoiseAt, schedule: NoiseSchedule, x_t: Tensor, t: Tensor, s: Tensor, noise: Tensor | None, state: Any
+        self,
+        denoise: DenoiseAt,
+        schedule: NoiseSchedule,
+        x_t: Tensor,
+        t: Tensor,
+        s: Tensor,
+        noise: Tensor | None,
+        state: Any,
     ) -> tuple[Tensor, Any]:
         x0, eps, _ = denoise(x_t, t)
         variance = self.eta**2 * posterior(schedule, x_t, x0, t, s)[1]

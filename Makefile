@@ -1,0 +1,60 @@
+# Two commands do everything: `make replicate-ddpm` and `make test`. Each does its own set-up.
+#   make replicate-ddpm                the main job, on the embedded dataset, on the CPU
+#   make replicate-ddpm PROFILE=gpu    CIFAR-10 on one GPU (profile `paper` likewise)
+#   make replicate-ddpm SET="protocol.n=500 batch_size=100"    change keys of the profile
+
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PROFILE ?= cpu
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint replicate-ddpm tables claims bench ui lock
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
+	@echo "targets: setup test lint replicate-ddpm tables claims bench ui"
+
+setup: $(READY)
+
+# The stamp is written last, so an interrupted installation starts again. torch and torchvision come as the matching
+# pair that the lock names, in one pip call.
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	  || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 2; }
+	@echo "installing the pinned packages into $(VENV) (several GB with torch; a few minutes, once)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $(READY)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+replicate-ddpm: $(READY)
+	$(BIN)/replicate run ddpm --profile $(PROFILE) $(foreach pair,$(SET),--set $(pair))
+	$(BIN)/replicate report ddpm
+
+tables: $(READY)
+	$(BIN)/replicate report
+
+claims: $(READY)
+	$(BIN)/replicate claims
+
+bench: $(READY)
+	$(BIN)/replicate bench
+
+ui: $(READY)
+	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$${REPLICATION_HOME:-runs}/mlflow.db}"
+
+# Pin what is installed now: names and versions, no hosts, no paths.
+lock: $(READY)
+	$(BIN)/python -m pip freeze --exclude-editable \
+	  | sed -E 's/^((nvidia|triton|cuda)[^;]*)$$/\1 ; sys_platform == "linux"/' > requirements.lock

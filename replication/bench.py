@@ -1,0 +1,111 @@
+"""`replicate bench`: what the sampling loop costs over the bare forward passes, beside diffusers' pipeline.
+
+All runs of a line use the same weights, batch and times and take turns, so that a machine that slows down slows them
+all; figures are medians over the turns.
+"""
+
+import statistics
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from replication.diffusion import Denoiser, sample
+from replication.metrics.timing import repeated
+from replication.noise import ImageNoise
+from replication.registry import MODELS, SAMPLERS, SCHEDULES, SPACINGS
+from replication.report.tables import markdown
+
+TURNS = 7
+STEPS = 20
+
+
+def bench(device: torch.device) -> str:
+    """A Markdown table: milliseconds per image of the floor, of our loop, and of diffusers' pipeline, with ratios."""
+    if device.type == "cuda":
+        name, channels, resolution, batch = "ddpm-cifar10", 3, 32, 256
+    else:
+        name, channels, resolution, batch = "ddpm-digits", 1, 8, 300
+    torch.manual_seed(0)
+    reference = _diffusers_unet(name)
+    network = MODELS.build(name)
+    if reference is not None:
+        from replication.ddpm.diffusers_weights import from_diffusers
+
+        network.load_state_dict(from_diffusers(reference.state_dict(), network))
+        reference = reference.to(device).to(memory_format=torch.channels_last).eval()
+    network = network.to(device).to(memory_format=torch.channels_last).eval()
+    shape = (batch, channels, resolution, resolution)
+    lines = []
+    for sampler in ("ddim", "ancestral"):
+        runs: dict[str, Callable[[], object]] = {
+            "floor": lambda: _floor(network, shape, device),
+            "loop": lambda sampler=sampler: _loop(network, sampler, shape, device),  # type: ignore[misc]
+        }
+        if reference is not None:
+            runs["diffusers"] = _pipeline(reference, sampler, batch, device)
+        lines.append([f"{name}, {sampler} x {STEPS}, batch {batch}", *_line(runs, batch, device)])
+    columns = ["what", "floor, ms/image", "our loop", "over the floor", "diffusers' pipeline", "over the floor"]
+    return markdown(columns, lines)
+
+
+def _line(runs: dict[str, Callable[[], object]], batch: int, device: torch.device) -> list[str]:
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(TURNS):
+        for name, work in runs.items():
+            seconds[name] += repeated(work, device, repeats=1, warmups=1 if turn == 0 else 0)
+    cells = [f"{statistics.median(seconds['floor']) / batch * 1e3:.3f}"]
+    for name in ("loop", "diffusers"):
+        if name not in seconds:
+            cells += ["not installed", ""]
+            continue
+        ratios = [a / b for a, b in zip(seconds[name], seconds["floor"], strict=True)]
+        cells += [f"{statistics.median(seconds[name]) / batch * 1e3:.3f}", f"{statistics.median(ratios) - 1:+.1%}"]
+    return cells
+
+
+@torch.no_grad()
+def _floor(network: nn.Module, shape: tuple[int, ...], device: torch.device) -> None:
+    x, timestep = torch.zeros(shape, device=device), torch.zeros(shape[0], device=device)
+    for _ in range(STEPS):
+        network(x, timestep, None)
+
+
+def _loop(network: nn.Module, sampler: str, shape: tuple[int, ...], device: torch.device) -> None:
+    schedule = SCHEDULES.build("linear", T=1000)
+    noise = ImageNoise(0, torch.arange(shape[0]), device)
+    times = SPACINGS.build("uniform")(schedule, STEPS)
+    sample(Denoiser(network, schedule), SAMPLERS.build(sampler), times, noise.prior(shape), noise, clip="x0")
+
+
+def _diffusers_unet(name: str) -> nn.Module | None:
+    """diffusers' network of the same configuration, None where diffusers is not installed (it is in the dev extra)."""
+    try:
+        from diffusers import UNet2DModel
+    except ImportError:
+        return None
+    digits = name == "ddpm-digits"
+    downs = ("DownBlock2D", "AttnDownBlock2D") + (() if digits else ("DownBlock2D", "DownBlock2D"))
+    return UNet2DModel(
+        sample_size=8 if digits else 32,
+        in_channels=1 if digits else 3,
+        out_channels=1 if digits else 3,
+        block_out_channels=(32, 64) if digits else (128, 256, 256, 256),
+        layers_per_block=1 if digits else 2,
+        down_block_types=downs,
+        up_block_types=tuple(d.replace("Down", "Up") for d in reversed(downs)),
+        norm_num_groups=8 if digits else 32,
+        attention_head_dim=None,
+        downsample_padding=0,
+        flip_sin_to_cos=False,
+        freq_shift=1,
+        norm_eps=1e-6,
+    )
+
+
+def _pipeline(unet: nn.Module, sampler: str, batch: int, device: torch.device) -> Callable[[], object]:
+    from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
+
+    pipeline = DDIMPipeline(unet, DDIMScheduler()) if sampler == "ddim" else DDPMPipeline(unet, DDPMScheduler())
+    pipeline.set_progress_bar_config(disable=True)
+    return lambda: pipeline(batch_size=batch, num_inference_steps=STEPS, output_type="np")
