@@ -32,7 +32,7 @@ def bench(device: torch.device) -> str:
     if reference is not None:
         from replication.ddpm.diffusers_weights import from_diffusers
 
-        network.load_state_dict(from_diffusers(reference.state_dict(), network))
+        network.load_state_dict(from_diffusers(reference.state_dict()))
         reference = reference.to(device).to(memory_format=torch.channels_last).eval()
     network = network.to(device).to(memory_format=torch.channels_last).eval()
     shape = (batch, channels, resolution, resolution)

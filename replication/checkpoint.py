@@ -1,7 +1,6 @@
 """Checkpoints: one safetensors file, its configuration inside, written so that a kill leaves the old or the new."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,26 +9,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from replication.types import InputError, RunError
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target, flush to disk, rename. Raises RunError if the folder can't be written or is full."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror or error}; what was finished before is kept") from error
+from replication.files import write_atomically
+from replication.types import InputError
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Atomically; metadata is anything that JSON holds."""
+    """Atomically; metadata is anything that JSON holds. Raises RunError if it can't be written."""
     on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     write_atomically(path, save(on_cpu, {"metadata": json.dumps(metadata, sort_keys=True)}))
 

@@ -74,7 +74,7 @@ class _Run:
         self.step, self.seconds, self.loss = 0, 0.0, math.nan
 
     def advance(self, images: Tensor) -> Tensor:
-        """One optimiser step on the next batch; returns the mean loss, still on the device."""
+        """One optimiser step on the next batch; returns the mean loss, still on the device: NaN if the step was spoilt."""
         settings, step = self.settings, self.step
         chosen = batch_indices(len(images), step, settings.batch_size, settings.seed).to(images.device)
         torch.manual_seed(stream_seed("training", settings.seed, step))
@@ -88,13 +88,14 @@ class _Run:
             loss = self.objective(self.denoiser, x0, None, t, torch.randn_like(x0)).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), settings.grad_clip)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.grad_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * warmup(step, settings)
         self.optimizer.step()
         self.step = step + 1
         self.ema.update(self.network, self.step)
-        return loss.detach()
+        # a finite loss may have a gradient that is not, and then the weights are no longer worth a checkpoint
+        return torch.where(norm.isfinite(), loss.detach(), math.nan)
 
     def watch(self, loss: Tensor, path: Path) -> None:
         """Read the loss; raise RunError if it is not finite."""

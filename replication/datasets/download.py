@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
-from replication.datasets.home import unwritable
+from replication.files import unwritable
 from replication.types import InputError
 
 CHUNK = 1 << 18  # bytes read at a time

@@ -11,8 +11,9 @@ from safetensors import SafetensorError
 from replication.datasets.content import Split
 from replication.datasets.dataset import Dataset
 from replication.datasets.download import Remote, download
-from replication.datasets.home import data_home, exclusive, write_whole
+from replication.datasets.home import data_home
 from replication.datasets.sources import read_copy
+from replication.files import locked, write_atomically
 from replication.types import InputError
 
 
@@ -34,10 +35,10 @@ class StoredDataset(Dataset):
     def add(self, path: str | PathLike[str]) -> None:
         """Import from parquet shards, a PNG folder or the binary archive; all of it is checked before any is stored.
 
-        Raises InputError for a copy that cannot be read, has other content, or cannot be stored.
+        Raises InputError for a copy that cannot be read or has other content, RunError where it cannot be stored.
         """
         splits = self._import(Path(path))
-        with exclusive(self.folder):
+        with locked(self.folder / ".lock", f"dataset {self.name}"):
             self._store(splits)
 
     def _import(self, path: Path) -> dict[str, Split]:
@@ -49,7 +50,7 @@ class StoredDataset(Dataset):
     def _store(self, splits: Mapping[str, Split]) -> None:
         for split, content in splits.items():
             tensors = {"images": content.images, "labels": content.labels}
-            write_whole(self.file(split), safetensors.torch.save(tensors))
+            write_atomically(self.file(split), safetensors.torch.save(tensors))
 
     def _present(self) -> bool:
         return all(self.file(split).exists() for split in self.fingerprints)
@@ -57,7 +58,7 @@ class StoredDataset(Dataset):
     def _obtain(self) -> None:
         if self._present():
             return
-        with exclusive(self.folder):
+        with locked(self.folder / ".lock", f"dataset {self.name}"):
             if not self._present():  # another process may have been faster
                 archive = self.folder / self.remote.filename
                 download(self.remote, archive, f"a copy on disk will do: {self._command}")

@@ -1,5 +1,6 @@
 """The only sampling loop. Samplers give the step, spacings the times, denoisers the prediction."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,7 +10,6 @@ from tqdm.auto import tqdm
 from replication.diffusion.denoiser import Denoise, clipped
 from replication.diffusion.sampler import Sampler
 from replication.types import InputError, Prediction
-import itertools
 
 
 @torch.no_grad()

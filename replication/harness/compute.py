@@ -11,10 +11,10 @@ from torch import Tensor
 
 from replication.diffusion.bound import bits_per_dim
 from replication.diffusion.denoiser import Denoiser
+from replication.files import locked
 from replication.generation import SampleSet, generate
 from replication.harness.cell import Cell
 from replication.harness.journal import Record
-from replication.harness.lock import locked
 from replication.harness.provenance import provenance
 from replication.metrics.evaluation import evaluate
 from replication.metrics.reference import reference_features

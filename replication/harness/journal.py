@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from replication.checkpoint import write_atomically
+from replication.files import write_atomically
 from replication.types import InputError
 
 Record = dict[str, Any]  # flat: dotted column -> str, int, float or None

@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
+from replication.files import locked
 from replication.harness.journal import Record
-from replication.harness.lock import locked
 from replication.settings import content_key
 from replication.types import InputError, RunError
 

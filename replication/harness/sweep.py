@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from replication.files import locked
 from replication.harness.cell import Cell
 from replication.harness.compute import Workplace, compute
 from replication.harness.journal import Journal
-from replication.harness.lock import locked
 from replication.harness.store import Store
 from replication.registry import EXTRACTORS
 from replication.types import RunError

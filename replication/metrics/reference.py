@@ -3,18 +3,17 @@
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from replication.files import write_atomically
 from replication.metrics.extractor import Extractor
 from replication.metrics.features import Features
-from replication.types import RunError
 
 
 def reference_identity(images: Tensor, fingerprint: str, preprocessing: str, extractor: Extractor) -> str:
@@ -54,19 +53,6 @@ def _read(path: Path, identity: str) -> Features:
     return features
 
 
-def _write(path: Path, features: Features, identity: str) -> None:
-    """Write beside the target and rename, so that a reader sees the whole file or none; raises RunError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            whole = Path(folder) / path.name
-            tensors = {"values": features.values.contiguous(), "logits": features.logits.contiguous()}
-            save_file(tensors, whole, metadata={"identity": identity, "content": _digest(features)})
-            os.replace(whole, path)
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"cannot write the reference features {path}: {error}") from error
-
-
 def reference_features(
     images: Tensor,
     extractor: Extractor,
@@ -91,5 +77,6 @@ def reference_features(
         except ValueError as error:
             warnings.warn(f"reference features {path} are computed anew: {error}", stacklevel=2)
     features = extractor(images, batch_size, device, progress)
-    _write(path, features, identity)
+    tensors = {"values": features.values.contiguous(), "logits": features.logits.contiguous()}
+    write_atomically(path, save(tensors, {"identity": identity, "content": _digest(features)}))
     return features

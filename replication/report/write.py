@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from replication.checkpoint import write_atomically
+from replication.files import write_atomically
 from replication.harness.cell import Cell
 from replication.harness.experiment import Experiment
 from replication.harness.journal import Journal, Record

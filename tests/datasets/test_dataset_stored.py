@@ -8,9 +8,10 @@ import safetensors.torch
 import torch
 from dataset_copies import Examples, write_folder
 
-from replication.datasets.home import data_home, write_whole
+from replication.datasets.home import data_home
 from replication.datasets.stored import StoredDataset
-from replication.types import InputError
+from replication.files import write_atomically
+from replication.types import InputError, RunError
 
 
 @pytest.fixture
@@ -61,20 +62,20 @@ def test_unwritable_folder_is_named(
     (tmp_path / "plain").write_text("")
     monkeypatch.setenv("REPLICATION_DATA", str(tmp_path / "plain"))
     for act in (lambda: tiny.add(copy), lambda: tiny.load("train")):
-        with pytest.raises(InputError, match=r"cannot write .*plain/tiny .*REPLICATION_DATA"):
+        with pytest.raises(RunError, match=r"cannot write .*plain/tiny.* .*REPLICATION_DATA"):
             act()
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk at the last moment. Catches: writing in place, leaving the temporary file."""
-    write_whole(tmp_path / "file", b"old")
+    write_atomically(tmp_path / "file", b"old")
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(InputError, match=r"file \(No space left on device\)"):
-        write_whole(tmp_path / "file", b"new")
+    with pytest.raises(RunError, match=r"file \(No space left on device\)"):
+        write_atomically(tmp_path / "file", b"new")
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"
 

@@ -99,5 +99,5 @@ def test_damage_is_noticed_and_repaired(tmp_path: Path, damage: str) -> None:
 def test_unwritable_folder_is_one_message(tmp_path: Path) -> None:
     """A file where the folder should be: RunError naming it. Catches: a bare OSError reaching the user."""
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=f"cannot write the reference features {tmp_path / 'file'}"):
+    with pytest.raises(RunError, match=f"cannot write {tmp_path / 'file'}"):
         look_up(tmp_path / "file" / "sub")

@@ -1,0 +1,54 @@
+"""Files that are whole or not there, and locks that die with their holder: a kill leaves nothing to clean up."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from replication.types import RunError
+
+
+def unwritable(path: Path, error: OSError) -> RunError:
+    """The error for a place that can't be written, whatever the reason: rights, a full disk, a file in the way."""
+    reason = error.strerror or str(error)
+    return RunError(
+        f"cannot write {path} ({reason}); what was finished before is kept. REPLICATION_HOME may name another folder "
+        "for runs, REPLICATION_DATA for datasets"
+    )
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside the target, flush to disk, rename: `path` is as it was, or whole. Raises RunError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file; if another process does, say so and wait. Raises RunError if it can't be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another process works on {what}; waiting for it", flush=True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
