@@ -69,8 +69,7 @@ class Cell(Settings):
         return content_key(self.sample_identity())
 
     def check(self) -> None:
-        """Everything that can be wrong, before anything is computed; raises InputError."""
-        self.recipe.check()
+        """Whatever can be wrong besides the recipe, before anything is computed; raises InputError."""
         self.sampling.times(self.recipe.build_schedule())
         if self.protocol.quantizer not in QUANTIZERS:
             raise unknown("quantizer", self.protocol.quantizer, list(QUANTIZERS))
@@ -84,7 +83,8 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
 
     Raises InputError naming the file, the row and what is wrong in it.
     """
-    profile, cells = experiment.profile(profile_name), []
+    profile, checked = experiment.profile(profile_name), set()
+    cells: list[Cell] = []
     for i, row in enumerate(profile.rows):
         where = f"{experiment.path}: profiles.{profile_name}.rows[{i}] ({row.label})"
         try:
@@ -92,6 +92,9 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
             of_row = [
                 _cell(experiment.name, profile_name, row, j, recipe, profile.protocol) for j in range(len(row.steps))
             ]
+            if recipe.key not in checked:
+                recipe.check()
+                checked.add(recipe.key)
             for cell in of_row:
                 cell.check()
         except ValidationError as error:

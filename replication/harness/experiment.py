@@ -178,7 +178,8 @@ def _set(content: dict[str, Any], path: list[str], text: str) -> None:
 
 def _first(error: ValidationError, content: dict[str, Any]) -> str:
     """The first complaint of pydantic as one sentence: key, value, and the nearest valid name."""
-    problem = error.errors()[0]
+    # a misspelt key is also a missing one; the misspelling is what helps
+    problem = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     where = [str(p) for p in problem["loc"]]
     key = ".".join(where)
     if problem["type"] == "extra_forbidden":

@@ -31,7 +31,7 @@ class Journal:
         path = self.folder / f"{key}.json"
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: not a row ({error}); delete it and run again") from error

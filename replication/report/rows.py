@@ -11,7 +11,8 @@ from replication.harness.cell import Cell
 from replication.harness.journal import Journal, Record
 from replication.types import InputError
 
-NUMBERS = ("metric.", "timing.", "sampling.steps", "sampling.nfe", "protocol.n")  # all other columns are text
+NUMBER_GROUPS = ("metric.", "timing.")
+NUMBERS = ("sampling.steps", "sampling.nfe", "protocol.n")  # all other columns are text: a commit may look like 1e5
 
 
 def rows_of(cells: Sequence[Cell], journal: Journal, committed: Path | None = None) -> dict[str, Record]:
@@ -44,4 +45,4 @@ def _text(value: Any) -> str:
 
 
 def _value(column: str, text: str) -> Any:
-    return json.loads(text) if column.startswith(NUMBERS) else text
+    return json.loads(text) if column in NUMBERS or column.startswith(NUMBER_GROUPS) else text

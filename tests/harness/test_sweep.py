@@ -1,0 +1,156 @@
+"""A whole run: rows, journal, MLflow; nothing computed twice, nothing lost."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from harness.tiny import write_tiny
+
+from replication.harness import sweep
+from replication.harness.cell import Cell, cells_of
+from replication.harness.compute import Workplace
+from replication.harness.experiment import load_experiment
+from replication.harness.store import Store
+from replication.harness.sweep import journal_of, run, sync
+from replication.types import InputError, RunError
+
+
+@pytest.fixture
+def cells(project: Path) -> list[Cell]:
+    return cells_of(load_experiment(str(write_tiny(project))), "cpu")
+
+
+@pytest.fixture
+def place(project: Path) -> Workplace:
+    return Workplace(project / "runs", torch.device("cpu"), batch_size=8, progress=False)
+
+
+def runs_in(store: Store) -> list:
+    client = mlflow.MlflowClient(store.address)
+    return client.search_runs([e.experiment_id for e in client.search_experiments()])
+
+
+def test_run_journals_and_tells_mlflow_once(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run per cell with parameters, metrics, tags and samples; run again, nothing is computed, nothing doubled."""
+    store = Store(place.state)
+    run(cells, place, store)
+    records = [journal_of(cells, place.state).read(cell.key) for cell in cells]
+    for cell, record in zip(cells, records, strict=True):
+        assert record is not None
+        assert record["sampling.nfe"] == cell.sampling.steps
+        assert record["metric.fd_low"] <= record["metric.fd"] <= record["metric.fd_high"]
+        assert record["timing.seconds_per_image"] > 0
+        assert len(record["checkpoint.sha256"]) == 64
+        assert {"env.commit", "env.dirty", "env.device", "env.torch", "protocol.n", "recipe.fingerprint"} <= record.keys()
+    assert records[0] is not None
+    assert records[0]["metric.nll"] > 0
+    assert records[0]["metric.nll_images"] == 4
+    runs = runs_in(store)
+    assert {r.data.tags["cell"] for r in runs} == {c.key for c in cells}
+    logged = next(r for r in runs if r.data.tags["cell"] == cells[1].key)
+    assert records[1] is not None
+    assert logged.data.metrics["metric.fd"] == pytest.approx(records[1]["metric.fd"])
+    assert logged.data.params["sampling.sampler"] == "ddim(eta=0.0)"
+    assert [a.path for a in mlflow.MlflowClient(store.address).list_artifacts(logged.info.run_id, "samples")]
+
+    monkeypatch.setattr(sweep, "compute", lambda *_: pytest.fail("a finished cell was computed again"))
+    run(cells, place, store)
+    assert sync(cells, journal_of(cells, place.state), store, trust_marks=False) == len(cells)
+    assert len(runs_in(store)) == len(cells)
+
+
+def test_rows_survive_a_failing_store_and_sync_repeats_them(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow dies after the cells are computed: the journal has every row, and sync tells them later."""
+    store = Store(place.state)
+
+    def broken(self: Store, record: dict, strip: Path) -> None:
+        raise RunError("MLflow is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "log", broken)
+        with pytest.raises(RunError, match=r"MLflow is gone; the rows are safe in .*replicate sync"):
+            run(cells, place, store)
+    journal = journal_of(cells, place.state)
+    assert all(journal.read(cell.key) for cell in cells)
+    assert sync(cells, journal, store, trust_marks=True) == len(cells)
+    assert len(runs_in(store)) == len(cells)
+
+
+def test_a_failing_cell_keeps_the_others(cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, done = sweep.compute, []
+
+    def second_fails(cell: Cell, where: Workplace) -> tuple[dict, bytes]:
+        done.append(cell.key)
+        if len(done) == 2:
+            raise RunError("out of luck")
+        return real(cell, where)
+
+    monkeypatch.setattr(sweep, "compute", second_fails)
+    with pytest.raises(RunError, match="out of luck"):
+        run(cells, place, Store(place.state))
+    journal = journal_of(cells, place.state)
+    assert [journal.read(cell.key) is not None for cell in cells] == [True, False, False]
+
+
+def test_damaged_row_is_named(cells: list[Cell], place: Workplace) -> None:
+    folder = journal_of(cells, place.state).folder
+    folder.mkdir(parents=True)
+    for content in ("{", "[]", json.dumps({"cell": "another"})):
+        (folder / f"{cells[0].key}.json").write_text(content)
+        with pytest.raises(InputError, match=rf"{cells[0].key}\.json: not .*delete it and run again"):
+            run(cells, place, Store(place.state))
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """A web server that is no tracking server: every request is answered with an error."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(500)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+def test_unreachable_server_is_said_before_anything_is_computed(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(sweep, "compute", lambda *_: pytest.fail("computed without a tracking server"))
+    with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI=http://127\.0\.0\.1:9: the tracking server does not answer"):
+        run(cells, place, Store(place.state))
+
+
+def test_server_that_fails_while_running_keeps_the_rows(
+    cells: list[Cell], place: Workplace, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    with pytest.raises(RunError, match=rf"MLflow at {server} did not take .*the rows are safe"):
+        run(cells[1:2], place, Store(place.state))
+    assert journal_of(cells, place.state).read(cells[1].key) is not None
+
+
+def test_table_is_stored_once(cells: list[Cell], place: Workplace) -> None:
+    store, records = Store(place.state), [{"cell": "a", "metric.fd": 1.0}, {"cell": "b", "metric.fd": 2.0}]
+    for _ in range(2):
+        store.log_table("tiny", "cpu", records, [])
+    runs = runs_in(store)
+    assert len(runs) == 1
+    table = mlflow.MlflowClient(store.address).download_artifacts(runs[0].info.run_id, "tiny-cpu.json")
+    assert json.loads(Path(table).read_text())["data"] == [["a", 1.0], ["b", 2.0]]

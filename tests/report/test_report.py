@@ -1,0 +1,150 @@
+"""Reports are pure functions of rows: the same bytes each time, "not run" where there is no row."""
+
+from pathlib import Path
+
+import pytest
+from harness.tiny import write_tiny
+from PIL import Image
+
+from replication.harness.cell import Cell, cells_of
+from replication.harness.experiment import Experiment, load_experiment
+from replication.harness.journal import Journal, Record
+from replication.report.claims import judge, markdown_verdicts
+from replication.report.rows import read_csv, rows_of, write_csv
+from replication.report.tables import markdown_table
+from replication.report.write import write_report
+from replication.types import InputError
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    monkeypatch.chdir(tmp_path)
+    return load_experiment(str(write_tiny(tmp_path)))
+
+
+@pytest.fixture
+def cells(experiment: Experiment) -> list[Cell]:
+    return cells_of(experiment, "cpu")
+
+
+def record(cell: Cell, fd: float, se: float = 0.01, seconds: float = 1.0, **more: float) -> Record:
+    metrics = {"fd": fd, "kid": fd / 100, "is": 8.0}
+    row: Record = {"cell": cell.key, "label": cell.label, "sampling.nfe": cell.sampling.steps, "env.commit": "1e5", "protocol.n": 16}
+    for name, value in metrics.items():
+        row |= {f"metric.{name}": value, f"metric.{name}_low": value - se, f"metric.{name}_high": value + se, f"metric.{name}_se": se / 2}
+    row |= {"timing.seconds_per_image": seconds, "timing.seconds_low": seconds, "timing.seconds_high": seconds, "timing.floor_seconds": seconds / 1.1}
+    return {**row, **more}
+
+
+@pytest.fixture
+def rows(cells: list[Cell]) -> dict[str, Record]:
+    ddpm, ddim, sigma_hat = cells
+    return {
+        ddpm.key: record(ddpm, 1.0, seconds=2.0),
+        ddim.key: record(ddim, 2.0, seconds=1.0),
+        sigma_hat.key: record(sigma_hat, 11.0),
+    }
+
+
+def test_csv_gives_the_same_rows_back(rows: dict[str, Record], tmp_path: Path) -> None:
+    """A commit hash that looks like a number stays text. Catches: types guessed from the content."""
+    rows[next(iter(rows))]["metric.nll"] = 0.1 + 0.2
+    write_csv(rows, tmp_path / "a.csv")
+    assert {r["cell"]: r for r in read_csv(tmp_path / "a.csv")} == rows
+
+
+def test_damaged_csv_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(InputError, match=r"a\.csv: not a table of rows .*no column 'cell'"):
+        read_csv(tmp_path / "a.csv")
+
+
+def test_journal_goes_before_committed_rows(cells: list[Cell], rows: dict[str, Record], tmp_path: Path) -> None:
+    """And rows of cells that are no longer in the experiment are dropped."""
+    write_csv({**rows, "gone": {**next(iter(rows.values())), "cell": "gone"}}, tmp_path / "a.csv")
+    journal = Journal(tmp_path / "journal")
+    journal.write(record(cells[1], 7.0), b"png")
+    found = rows_of(cells, journal, tmp_path / "a.csv")
+    assert list(found) == [c.key for c in cells]
+    assert found[cells[1].key]["metric.fd"] == 7.0
+    assert found[cells[0].key]["metric.fd"] == 1.0
+
+
+def test_table_shows_interval_published_value_and_what_was_not_run(cells: list[Cell], rows: dict[str, Record]) -> None:
+    del rows[cells[2].key]
+    table = markdown_table(cells, rows).splitlines()
+    assert "FD-digits" in table[0]
+    assert "FID" not in table[0]
+    assert "2 [1.99, 2.01]" in table[3]
+    assert "6.84" in table[3]
+    assert "not run" in table[4]
+
+
+def test_report_is_stable_byte_for_byte(
+    experiment: Experiment, cells: list[Cell], rows: dict[str, Record], tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / "journal")
+    for cell in cells:
+        journal.folder.mkdir(exist_ok=True)
+        Image.new("L", (80, 8), 128).save(journal.strip_path(cell.key))
+    contents = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        files = write_report(experiment, "cpu", cells, rows, journal, folder)
+        contents.append({file.name: file.read_bytes() for file in files})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {"tiny-cpu.md", "tiny-cpu.csv", "tiny-cpu.png", "tiny-cpu-samples.png"}
+
+
+def test_report_without_rows_says_not_run(experiment: Experiment, cells: list[Cell], tmp_path: Path) -> None:
+    files = write_report(experiment, "cpu", cells, {}, Journal(tmp_path / "none"), tmp_path / "results")
+    assert [f.name for f in files] == ["tiny-cpu.md"]
+    assert files[0].read_text().count("not run") == len(cells)
+    assert "not tested" in files[0].read_text()
+
+
+def words(experiment: Experiment, cells: list[Cell], rows: dict[str, Record], profile: str = "cpu") -> dict[str, str]:
+    return {v.definition: v.word for v in judge(experiment.claims[0], experiment, profile, cells, rows)}
+
+
+def test_verdict_turns_on_the_definition(experiment: Experiment, cells: list[Cell], rows: dict[str, Record]) -> None:
+    """FD 2 against 1 is 50 % by ratio, 90 % of the gap from 11: refuted and supported, from the same rows."""
+    assert words(experiment, cells, rows) == {
+        "FD-digits ratio": "refuted",
+        "IS-digits ratio": "supported",
+        "FD-digits gap closed": "supported",
+        "KID-digits gap closed": "supported",
+        "speed in NFE": "supported",
+        "speed, measured": "supported",
+    }
+    text = markdown_verdicts(experiment.claims[0], judge(experiment.claims[0], experiment, "cpu", cells, rows))
+    assert "The verdict turns on the definition" in text
+
+
+def test_verdict_is_inconclusive_when_the_interval_holds_what_is_needed(
+    experiment: Experiment, cells: list[Cell], rows: dict[str, Record]
+) -> None:
+    """0.76 is needed; 1/1.3 = 0.77 with a wide interval. Catches: a verdict from the point alone."""
+    rows[cells[1].key] = record(cells[1], 1.3, se=0.4)
+    assert words(experiment, cells, rows)["FD-digits ratio"] == "inconclusive"
+    rows[cells[1].key] = record(cells[1], 1.3, se=1e-4)
+    assert words(experiment, cells, rows)["FD-digits ratio"] == "supported"
+
+
+def test_claim_is_not_tested_without_rows_or_below_its_profile(
+    experiment: Experiment, cells: list[Cell], rows: dict[str, Record]
+) -> None:
+    """Catches: a claim that passes for lack of evidence."""
+    below = experiment.claims[0].model_copy(update={"minimum_profile": "paper"})
+    assert {v.word for v in judge(below, experiment, "cpu", cells, rows)} == {"not tested"}
+    del rows[cells[0].key]
+    assert set(words(experiment, cells, rows).values()) == {"not tested"}
+
+
+def test_papers_own_numbers_are_judged_beside_ours() -> None:
+    """From DDIM Table 1: 3.17/6.84 = 46 % by ratio, 97 % of the gap closed (published-results, calc)."""
+    experiment = load_experiment("ddpm")
+    verdicts = judge(experiment.claims[0], experiment, "paper", cells_of(experiment, "paper"), {})
+    published = {v.definition: v.published for v in verdicts}
+    assert published["FID ratio"] == pytest.approx(0.463, abs=5e-4)
+    assert published["FID gap closed"] == pytest.approx(0.972, abs=5e-4)
+    assert published["IS ratio"] is None

@@ -1,0 +1,106 @@
+"""The command line: exit codes, one message, no traceback."""
+
+from pathlib import Path
+
+import pytest
+from harness.tiny import write_tiny
+
+from replication.cli import main
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REPLICATION_HOME", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return write_tiny(tmp_path)
+
+
+def test_run_then_report(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The main job in small: table and verdicts on the screen, files in results/, the state of plan."""
+    assert main(["plan", "tiny"]) == 0
+    assert capsys.readouterr().out.count("to run") == 3
+    assert main(["run", "tiny", "--device", "cpu", "--executor", "local"]) == 0
+    printed = capsys.readouterr().out
+    assert "FD-digits" in printed
+    assert "Claim `few`" in printed
+    assert main(["report", "tiny"]) == 0
+    assert sorted(p.name for p in Path("results").iterdir()) == [
+        "tiny-cpu-samples.png", "tiny-cpu.csv", "tiny-cpu.md", "tiny-cpu.png",
+    ]  # fmt: skip
+    first = {p.name: p.read_bytes() for p in Path("results").iterdir()}
+    assert main(["report"]) == 0
+    assert {p.name: p.read_bytes() for p in Path("results").iterdir()} == first
+    capsys.readouterr()
+    assert main(["plan", "tiny"]) == 0
+    assert capsys.readouterr().out.count("done") == 3
+    assert main(["claims", "tiny"]) == 0
+    assert main(["sync"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "tny"], "unknown experiment 'tny'; did you mean 'tiny'"),
+        (["run", "tiny", "--set", "protocol.n"], "write it as key=value"),
+        (["run", "tiny", "--set", "protocol.n=-1"], "protocol.n"),
+        (["run", "tiny", "--device", "gpu"], "unknown device 'gpu'"),
+        (["run", "tiny", "--profile", "gpu"], "unknown profile"),
+        (["list", "sampler"], "unknown kind 'sampler'; did you mean 'samplers'"),
+        (["data", "add", "cifar11", "."], "unknown dataset 'cifar11'; did you mean 'cifar10'"),
+        (["data", "add", "cifar10", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_wrong_input_exits_with_2(
+    tiny: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["run", "tiny", "--profile", "tpu"], ["fly"], []])
+def test_argparse_exits_with_2(tiny: Path, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_unwritable_state_exits_with_1(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny.parent / "plain").write_text("")
+    monkeypatch.setenv("REPLICATION_HOME", str(tiny.parent / "plain"))
+    assert main(["run", "tiny"]) == 1
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_corrupt_checkpoint_exits_with_2_and_names_it(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "tiny"]) == 0
+    checkpoint = next(Path("runs/checkpoints").iterdir())
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    for row in Path("runs/journal/tiny-cpu").glob("*.json"):
+        row.unlink()
+    capsys.readouterr()
+    assert main(["run", "tiny"]) == 2
+    assert f"{checkpoint.name}: the checkpoint is corrupt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "kind", ["schedules", "spacings", "samplers", "objectives", "models", "datasets", "extractors"]
+)
+def test_every_part_is_listed_with_a_sentence(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", kind]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        assert len(line.split(maxsplit=1)) == 2, line
+
+
+def test_doctor_and_data_list(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    assert main(["data", "list"]) == 0
+    assert main(["data", "verify", "digits"]) == 0
+    printed = capsys.readouterr().out
+    assert "torch-fidelity" in printed
+    assert "digits train: " in printed
