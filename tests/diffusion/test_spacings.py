@@ -1,0 +1,62 @@
+"""Spacings: the published rules, stated once more in numpy, off-by-ones and repeated times included."""
+
+import numpy as np
+import pytest
+import torch
+
+from replication.registry import SCHEDULES, SPACINGS
+from replication.types import InputError
+
+SCHEDULE = SCHEDULES.build("linear", T=1000)
+STEPS = [1, 2, 3, 5, 6, 7, 10, 11, 20, 21, 25, 30, 50, 60, 100, 300, 500, 999, 1000]
+
+
+def indices(name: str, n: int, T: int = 1000) -> list[int]:
+    """The indices 0..T-1 that a spacing visits, ascending, as the papers' code counts them."""
+    times = SPACINGS.build(name)(SCHEDULES.build("linear", T=T), n)
+    assert times[-1] == 0
+    k = times[:-1] * T - 1
+    assert (k - k.round()).abs().max() <= 1e-9
+    return k.round().long().tolist()[::-1]
+
+
+@pytest.mark.parametrize("n", STEPS)
+def test_uniform_is_the_published_rule(n: int) -> None:
+    """Exact. Catches linspace (20 steps would visit 999) and truncation to n steps."""
+    assert indices("uniform", n) == list(range(0, 1000, 1000 // n))
+
+
+@pytest.mark.parametrize("n", [*STEPS, *range(4, 200, 13)])
+@pytest.mark.parametrize("T", [1000, 4000])
+def test_quadratic_is_the_published_rule(n: int, T: int) -> None:
+    """Exact. Catches torch.linspace (off by one at 6, 11 and 21 steps), rounding, and a top of T instead of 0.8 T."""
+    published = [int(s) for s in np.linspace(0, np.sqrt(T * 0.8), n) ** 2]
+    assert indices("quadratic", n, T) == published
+
+
+def test_published_oddities() -> None:
+    """Exact, from the published code. Catches any tidying up of them."""
+    assert indices("uniform", 20)[-1] == 950
+    assert [len(indices("uniform", n)) for n in (30, 60, 300)] == [31, 63, 334]
+    assert [len(set(indices("quadratic", n))) for n in (50, 100)] == [49, 96]
+    assert [len(indices("quadratic", n)) for n in (50, 100)] == [50, 100]
+    assert indices("quadratic", 50)[-1] == 800
+
+
+@pytest.mark.parametrize("name", SPACINGS.names())
+@pytest.mark.parametrize("n", [1, 2, 10, 100])
+def test_every_spacing_falls_from_noisy_to_clean_within_zero_and_one(name: str, n: int) -> None:
+    times = SPACINGS.build(name)(SCHEDULE, n)
+    assert times.dtype == torch.float64
+    assert times.ndim == 1
+    assert len(times) >= n + 1
+    assert bool((times.diff() <= 0).all())
+    assert 0 <= times[-1] < times[0] <= 1
+
+
+@pytest.mark.parametrize("name", SPACINGS.names())
+@pytest.mark.parametrize(("n", "message"), [(0, "positive whole"), (-3, "positive whole"), (2.5, "positive whole"),
+                                            (True, "positive whole"), (1001, "more than the schedule's T = 1000")])  # fmt: skip
+def test_a_bad_number_of_steps_is_refused(name: str, n: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SPACINGS.build(name)(SCHEDULE, n)

@@ -1,0 +1,190 @@
+"""Generation: image i depends on (seed, i) only, whatever was interrupted, split, or drawn before."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from training_recipes import CPU
+
+import replication.generation
+from oracles.networks import randomize
+from replication.checkpoint import save_checkpoint
+from replication.diffusion import Denoiser, sample
+from replication.diffusion.denoiser import Counted
+from replication.generation import QUANTIZERS, SampleSet, Sampling, generate, quantize
+from replication.noise import ImageNoise
+from replication.registry import MODELS, SAMPLERS, SCHEDULES
+from replication.types import InputError, RunError
+
+SHAPE = (1, 8, 8)
+SETTINGS = [("ddim", "uniform", "none"), ("ddim", "quadratic", "x0+eps"), ("ancestral", "uniform", "x0")]
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Denoiser:
+    network = MODELS.build("ddpm-digits").eval().requires_grad_(False)
+    randomize(network, seed=2)
+    return Denoiser(network, SCHEDULES.build("linear"), "v")  # eps would multiply float32 rounding by 1 / alpha
+
+
+def sampling(sampler: str = "ancestral", spacing: str = "uniform", clip: str = "x0", steps: int = 4) -> Sampling:
+    return Sampling.model_validate({"sampler": sampler, "spacing": spacing, "steps": steps, "clip": clip})
+
+
+def made(
+    denoiser: Denoiser, folder: Path, n: int = 12, batch_size: int = 5, seed: int = 0, **options: str
+) -> SampleSet:
+    return generate(denoiser, sampling(), SHAPE, n, seed, folder, batch_size, CPU, progress=False, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("sampler", "spacing", "clip"), SETTINGS)
+def test_an_image_is_the_same_in_any_batch(denoiser: Denoiser, sampler: str, spacing: str, clip: str) -> None:
+    """max-abs 1e-5, before quantizing. Catches noise per batch, and norms over the batch."""
+    settings = sampling(sampler, spacing, clip)
+    times, rule = settings.times(denoiser.schedule), SAMPLERS.build(sampler)
+
+    def in_batches_of(size: int) -> Tensor:
+        pieces = []
+        for start in range(0, 64, size):
+            noise = ImageNoise(3, torch.arange(start, min(start + size, 64)))
+            pieces.append(sample(denoiser, rule, times, noise.prior((len(noise.indices), *SHAPE)), noise, clip))
+        return torch.cat(pieces)
+
+    whole = in_batches_of(64)
+    for size in (1, 7):
+        assert (in_batches_of(size) - whole).abs().max() <= 1e-5
+
+
+def test_sample_sets_are_the_same_for_any_batch_size(denoiser: Denoiser, tmp_path: Path) -> None:
+    """Equal but for pixels that 1e-5 pushes over a grey level's edge: one level, one in 1000. Catches indices per chunk."""
+    sets = [made(denoiser, tmp_path / str(size), n=64, batch_size=size).images for size in (64, 7, 1)]
+    assert sets[0].shape == (64, *SHAPE)
+    assert sets[0].dtype == torch.uint8
+    assert len(sets[0].unique()) > 50
+    for other in sets[1:]:
+        difference = (other.int() - sets[0].int()).abs()
+        assert difference.max() <= 1
+        assert difference.float().mean() <= 1e-3
+
+
+def test_chunks_are_nearly_equal_and_timed(denoiser: Denoiser, tmp_path: Path) -> None:
+    """Exact. Catches a last chunk of two images, whose seconds per image would not compare."""
+    made_ = made(denoiser, tmp_path, n=12, batch_size=5)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{a:07d}-{a + 4:07d}.safetensors" for a in (0, 4, 8)]
+    assert made_.nfe == 4
+    assert len(made_.seconds_per_image) == 3
+    median, low, high = made_.timing
+    assert 0 < low <= median <= high
+
+
+class Killed(BaseException):
+    """Like KeyboardInterrupt."""
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+@pytest.mark.parametrize("then", [5, 3], ids=["same-batch", "other-batch"])
+def test_a_killed_set_goes_on_to_the_same_images(
+    denoiser: Denoiser, chunk: int, then: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within one grey level where batches differ, else equal. Catches restarting, and skipping what was not finished."""
+    whole, evaluated = made(denoiser, tmp_path / "whole"), Counted(denoiser)
+    chunks = iter(range(1, 10))
+
+    def saving(*args: object) -> None:
+        if next(chunks) == chunk:
+            (tmp_path / "killed").mkdir(exist_ok=True)
+            (tmp_path / "killed" / ".0000000-0000004.safetensors.1.partial").write_bytes(b"half a chunk")
+            raise Killed
+        save_checkpoint(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(replication.generation, "save_checkpoint", saving)
+        with pytest.raises(Killed):
+            made(denoiser, tmp_path / "killed")
+    finished = made(evaluated, tmp_path / "killed", batch_size=then)  # type: ignore[arg-type]
+    left = -(-(12 - 4 * (chunk - 1)) // then)
+    assert evaluated.nfe == 4 * left + 1  # one to warm up
+    assert (finished.images.int() - whole.images.int()).abs().max() <= (0 if then == 5 else 1)
+
+
+def test_a_finished_set_is_read_not_made(denoiser: Denoiser, tmp_path: Path) -> None:
+    first, counted = made(denoiser, tmp_path), Counted(denoiser)
+    again = made(counted, tmp_path)  # type: ignore[arg-type]
+    assert counted.nfe == 0
+    assert torch.equal(again.images, first.images)
+    assert (again.nfe, again.seconds_per_image) == (first.nfe, first.seconds_per_image)
+
+
+def test_a_longer_set_begins_with_a_shorter_one(denoiser: Denoiser, tmp_path: Path) -> None:
+    """Exact for what is stored, one level for what is made in other batches. Catches a set that is thrown away."""
+    short = made(denoiser, tmp_path / "a", n=7)
+    long = made(denoiser, tmp_path / "a", n=12)
+    assert torch.equal(long.images[:7], short.images)
+    assert (long.images.int() - made(denoiser, tmp_path / "b", n=12).images.int()).abs().max() <= 1
+    assert torch.equal(made(denoiser, tmp_path / "a", n=5).images, short.images[:5])
+
+
+def test_seeds_differ_and_their_order_does_not_matter(denoiser: Denoiser, tmp_path: Path) -> None:
+    """Exact. Catches a global generator."""
+    forwards = [made(denoiser, tmp_path / f"a{seed}", seed=seed).images for seed in (0, 1)]
+    torch.manual_seed(5)
+    backwards = [made(denoiser, tmp_path / f"b{seed}", seed=seed).images for seed in (1, 0)]
+    assert torch.equal(forwards[0], backwards[1])
+    assert torch.equal(forwards[1], backwards[0])
+    assert not torch.equal(forwards[0], forwards[1])
+
+
+def test_a_missing_chunk_is_made_again_and_a_damaged_one_is_named(denoiser: Denoiser, tmp_path: Path) -> None:
+    """Catches a gap that shifts every image after it, and a traceback from safetensors."""
+    whole = made(denoiser, tmp_path).images
+    chunk = tmp_path / "0000004-0000008.safetensors"
+    chunk.unlink()
+    assert (made(denoiser, tmp_path).images.int() - whole.int()).abs().max() <= 1
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"0000004-0000008\.safetensors: the checkpoint is corrupt.*delete it"):
+        made(denoiser, tmp_path)
+    save_checkpoint(chunk, {"images": whole[:2]}, {"nfe": 4, "seconds": 1.0})
+    with pytest.raises(InputError, match="holds 2 images, its name says 4"):
+        made(denoiser, tmp_path)
+
+
+def test_an_unwritable_folder_is_one_message(denoiser: Denoiser, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot write .*what was finished before is kept"):
+        made(denoiser, tmp_path / "file" / "folder")
+
+
+def test_quantizers_on_chosen_values() -> None:
+    """Exact. Catches banker's rounding, clamping after the cast (256 wraps to 0), and names that were swapped."""
+    x = torch.tensor(
+        [-1.0, 1.0, -7.0, 7.0, 0.0, 0.2 / 127.5, 0.6 / 127.5, 100.75 / 127.5 - 1, 2.5 / 127.5 - 1], dtype=torch.float64
+    )
+    assert quantize(x, "round").tolist() == [0, 255, 0, 255, 128, 128, 128, 101, 3]
+    assert quantize(x, "truncate").tolist() == [0, 255, 0, 255, 127, 127, 128, 100, 2]
+    assert quantize(x, "round").dtype == torch.uint8
+    with pytest.raises(InputError, match="unknown quantizer 'floor'"):
+        quantize(x, "floor")
+
+
+def test_every_grey_level_survives_the_way_to_the_network_and_back() -> None:
+    """Exact in float32 for round; truncate may lose one level to float32, never more. Catches a scale of 127 or 128."""
+    levels = torch.arange(256)
+    x = levels.float() / 127.5 - 1
+    assert torch.equal(quantize(x, "round").long(), levels)
+    assert (quantize(x, "truncate").long() - levels).abs().max() <= 1
+    assert set(QUANTIZERS) == {"round", "truncate"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clip": "x_0"}, "did you mean 'x0'"),
+        ({"sampler": "dim"}, "did you mean 'ddim'"),
+        ({"spacing": "unifrom"}, "did you mean 'uniform'"),
+        ({"steps": 2000}, "more than the schedule's T = 1000"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_before_any_work(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        sampling(**change).times(SCHEDULES.build("linear"))  # type: ignore[arg-type]

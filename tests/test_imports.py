@@ -1,0 +1,115 @@
+"""The one-way rule of the imports, read from the source: a layer knows only the layers below it."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "replication"
+FILES = sorted(p for p in ROOT.rglob("*.py") if not p.name.startswith("."))
+
+# What each part of the package may import of the package, its own modules apart.
+GROUND = {"types", "registry"}
+SMALL = GROUND | {"settings", "noise", "numerics", "progress", "files", "checkpoint"}
+NETWORKS = {"ddpm", "ldm", "dit"}
+WORK = {"recipe", "ema", "training", "generation"}
+COMMANDS = {"bench", "doctor"}
+MAY_IMPORT = {
+    "__init__": set(),
+    "types": set(),
+    "registry": {"types"},
+    **dict.fromkeys(SMALL - GROUND, SMALL),
+    "diffusion": GROUND,
+    "datasets": SMALL,
+    "metrics": SMALL,
+    **{name: SMALL | {"diffusion"} for name in NETWORKS},
+    **{name: SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics"} for name in WORK},
+    "harness": SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics"},
+    "report": SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "harness"},
+    **{name: SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "harness", "report"} for name in COMMANDS},
+    "cli": SMALL | NETWORKS | WORK | COMMANDS | {"diffusion", "datasets", "metrics", "harness", "report"},
+}
+UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+def part(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it; `from a import b` gives a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def inside(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("replication.")}
+
+
+def ident(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", FILES, ids=ident)
+def test_imports_point_one_way(path: Path) -> None:
+    """Catches metrics that know the harness, mathematics that knows a paper; a new part must be given its layer here."""
+    assert part(path) in MAY_IMPORT, f"{part(path)}: give this part its layer in MAY_IMPORT"
+    assert inside(path) - {part(path), "__version__"} <= MAY_IMPORT[part(path)]
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    """Catches two modules of one layer that need each other."""
+    names = {module(p): p for p in FILES}
+    edges = {}
+    for name, path in names.items():
+        found = {i if i in names else i.rpartition(".")[0] for i in imports(path)}
+        edges[name] = (found & set(names)) - {name}
+    while leaves := [name for name, needs in edges.items() if not needs & set(edges)]:
+        for name in leaves:
+            del edges[name]
+    assert not edges, f"in a circle, or above one: {sorted(edges)}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if part(p) == "diffusion"], ids=ident)
+def test_the_mathematics_needs_torch_alone(path: Path) -> None:
+    """The standard library and torch; the one loop also shows a bar. Catches numpy, scipy or pydantic creeping in."""
+    third = {name.split(".")[0] for name in imports(path)} - set(sys.stdlib_module_names)
+    assert third <= {"replication", "torch"} | ({"tqdm"} if path.name == "sampling.py" else set())
+
+
+def test_one_module_knows_mlflow() -> None:
+    knows = {ident(p) for p in FILES if any(name.split(".")[0] == "mlflow" for name in imports(p))}
+    assert knows <= {"harness/store.py"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=ident)
+def test_nothing_is_unpickled(path: Path) -> None:
+    """Catches pickle and its relatives, torch.load as it was before weights_only, and numpy with allow_pickle.
+
+    The name of the error that torch.load raises is no way to unpickle anything.
+    """
+    tree = ast.parse(path.read_text())
+    used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not {name for name in used if name.split(".")[0] in UNSAFE} - {"pickle.UnpicklingError"}
+    assert not {name.split(".")[0] for name in imports(path)} & UNSAFE - {"pickle"}
+    assert not {name for name in imports(path) if name.startswith("pickle.")}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            said = {k.arg: isinstance(k.value, ast.Constant) and k.value.value for k in node.keywords}
+            assert said.get("allow_pickle", False) is False, f"line {node.lineno}: allow_pickle"
+            if ast.unparse(node.func) in {
+                "torch.load",
+                "load_state_dict_from_url",
+                "torch.hub.load_state_dict_from_url",
+            }:
+                assert said.get("weights_only") is True, f"line {node.lineno}: weights_only=True is missing"
