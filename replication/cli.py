@@ -9,6 +9,7 @@ import torch
 
 from replication import registry
 from replication.doctor import examine
+from replication.files import write_atomically
 from replication.harness.cell import Cell, cells_of
 from replication.harness.compute import Workplace
 from replication.harness.experiment import PROFILES, Experiment, experiment_names, load_experiment
@@ -16,9 +17,11 @@ from replication.harness.home import project, state
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run, sync
 from replication.report.claims import judge, markdown_verdicts
+from replication.report.readme import refreshed
 from replication.report.rows import rows_of
 from replication.report.tables import markdown, markdown_table
 from replication.report.write import write_report
+from replication.settings import content_key
 from replication.types import InputError, RunError
 
 KINDS = {
@@ -92,8 +95,13 @@ def _report(options: argparse.Namespace) -> None:
         rows = rows_of(cells, journal, results / f"{experiment.name}-{profile}.csv")
         files = write_report(experiment, profile, cells, rows, journal, results)
         print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
-        if any(journal.read(key) for key in rows):
+        told = f"{store.address} {content_key(rows)}"
+        if any(journal.read(key) for key in rows) and journal.synced_with("table") != told:
             store.log_table(experiment.name, profile, list(rows.values()), files)
+            journal.mark_synced("table", told)
+    readme = project() / "README.md"
+    if readme.exists():
+        write_atomically(readme, refreshed(readme.read_text(encoding="utf-8"), project()).encode())
 
 
 def _claims(options: argparse.Namespace) -> None:
