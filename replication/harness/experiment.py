@@ -132,18 +132,37 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
         if path.parent == project() / "experiments":
             raise unknown("experiment", name, experiment_names())
         raise InputError(f"{name}: there is no such file")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this is not valid TOML: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    content = _read(path)
+    for table in content.get("profiles", {}).values():
+        if isinstance(table, dict) and "like" in table:
+            _inherit(table, path, content)
     for key, value in (settings or {}).items():
         _set(content, ["profiles", profile, *key.split(".")], value)
     try:
         return Experiment.model_validate({**content, "name": path.stem, "path": path})
     except ValidationError as error:
         raise InputError(f"{path}: {_first(error, content)}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: this is not valid TOML: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _inherit(table: dict[str, Any], path: Path, content: dict[str, Any]) -> None:
+    """Fill a profile that says `like = "other"` with recipe, protocol and batch size of the other file's profile."""
+    name = next(name for name, t in content["profiles"].items() if t is table)
+    other = path.with_name(f"{table.pop('like')}.toml")
+    if not other.is_file():
+        raise InputError(f"{path}: profiles.{name}.like: {unknown('experiment', other.stem, experiment_names())}")
+    base = _read(other).get("profiles", {}).get(name)
+    if base is None:
+        raise InputError(f"{path}: profiles.{name}.like: {other.name} has no profile {name!r}")
+    table |= merged({key: base[key] for key in ("recipe", "protocol", "batch_size") if key in base}, table)
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
