@@ -58,11 +58,10 @@ def by_sigma(
     peer: type, steps: int, parameterization: str, end: float = 0.0, stages: int = 1, **options: Any
 ) -> tuple[Tensor, Tensor]:
     """(times, the peer's answer) for a peer that evaluates `stages` times a step, evenly in half_log_snr inside it."""
-    made = on_betas(peer, SCHEDULE, parameterization, **options)
-    made.set_timesteps(steps)
+    made, other = (on_betas(peer, SCHEDULE, parameterization, **options) for _ in range(2))
+    made.set_timesteps(steps)  # which may change a peer's options for good
     times = visited(made, SCHEDULE, end)
-    answer = peer_by_sigma(made, SCHEDULE, NETWORK, with_stages(times, stages), X_T, noise)
-    return times, answer
+    return times, peer_by_sigma(other, SCHEDULE, NETWORK, with_stages(times, stages), X_T, noise)
 
 
 def with_stages(times: Tensor, stages: int) -> Tensor:
@@ -246,7 +245,7 @@ def test_dpmpp_multistep_sde(order: int, parameterization: str, steps: int) -> N
 def test_dpm_singlestep(order: int, parameterization: str, steps: int) -> None:
     """Catches the middle taken in t, r1 and r2 swapped, and x0 held where eps should be. The end is diffusers': 1/T."""
     times, expected = by_sigma(
-        PaperDPMSolver3,
+        PaperDPMSolver3 if order == 3 else DPMSolverSinglestepScheduler,
         steps,
         parameterization,
         1e-3,
@@ -293,10 +292,24 @@ def test_dpmpp_2s(end: tuple[str, float], parameterization: str, steps: int) -> 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_unipc(order: int, variant: str, parameterization: str, steps: int) -> None:
     """Catches a corrector that is left out, corrects with the wrong order, or starts from the uncorrected image."""
+    end, peer_end = (1e-3, "sigma_min") if variant == "bh1" else (0.0, "zero")  # its bh1 gives NaN at sigma = 0
     times, expected = by_sigma(
-        UniPCMultistepScheduler, steps, parameterization, solver_order=order, solver_type=variant
+        UniPCMultistepScheduler,
+        steps,
+        parameterization,
+        end,
+        solver_order=order,
+        solver_type=variant,
+        final_sigmas_type=peer_end,
     )
     assert agree(ours("unipc", times, parameterization, order=order, variant=variant), expected)
+
+
+def test_unipc_bh1_of_diffusers_ends_in_nan() -> None:
+    """Its step to sigma = 0 multiplies B(h) = h = inf by no correction at all, 0. Pinned: NaN there, a number here."""
+    times, theirs = by_sigma(UniPCMultistepScheduler, 10, "eps", solver_type="bh1")
+    assert theirs.isnan().all()
+    assert ours("unipc", times, variant="bh1").isfinite().all()
 
 
 @pytest.mark.parametrize("steps", [5, 20])

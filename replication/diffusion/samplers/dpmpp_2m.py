@@ -32,6 +32,9 @@ class DPMpp2M(Multistep):
     ) -> tuple[Tensor, History]:
         history = state.push(schedule.half_log_snr(t), denoise(x_t, t).x0, keep=self.values)
         h, past = log_snr_step(schedule, t, s), len(history.nodes) - 1
-        # with one past value the weight is simplified, as published
-        x0 = average(history.nodes, h, moments(-h if past > 1 else 0, past))
+        x0 = average(history.nodes, h, self.moments(h, past))
         return hold_x0(schedule, x_t, x0, t, s), history
+
+    def moments(self, h: Tensor, past: int) -> list[float]:
+        """The weight is simplified to be uniform, as published."""
+        return moments(0, past)
