@@ -1,17 +1,21 @@
 """The denoiser: network + schedule + parameterization. It answers x0 and eps at (x_t, t).
 
-Clipping and counting are wrappers of the same type, so a sampler can't tell one from another.
+Clipping, thresholding, counting and guidance (guidance.py) are wrappers of the same type, so a sampler can't tell one
+from another.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from replication.diffusion.parameterization import eps_of, named
 from replication.diffusion.schedule import NoiseSchedule
+from replication.diffusion.variance import LEARNED, RangePrediction
 from replication.registry import unknown
-from replication.types import Prediction
+from replication.types import InputError, Prediction, per_image
 
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -27,58 +31,121 @@ class Denoise(Protocol):
 class Denoiser:
     """A network read as (x0, eps): `network(x[B,C,H,W], timestep[B], cond) -> [B,C,H,W]`, or [B,2C,H,W].
 
-    A network with 2C output channels learns the log-variance of q(x_s|x_t) in its second half (DDPM Table 2,
-    "learned diagonal"). The network runs in the dtype of its own parameters; the answer has the dtype of x_t, so a
-    sampler may keep its state in float64. Raises InputError for an unknown parameterization.
+    The second half of 2C output channels is about the variance of q(x_s|x_t), and `variance` says what: its logarithm
+    ("learned", DDPM Table 2) or the place within the range of the fixed ones ("learned-range", IDDPM and DiT). The
+    network runs in the dtype of its own parameters; the answer has the dtype of x_t, so a sampler may keep its state in
+    float64.
+
+    Raises InputError for an unknown parameterization or variance, and for eps on a schedule that ends without signal.
     """
 
-    def __init__(self, network: Network, schedule: NoiseSchedule, parameterization: str = "eps"):
+    def __init__(
+        self, network: Network, schedule: NoiseSchedule, parameterization: str = "eps", variance: str = "learned"
+    ):
         self.network, self.schedule = network, schedule
         self.parameterization = named(parameterization)
+        if self.parameterization.needs_signal and schedule.alpha(torch.ones(())) == 0:
+            raise InputError(
+                f"parameterization {parameterization!r} says nothing about x0 at t = 1 of this schedule, where alpha is 0;"
+                " v, velocity and x0 do"
+            )
+        if variance not in LEARNED:
+            raise unknown("learned variance", variance, list(LEARNED))
+        self.answer = RangePrediction if variance == "learned-range" else Prediction
         first = next(network.parameters(), None) if isinstance(network, nn.Module) else None
         self.dtype = None if first is None else first.dtype
 
     def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
         timestep = self.schedule.timestep(t).to(device=x_t.device, dtype=self.dtype or x_t.dtype).expand(len(x_t))
         output = self.network(x_t.to(self.dtype or x_t.dtype), timestep, cond).to(x_t.dtype)
-        log_var = None
+        about_variance = None
         if output.shape[1] == 2 * x_t.shape[1]:
-            output, log_var = output.chunk(2, dim=1)
+            output, about_variance = output.chunk(2, dim=1)
         x0, eps, _ = self.parameterization.prediction(output, x_t, t, self.schedule)
-        return Prediction(x0, eps, log_var)
+        return self.answer(x0, eps, about_variance)
 
 
-class Counted:
-    """Counts network evaluations in `nfe`; a batch counts once, so `nfe` is the number per image."""
+class Wrapper(ABC):
+    """A denoiser around another one."""
 
     def __init__(self, denoise: Denoise):
-        self.denoise, self.schedule, self.nfe = denoise, denoise.schedule, 0
+        self.denoise, self.schedule = denoise, denoise.schedule
+
+    @abstractmethod
+    def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction: ...
+
+    def evaluations(self, t: Tensor) -> int:
+        """See the function of that name."""
+        return evaluations(self.denoise, t)
+
+
+def evaluations(denoise: Denoise, t: Tensor) -> int:
+    """Network evaluations per image of one call at t: 1, unless a wrapper says more (guidance takes 2)."""
+    return denoise.evaluations(t) if isinstance(denoise, Wrapper) else 1
+
+
+class Counted(Wrapper):
+    """Counts network evaluations in `nfe`, per image: a batch counts once. It goes around guidance, not inside it."""
+
+    def __init__(self, denoise: Denoise):
+        super().__init__(denoise)
+        self.nfe = 0
 
     def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
-        self.nfe += 1
+        self.nfe += self.evaluations(t)
         return self.denoise(x_t, t, cond)
 
 
-class Clipped:
+class Clipped(Wrapper):
     """x0 clipped to [-1, 1] before anything is made of it; with `rederive`, eps is made to agree with the clipped x0.
 
     DDPM clips x0 and leaves eps alone (it never uses eps again); IDDPM's and ADM's DDIM re-derives eps.
     """
 
     def __init__(self, denoise: Denoise, rederive: bool):
-        self.denoise, self.schedule, self.rederive = denoise, denoise.schedule, rederive
+        super().__init__(denoise)
+        self.rederive = rederive
 
     def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
-        x0, eps, log_var = self.denoise(x_t, t, cond)
-        x0 = x0.clamp(-1, 1)
-        return Prediction(x0, eps_of(x0, x_t, t, self.schedule) if self.rederive else eps, log_var)
+        prediction = self.denoise(x_t, t, cond)
+        x0 = self.bounded(prediction.x0)
+        eps = eps_of(x0, x_t, t, self.schedule) if self.rederive else prediction.eps
+        return prediction._replace(x0=x0, eps=eps)
+
+    def bounded(self, x0: Tensor) -> Tensor:
+        """x0 within [-1, 1], Float[B,C,H,W]."""
+        return x0.clamp(-1, 1)
 
 
-CLIPS = ("none", "x0", "x0+eps")
+class Thresholded(Clipped):
+    """Dynamic thresholding: Saharia et al. 2022 (Imagen), section 2.3.
+
+    x0 is clipped to [-q, q] and divided by q, with q its image's percentile of |x0|, and at least 1. 99.5 is the
+    percentile of diffusers. Raises InputError unless it is in (0, 100].
+    """
+
+    def __init__(self, denoise: Denoise, rederive: bool, percentile: float = 99.5):
+        super().__init__(denoise, rederive)
+        if not 0 < percentile <= 100:
+            raise InputError(f"a percentile must be in (0, 100], not {percentile!r}")
+        self.percentile = percentile
+
+    def bounded(self, x0: Tensor) -> Tensor:
+        q = per_image(x0.abs().flatten(1).quantile(self.percentile / 100, dim=1).clamp(min=1), x0)
+        return x0.clamp(-q, q) / q
+
+
+CLIPS = ("none", "x0", "x0+eps", "dynamic", "dynamic+eps")
 
 
 def clipped(denoise: Denoise, clip: str) -> Denoise:
-    """The denoiser under the named clip: none, x0, or x0+eps; raises InputError for another name."""
+    """The denoiser under the named clip: none, x0 or dynamic (thresholding), and +eps re-derives eps from the new x0.
+
+    Raises InputError for another name.
+    """
     if clip not in CLIPS:
         raise unknown("clip", clip, list(CLIPS))
-    return denoise if clip == "none" else Clipped(denoise, rederive=clip == "x0+eps")
+    if clip == "none":
+        return denoise
+    kind, _, rederive = clip.partition("+")
+    return (Clipped if kind == "x0" else Thresholded)(denoise, rederive=bool(rederive))

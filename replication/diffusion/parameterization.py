@@ -1,9 +1,12 @@
 """What a network's output means, and how it becomes (x0, eps). Converted here, once: no sampler asks again.
 
-eps   the noise                               Ho et al. 2020, equation 11
-x0    the clean image                         Ho et al. 2020, section 3.2
-v     alpha eps - sigma x0                    Salimans and Ho 2022, appendix D
-mean  the mean of q(x_s|x_t,x_0), s = t - 1/T Ho et al. 2020, Table 2, "mu-tilde prediction"
+eps       the noise                                Ho et al. 2020, equation 11
+x0        the clean image                          Ho et al. 2020, section 3.2
+v         alpha eps - sigma x0                     Salimans and Ho 2022, appendix D
+velocity  eps - x0, the slope of a straight line   Liu et al. 2022 (rectified flow), whose sign is the opposite
+mean      the mean of q(x_s|x_t,x_0), s = t - 1/T  Ho et al. 2020, Table 2, "mu-tilde prediction"
+
+Where alpha is 0 (t = 1 of flow, zero_terminal_snr and jsd) eps says nothing about x0, and `Denoiser` refuses the pair.
 """
 
 from abc import ABC, abstractmethod
@@ -20,6 +23,8 @@ from replication.types import Prediction, per_image
 class Parameterization(ABC):
     """Two directions: a network's output to a Prediction, and a (true) Prediction to the output it should have been."""
 
+    needs_signal = False  # whether reading x0 divides by alpha
+
     @abstractmethod
     def prediction(self, output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Prediction:
         """(x0, eps) with x_t = alpha x0 + sigma eps, all [B,C,H,W]."""
@@ -30,6 +35,8 @@ class Parameterization(ABC):
 
 
 class Eps(Parameterization):
+    needs_signal = True
+
     def prediction(self, output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Prediction:
         alpha, sigma = _coefficients(schedule, t, x_t)
         return Prediction((x_t - sigma * output) / alpha, output)
@@ -57,6 +64,16 @@ class V(Parameterization):
         return alpha * p.eps - sigma * p.x0
 
 
+class Velocity(Parameterization):
+    def prediction(self, output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Prediction:
+        alpha, sigma = _coefficients(schedule, t, x_t)
+        both = alpha + sigma  # 1 on the straight line
+        return Prediction((x_t - sigma * output) / both, (x_t + alpha * output) / both)
+
+    def output(self, p: Prediction, x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+        return p.eps - p.x0
+
+
 class Mean(Parameterization):
     def prediction(self, output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Prediction:
         s = t - 1 / schedule.T
@@ -69,7 +86,13 @@ class Mean(Parameterization):
         return posterior(schedule, x_t, p.x0, t, t - 1 / schedule.T)[0]
 
 
-PARAMETERIZATIONS: dict[str, Parameterization] = {"eps": Eps(), "x0": X0(), "v": V(), "mean": Mean()}
+PARAMETERIZATIONS: dict[str, Parameterization] = {
+    "eps": Eps(),
+    "x0": X0(),
+    "v": V(),
+    "velocity": Velocity(),
+    "mean": Mean(),
+}
 
 
 def named(name: str) -> Parameterization:

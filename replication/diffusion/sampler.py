@@ -1,11 +1,13 @@
 """What a sampler is: one update rule from time t to time s. No loop, no random numbers, no global index."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
+from replication.diffusion.exponential import log_snr_step
 from replication.diffusion.schedule import NoiseSchedule
 from replication.types import Prediction
 
@@ -13,16 +15,31 @@ DenoiseAt = Callable[[Tensor, Tensor], Prediction]
 
 
 class Sampler(ABC):
-    """Declares its order (global, in the step size), whether it uses noise, and its evaluations per step."""
+    """Declares its order, whether it uses noise, and its evaluations per step; tests measure all three.
+
+    order           global, in the step size: of whole trajectories that end at sigma > 0; for a stochastic sampler the
+                    weak order, that of the moments
+    local_order     one step with exact history errs by h^(local_order + 1); None: the same as order
+    evals_per_step  on a step of finite length in half_log_snr; a step from alpha = 0 or to sigma = 0 takes one
+    """
 
     order: int
+    local_order: int | None = None
     stochastic: bool
     evals_per_step: int
     version = 1
 
-    def init(self) -> Any:
-        """The state before the first step: the history that a multistep rule will need."""
+    def init(self, times: Tensor | None = None) -> Any:
+        """The state before the first step: the history that a multistep rule will need.
+
+        times: Float64[N+1], what is about to be visited, for the rules that depend on the number of steps.
+        """
         return None
+
+    def nfe(self, schedule: NoiseSchedule, times: Tensor) -> int:
+        """Evaluations of the denoiser per image over times [N+1]; a repeated time costs what any other does."""
+        steps = itertools.pairwise(times.double())
+        return sum(1 if log_snr_step(schedule, t, s).isinf() else self.evals_per_step for t, s in steps)
 
     @abstractmethod
     def step(
@@ -35,7 +52,7 @@ class Sampler(ABC):
         noise: Tensor | None,
         state: Any,
     ) -> tuple[Tensor, Any]:
-        """(x_s [B,C,H,W], state) from x_t, for times `t >= s` (scalars, float64).
+        """(x_s [B,C,H,W], state) from x_t, for times `t >= s` (scalars, float64). Where t = s, x_s is x_t.
 
         `noise: Float[B,C,H,W]` ~ N(0, I) is given exactly when the sampler is stochastic.
         """

@@ -41,7 +41,7 @@ def sample(
     def denoise(x: Tensor, t: Tensor) -> Prediction:
         return clipping(x, t, cond)
 
-    x, state = x_T.double(), sampler.init()
+    x, state = x_T.double(), sampler.init(times)
     steps = itertools.pairwise(times)
     for i, (t, s) in enumerate(tqdm(steps, total=len(times) - 1, disable=not progress, leave=False, desc="sampling")):
         drawn = noise(i, x.shape).to(x) if sampler.stochastic and noise is not None else None

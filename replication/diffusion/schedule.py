@@ -1,19 +1,24 @@
 """What a noise schedule is: x_t = alpha(t) x_0 + sigma(t) eps, for t in [0, 1], in float64.
 
 Time 0 is clean (alpha 1, sigma 0). A discrete schedule of T steps lives at t = k/T for k = 1..T, and the network is
-told `timestep(t) = k - 1`, the index that the papers' code counts from 0.
+told `timestep(t) = k - 1`, the index that the papers' code counts from 0. `lam` below is half_log_snr.
 """
 
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from replication.types import InputError
 
 
 class NoiseSchedule(ABC):
-    """`t` may have any shape; every answer has that shape, in float64. `half_log_snr` is strictly decreasing."""
+    """`t` may have any shape; every answer has that shape, in float64. `half_log_snr` is strictly decreasing.
+
+    T is the number of steps of a discrete schedule; a continuous one has it as the grid t = k/T that training draws
+    from and that index rules (uniform, leading, ...) count on.
+    """
 
     T: int
     version = 1
@@ -27,12 +32,27 @@ class NoiseSchedule(ABC):
         """The standard deviation of the noise in x_t."""
 
     def half_log_snr(self, t: Tensor) -> Tensor:
-        """log(alpha / sigma); infinite at t = 0."""
+        """log(alpha / sigma); inf at t = 0, and -inf at t = 1 where no signal is left (alpha 0)."""
         return self.alpha(t).log() - self.sigma(t).log()
+
+    def time_at(self, half_log_snr: Tensor) -> Tensor:
+        """The inverse of half_log_snr, in its shape; raises InputError below its value at t = 1."""
+        lam, lowest = half_log_snr.double(), self.half_log_snr(torch.ones((), dtype=torch.float64))
+        if not bool((lam >= lowest - 1e-9).all()):  # rounding at t = 1 is forgiven
+            raise InputError(f"half_log_snr {float(lam.min()):.6g} lies beyond t = 1, where it is {float(lowest):.6g}")
+        return self._time_at(lam).clamp(0, 1)
+
+    @abstractmethod
+    def _time_at(self, lam: Tensor) -> Tensor:
+        """The inverse where it exists."""
 
     def timestep(self, t: Tensor) -> Tensor:
         """What the network is told: k - 1 at t = k/T; fractional between two steps of the grid."""
         return self._grid(t) - 1
+
+    def prior_std(self, t: Tensor) -> Tensor:
+        """What unit noise is multiplied by to begin sampling at time t: the noise at t, unless papers do otherwise."""
+        return self.sigma(t)
 
     def _grid(self, t: Tensor) -> Tensor:
         """k = t T, with the rounding of k/T undone, so that grid points hit the tables exactly."""
@@ -53,13 +73,13 @@ class DiscreteSchedule(NoiseSchedule):
         self.betas = betas.double()
         self.alphas_cumprod = torch.cumprod(1 - self.betas, dim=0)
         self.T = len(betas)
-        self._log_alpha = torch.cat([torch.zeros(1).double(), 0.5 * self.alphas_cumprod.log()])  # k = 0..T
+        self._log_alpha = torch.cat([torch.zeros(1).double(), 0.5 * self.alphas_cumprod.log()])  # k = 0, 1, ...
 
     def log_alpha(self, t: Tensor) -> Tensor:
         """log alpha(t)."""
-        k = self._grid(t).clamp(0, self.T)
-        below = k.floor().long().clamp(max=self.T - 1)
         table = self._log_alpha.to(t.device)
+        k = self._grid(t).clamp(0, len(table) - 1)
+        below = k.floor().long().clamp(max=len(table) - 2)
         return torch.lerp(table[below], table[below + 1], k - below)
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -70,6 +90,48 @@ class DiscreteSchedule(NoiseSchedule):
 
     def half_log_snr(self, t: Tensor) -> Tensor:
         return self.log_alpha(t) - self.sigma(t).log()
+
+    def prior_std(self, t: Tensor) -> Tensor:
+        """1 at any t: DDPM, DDIM and their successors start from unit noise wherever the times begin."""
+        return torch.ones_like(t, dtype=torch.float64)
+
+    def _time_at(self, lam: Tensor) -> Tensor:
+        return self._time_at_log_alpha(0.5 * logsigmoid(2 * lam))  # alpha^2 = sigmoid(2 lam)
+
+    def _time_at_log_alpha(self, log_alpha: Tensor) -> Tensor:
+        table = self._log_alpha.to(log_alpha.device)
+        above = torch.searchsorted(-table, -log_alpha.contiguous()).clamp(1, len(table) - 1)
+        below = above - 1
+        return (below + (log_alpha - table[below]) / (table[above] - table[below])) / self.T
+
+
+class ZeroTerminalSchedule(DiscreteSchedule):
+    """Betas whose last is 1: at t = 1 nothing of x_0 is left, and half_log_snr is -inf.
+
+    On the last interval, where log alpha has no finite end, alpha itself is interpolated linearly.
+    """
+
+    def __init__(self, betas: Tensor):
+        if len(betas) < 2 or betas[-1] != 1:
+            raise InputError("a schedule without terminal signal needs at least two betas, the last of them 1")
+        super().__init__(betas[:-1])
+        self.betas = betas.double()
+        self.alphas_cumprod = torch.cat([self.alphas_cumprod, torch.zeros(1).double()])
+        self.T = len(betas)
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        into_last = (self._grid(t) - (self.T - 1)).clamp(0, 1)
+        return super().log_alpha(t) + torch.log1p(-into_last)
+
+    def _time_at_log_alpha(self, log_alpha: Tensor) -> Tensor:
+        entered = self._log_alpha[-1].to(log_alpha.device)
+        into_last = -torch.expm1((log_alpha - entered).clamp(max=0))
+        return super()._time_at_log_alpha(log_alpha.clamp(min=entered)) + into_last / self.T
+
+
+def capped_betas(alpha_bar: Tensor, max_beta: float) -> Tensor:
+    """Betas[T] of alpha_bar[T+1] at k = 0..T, each at most max_beta: Nichol and Dhariwal 2021, section 3.2."""
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta)
 
 
 def check_steps(T: int) -> None:

@@ -2,9 +2,12 @@
 
 fixed-large   sigma_{t|s}^2, beta_t on consecutive steps: the official CIFAR-10 default, and DDIM's sigma-hat
 fixed-small   the variance of q(x_s|x_t,x_0), beta-tilde_t on consecutive steps
-learned       what the network says (Table 2, "learned diagonal")
+learned       what the network says, in the way that its denoiser was told to read it (LEARNED):
+    learned        the log-variance itself (Ho et al. 2020, Table 2, "learned diagonal")
+    learned-range  v in [-1, 1], the place between log fixed-small and log fixed-large (Nichol and Dhariwal 2021, eq. 15)
 """
 
+import torch
 from torch import Tensor
 
 from replication.diffusion.forward import transition
@@ -13,6 +16,16 @@ from replication.registry import unknown
 from replication.types import InputError, Prediction, per_image
 
 VARIANCES = ("fixed-large", "fixed-small", "learned")
+LEARNED = ("learned", "learned-range")
+
+
+class RangePrediction(Prediction):
+    """A prediction whose `log_var` is v of learned-range: which log-variance that is depends on the step's (t, s).
+
+    A wrapper keeps the class by `_replace`.
+    """
+
+    __slots__ = ()
 
 
 def check_variance(name: str) -> str:
@@ -26,11 +39,23 @@ def reverse_variance(
     name: str, prediction: Prediction, posterior_variance: Tensor, schedule: NoiseSchedule, t: Tensor, s: Tensor
 ) -> Tensor:
     """The variance of p(x_s|x_t), shaped to multiply [B,C,H,W]; raises InputError if learned and the network has none."""
-    if name == "learned":
-        if prediction.log_var is None:
-            raise InputError(
-                "variance 'learned' needs a network with twice the output channels (learned_variance = true)"
-            )
-        return prediction.log_var.exp()
-    variance = transition(schedule, s, t)[1] if name == "fixed-large" else posterior_variance
-    return per_image(variance, prediction.x0)
+    if name != "learned":
+        variance = transition(schedule, s, t)[1] if name == "fixed-large" else posterior_variance
+        return per_image(variance, prediction.x0)
+    if prediction.log_var is None:
+        raise InputError("variance 'learned' needs a network with twice the output channels (learned_variance = true)")
+    if isinstance(prediction, RangePrediction):
+        return _between(prediction.log_var, posterior_variance, schedule, t, s)
+    return prediction.log_var.exp()
+
+
+def _between(v: Tensor, posterior_variance: Tensor, schedule: NoiseSchedule, t: Tensor, s: Tensor) -> Tensor:
+    """Interpolated in the logarithm from fixed-small at v = -1 to fixed-large at v = 1.
+
+    At s = 0, where fixed-small is 0, its value on the step from 2/T to 1/T stands in, as in the official code.
+    """
+    second, first = (torch.full_like(t, k / schedule.T, dtype=torch.float64) for k in (2, 1))
+    stand_in = transition(schedule, first, second)[1] * (schedule.sigma(first) / schedule.sigma(second)) ** 2
+    low = per_image(torch.where(s == 0, stand_in, posterior_variance).log(), v)
+    high = per_image(transition(schedule, s, t)[1].log(), v)
+    return torch.lerp(low, high, (v + 1) / 2).exp()

@@ -20,14 +20,34 @@ def zeros(step: int, shape: Sequence[int]) -> torch.Tensor:
     return torch.zeros(*shape)
 
 
-@pytest.mark.parametrize("spacing", SPACINGS.names())
+@pytest.mark.parametrize("spacing", ["uniform", "quadratic", "karras"])
 @pytest.mark.parametrize("name", SAMPLERS.names())
 def test_evaluations_are_those_that_the_sampler_declares(name: str, spacing: str) -> None:
     """Exact. Catches an evaluation to warm up, one at t = 0, and repeated times (quadratic, 50 steps) being dropped."""
     counted, sampler = Counted(DENOISER), SAMPLERS.build(name)
     times = SPACINGS.build(spacing)(SCHEDULE, 50)
     sample(counted, sampler, times, X_T, zeros)
-    assert counted.nfe == sampler.evals_per_step * (len(times) - 1)
+    assert counted.nfe == sampler.nfe(SCHEDULE, times)
+
+
+@pytest.mark.parametrize("name", SAMPLERS.names())
+def test_evaluations_from_a_start_without_signal(name: str) -> None:
+    """Exact, on the straight line from t = 1, down to one step. Catches a middle or a correction where there is none."""
+    schedule = SCHEDULES.build("flow")
+    for n in (1, 2, 5):
+        counted, sampler = Counted(GaussianDenoiser(schedule)), SAMPLERS.build(name)
+        times = torch.linspace(1, 0, n + 1, dtype=torch.float64)
+        sample(counted, sampler, times, X_T, zeros)
+        assert counted.nfe == sampler.nfe(schedule, times)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("ddim", 18), ("heun", 35), ("plms", 19), ("dpm_2", 35), ("dpm_3", 52), ("dpmpp_2s", 35), ("unipc", 18)],
+)
+def test_published_numbers_of_evaluations(name: str, expected: int) -> None:
+    """Of 18 steps that end at sigma = 0: EDM's 35 with Heun, and N + 1 with PLMS. Catches a wrong declaration."""
+    assert SAMPLERS.build(name).nfe(SCHEDULE, SPACINGS.build("karras")(SCHEDULE, 18)) == expected
 
 
 @pytest.mark.parametrize("name", SAMPLERS.names())

@@ -60,7 +60,7 @@ def test_every_schedule_keeps_the_contract(name: str) -> None:
     assert {a.dtype for a in (alpha, sigma, lam, schedule.timestep(t))} == {torch.float64}
     assert (alpha[0], sigma[0], lam[0]) == (1, 0, math.inf)
     assert bool((lam.diff() < 0).all())
-    assert (lam[1:] - (alpha[1:] / sigma[1:]).log()).abs().max() <= 1e-9
+    assert (lam[1:-1] - (alpha[1:-1] / sigma[1:-1]).log()).abs().max() <= 1e-9  # at t = 1 it may be -inf
     for shape in ((), (3,), (2, 2)):
         assert schedule.alpha(torch.full(shape, 0.5)).shape == shape
     if isinstance(schedule, DiscreteSchedule):

@@ -43,7 +43,7 @@ def test_published_oddities() -> None:
     assert indices("quadratic", 50)[-1] == 800
 
 
-@pytest.mark.parametrize("name", SPACINGS.names())
+@pytest.mark.parametrize("name", sorted({*SPACINGS.names()} - {"list"}))  # a list has no times of its own
 @pytest.mark.parametrize("n", [1, 2, 10, 100])
 def test_every_spacing_falls_from_noisy_to_clean_within_zero_and_one(name: str, n: int) -> None:
     times = SPACINGS.build(name)(SCHEDULE, n)

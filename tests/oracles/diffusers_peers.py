@@ -1,16 +1,8 @@
-"""diffusers, an independent implementation: its U-Net under a published configuration, its samplers fed our noise."""
+"""diffusers, an independent implementation: its U-Net under a published configuration."""
 
-from collections.abc import Callable, Sequence
-from unittest import mock
+from collections.abc import Sequence
 
-import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
-from torch import Tensor
-
-from replication.diffusion.schedule import DiscreteSchedule
-
-Noise = Callable[[int, Sequence[int]], Tensor]
-Eps = Callable[[Tensor, Tensor], Tensor]  # (x_t, timestep[B]) -> eps
+from diffusers import UNet2DModel
 
 
 def peer_unet(
@@ -39,48 +31,3 @@ def peer_unet(
         flip_sin_to_cos=False,
         freq_shift=1,
     )
-
-
-def peer_ancestral(
-    schedule: DiscreteSchedule, eps: Eps, steps: int, x_T: Tensor, noise: Noise, variance: str, clip: bool
-) -> Tensor:
-    """diffusers' DDPM sampler, "leading" times; variance: fixed_large or fixed_small. `noise(i, shape)` is step i's."""
-    peer = _in_float64(DDPMScheduler, schedule, variance_type=variance, clip_sample=clip)
-    peer.set_timesteps(steps)
-    x = x_T
-    for i, k in enumerate(peer.timesteps):
-        drawn = noise(i, x.shape)
-        with mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", return_value=drawn):
-            x = peer.step(eps(x, k.double().expand(len(x))), k, x).prev_sample
-    return x
-
-
-def peer_ddim(
-    schedule: DiscreteSchedule,
-    eps: Eps,
-    steps: int,
-    x_T: Tensor,
-    noise: Noise,
-    eta: float,
-    clip: bool = False,
-    rederive: bool = False,
-) -> Tensor:
-    """diffusers' DDIM sampler, "leading" times, ending at alpha 1; rederive: eps is made anew from the clipped x0."""
-    peer = _in_float64(DDIMScheduler, schedule, clip_sample=clip, set_alpha_to_one=True)
-    peer.set_timesteps(steps)
-    x = x_T
-    for i, k in enumerate(peer.timesteps):
-        drawn = noise(i, x.shape) if eta > 0 else None
-        output = eps(x, k.double().expand(len(x)))
-        x = peer.step(output, k, x, eta=eta, use_clipped_model_output=rederive, variance_noise=drawn).prev_sample
-    return x
-
-
-def _in_float64(peer: type, schedule: DiscreteSchedule, **options: object) -> DDPMScheduler | DDIMScheduler:
-    """A peer on our betas; it would keep them in float32, which 1000 steps turn into differences that are not ours."""
-    made = peer(num_train_timesteps=schedule.T, trained_betas=schedule.betas.tolist(), **options)
-    made.betas = schedule.betas
-    made.alphas = 1 - made.betas
-    made.alphas_cumprod = torch.cumprod(made.alphas, dim=0)
-    made.one = torch.ones((), dtype=torch.float64)
-    return made

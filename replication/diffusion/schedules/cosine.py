@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from replication.diffusion.schedule import DiscreteSchedule, check_steps
+from replication.diffusion.schedule import DiscreteSchedule, capped_betas, check_steps
 from replication.registry import SCHEDULES
 
 
@@ -19,4 +19,4 @@ class Cosine(DiscreteSchedule):
         check_steps(T)
         u = torch.arange(T + 1, dtype=torch.float64) / T
         f = torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2
-        super().__init__((1 - f[1:] / f[:-1]).clamp(max=max_beta))
+        super().__init__(capped_betas(f, max_beta))

@@ -1,0 +1,12 @@
+"""DPM-Solver-1: Lu et al. 2022a, equation 3.7. The paper shows that it is DDIM with eta 0."""
+
+from replication.diffusion.samplers.ddim import DDIM
+from replication.registry import SAMPLERS
+
+
+@SAMPLERS.register("dpm_1")
+class DPM1(DDIM):
+    """No options."""
+
+    def __init__(self) -> None:
+        super().__init__(eta=0.0)
