@@ -110,8 +110,7 @@ def generate(
 def _draw(denoiser: Denoise, sampling: Sampling, noise: ImageNoise, shape: tuple[int, ...]) -> Tensor:
     schedule = denoiser.schedule
     times, sampler = sampling.times(schedule), sampling.sampler.build(SAMPLERS)
-    # DDPM, DDIM and their successors start from unit noise wherever the times begin, alpha(times[0]) not being quite 0
-    x_T = noise.prior(shape)
+    x_T = noise.prior(shape) * float(schedule.prior_std(times[0]))
     return sample(denoiser, sampler, times, x_T, noise, clip=sampling.clip)
 
 

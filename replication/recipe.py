@@ -9,7 +9,6 @@ from torch import nn
 
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
-from replication.diffusion.parameterization import named
 from replication.diffusion.schedule import NoiseSchedule
 from replication.numerics import Precision
 from replication.registry import DATASETS, MODELS, OBJECTIVES, SCHEDULES
@@ -59,9 +58,9 @@ class Recipe(Settings):
     def check(self) -> None:
         """Build every part, the network without memory; raises InputError for whatever doesn't fit."""
         dataset = self.build_dataset()
-        self.build_schedule(), named(self.parameterization)
         with torch.device("meta"):
             network = self.build_network()
+        self.build_denoiser(network)
         channels, shape = dataset.channels, (1, dataset.channels, dataset.resolution, dataset.resolution)
         try:
             output = network(torch.empty(shape, device="meta"), torch.empty(1, device="meta"), None)

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -75,7 +76,9 @@ class Registry:
         factory = self.get(name)
         made = factory if isinstance(factory, type) else inspect.signature(factory).return_annotation
         version = getattr(made, "version", 1)
-        return {"name": self._canonical[name], "options": self._options(name, options), "version": version}
+        # JSON has no infinity, and an interval may well end there
+        known = {k: repr(v) if v in (math.inf, -math.inf) else v for k, v in self._options(name, options).items()}
+        return {"name": self._canonical[name], "options": known, "version": version}
 
     def _options(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options of the part, defaults filled in, each of the type that its factory declares."""

@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from oracles.moments import final_moments
 from oracles.gaussian import GaussianDenoiser
+from oracles.moments import final_moments
 from replication.diffusion import sample
 from replication.diffusion.sampler import Sampler
 from replication.diffusion.schedule import NoiseSchedule
@@ -53,10 +53,7 @@ def global_errors(
     for n in steps:
         visited = times(n)
         x_T = starts(denoiser, visited[0])
-        if exact:
-            x = walk(denoiser, sampler, visited, x_T, exact)
-        else:
-            x = sample(denoiser, sampler, visited, x_T)
+        x = walk(denoiser, sampler, visited, x_T, exact) if exact else sample(denoiser, sampler, visited, x_T)
         errors.append(distance(x, denoiser.flow(x_T, visited[0], visited[-1])))
     return errors
 

@@ -9,7 +9,7 @@ from PIL import Image
 from replication.harness.cell import Cell, cells_of
 from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.journal import Journal, Record
-from replication.report.claims import judge, markdown_verdicts
+from replication.report.claims import Evidence, judge, markdown_claim
 from replication.report.readme import refreshed
 from replication.report.rows import read_csv, rows_of, write_csv
 from replication.report.tables import markdown_table
@@ -104,7 +104,7 @@ def test_report_without_rows_says_not_run(experiment: Experiment, cells: list[Ce
 
 
 def words(experiment: Experiment, cells: list[Cell], rows: dict[str, Record], profile: str = "cpu") -> dict[str, str]:
-    return {v.definition: v.word for v in judge(experiment.claims[0], experiment, profile, cells, rows)}
+    return {v.definition: v.word for v in judge(experiment.claims[0], Evidence(experiment, profile, cells, rows))}
 
 
 def test_verdict_turns_on_the_definition(experiment: Experiment, cells: list[Cell], rows: dict[str, Record]) -> None:
@@ -117,7 +117,7 @@ def test_verdict_turns_on_the_definition(experiment: Experiment, cells: list[Cel
         "speed in NFE": "supported",
         "speed, measured": "supported",
     }
-    text = markdown_verdicts(experiment.claims[0], judge(experiment.claims[0], experiment, "cpu", cells, rows))
+    text = markdown_claim(experiment.claims[0], Evidence(experiment, "cpu", cells, rows))
     assert "The verdict turns on the definition" in text
 
 
@@ -136,7 +136,7 @@ def test_claim_is_not_tested_without_rows_or_below_its_profile(
 ) -> None:
     """Catches: a claim that passes for lack of evidence."""
     below = experiment.claims[0].model_copy(update={"minimum_profile": "paper"})
-    assert {v.word for v in judge(below, experiment, "cpu", cells, rows)} == {"not tested"}
+    assert {v.word for v in judge(below, Evidence(experiment, "cpu", cells, rows))} == {"not tested"}
     del rows[cells[0].key]
     assert set(words(experiment, cells, rows).values()) == {"not tested"}
 
@@ -144,7 +144,7 @@ def test_claim_is_not_tested_without_rows_or_below_its_profile(
 def test_papers_own_numbers_are_judged_beside_ours() -> None:
     """From DDIM Table 1: 3.17/6.84 = 46 % by ratio, 97 % of the gap closed (published-results, calc)."""
     experiment = load_experiment("ddpm")
-    verdicts = judge(experiment.claims[0], experiment, "paper", cells_of(experiment, "paper"), {})
+    verdicts = judge(experiment.claims[0], Evidence(experiment, "paper", cells_of(experiment, "paper"), {}))
     published = {v.definition: v.published for v in verdicts}
     assert published["FID ratio"] == pytest.approx(0.463, abs=5e-4)
     assert published["FID gap closed"] == pytest.approx(0.972, abs=5e-4)
