@@ -19,15 +19,17 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 
 def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Four 32-bit words per counter. `counter`: four int64 tensors that broadcast together, each below 2^32."""
-    c0, c1, c2, c3 = counter
+    c0, c1, c2, c3 = (c.clone() for c in torch.broadcast_tensors(*counter))
     k0, k1 = key
     for _ in range(10):
-        # int64 products wrap modulo 2^64, and the mask after the (arithmetic) shift leaves the right upper word
-        p0, p1 = c0 * _MULTIPLIER[0], c2 * _MULTIPLIER[1]
-        c0, c2 = ((p1 >> 32) ^ c1).bitwise_and_(_WORD) ^ k0, ((p0 >> 32) ^ c3).bitwise_and_(_WORD) ^ k1
-        c1, c3 = p1.bitwise_and_(_WORD), p0.bitwise_and_(_WORD)
+        # int64 products wrap modulo 2^64, and the mask after the (arithmetic) shift leaves the right upper word; lower
+        # words keep their upper bits for now, since a mask follows wherever they go
+        p0, p1 = c0.mul_(_MULTIPLIER[0]), c2.mul_(_MULTIPLIER[1])
+        c0 = (p1 >> 32).bitwise_xor_(c1).bitwise_xor_(k0).bitwise_and_(_WORD)
+        c2 = (p0 >> 32).bitwise_xor_(c3).bitwise_xor_(k1).bitwise_and_(_WORD)
+        c1, c3 = p1, p0
         k0, k1 = (k0 + _WEYL[0]) & _WORD, (k1 + _WEYL[1]) & _WORD
-    return c0, c1, c2, c3
+    return c0, c1.bitwise_and_(_WORD), c2, c3.bitwise_and_(_WORD)
 
 
 class ImageNoise:
@@ -48,8 +50,7 @@ class ImageNoise:
             raise ValueError(f"asked for noise of {shape[0]} images, but it belongs to {len(self.indices)}")
         size = math.prod(shape[1:])
         block = torch.arange((size + 3) // 4, device=self.indices.device)[None]  # four words for each counter
-        zero = torch.zeros_like(self.indices)
-        words = philox((block, zero + draw, self.indices & _WORD, self.indices >> 32), self.key)
+        words = philox((block, torch.full_like(self.indices, draw), self.indices & _WORD, self.indices >> 32), self.key)
         uniform = [(w.double() + 0.5) * 2.0**-32 for w in words]  # the open interval: no log(0)
         normals = []
         for radius, angle in ((uniform[0], uniform[1]), (uniform[2], uniform[3])):

@@ -74,9 +74,19 @@ class DiscreteSchedule(NoiseSchedule):
         self.alphas_cumprod = torch.cumprod(1 - self.betas, dim=0)
         self.T = len(betas)
         self._log_alpha = torch.cat([torch.zeros(1).double(), 0.5 * self.alphas_cumprod.log()])  # k = 0, 1, ...
+        self._known: dict[float, Tensor] = {}
 
     def log_alpha(self, t: Tensor) -> Tensor:
         """log alpha(t)."""
+        if t.ndim > 0 or t.device.type != "cpu":
+            return self._interpolated(t)
+        # a sampler asks for the same few scalars over and over, and small tensors cost as much as large ones
+        key = float(t)
+        if key not in self._known:
+            self._known[key] = self._interpolated(t)
+        return self._known[key]
+
+    def _interpolated(self, t: Tensor) -> Tensor:
         table = self._log_alpha.to(t.device)
         k = self._grid(t).clamp(0, len(table) - 1)
         below = k.floor().long().clamp(max=len(table) - 2)
@@ -136,5 +146,5 @@ def capped_betas(alpha_bar: Tensor, max_beta: float) -> Tensor:
 
 def check_steps(T: int) -> None:
     """Refuse a T that is no positive whole number; raises InputError."""
-    if isinstance(T, bool) or not isinstance(T, int) or T < 1:
+    if T < 1:
         raise InputError(f"T must be a positive whole number of steps, not {T!r}")
