@@ -19,10 +19,10 @@ from diffusers import (
     PNDMScheduler,
     UniPCMultistepScheduler,
 )
-from oracles.diffusers_samplers import PaperDPMSolver3, on_betas, peer_by_index, peer_by_sigma, visited
-from oracles.networks import SmallNetwork
 from torch import Tensor
 
+from oracles.diffusers_samplers import PaperDPMSolver3, on_betas, peer_by_index, peer_by_sigma, visited
+from oracles.networks import SmallNetwork
 from replication.diffusion import Denoiser, sample
 from replication.noise import ImageNoise
 from replication.registry import SAMPLERS, SCHEDULES
