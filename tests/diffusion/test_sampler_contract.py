@@ -1,5 +1,6 @@
 """What every registered sampler does whatever its rule: ends, repeated times, and images that don't know of each other."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ def test_a_repeated_time_is_an_identity_step(name: str, options: dict[str, Any])
     times = torch.tensor([0.9, 0.7, 0.5, 0.4, 0.4], dtype=torch.float64)
     z = torch.ones_like(X_T) if sampler.stochastic else None
     x, state = X_T, sampler.init(torch.cat([times, times[-1:]]))
-    for t, s in zip(times[:-2], times[1:-1], strict=True):
+    for t, s in itertools.pairwise(times[:-1]):
         x, state = sampler.step(denoiser, LINEAR, x, t, s, z, state)
     again, state = sampler.step(denoiser, LINEAR, x, times[-1], times[-1], z, state)
     if name != "unipc":  # which corrects x first

@@ -4,6 +4,7 @@ The trap: 2M with its ratio of steps inverted still has global slope 2; the loca
 unequal steps, sees it. Linear multistep rules begin with a step of order 1, so they have two orders, both measured.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
@@ -158,7 +159,7 @@ def test_unipc_corrects_to_one_order_more(order: int, variant: str, path: str) -
         times = denoiser.schedule.time_at(places)
         x_T, state = starts(denoiser, times[0]), sampler.init()
         x = x_T
-        for i, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        for i, (t, s) in enumerate(itertools.pairwise(times)):
             if 0 < i < len(times) - 1:
                 state = type(state)(state.nodes, state.left, denoiser.flow(x_T, times[0], times[i - 1]), times[i - 1])
             predicted, state = sampler.step(denoiser, denoiser.schedule, x, t, s, None, state)
