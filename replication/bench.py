@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from replication.ddpm.diffusers_weights import from_diffusers
+from replication.ddpm.unet import UNet
 from replication.diffusion import Denoiser, sample
 from replication.metrics.timing import repeated
 from replication.noise import ImageNoise
@@ -22,20 +24,15 @@ STEPS = 20
 
 def bench(device: torch.device) -> str:
     """A Markdown table: milliseconds per image of the floor, of our loop, and of diffusers' pipeline, with ratios."""
-    if device.type == "cuda":
-        name, channels, resolution, batch = "ddpm-cifar10", 3, 32, 256
-    else:
-        name, channels, resolution, batch = "ddpm-digits", 1, 8, 300
+    name, batch = ("ddpm-cifar10", 256) if device.type == "cuda" else ("ddpm-digits", 300)
     torch.manual_seed(0)
-    reference = _diffusers_unet(name)
     network = MODELS.build(name)
+    reference = _diffusers_unet(network)
     if reference is not None:
-        from replication.ddpm.diffusers_weights import from_diffusers
-
         network.load_state_dict(from_diffusers(reference.state_dict()))
         reference = reference.to(device).to(memory_format=torch.channels_last).eval()
+    shape = (batch, network.in_channels, network.resolution, network.resolution)
     network = network.to(device).to(memory_format=torch.channels_last).eval()
-    shape = (batch, channels, resolution, resolution)
     lines = []
     for sampler in ("ddim", "ancestral"):
         runs: dict[str, Callable[[], object]] = {
@@ -78,23 +75,21 @@ def _loop(network: nn.Module, sampler: str, shape: tuple[int, ...], device: torc
     sample(Denoiser(network, schedule), SAMPLERS.build(sampler), times, noise.prior(shape), noise, clip="x0")
 
 
-def _diffusers_unet(name: str) -> nn.Module | None:
+def _diffusers_unet(network: UNet) -> nn.Module | None:
     """diffusers' network of the same configuration, None where diffusers is not installed (it is in the dev extra)."""
     try:
         from diffusers import UNet2DModel
     except ImportError:
         return None
-    digits = name == "ddpm-digits"
-    downs = ("DownBlock2D", "AttnDownBlock2D") + (() if digits else ("DownBlock2D", "DownBlock2D"))
     return UNet2DModel(
-        sample_size=8 if digits else 32,
-        in_channels=1 if digits else 3,
-        out_channels=1 if digits else 3,
-        block_out_channels=(32, 64) if digits else (128, 256, 256, 256),
-        layers_per_block=1 if digits else 2,
-        down_block_types=downs,
-        up_block_types=tuple(d.replace("Down", "Up") for d in reversed(downs)),
-        norm_num_groups=8 if digits else 32,
+        sample_size=network.resolution,
+        in_channels=network.in_channels,
+        out_channels=network.in_channels,
+        block_out_channels=[network.width * m for m in network.multipliers],
+        layers_per_block=network.blocks,
+        down_block_types=["AttnDownBlock2D" if a else "DownBlock2D" for a in network.attends],
+        up_block_types=["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(network.attends)],
+        norm_num_groups=network.groups,
         attention_head_dim=None,
         downsample_padding=0,
         flip_sin_to_cos=False,

@@ -9,16 +9,20 @@ import torch
 
 from replication import registry
 from replication.doctor import examine
+from replication.files import write_atomically
 from replication.harness.cell import Cell, cells_of
+from replication.harness.claim import PROFILES
 from replication.harness.compute import Workplace
-from replication.harness.experiment import PROFILES, Experiment, experiment_names, load_experiment
+from replication.harness.experiment import Experiment, experiment_names, load_experiment
 from replication.harness.home import project, state
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run, sync
-from replication.report.claims import judge, markdown_verdicts
+from replication.report.claims import Evidence, markdown_claim
+from replication.report.readme import refreshed
 from replication.report.rows import rows_of
 from replication.report.tables import markdown, markdown_table
 from replication.report.write import write_report
+from replication.settings import content_key
 from replication.types import InputError, RunError
 
 KINDS = {
@@ -58,7 +62,7 @@ def _run(options: argparse.Namespace) -> None:
     rows = rows_of(cells, journal_of(cells, place.state))
     print("\n" + markdown_table(cells, rows) + "\n")
     for claim in experiment.claims:
-        print(markdown_verdicts(claim, judge(claim, experiment, options.profile, cells, rows)))
+        print(markdown_claim(claim, Evidence(experiment, options.profile, cells, rows)))
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -66,7 +70,8 @@ def _plan(options: argparse.Namespace) -> None:
     journal = journal_of(cells, state())
     lines = []
     for cell in cells:
-        nfe = len(cell.sampling.times(cell.recipe.build_schedule())) - 1
+        schedule = cell.recipe.build_schedule()
+        nfe = cell.sampling.sampler.build(registry.SAMPLERS).nfe(schedule, cell.sampling.times(schedule))
         published = ", ".join(f"{p.metric} {p.value:g}" for p in cell.published)
         done = "done" if journal.read(cell.key) else "to run"
         steps = str(cell.sampling.steps)
@@ -82,7 +87,7 @@ def _plan(options: argparse.Namespace) -> None:
                 done,
             ]
         )
-    print(markdown(["cell", "sampler", "spacing", "steps", "steps taken", "checkpoint", "paper", "state"], lines))
+    print(markdown(["cell", "sampler", "spacing", "steps", "NFE", "checkpoint", "paper", "state"], lines))
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -92,15 +97,20 @@ def _report(options: argparse.Namespace) -> None:
         rows = rows_of(cells, journal, results / f"{experiment.name}-{profile}.csv")
         files = write_report(experiment, profile, cells, rows, journal, results)
         print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
-        if any(journal.read(key) for key in rows):
+        told = f"{store.address} {content_key(rows)}"
+        if any(journal.read(key) for key in rows) and journal.synced_with("table") != told:
             store.log_table(experiment.name, profile, list(rows.values()), files)
+            journal.mark_synced("table", told)
+    readme = project() / "README.md"
+    if readme.exists():
+        write_atomically(readme, refreshed(readme.read_text(encoding="utf-8"), project()).encode())
 
 
 def _claims(options: argparse.Namespace) -> None:
     for experiment, profile, cells in _every(options.experiments):
         rows = rows_of(cells, journal_of(cells, state()), project() / "results" / f"{experiment.name}-{profile}.csv")
         for claim in experiment.claims:
-            print(f"[{profile}] {markdown_verdicts(claim, judge(claim, experiment, profile, cells, rows))}")
+            print(f"[{profile}] {markdown_claim(claim, Evidence(experiment, profile, cells, rows))}")
 
 
 def _sync(options: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from replication.numerics import Precision, numerics
 from replication.progress import bar
 from replication.registry import SAMPLERS, SPACINGS, unknown
 from replication.settings import Part, Settings
-from replication.types import InputError
+from replication.types import InputError, RunError
 
 QUANTIZERS: dict[str, Callable[[Tensor], Tensor]] = {
     "round": lambda x: ((x + 1) * 127.5 + 0.5).floor(),  # EDM, DiT, torchvision's save_image
@@ -97,6 +97,8 @@ def generate(
             counted = Counted(denoiser)
             with numerics(precision, device), Stopwatch(device) as watch:
                 x = _draw(counted, sampling, noise, (stop - start, *shape))
+            if not torch.isfinite(x).all():
+                raise RunError(f"{description}: sampling gave NaN or infinity in images {start} to {stop - 1}")
             images = quantize(x, quantizer).cpu()
             path = folder / f"{start:07d}-{stop:07d}.safetensors"
             save_checkpoint(path, {"images": images}, {"nfe": counted.nfe, "seconds": watch.seconds})
@@ -108,8 +110,7 @@ def generate(
 def _draw(denoiser: Denoise, sampling: Sampling, noise: ImageNoise, shape: tuple[int, ...]) -> Tensor:
     schedule = denoiser.schedule
     times, sampler = sampling.times(schedule), sampling.sampler.build(SAMPLERS)
-    # DDPM, DDIM and their successors start from unit noise wherever the times begin, alpha(times[0]) not being quite 0
-    x_T = noise.prior(shape)
+    x_T = noise.prior(shape) * float(schedule.prior_std(times[0]))
     return sample(denoiser, sampler, times, x_T, noise, clip=sampling.clip)
 
 

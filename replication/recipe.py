@@ -9,7 +9,6 @@ from torch import nn
 
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
-from replication.diffusion.parameterization import named
 from replication.diffusion.schedule import NoiseSchedule
 from replication.numerics import Precision
 from replication.registry import DATASETS, MODELS, OBJECTIVES, SCHEDULES
@@ -59,16 +58,20 @@ class Recipe(Settings):
     def check(self) -> None:
         """Build every part, the network without memory; raises InputError for whatever doesn't fit."""
         dataset = self.build_dataset()
-        self.build_schedule(), self.build_objective(), named(self.parameterization)
         with torch.device("meta"):
             network = self.build_network()
+        self.build_denoiser(network)
         channels, shape = dataset.channels, (1, dataset.channels, dataset.resolution, dataset.resolution)
         try:
             output = network(torch.empty(shape, device="meta"), torch.empty(1, device="meta"), None)
         except RuntimeError as error:
             raise InputError(f"network {self.network} does not take images of {dataset.name}: {error}") from error
-        if output.shape[1] not in (channels, 2 * channels):
-            raise InputError(f"network {self.network} has {output.shape[1]} output channels, {dataset.name} {channels}")
+        expected = channels * (2 if self.build_objective().learns_variance else 1)
+        if output.shape[1] != expected:
+            raise InputError(
+                f"network {self.network} has {output.shape[1]} output channels, objective {self.objective} on "
+                f"{dataset.name} trains {expected}; learned_variance doubles them"
+            )
         if self.training.flip and not dataset.flip:
             raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
 

@@ -3,9 +3,12 @@
 import difflib
 import importlib
 import inspect
+import math
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from replication.types import InputError
 
@@ -26,6 +29,7 @@ class Registry:
     def __init__(self, kind: str, *packages: str):
         self.kind, self.packages = kind, packages
         self._factories: dict[str, Callable[..., Any]] = {}
+        self._canonical: dict[str, str] = {}
         self._discovered = False
 
     def register(self, *names: str) -> Callable[[Any], Any]:
@@ -35,7 +39,7 @@ class Registry:
             for name in names:
                 if name in self._factories:
                     raise ValueError(f"{self.kind} {name!r} is registered twice")
-                self._factories[name] = factory
+                self._factories[name], self._canonical[name] = factory, names[0]
             return factory
 
         return add
@@ -61,16 +65,39 @@ class Registry:
 
     def build(self, name: str, **options: Any) -> Any:
         """Build the part; raises InputError for an unknown name, an unknown or missing option, or a bad value."""
+        checked = self._options(name, options)
+        try:
+            return self.get(name)(**checked)
+        except ValueError as error:  # a library's own words about a value, torch's about dropout = 2
+            raise InputError(f"{self.kind} {name!r}: {error}") from error
+
+    def identity(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What fixes the part's behaviour, for keys: its first name, every option with its value, and its version."""
         factory = self.get(name)
-        signature = inspect.signature(factory)
-        for option in options:
+        made = factory if isinstance(factory, type) else inspect.signature(factory).return_annotation
+        version = getattr(made, "version", 1)
+        # JSON has no infinity, and an interval may well end there
+        known = {k: repr(v) if v in (math.inf, -math.inf) else v for k, v in self._options(name, options).items()}
+        return {"name": self._canonical[name], "options": known, "version": version}
+
+    def _options(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """All options of the part, defaults filled in, each of the type that its factory declares."""
+        signature = inspect.signature(self.get(name))
+        for option, value in options.items():
             if option not in signature.parameters:
                 raise InputError(f"{self.kind} {name!r}: {unknown('option', option, sorted(signature.parameters))}")
+            declared = signature.parameters[option].annotation
+            try:
+                TypeAdapter(declared).validate_python(value, strict=True)
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"].lower()
+                raise InputError(f"{self.kind} {name!r}: option {option!r}: {reason}, not {value!r}") from error
         try:
-            signature.bind(**options)
+            bound = signature.bind(**options)
         except TypeError as error:
             raise InputError(f"{self.kind} {name!r}: {error}") from error
-        return factory(**options)
+        bound.apply_defaults()
+        return bound.arguments
 
 
 SCHEDULES = Registry("schedule", "replication.diffusion.schedules")

@@ -45,9 +45,8 @@ class Part(Settings):
         return registry.build(self.name, **self.options)
 
     def identity(self, registry: Registry) -> dict[str, Any]:
-        """What enters a key: a part that changes its behaviour raises its `version`."""
-        version = getattr(registry.get(self.name), "version", 1)
-        return {"name": self.name, "options": self.options, "version": version}
+        """What enters a key, defaults included; a part that changes its behaviour raises its `version`."""
+        return registry.identity(self.name, self.options)
 
     def __str__(self) -> str:
         options = ", ".join(f"{k}={v}" for k, v in sorted(self.options.items()))

@@ -156,7 +156,7 @@ def test_an_unwritable_folder_is_one_message(denoiser: Denoiser, tmp_path: Path)
 
 
 def test_quantizers_on_chosen_values() -> None:
-    """Exact. Catches banker's rounding, clamping after the cast (256 wraps to 0), and names that were swapped."""
+    """Exact. Catches adding 0.5 before the scale, clamping after the cast (256 wraps to 0), and names that were swapped."""
     x = torch.tensor(
         [-1.0, 1.0, -7.0, 7.0, 0.0, 0.2 / 127.5, 0.6 / 127.5, 100.75 / 127.5 - 1, 2.5 / 127.5 - 1], dtype=torch.float64
     )

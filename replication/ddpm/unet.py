@@ -97,16 +97,18 @@ class UNet(nn.Module):
         learned_variance: bool = False,
     ):
         super().__init__()
+        self.resolution, self.in_channels, self.multipliers, self.blocks = resolution, in_channels, multipliers, blocks
+        self.attends = [resolution >> i in attention_resolutions for i in range(len(multipliers))]
+        self.groups = groups
         self.width, embedding = width, 4 * width
         self.embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
-        attends = [resolution >> i in attention_resolutions for i in range(len(multipliers))]
 
         self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
         skips, c = [width], width
         for i, multiplier in enumerate(multipliers):
             widths = [(c if j == 0 else width * multiplier, width * multiplier) for j in range(blocks)]
-            self.down.append(Level(widths, embedding, dropout, groups, attends[i]))
+            self.down.append(Level(widths, embedding, dropout, groups, self.attends[i]))
             c = width * multiplier
             skips += [c] * blocks
             if i < len(multipliers) - 1:
@@ -123,7 +125,7 @@ class UNet(nn.Module):
             for _ in range(blocks + 1):
                 widths.append((c + skips.pop(), width * multipliers[i]))
                 c = width * multipliers[i]
-            self.up.append(Level(widths, embedding, dropout, groups, attends[i]))
+            self.up.append(Level(widths, embedding, dropout, groups, self.attends[i]))
             if i > 0:
                 self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
 
@@ -177,5 +179,5 @@ def ddpm_256(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
 
 @MODELS.register("ddpm-digits")
 def ddpm_digits(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
-    """The same architecture for digits, 8x8x1, small enough for two CPU cores."""
-    return UNet(8, 1, 32, (1, 2), 1, (4,), dropout, groups=8, learned_variance=learned_variance)
+    """The same architecture for digits, 8x8x1, small enough for two CPU cores: 284,513 parameters."""
+    return UNet(8, 1, 32, (1, 1), 1, (4,), dropout, groups=8, learned_variance=learned_variance)

@@ -11,6 +11,7 @@ class Objective(ABC):
     """Averaged over pixels, never summed: gradient clipping at 1 means something else by a factor of C*H*W."""
 
     version = 1
+    learns_variance = False  # whether it trains a network with twice the output channels
 
     @abstractmethod
     def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:

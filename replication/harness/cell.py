@@ -71,6 +71,9 @@ class Cell(Settings):
     def check(self) -> None:
         """Whatever can be wrong besides the recipe, before anything is computed; raises InputError."""
         self.sampling.times(self.recipe.build_schedule())
+        reads = "learned" in (self.nll, getattr(self.sampling.sampler.build(SAMPLERS), "variance", None))
+        if reads and not self.recipe.build_objective().learns_variance:
+            raise InputError(f"variance 'learned': objective {self.recipe.objective} trains no variance")
         if self.protocol.quantizer not in QUANTIZERS:
             raise unknown("quantizer", self.protocol.quantizer, list(QUANTIZERS))
         if self.nll is not None:

@@ -3,19 +3,17 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
+from replication.harness.claim import Claim, MarginalClaim, Point, PriorClaim, ProfileName, ShareClaim, TradeOffClaim
 from replication.harness.home import project
 from replication.numerics import Precision
 from replication.recipe import Recipe, Training
 from replication.registry import unknown
 from replication.settings import Part, Settings
 from replication.types import InputError
-
-ProfileName = Literal["cpu", "gpu", "paper"]
-PROFILES: tuple[str, ...] = get_args(ProfileName)  # from the smallest to the paper's own budget
 
 
 class Protocol(Settings):
@@ -74,32 +72,6 @@ class Profile(Settings):
     rows: Annotated[list[Row], Field(min_length=1)]
 
 
-class Point(Settings):
-    """One cell of the table, by its row's label and its step count."""
-
-    label: str
-    steps: PositiveInt
-
-
-class Claim(Settings):
-    """`candidate` has at least `quality` times the quality of `reference`, and at least `speed` times its speed.
-
-    "About" is the tolerance: 0.05 makes "about 80 %" mean at least 75 %, and "50 times" at least 47.5 times.
-    `baseline` is the candidate's budget spent the old way; it defines the share of the gap that is closed.
-    """
-
-    name: str
-    statement: str
-    citation: str
-    candidate: Point
-    reference: Point
-    baseline: Point
-    quality: PositiveFloat
-    speed: PositiveFloat
-    tolerance: PositiveFloat
-    minimum_profile: ProfileName
-
-
 class Experiment(Settings):
     """A file of experiments/."""
 
@@ -132,18 +104,40 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
         if path.parent == project() / "experiments":
             raise unknown("experiment", name, experiment_names())
         raise InputError(f"{name}: there is no such file")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this is not valid TOML: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    content = _read(path)
+    shared = content.pop("rows", [])
+    for table in content.get("profiles", {}).values():
+        if isinstance(table, dict) and shared:
+            table["rows"] = [*shared, *table.get("rows", [])]
+        if isinstance(table, dict) and "like" in table:
+            _inherit(table, path, content)
     for key, value in (settings or {}).items():
         _set(content, ["profiles", profile, *key.split(".")], value)
     try:
         return Experiment.model_validate({**content, "name": path.stem, "path": path})
     except ValidationError as error:
         raise InputError(f"{path}: {_first(error, content)}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: this is not valid TOML: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _inherit(table: dict[str, Any], path: Path, content: dict[str, Any]) -> None:
+    """Fill a profile that says `like = "other"` with recipe, protocol and batch size of the other file's profile."""
+    name = next(name for name, t in content["profiles"].items() if t is table)
+    other = path.with_name(f"{table.pop('like')}.toml")
+    if not other.is_file():
+        raise InputError(f"{path}: profiles.{name}.like: {unknown('experiment', other.stem, experiment_names())}")
+    base = _read(other).get("profiles", {}).get(name)
+    if base is None:
+        raise InputError(f"{path}: profiles.{name}.like: {other.name} has no profile {name!r}")
+    table |= merged({key: base[key] for key in ("recipe", "protocol", "batch_size") if key in base}, table)
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,7 +190,8 @@ def _first(error: ValidationError, content: dict[str, Any]) -> str:
 
 _TABLES: dict[str, type[Settings]] = {
     "profiles": Profile, "recipe": Recipe, "training": Training, "protocol": Protocol, "rows": Row,
-    "published": Published, "claim": Claim, "candidate": Point, "reference": Point, "baseline": Point,
+    "published": Published, "tradeoff": TradeOffClaim, "share": ShareClaim, "prior": PriorClaim,
+    "marginal": MarginalClaim, "candidate": Point, "reference": Point, "baseline": Point,
 }  # fmt: skip
 
 

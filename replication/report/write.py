@@ -7,7 +7,7 @@ from replication.files import write_atomically
 from replication.harness.cell import Cell
 from replication.harness.experiment import Experiment
 from replication.harness.journal import Journal, Record
-from replication.report.claims import judge, markdown_verdicts
+from replication.report.claims import Evidence, markdown_claim
 from replication.report.plots import distance_plot, sample_grid
 from replication.report.rows import write_csv
 from replication.report.tables import markdown, markdown_table
@@ -48,7 +48,7 @@ def markdown_report(
         parts.append(f"![distance against evaluations and time]({stem}.png)")
     if has_grid:
         parts.append(f"![samples, one line per row of the table]({stem}-samples.png)")
-    parts += [markdown_verdicts(claim, judge(claim, experiment, profile, cells, rows)) for claim in experiment.claims]
+    parts += [markdown_claim(claim, Evidence(experiment, profile, cells, rows)) for claim in experiment.claims]
     if rows:
         parts += [
             "## Protocol",

@@ -67,18 +67,20 @@ def test_every_schedule_keeps_the_contract(name: str) -> None:
         assert (alpha**2 + sigma**2 - 1).abs().max() <= 1e-12
         k = torch.arange(1, schedule.T + 1, dtype=torch.float64)
         assert torch.equal(schedule.timestep(k / schedule.T), k - 1)
+        assert torch.equal(schedule.timestep(k / schedule.T - 1 / schedule.T), k - 2)  # s = t - 1/T, rounded twice
         bars = torch.from_numpy(np.cumprod(1 - schedule.betas.numpy()))
         assert (schedule.alpha(k / schedule.T) ** 2 - bars).abs().max() <= 1e-12
 
 
 def test_log_alpha_is_linear_between_grid_points_and_exact_on_them() -> None:
-    """max-abs <= 1e-15. Catches nearest-neighbour look-up and a grid point missed by the rounding of k/T."""
-    schedule = SCHEDULES.build("linear", T=7)  # k/7 * 7 is not k in floating point
-    k = torch.arange(8, dtype=torch.float64)
+    """max-abs <= 1e-14. Catches nearest-neighbour look-up, and k/T times T taken as it is rounded."""
+    schedule = SCHEDULES.build("linear", T=49)  # 1/49 times 49 is not 1 in floating point
+    k = torch.arange(50, dtype=torch.float64)
+    assert torch.equal(schedule.timestep(k / 49), k - 1)
     on = torch.cat([torch.zeros(1), 0.5 * torch.log1p(-schedule.betas).cumsum(0)])
-    assert (schedule.log_alpha(k / 7) - on).abs().max() <= 1e-15
-    quarter = schedule.log_alpha((k[:-1] + 0.25) / 7)
-    assert (quarter - (0.75 * on[:-1] + 0.25 * on[1:])).abs().max() <= 1e-15
+    assert (schedule.log_alpha(k / 49) - on).abs().max() <= 1e-14
+    quarter = schedule.log_alpha((k[:-1] + 0.25) / 49)
+    assert (quarter - (0.75 * on[:-1] + 0.25 * on[1:])).abs().max() <= 1e-14
 
 
 @pytest.mark.parametrize("T", [0, -1, 2.0, True, "1000"])

@@ -84,7 +84,14 @@ def test_set_of_a_key_that_is_not_there(project: Path, key: str, message: str) -
 def test_key_holds_what_matters_and_nothing_else(project: Path) -> None:
     """Labels, published values and the batch size are not what a cell is. Catches: a key over the whole file."""
     cells = plan(write_tiny(project))
-    same = plan(write_tiny(project, ('label = "DDPM"', 'label = "Ho"'), ("batch_size = 8\n[prof", "batch_size = 5\n[prof"), ("6.84", "1.0")))
+    same = plan(
+        write_tiny(
+            project,
+            ('label = "DDPM"', 'label = "Ho"'),
+            ("batch_size = 8\n[prof", "batch_size = 5\n[prof"),
+            ("6.84", "1.0"),
+        )
+    )
     assert [c.key for c in cells] == [c.key for c in same]
     for change in (
         ("seeds = [0]", "seeds = [1]"), ("resamples = 5", "resamples = 6"), ("warmup = 1", "warmup = 2"), ("nll_images = 4", "nll_images = 3"),

@@ -48,7 +48,14 @@ def test_run_journals_and_tells_mlflow_once(
         assert record["metric.fd_low"] <= record["metric.fd"] <= record["metric.fd_high"]
         assert record["timing.seconds_per_image"] > 0
         assert len(record["checkpoint.sha256"]) == 64
-        assert {"env.commit", "env.dirty", "env.device", "env.torch", "protocol.n", "recipe.fingerprint"} <= record.keys()
+        assert {
+            "env.commit",
+            "env.dirty",
+            "env.device",
+            "env.torch",
+            "protocol.n",
+            "recipe.fingerprint",
+        } <= record.keys()
     assert records[0] is not None
     assert records[0]["metric.nll"] > 0
     assert records[0]["metric.nll_images"] == 4
@@ -133,7 +140,9 @@ def test_unreachable_server_is_said_before_anything_is_computed(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setattr(sweep, "compute", lambda *_: pytest.fail("computed without a tracking server"))
-    with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI=http://127\.0\.0\.1:9: the tracking server does not answer"):
+    with pytest.raises(
+        InputError, match=r"MLFLOW_TRACKING_URI=http://127\.0\.0\.1:9: the tracking server does not answer"
+    ):
         run(cells, place, Store(place.state))
 
 

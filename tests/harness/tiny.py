@@ -7,6 +7,7 @@ title = "tiny"
 papers = ["arXiv:2006.11239"]
 
 [[claim]]
+kind = "tradeoff"
 name = "few"
 statement = "few steps will do"
 citation = "nobody"

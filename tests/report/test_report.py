@@ -9,7 +9,8 @@ from PIL import Image
 from replication.harness.cell import Cell, cells_of
 from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.journal import Journal, Record
-from replication.report.claims import judge, markdown_verdicts
+from replication.report.claims import Evidence, judge, markdown_claim
+from replication.report.readme import refreshed
 from replication.report.rows import read_csv, rows_of, write_csv
 from replication.report.tables import markdown_table
 from replication.report.write import write_report
@@ -27,13 +28,13 @@ def cells(experiment: Experiment) -> list[Cell]:
     return cells_of(experiment, "cpu")
 
 
-def record(cell: Cell, fd: float, se: float = 0.01, seconds: float = 1.0, **more: float) -> Record:
-    metrics = {"fd": fd, "kid": fd / 100, "is": 8.0}
-    row: Record = {"cell": cell.key, "label": cell.label, "sampling.nfe": cell.sampling.steps, "env.commit": "1e5", "protocol.n": 16}
-    for name, value in metrics.items():
-        row |= {f"metric.{name}": value, f"metric.{name}_low": value - se, f"metric.{name}_high": value + se, f"metric.{name}_se": se / 2}
-    row |= {"timing.seconds_per_image": seconds, "timing.seconds_low": seconds, "timing.seconds_high": seconds, "timing.floor_seconds": seconds / 1.1}
-    return {**row, **more}
+def record(cell: Cell, fd: float, se: float = 0.01, seconds: float = 1.0) -> Record:
+    row: Record = {"cell": cell.key, "label": cell.label, "sampling.nfe": cell.sampling.steps, "env.commit": "1e5"}
+    row["protocol.n"] = 16
+    for name, value in {"metric.fd": fd, "metric.kid": fd / 100, "metric.is": 8.0}.items():
+        row |= {name: value, f"{name}_low": value - se, f"{name}_high": value + se, f"{name}_se": se / 2}
+    row |= {f"timing.seconds_{name}": seconds for name in ("per_image", "low", "high")}
+    return {**row, "timing.floor_seconds": seconds / 1.1}
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_report_without_rows_says_not_run(experiment: Experiment, cells: list[Ce
 
 
 def words(experiment: Experiment, cells: list[Cell], rows: dict[str, Record], profile: str = "cpu") -> dict[str, str]:
-    return {v.definition: v.word for v in judge(experiment.claims[0], experiment, profile, cells, rows)}
+    return {v.definition: v.word for v in judge(experiment.claims[0], Evidence(experiment, profile, cells, rows))}
 
 
 def test_verdict_turns_on_the_definition(experiment: Experiment, cells: list[Cell], rows: dict[str, Record]) -> None:
@@ -116,7 +117,7 @@ def test_verdict_turns_on_the_definition(experiment: Experiment, cells: list[Cel
         "speed in NFE": "supported",
         "speed, measured": "supported",
     }
-    text = markdown_verdicts(experiment.claims[0], judge(experiment.claims[0], experiment, "cpu", cells, rows))
+    text = markdown_claim(experiment.claims[0], Evidence(experiment, "cpu", cells, rows))
     assert "The verdict turns on the definition" in text
 
 
@@ -135,7 +136,7 @@ def test_claim_is_not_tested_without_rows_or_below_its_profile(
 ) -> None:
     """Catches: a claim that passes for lack of evidence."""
     below = experiment.claims[0].model_copy(update={"minimum_profile": "paper"})
-    assert {v.word for v in judge(below, experiment, "cpu", cells, rows)} == {"not tested"}
+    assert {v.word for v in judge(below, Evidence(experiment, "cpu", cells, rows))} == {"not tested"}
     del rows[cells[0].key]
     assert set(words(experiment, cells, rows).values()) == {"not tested"}
 
@@ -143,8 +144,31 @@ def test_claim_is_not_tested_without_rows_or_below_its_profile(
 def test_papers_own_numbers_are_judged_beside_ours() -> None:
     """From DDIM Table 1: 3.17/6.84 = 46 % by ratio, 97 % of the gap closed (published-results, calc)."""
     experiment = load_experiment("ddpm")
-    verdicts = judge(experiment.claims[0], experiment, "paper", cells_of(experiment, "paper"), {})
+    verdicts = judge(experiment.claims[0], Evidence(experiment, "paper", cells_of(experiment, "paper"), {}))
     published = {v.definition: v.published for v in verdicts}
     assert published["FID ratio"] == pytest.approx(0.463, abs=5e-4)
     assert published["FID gap closed"] == pytest.approx(0.972, abs=5e-4)
     assert published["IS ratio"] is None
+
+
+def test_readme_takes_table_and_verdicts_from_the_report(tmp_path: Path) -> None:
+    """Only what stands between the markers changes. Catches: the wrong table of a page, text lost around it."""
+    (tmp_path / "a.md").write_text("# t\n\n| x |\n| 1 |\n\n**Claim**\n\n| v |\n| 2 |\n\nend\n")
+    before = (
+        "one\n<!-- table: a.md -->\nold\n<!-- end -->\ntwo\n<!-- claim: a.md -->\n<!-- end -->\n"
+        "three <!-- table: b.md -->\n"
+    )
+    after = refreshed(before, tmp_path)
+    assert after == (
+        "one\n<!-- table: a.md -->\n| x |\n| 1 |\n<!-- end -->\ntwo\n"
+        "<!-- claim: a.md -->\n| v |\n| 2 |\n<!-- end -->\nthree <!-- table: b.md -->\n"
+    )
+    assert refreshed(after, tmp_path) == after
+
+
+def test_readme_shows_the_committed_results() -> None:
+    """The README's table is that of results/ddpm-cpu.md. Catches: a README that was left behind."""
+    folder = Path(__file__).parents[2]
+    readme = (folder / "README.md").read_text()
+    assert refreshed(readme, folder) == readme
+    assert readme.count("FD-digits") > 2

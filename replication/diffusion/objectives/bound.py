@@ -19,6 +19,7 @@ class Bound(Objective):
 
     def __init__(self, variance: str = "fixed-large"):
         self.variance = check_variance(variance)
+        self.learns_variance = variance == "learned"
 
     def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
         x_t = marginal(denoiser.schedule, x0, t, noise)

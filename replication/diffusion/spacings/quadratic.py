@@ -24,4 +24,4 @@ class Quadratic(Spacing):
         roots = torch.arange(n_steps, dtype=torch.float64) * (top / max(n_steps - 1, 1))
         if n_steps > 1:
             roots[-1] = top
-        return times_of((roots * roots).long().clamp(max=schedule.T - 1), schedule)
+        return times_of((roots * roots).long(), schedule)
