@@ -37,7 +37,8 @@ class Churned(Sampler):
     ) -> tuple[Tensor, Tensor]:
         """(x, time) to step from: further from the data than (x_t, t) by the fresh noise."""
         lam = schedule.half_log_snr(t)
-        if noise is None or gamma == 0 or t == s or not self.S_tmin <= torch.exp(-lam) <= self.S_tmax:
+        within = self.S_tmin <= torch.exp(-lam) <= self.S_tmax
+        if noise is None or gamma == 0 or t == s or lam.isinf() or not within:  # at alpha = 0 all is noise already
             return x_t, t
         back = schedule.time_at(torch.maximum(lam - math.log1p(gamma), schedule.half_log_snr(torch.ones_like(t))))
         scale, variance = transition(schedule, t, back)

@@ -24,7 +24,7 @@ class History:
     def push(self, half_log_snr: Tensor, value: Tensor, keep: int) -> Self:
         """With a new first node, at most `keep` in all. A repeated time replaces its node; none from infinity stays."""
         old = [(lam, v) for lam, v in self.nodes if lam != half_log_snr and not math.isinf(lam)]
-        return type(self)(((half_log_snr, value), *old)[: int(min(keep, self.left))], self.left - 1)
+        return type(self)(((half_log_snr, value), *old)[: max(int(min(keep, self.left)), 1)], self.left - 1)
 
 
 class Multistep(Sampler):

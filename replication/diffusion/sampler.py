@@ -19,7 +19,7 @@ class Sampler(ABC):
 
     order           global, in the step size: of whole trajectories that end at sigma > 0; for a stochastic sampler the
                     weak order, that of the moments
-    local_order     one step with exact history errs by h^(local_order + 1); None: the same as order
+    local_order     one step after exact, unequal ones errs by h^(local_order + 1); None: the same as order
     evals_per_step  on a step of finite length in half_log_snr; a step from alpha = 0 or to sigma = 0 takes one
     """
 

@@ -19,7 +19,7 @@ from replication.registry import SAMPLERS
 class PLMS(Sampler):
     """No options."""
 
-    order, stochastic, evals_per_step = 2, False, 1
+    order, local_order, stochastic, evals_per_step = 2, 1, False, 1
 
     def init(self, times: Tensor | None = None) -> History:
         return History()

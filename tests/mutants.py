@@ -1,0 +1,163 @@
+"""Mutation test of the samplers: each change below to a copy of the source must make a test that it names fail.
+
+    python tests/mutants.py            every mutant, a few seconds each
+    python tests/mutants.py unipc      those whose file or reason has that word
+
+The named tests must pass on the unchanged copy first, or a failure would prove nothing. Exit code 1 if one survives.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDERS, CONTRACT = "test_sampler_orders.py", "test_sampler_contract.py"
+THEORY, PEERS, LOOP = "test_samplers_against_theory.py", "test_samplers_against_diffusers.py", "test_sampling.py"
+
+
+class Mutant(NamedTuple):
+    """`old`, which occurs once in replication/diffusion/`file`, becomes `new`; `tests`: a file and pytest's -k."""
+
+    why: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, str]
+
+
+MUTANTS = [
+    Mutant("the ratio of steps is inverted (2M's global slope stays 2)", "exponential.py",
+           "(place - start) / length", "length / (place - start)", (ORDERS, "test_local_order and dpmpp_2m")),
+    Mutant("x0 is held as if the SDE were the ODE", "exponential.py",
+           "torch.expm1(-(1 + eta) * h)", "torch.expm1(-h)", (ORDERS, "test_weak_order and dpmpp_2m_sde")),
+    Mutant("x_t is not damped under the SDE", "exponential.py",
+           "torch.exp(-eta * h) if eta > 0 else 1.0", "1.0", (ORDERS, "test_weak_order and dpmpp_2m_sde")),
+    Mutant("another eps is held with the wrong x0", "exponential.py",
+           "torch.exp(-schedule.half_log_snr(t))", "torch.exp(schedule.half_log_snr(t))",
+           (ORDERS, "test_local_order and dpm_2")),
+    Mutant("a divided difference is taken for a derivative", "exponential.py",
+           "math.factorial(i) * phi", "phi", (ORDERS, "test_local_order and (dpmpp_3m-exact or unipc-3)")),
+    Mutant("the series of phi stops early", "exponential.py",
+           "range(20)", "range(2)", (ORDERS, "test_local_order and dpm_3")),
+    Mutant("a repeated time enters the history twice", "multistep.py",
+           "lam != half_log_snr and not", "not", (CONTRACT, "test_a_repeated_time_changes_nothing_later and dpmpp")),
+    Mutant("a value at infinite half_log_snr stays in the history", "multistep.py",
+           " and not math.isinf(lam)", "", (CONTRACT, "test_from_pure_noise and flow and (3m or lms)")),
+    Mutant("fewer than 10 steps becomes 10 or fewer", "multistep.py",
+           "steps < self.lower_below", "steps <= self.lower_below", (THEORY, "test_the_last_steps")),
+    Mutant("the steps left are not counted down", "multistep.py",
+           "self.left - 1", "self.left", (THEORY, "test_the_last_steps")),
+    Mutant("churn adds its variance instead of its standard deviation", "churn.py",
+           "variance.sqrt() * self.S_noise", "variance * self.S_noise", (ORDERS, "test_weak_order and heun")),
+    Mutant("churn does not scale the image", "churn.py",
+           "scale * x_t", "x_t", (ORDERS, "test_weak_order and heun")),
+    Mutant("churn counts times for steps", "churn.py",
+           "self.S_churn / (len(times) - 1)", "self.S_churn / len(times)", (THEORY, "test_churn_is_edms")),
+    Mutant("churn goes beyond the schedule", "churn.py",
+           "torch.maximum(lam - math.log1p(gamma), schedule.half_log_snr(torch.ones_like(t)))",
+           "lam - math.log1p(gamma)", (THEORY, "test_churn_stays_within")),
+    Mutant("churn at alpha = 0", "churn.py", "lam.isinf() or ", "", (CONTRACT, "test_from_pure_noise and flow and 5.0")),
+    Mutant("churn ignores its limits", "churn.py", " or not within", "", (THEORY, "test_churn_is_edms")),
+    Mutant("churn at a repeated time", "churn.py",
+           "t == s or ", "", (CONTRACT, "test_a_repeated_time_is_an_identity and 5.0")),
+    Mutant("Euler asks the network before it churns", "samplers/euler.py",
+           "denoise(x, back)", "denoise(x, t)", (THEORY, "test_churn_is_edms and euler")),
+    Mutant("Heun's slopes are not averaged", "samplers/heun.py",
+           "(here.eps + there.eps) / 2", "there.eps", (ORDERS, "test_global_order and heun")),
+    Mutant("Heun corrects at sigma = 0", "samplers/heun.py", ".isinf()", ".isnan()", (LOOP, "evaluations and heun")),
+    Mutant("DPM-Solver-2's stage is not in the middle", "samplers/dpm_2.py",
+           "+ h / 2", "+ h / 3", (ORDERS, "test_local_order and dpm_2")),
+    Mutant("DPM-Solver-3's last weight is simplified", "samplers/dpm_3.py",
+           "moments(h, 1)", "moments(0, 1)", (ORDERS, "test_local_order and dpm_3")),
+    Mutant("DPM-Solver-3's inner weight is simplified", "samplers/dpm_3.py",
+           "moments(2 / 3 * h, 1)", "moments(0, 1)", (PEERS, "test_dpm_singlestep and 3-eps-5")),
+    Mutant("2S asks at the image it started from", "samplers/dpmpp_2s.py",
+           "hold_x0(schedule, x_t, x0, t, u)", "x_t", (ORDERS, "test_local_order and dpmpp_2s")),
+    Mutant("2M takes the exact weight", "samplers/dpmpp_2m.py",
+           "return moments(0, past)", "return moments(-h, past)", (PEERS, "test_dpmpp_multistep and 2-eps-5")),
+    Mutant("3M's exact weights are the published ones", "samplers/dpmpp_3m.py",
+           'second if self.weights == "exact" else second / 2', "second / 2", (ORDERS, "test_local_order and 3m")),
+    Mutant("the SDE's noise has e^-h", "samplers/dpmpp_2m_sde.py",
+           "-2 * self.eta * h", "-self.eta * h", (ORDERS, "test_weak_order and dpmpp_2m_sde")),
+    Mutant("LMS has its polynomial in half_log_snr", "samplers/lms.py",
+           "(torch.exp(-lam), eps) for", "(lam, eps) for", (ORDERS, "test_local_order and lms")),
+    Mutant("PLMS starts with one evaluation", "samplers/plms.py",
+           "if not state.nodes and", "if False and", (LOOP, "evaluations and plms")),
+    Mutant("PLMS uses three values", "samplers/plms.py", "keep=4", "keep=3", (PEERS, "test_plms")),
+    Mutant("UniPC never corrects", "samplers/unipc.py",
+           "if state.x_t is not None and state.t is not None:", "if False:", (ORDERS, "test_global_order and unipc-2")),
+    Mutant("UniPC corrects without the new value", "samplers/unipc.py",
+           "(*state.nodes, (lam, x0))", "state.nodes", (ORDERS, "test_unipc_corrects")),
+    Mutant("UniPC's bh1 has bh2's weight", "samplers/unipc.py",
+           "0.5 * float(h / -torch.expm1(-h))", "0.5", (PEERS, "test_unipc and 2-bh1-eps-5")),
+    Mutant("eta scales the variance instead of the standard deviation", "samplers/ddim.py",
+           "self.eta**2", "self.eta", (PEERS, "test_ddim and 0.5-eps-5")),
+    Mutant("DDIM's direction keeps all of sigma", "samplers/ddim.py",
+           "(schedule.sigma(s) ** 2 - variance).sqrt()", "schedule.sigma(s)", (ORDERS, "test_weak_order and ddim")),
+    Mutant("the variance is added as a standard deviation", "samplers/ancestral.py",
+           "variance.sqrt() * noise", "variance * noise", (ORDERS, "test_weak_order and ancestral")),
+    Mutant("noise on the last step", "samplers/ancestral.py",
+           "if noise is None or s == 0:", "if noise is None:", (LOOP, "test_no_noise_reaches and ancestral")),
+    Mutant("the posterior mean weighs x0 with alpha_t", "forward.py",
+           "per_image(schedule.alpha(s) * lost, x_t)", "per_image(schedule.alpha(t) * lost, x_t)",
+           (ORDERS, "test_weak_order and ancestral")),
+    Mutant("the state is kept in the dtype of x_T", "sampling.py", "x_T.double(), ", "x_T, ", (LOOP, "dtype")),
+    Mutant("noise is drawn for deterministic samplers", "sampling.py",
+           "if sampler.stochastic and noise is not None else None", "if noise is not None else None",
+           (LOOP, "test_noise_is_asked and ddim")),
+    Mutant("every step gets the first draw", "sampling.py", "noise(i, x.shape)", "noise(0, x.shape)", (LOOP, "test_noise")),
+    Mutant("x0 is clipped too late to matter", "denoiser.py", "x0 = x0.clamp(-1, 1)", "x0 = x0",
+           (THEORY, "test_x0_is_clipped_before")),
+]  # fmt: skip
+
+
+def fails(copy: Path, tests: list[tuple[str, str]]) -> bool:
+    """Whether any of the tests fails in the copy; a selection without tests is an error of this file."""
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    for file, expression in tests:
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/diffusion/{file}"]
+        done = subprocess.run([*command, "-k", expression], cwd=copy, env=environment, capture_output=True, text=True)
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"{file} -k {expression!r} did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        if done.returncode == 1:
+            return True
+    return False
+
+
+def caught(copy: Path, mutant: Mutant) -> bool:
+    path = copy / "replication" / "diffusion" / mutant.file
+    source = path.read_text()
+    if source.count(mutant.old) != 1:
+        raise SystemExit(f"{mutant.file}: {mutant.old!r} occurs {source.count(mutant.old)} times, not once")
+    path.write_text(source.replace(mutant.old, mutant.new))
+    try:
+        return fails(copy, [mutant.tests])
+    finally:
+        path.write_text(source)
+
+
+def main() -> int:
+    word = " ".join(sys.argv[1:])
+    chosen = [m for m in MUTANTS if word in m.file or word in m.why]
+    survivors = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in ("replication", "tests"):
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        if fails(copy, list(dict.fromkeys(m.tests for m in chosen))):
+            raise SystemExit("a named test fails on the unchanged source")
+        for mutant in chosen:
+            killed = caught(copy, mutant)
+            survivors += not killed
+            print(f"{'caught  ' if killed else 'SURVIVED'} {mutant.file}: {mutant.why}", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutants caught")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
