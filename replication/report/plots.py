@@ -13,9 +13,11 @@ from replication.harness.cell import Cell
 from replication.harness.journal import Record
 from replication.registry import EXTRACTORS
 
-# Okabe and Ito's palette: distinct under every common colour blindness; markers tell the lines apart in grey
+# Okabe and Ito's palette: distinct under every common colour blindness. Markers tell the lines apart in grey, and from
+# the eighth line on, when colours come again, so does the dash.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "osD^vPX"
+MARKERS = "osD^vPX<>hd"
+DASHES = ("-", "--", ":")
 STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
@@ -23,12 +25,13 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
     """PNG bytes: the distance with its 95 % interval against NFE, and against milliseconds per image."""
     name = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.8), layout="constrained")
+        labels = len({cell.label for cell in cells})
+        figure = Figure(figsize=(10, max(3.8, 1.2 + 0.22 * labels)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         _panel(left, cells, rows, "sampling.nfe", 1, "network evaluations per image")
         _panel(right, cells, rows, "timing.seconds_per_image", 1000, "milliseconds per image (sampling alone)")
         left.set_ylabel(f"{name} (95 % interval)")
-        right.legend(frameon=False)
+        figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside right center")
         figure.suptitle(title)
         return _png(figure)
 
@@ -46,7 +49,8 @@ def _panel(
         above = [record["metric.fd_high"] - record["metric.fd"] for record in of_label]
         axes.errorbar(
             [record[column] * scale for record in of_label], y, (below, above), label=name, capsize=3, markersize=5,
-            color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], linewidth=1.4,
+            color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)],
+            linestyle=DASHES[i // len(COLOURS) % len(DASHES)], linewidth=1.4,
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -46,7 +46,7 @@ def _line(cell: Cell, record: Record | None, labels: Mapping[str, str]) -> dict[
         "NLL, paper": published.get("nll", ""),
         "ms/image": number(run, "timing.seconds_per_image", "{:.3g}", 1000),
         "images/s": number(run, "timing.images_per_second", "{:.3g}"),
-        "loop cost": _overhead(run),
+        "floor, ms/image": number(run, "timing.floor_seconds", "{:.3g}", 1000),
     }
     return line
 
@@ -67,11 +67,3 @@ def plus_minus(record: Mapping[str, object], column: str, form: str) -> str:
     """value ± 1.96 standard errors; empty where the row has none."""
     value, error = number(record, column, form), number(record, f"{column}_se", form, 1.96)
     return f"{value} ± {error}" if value else ""
-
-
-def _overhead(record: Mapping[str, object]) -> str:
-    """Sampling time over the time of the bare forward passes."""
-    seconds, floor = record.get("timing.seconds_per_image"), record.get("timing.floor_seconds")
-    if not isinstance(seconds, float) or not isinstance(floor, float):
-        return ""
-    return f"{seconds / floor - 1:+.1%}"

@@ -86,7 +86,9 @@ def test_log_alpha_is_linear_between_grid_points_and_exact_on_them() -> None:
 @pytest.mark.parametrize("T", [0, -1, 2.0, True, "1000"])
 @pytest.mark.parametrize("name", ["linear", "scaled_linear", "cosine"])
 def test_a_bad_number_of_steps_is_refused(name: str, T: object) -> None:
-    with pytest.raises(InputError, match=r"T must be a positive whole number|option 'T': input should be a valid integer"):
+    with pytest.raises(
+        InputError, match=r"T must be a positive whole number|option 'T': input should be a valid integer"
+    ):
         SCHEDULES.build(name, T=T)
 
 

@@ -122,3 +122,36 @@ def test_ddpm_paper_profile_states_the_published_tables() -> None:
     assert [fd["DDIM, eta 1.0", s] for s in (10, 20, 50, 100, 1000)] == [41.07, 18.36, 8.01, 5.78, 4.73]
     assert [fd["sigma-hat", s] for s in (10, 20, 50, 100, 1000)] == [367.43, 133.37, 32.72, 9.99, 3.17]
     assert len({c.recipe.key for c in cells}) == 5  # one checkpoint per training, not per row
+
+
+def test_profile_like_another_experiments(project: Path) -> None:
+    """Recipe and protocol come from the other file, rows do not, and what is said here goes on top."""
+    write_tiny(project)
+    path = project / "experiments" / "other.toml"
+    path.write_text(
+        'title = "o"\npapers = []\n[[rows]]\nlabel = "shared"\nsampler = "ddim"\nspacing = "uniform"\nsteps = [5]\nclip = "none"\n'
+        '[profiles.cpu]\nlike = "tiny"\nprotocol = { n = 12 }\n'
+    )
+    cells = plan(path)
+    assert [c.label for c in cells] == ["shared"]
+    assert (cells[0].protocol.n, cells[0].protocol.name) == (12, "tiny")
+    assert cells[0].recipe == plan(project / "experiments" / "tiny.toml")[0].recipe
+    path.write_text(path.read_text().replace('like = "tiny"', 'like = "tyni"'))
+    with pytest.raises(InputError, match=r"profiles\.cpu\.like: unknown experiment 'tyni'; did you mean 'tiny'"):
+        plan(path)
+
+
+@pytest.mark.parametrize("name", ["ddpm", "samplers", "schedules"])
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "paper"])
+def test_every_committed_experiment_is_valid(name: str, profile: str) -> None:
+    """Catches: a sampler whose name or options changed under an experiment file."""
+    cells = cells_of(load_experiment(name), profile)
+    assert len({c.key for c in cells}) >= len(cells) - 2  # a cell may stand in two rows
+
+
+def test_samplers_share_the_checkpoint_and_cells_of_ddpm() -> None:
+    """`make replicate-ddpm` trains what `samplers` samples from. Catches: two recipes that drift apart."""
+    ddpm, samplers = (cells_of(load_experiment(name), "cpu") for name in ("ddpm", "samplers"))
+    assert {c.recipe.key for c in ddpm} == {c.recipe.key for c in samplers}
+    assert {c.sample_key for c in ddpm if c.label in ("DDPM", "DDIM")} <= {c.sample_key for c in samplers}
+    assert len({str(c.sampling.sampler) for c in samplers}) >= 12

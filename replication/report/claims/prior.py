@@ -48,7 +48,7 @@ def divergence(images: torch.Tensor, alpha: float, sigma: float) -> float:
     return 0.5 * (images.shape[1] * (excess - math.log1p(excess)) + alpha**2 * squares)
 
 
-def shift_test(images: torch.Tensor, alpha: float, sigma: float, n: int) -> tuple[float, float]:
+def shift_test(images: torch.Tensor, alpha: float, sigma: float, n: int, seed: int = 0) -> tuple[float, float]:
     """(two-sided p, power at LEVEL) for n draws of x_T from these images [N,D] against n of N(0, I).
 
     The projection of N(0, I) noise on a unit vector is N(0, 1), so it is drawn as that.
@@ -56,7 +56,7 @@ def shift_test(images: torch.Tensor, alpha: float, sigma: float, n: int) -> tupl
     mean = images.mean(dim=0)
     direction = mean / mean.norm()
     signal = (images @ direction).numpy()
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     ours = alpha * signal[np.arange(n) % len(signal)] + sigma * generator.standard_normal(n)
     z = (ours.mean() - generator.standard_normal(n).mean()) / math.sqrt(2 / n)
     critical, shift = norm.isf(LEVEL / 2), alpha * float(mean.norm()) * math.sqrt(n / 2)
