@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint replicate-ddpm tables claims bench ui lock
+.PHONY: help setup test lint mutants replicate-ddpm tables claims bench ui lock
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
@@ -23,7 +23,7 @@ setup: $(READY)
 # pair that the lock names, in one pip call.
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3" >&2; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) \
 	  || { echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 2; }
 	@echo "installing the pinned packages into $(VENV) (several GB with torch; a few minutes, once)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
@@ -33,6 +33,10 @@ $(READY): requirements.lock pyproject.toml
 test: $(READY)
 	$(BIN)/python -m pytest
 
+# Breaks the samplers in twenty and more ways, one at a time, and expects the tests to notice each.
+mutants: $(READY)
+	$(BIN)/python tests/mutants.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,7 +44,11 @@ lint: $(READY)
 
 replicate-ddpm: $(READY)
 	$(BIN)/replicate run ddpm --profile $(PROFILE) $(foreach pair,$(SET),--set $(pair))
+ifeq ($(SET),)
 	$(BIN)/replicate report ddpm
+else
+	@echo "results/ is left as it is: SET changes the experiment, and its rows are in the table above and in MLflow"
+endif
 
 tables: $(READY)
 	$(BIN)/replicate report
@@ -52,6 +60,7 @@ bench: $(READY)
 	$(BIN)/replicate bench
 
 ui: $(READY)
+	@mkdir -p "$${REPLICATION_HOME:-runs}"
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$${REPLICATION_HOME:-runs}/mlflow.db}"
 
 # Pin what is installed now: names and versions, no hosts, no paths.

@@ -16,7 +16,7 @@ from replication.harness.compute import Workplace
 from replication.harness.experiment import Experiment, experiment_names, load_experiment
 from replication.harness.home import project, state
 from replication.harness.store import Store
-from replication.harness.sweep import journal_of, run, sync
+from replication.harness.sweep import all_journals, journal_of, run, sync
 from replication.report.claims import Evidence, markdown_claim
 from replication.report.readme import refreshed
 from replication.report.rows import rows_of
@@ -41,8 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except RunError as error:
         return _fail(str(error), 1)
-    except torch.OutOfMemoryError as error:
-        return _fail(f"out of memory: try a smaller --set batch_size=N ({str(error).splitlines()[0]})", 1)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in reason:
+            raise
+        return _fail(f"out of memory: try --set batch_size=N, or recipe.training.batch_size ({reason})", 1)
     except OSError as error:
         return _fail(f"{error.filename or 'system'}: {error.strerror or error}; what was finished before is kept", 1)
     except KeyboardInterrupt:
@@ -91,19 +94,22 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    store, results = Store(state()), project() / "results"
+    store, results, tables = Store(state()), project() / "results", []
     for experiment, profile, cells in _every(options.experiments):
         journal = journal_of(cells, state())
         rows = rows_of(cells, journal, results / f"{experiment.name}-{profile}.csv")
         files = write_report(experiment, profile, cells, rows, journal, results)
         print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
-        told = f"{store.address} {content_key(rows)}"
-        if any(journal.read(key) for key in rows) and journal.synced_with("table") != told:
-            store.log_table(experiment.name, profile, list(rows.values()), files)
-            journal.mark_synced("table", told)
+        if any(journal.read(key) for key in rows):
+            tables.append((experiment.name, profile, journal, list(rows.values()), files))
     readme = project() / "README.md"
     if readme.exists():
         write_atomically(readme, refreshed(readme.read_text(encoding="utf-8"), project()).encode())
+    for name, profile, journal, records, files in tables:  # last, since a dead server stops it
+        told = f"{store.address} {content_key(records)}"
+        if journal.synced_with("table") != told:
+            store.log_table(name, profile, records, files)
+            journal.mark_synced("table", told)
 
 
 def _claims(options: argparse.Namespace) -> None:
@@ -116,9 +122,9 @@ def _claims(options: argparse.Namespace) -> None:
 def _sync(options: argparse.Namespace) -> None:
     store = Store(state())
     store.check()
-    for experiment, profile, cells in _every([]):
-        count = sync(cells, journal_of(cells, state()), store, trust_marks=False)
-        print(f"{experiment.name}-{profile}: {count} rows are in MLflow at {store.address}")
+    for journal in all_journals(state()):
+        count = sync(journal, store, trust_marks=False)
+        print(f"{journal.folder.name}: {count} rows are in MLflow at {store.address}")
 
 
 def _data_list(_: argparse.Namespace) -> None:

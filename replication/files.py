@@ -23,6 +23,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{path.name}.*.partial"):
+            if not Path("/proc", left.name.split(".")[-2]).exists():  # its writer was killed
+                left.unlink(missing_ok=True)
         try:
             with open(partial, "wb") as file:
                 file.write(data)

@@ -15,7 +15,7 @@ from torch import Tensor
 from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.diffusion.denoiser import CLIPS, Counted, Denoise
 from replication.diffusion.sampling import sample
-from replication.metrics.timing import Stopwatch, median_interval
+from replication.metrics.timing import Stopwatch
 from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.progress import bar
@@ -54,16 +54,14 @@ class Sampling(Settings):
 
 @dataclass(frozen=True)
 class SampleSet:
-    """images: uint8 [n,C,H,W]; nfe: network evaluations per image; seconds: of sampling alone, per image, per chunk."""
+    """images: uint8 [n,C,H,W]; nfe: network evaluations per image.
+
+    seconds_per_image: of sampling alone, one value per chunk that this device drew; empty if another one drew them all.
+    """
 
     images: Tensor
     nfe: int
     seconds_per_image: list[float]
-
-    @property
-    def timing(self) -> tuple[float, float, float]:
-        """Median, low and high of the seconds per image over the chunks."""
-        return median_interval(self.seconds_per_image)
 
 
 def generate(
@@ -78,12 +76,16 @@ def generate(
     quantizer: str = "round",
     precision: Precision = "float32",
     progress: bool = True,
+    weights: str = "",
+    drawn_by: str = "",
 ) -> SampleSet:
     """Images 0..n-1 of the seed, [C,H,W] = shape, from the chunks in `folder` and, where they end, anew.
 
+    Chunks drawn with other `weights` (their SHA-256) count as absent; `drawn_by` names the device for the timings.
     Each chunk is timed by itself after a warm-up. The last chunks are made equally large, so that their times compare.
+    Raises RunError if sampling gives NaN or infinity.
     """
-    chunks = _stored(folder)
+    chunks = _stored(folder, weights)
     done = chunks[-1][1] if chunks else 0
     missing = max(n - done, 0)
     rounds = -(-missing // batch_size)
@@ -101,10 +103,11 @@ def generate(
                 raise RunError(f"{description}: sampling gave NaN or infinity in images {start} to {stop - 1}")
             images = quantize(x, quantizer).cpu()
             path = folder / f"{start:07d}-{stop:07d}.safetensors"
-            save_checkpoint(path, {"images": images}, {"nfe": counted.nfe, "seconds": watch.seconds})
+            made = {"nfe": counted.nfe, "seconds": watch.seconds, "weights": weights, "drawn_by": drawn_by}
+            save_checkpoint(path, {"images": images}, made)
             chunks.append((start, stop, path))
             shown.update(stop - start)
-    return _read([c for c in chunks if c[0] < n], n)
+    return _read([c for c in chunks if c[0] < n], n, drawn_by)
 
 
 def _draw(denoiser: Denoise, sampling: Sampling, noise: ImageNoise, shape: tuple[int, ...]) -> Tensor:
@@ -119,23 +122,24 @@ def _warm_up(denoiser: Denoise, x: Tensor, precision: Precision) -> None:
         denoiser(x.double(), torch.ones((), dtype=torch.float64))
 
 
-def _stored(folder: Path) -> list[tuple[int, int, Path]]:
-    """The chunks that follow each other without a gap from image 0: (start, stop, file)."""
+def _stored(folder: Path, weights: str) -> list[tuple[int, int, Path]]:
+    """The chunks of these weights that follow each other without a gap from image 0: (start, stop, file)."""
     chunks: list[tuple[int, int, Path]] = []
     for path in sorted(folder.glob("[0-9]*-[0-9]*.safetensors")):
         start, stop = map(int, path.stem.split("-"))
-        if start == (chunks[-1][1] if chunks else 0):
+        if start == (chunks[-1][1] if chunks else 0) and load_checkpoint(path)[1]["weights"] == weights:
             chunks.append((start, stop, path))
     return chunks
 
 
-def _read(chunks: list[tuple[int, int, Path]], n: int) -> SampleSet:
+def _read(chunks: list[tuple[int, int, Path]], n: int, drawn_by: str) -> SampleSet:
     images, seconds, nfe = [], [], 0
     for start, stop, path in chunks:
         tensors, metadata = load_checkpoint(path)
         if len(tensors["images"]) != stop - start:
             raise InputError(f"{path}: holds {len(tensors['images'])} images, its name says {stop - start}; delete it")
         images.append(tensors["images"])
-        seconds.append(metadata["seconds"] / (stop - start))
+        if metadata["drawn_by"] == drawn_by:
+            seconds.append(metadata["seconds"] / (stop - start))
         nfe = metadata["nfe"]
     return SampleSet(torch.cat(images)[:n], nfe, seconds)

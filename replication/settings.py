@@ -12,7 +12,7 @@ from replication.registry import Registry
 class Settings(BaseModel):
     """Immutable; validation errors carry the key's location, and the harness turns them into one InputError."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def canonical_json(content: Any) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.ema import EMA
 from replication.noise import stream_seed
-from replication.numerics import numerics
+from replication.numerics import float32_as, numerics
 from replication.progress import bar
 from replication.recipe import Recipe, Training
 from replication.types import InputError, RunError
@@ -87,7 +87,8 @@ class _Run:
         with numerics(settings.precision, self.device):
             loss = self.objective(self.denoiser, x0, None, t, torch.randn_like(x0)).mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with float32_as(settings.precision):
+            loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.grad_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * warmup(step, settings)

@@ -3,13 +3,15 @@
 from functools import cached_property
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from replication.diffusion.variance import check_variance
 from replication.generation import QUANTIZERS, Sampling
-from replication.harness.experiment import Experiment, Protocol, Row, merged
+from replication.harness.claim import MarginalClaim, PriorClaim, TradeOffClaim
+from replication.harness.experiment import Experiment, Protocol, Row, explained, merged
 from replication.recipe import Recipe
-from replication.registry import EXTRACTORS, SAMPLERS, SPACINGS, unknown
+from replication.registry import DATASETS, EXTRACTORS, SAMPLERS, SCHEDULES, SPACINGS, unknown
 from replication.settings import Settings, content_key
 from replication.types import InputError
 
@@ -78,7 +80,9 @@ class Cell(Settings):
             raise unknown("quantizer", self.protocol.quantizer, list(QUANTIZERS))
         if self.nll is not None:
             check_variance(self.nll)
-        self.protocol.extractor.build(EXTRACTORS)
+        dataset = self.recipe.build_dataset()
+        shape = (1, dataset.channels, dataset.resolution, dataset.resolution)
+        self.protocol.extractor.build(EXTRACTORS).prepare(torch.empty(shape, dtype=torch.uint8))
 
 
 def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
@@ -101,12 +105,31 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
             for cell in of_row:
                 cell.check()
         except ValidationError as error:
-            problem = error.errors()[0]
-            raise InputError(f"{where}: recipe.{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+            raise InputError(f"{where}: {explained(error, within='recipe')}") from error
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
         cells += of_row
+    _check_claims(experiment, cells)
     return cells
+
+
+def _check_claims(experiment: Experiment, cells: list[Cell]) -> None:
+    """Every part that a claim names is built, and every cell that it names is in the table; raises InputError."""
+    known = {(cell.label, cell.sampling.steps) for cell in cells}
+    for claim in experiment.claims:
+        try:
+            if isinstance(claim, TradeOffClaim):
+                for point in (claim.candidate, claim.reference, claim.baseline):
+                    if (point.label, point.steps) not in known:
+                        name, valid = f"{point.label} x {point.steps}", sorted(f"{label} x {n}" for label, n in known)
+                        raise unknown("cell", name, valid)
+            elif isinstance(claim, PriorClaim | MarginalClaim):
+                for part in claim.schedules:
+                    part.build(SCHEDULES)
+            if isinstance(claim, PriorClaim):
+                claim.dataset.build(DATASETS)
+        except InputError as error:
+            raise InputError(f"{experiment.path}: claim {claim.name}: {error}") from error
 
 
 def _cell(experiment: str, profile: str, row: Row, j: int, recipe: Recipe, protocol: Protocol) -> Cell:

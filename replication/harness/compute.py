@@ -15,10 +15,10 @@ from replication.files import locked
 from replication.generation import SampleSet, generate
 from replication.harness.cell import Cell
 from replication.harness.journal import Record
-from replication.harness.provenance import provenance
+from replication.harness.provenance import device_name, provenance
 from replication.metrics.evaluation import evaluate
 from replication.metrics.reference import reference_features
-from replication.metrics.timing import peak_memory, repeated, reset_peak_memory
+from replication.metrics.timing import median_interval, peak_memory, repeated, reset_peak_memory
 from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.progress import bar
@@ -53,12 +53,13 @@ def compute(cell: Cell, place: Workplace) -> tuple[Record, bytes]:
     denoiser = cell.recipe.build_denoiser(load_network(cell.recipe, path, place.device, cell.protocol.ema))
     reset_peak_memory(place.device)
     floor = _floor(cell, denoiser, place)
-    sets = [_samples(cell, denoiser, seed, place) for seed in cell.protocol.seeds]
+    weights = _file_sha256(path)
+    sets = [_samples(cell, denoiser, seed, weights, place) for seed in cell.protocol.seeds]
     floor += _floor(cell, denoiser, place)
     memory = peak_memory(place.device)
     record: Record = {
         **_described(cell),
-        "checkpoint.sha256": _file_sha256(path),
+        "checkpoint.sha256": weights,
         "sampling.nfe": sets[0].nfe,
         **_metrics(cell, sets, place),
         **_timing(sets, floor, memory),
@@ -100,7 +101,7 @@ def _described(cell: Cell) -> Record:
     }
 
 
-def _samples(cell: Cell, denoiser: Denoiser, seed: int, place: Workplace) -> SampleSet:
+def _samples(cell: Cell, denoiser: Denoiser, seed: int, weights: str, place: Workplace) -> SampleSet:
     dataset, protocol = cell.recipe.build_dataset(), cell.protocol
     return generate(
         denoiser,
@@ -114,6 +115,8 @@ def _samples(cell: Cell, denoiser: Denoiser, seed: int, place: Workplace) -> Sam
         protocol.quantizer,
         protocol.precision,
         place.progress,
+        weights,
+        device_name(place.device),
     )
 
 
@@ -131,16 +134,17 @@ def _metrics(cell: Cell, sets: list[SampleSet], place: Workplace) -> Record:
 
 def _timing(sets: list[SampleSet], floor: list[float], memory: int) -> Record:
     """Seconds per image of sampling alone; the floor is its bare forward passes at the fastest that was seen of one."""
-    together = SampleSet(sets[0].images, sets[0].nfe, [t for s in sets for t in s.seconds_per_image])
-    median, low, high = together.timing
-    bare = together.nfe * min(floor)
+    seconds = [t for s in sets for t in s.seconds_per_image]
+    if not seconds:
+        return {}  # another device drew them all: its time says nothing here
+    median, low, high = median_interval(seconds)
     return {
         "timing.seconds_per_image": median,
         "timing.seconds_low": low,
         "timing.seconds_high": high,
         "timing.images_per_second": 1 / median,
-        "timing.floor_seconds": bare,
-        "timing.chunks": len(together.seconds_per_image),
+        "timing.floor_seconds": sets[0].nfe * min(floor),
+        "timing.chunks": len(seconds),
         "timing.peak_memory_bytes": memory,
     }
 
@@ -161,7 +165,7 @@ def _nll(cell: Cell, denoiser: Denoiser, place: Workplace) -> tuple[float, float
     assert cell.nll is not None
     images = cell.recipe.build_dataset().load("test").images
     # evenly through the sorted order, so that every class is there
-    count = min(cell.protocol.nll_images or len(images), len(images))
+    count = min(max(cell.protocol.nll_images, 2) if cell.protocol.nll_images else len(images), len(images))
     images = images[torch.arange(count) * len(images) // count]
     pieces = []
     with bar(count, "NLL", "image", enabled=place.progress) as shown, numerics(cell.protocol.precision, place.device):

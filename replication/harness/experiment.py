@@ -20,14 +20,14 @@ class Protocol(Settings):
     """Everything that fixes a metric besides the samples' own setting."""
 
     name: str
-    n: PositiveInt  # images per seed
+    n: int = Field(ge=10)  # images per seed; the inception score has ten splits
     seeds: Annotated[list[int], Field(min_length=1)]
     ema: bool = True
     quantizer: str
     reference: Literal["train", "test"]
     extractor: Part
     precision: Precision = "float32"
-    resamples: PositiveInt = 200  # of the bootstrap
+    resamples: int = Field(default=200, ge=2)  # of the bootstrap
     nll_images: int = Field(default=0, ge=0)  # of the test split; 0 is all of them
 
 
@@ -106,17 +106,20 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
         raise InputError(f"{name}: there is no such file")
     content = _read(path)
     shared = content.pop("rows", [])
-    for table in content.get("profiles", {}).values():
-        if isinstance(table, dict) and shared:
+    profiles = content.get("profiles")
+    for table in profiles.values() if isinstance(profiles, dict) else ():
+        if isinstance(table, dict) and isinstance(shared, list) and shared:
             table["rows"] = [*shared, *table.get("rows", [])]
         if isinstance(table, dict) and "like" in table:
             _inherit(table, path, content)
+    if settings and profile not in (profiles if isinstance(profiles, dict) else {}):
+        raise InputError(f"{path}: there is no profile {profile!r} to change with --set")
     for key, value in (settings or {}).items():
         _set(content, ["profiles", profile, *key.split(".")], value)
     try:
         return Experiment.model_validate({**content, "name": path.stem, "path": path})
     except ValidationError as error:
-        raise InputError(f"{path}: {_first(error, content)}") from error
+        raise InputError(f"{path}: {explained(error)}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -170,11 +173,11 @@ def _set(content: dict[str, Any], path: list[str], text: str) -> None:
     table[path[-1]] = value
 
 
-def _first(error: ValidationError, content: dict[str, Any]) -> str:
-    """The first complaint of pydantic as one sentence: key, value, and the nearest valid name."""
+def explained(error: ValidationError, within: str = "") -> str:
+    """The first complaint of pydantic as one sentence: key (below `within`), value, and the nearest valid name."""
     # a misspelt key is also a missing one; the misspelling is what helps
     problem = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    where = [str(p) for p in problem["loc"]]
+    where = [*([within] if within else []), *(str(p) for p in problem["loc"])]
     key = ".".join(where)
     if problem["type"] == "extra_forbidden":
         model = _model_at(where[:-1])

@@ -12,4 +12,4 @@ def project() -> Path:
 
 def state() -> Path:
     """Checkpoints, sample sets, journal, the default MLflow store: $REPLICATION_HOME, by default runs/ in the project."""
-    return Path(os.environ.get("REPLICATION_HOME") or project() / "runs")
+    return Path(os.environ.get("REPLICATION_HOME") or project() / "runs").expanduser().absolute()

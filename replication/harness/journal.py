@@ -24,7 +24,7 @@ class Journal:
         """Strip first, row last: a row that exists is complete. Raises RunError if the folder can't be written."""
         key = record["cell"]
         write_atomically(self.strip_path(key), strip)
-        write_atomically(self.folder / f"{key}.json", json.dumps(record, indent=1).encode())
+        write_atomically(self.folder / f"{key}.json", json.dumps(record, indent=1, allow_nan=False).encode())
 
     def read(self, key: str) -> Record | None:
         """The cell's row, None if it has not been run; raises InputError for a file that is no row."""
@@ -38,6 +38,10 @@ class Journal:
         if not isinstance(record, dict) or record.get("cell") != key:
             raise InputError(f"{path}: not the row of this cell; delete it and run again")
         return record
+
+    def cells(self) -> list[str]:
+        """The cells that have a row, in the order of their keys."""
+        return sorted(path.stem for path in self.folder.glob("*.json"))
 
     def synced_with(self, key: str) -> str | None:
         """The tracking address that has this row, None if none has."""

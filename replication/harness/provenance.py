@@ -26,7 +26,7 @@ def provenance(device: torch.device) -> dict[str, str]:
 
 @cache
 def device_name(device: torch.device) -> str:
-    """The processor's own name, e.g. "NVIDIA H200" or "Intel(R) Xeon(R) Processor"."""
+    """The processor's own name, as the driver or the kernel gives it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -42,8 +42,8 @@ def _commit() -> tuple[str, str]:
     folder = Path(__file__).resolve().parents[2]
     try:
         commit = _git(folder, "rev-parse", "HEAD")
-        # results/ is what runs write, so it does not make the code another one
-        return commit, "yes" if _git(folder, "status", "--porcelain", "--", ".", ":!results") else "no"
+        # results/ and the README's tables are what runs write, so they do not make the code another one
+        return commit, "yes" if _git(folder, "status", "--porcelain", "--", ".", ":!results", ":!README.md") else "no"
     except (OSError, subprocess.SubprocessError):
         return "unknown", "unknown"
 

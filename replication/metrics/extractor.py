@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from replication.metrics.features import Features
+from replication.numerics import float32_as
 from replication.types import InputError
 
 
@@ -51,7 +52,7 @@ class Extractor(ABC):
         """The FeatureExtractorBase with the weights in it, asked for `layers` in that order."""
 
     @abstractmethod
-    def _prepare(self, images: Tensor) -> Tensor:
+    def prepare(self, images: Tensor) -> Tensor:
         """Bring uint8 [B,C,H,W] to the channels that the network takes; raises InputError for other shapes."""
 
     @cached_property
@@ -82,7 +83,8 @@ class Extractor(ABC):
                     found = f"{chunk.dtype} {list(chunk.shape)}"
                     raise InputError(f"extractor {self.name!r} takes uint8 images [N,C,H,W], got {found}")
                 for batch in chunk.split(batch_size):
-                    of_values, of_logits = network(self._prepare(batch.to(device)))
+                    with float32_as("float32"):  # the metric's own precision, whatever the samples' was
+                        of_values, of_logits = network(self.prepare(batch.to(device)))
                     values.append(of_values.float().cpu())
                     logits.append(of_logits.float().cpu())
                     bar.update(len(batch))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from replication.files import write_atomically
 from replication.harness.cell import Cell
 from replication.harness.journal import Journal, Record
 from replication.types import InputError
@@ -16,17 +17,23 @@ NUMBERS = ("sampling.steps", "sampling.nfe", "protocol.n")  # all other columns 
 
 
 def rows_of(cells: Sequence[Cell], journal: Journal, committed: Path | None = None) -> dict[str, Record]:
-    """Row by cell key, in the table's order, for cells that have one. Raises InputError for a damaged file."""
-    known = {record["cell"]: record for record in read_csv(committed)} if committed and committed.exists() else {}
-    found = ((cell.key, journal.read(cell.key) or known.get(cell.key)) for cell in cells)
-    return {key: record for key, record in found if record is not None}
+    """Row by cell key, in the table's order, for cells that have one. Raises InputError for a damaged file.
+
+    Committed rows count only where the journal has none at all: two machines' times make no table.
+    """
+    found = {cell.key: journal.read(cell.key) for cell in cells}
+    if committed and committed.exists() and not any(found.values()):
+        known = {record["cell"]: record for record in read_csv(committed)}
+        found = {cell.key: known.get(cell.key) for cell in cells}
+    return {key: record for key, record in found.items() if record is not None}
 
 
 def write_csv(rows: Mapping[str, Record], path: Path) -> None:
-    """One line per row; numbers as JSON writes them, so that reading gives the same floats."""
+    """One line per row; numbers as JSON writes them, so that reading gives the same floats. Atomic; raises RunError."""
     columns = dict.fromkeys(column for record in rows.values() for column in record)
     lines = [{column: _text(record.get(column)) for column in columns} for record in rows.values()]
-    pd.DataFrame(lines, columns=list(columns)).to_csv(path, index=False, lineterminator="\n")
+    text = pd.DataFrame(lines, columns=list(columns)).to_csv(index=False, lineterminator="\n")
+    write_atomically(path, text.encode())
 
 
 def read_csv(path: Path) -> list[Record]:

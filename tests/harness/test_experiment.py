@@ -29,6 +29,10 @@ def plan(path: Path, **settings: str) -> list:
         (('variance = "fixed-large" }\nspacing', 'varience = "fixed-large" }\nspacing'), "unknown option 'varience'; did you mean 'variance'"),
         (("eta = 0.0", "eta = 2.0"), r"eta must be in \[0, 1\], not 2\.0"),
         (("n = 16", 'n = "sixteen"'), r"protocol\.n: .*integer.*'sixteen'"),
+        (("n = 16", "n = 9"), r"protocol\.n: .*greater than or equal to 10.*9"),
+        (("learning_rate = 1e-3", "learning_rate = inf"), "learning_rate: .*finite"),
+        (('citation = "nobody"', 'citation = "nobody"\nspeeed = 1.0'), "unknown key 'speeed'; did you mean 'speed'"),
+        (('label = "DDIM", steps = 2 }', 'label = "DDIM", steps = 3 }'), "claim few: unknown cell 'DDIM x 3'; did you mean 'DDIM x 2'"),
         (("n = 16", "n = 16.5"), r"protocol\.n: .*integer.*16\.5"),
         (("steps = [4]", "steps = [-4]"), r"rows\.0\.steps\.0: .*greater than 0.*-4"),
         (("steps = [4]", "steps = [0]"), r"rows\.0\.steps\.0: .*greater than 0.*0"),
@@ -87,7 +91,8 @@ def test_key_holds_what_matters_and_nothing_else(project: Path) -> None:
     same = plan(
         write_tiny(
             project,
-            ('label = "DDPM"', 'label = "Ho"'),
+            ('label = "DDPM"', 'label = "Ho"'),  # in the claim
+            ('label = "DDPM"', 'label = "Ho"'),  # in the row
             ("batch_size = 8\n[prof", "batch_size = 5\n[prof"),
             ("6.84", "1.0"),
         )

@@ -69,7 +69,7 @@ def test_run_journals_and_tells_mlflow_once(
 
     monkeypatch.setattr(sweep, "compute", lambda *_: pytest.fail("a finished cell was computed again"))
     run(cells, place, store)
-    assert sync(cells, journal_of(cells, place.state), store, trust_marks=False) == len(cells)
+    assert sync(journal_of(cells, place.state), store, trust_marks=False) == len(cells)
     assert len(runs_in(store)) == len(cells)
 
 
@@ -88,7 +88,7 @@ def test_rows_survive_a_failing_store_and_sync_repeats_them(
             run(cells, place, store)
     journal = journal_of(cells, place.state)
     assert all(journal.read(cell.key) for cell in cells)
-    assert sync(cells, journal, store, trust_marks=True) == len(cells)
+    assert sync(journal, store, trust_marks=True) == len(cells)
     assert len(runs_in(store)) == len(cells)
 
 

@@ -99,7 +99,7 @@ class DigitsExtractor(Extractor):
     def _load(self) -> DigitsFeatureExtractor:
         return DigitsFeatureExtractor(self.name, list(self.layers))
 
-    def _prepare(self, images: Tensor) -> Tensor:
+    def prepare(self, images: Tensor) -> Tensor:
         if images.shape[1:] != torch.Size([1, 8, 8]):
             raise InputError(f"extractor 'digits-cnn' takes images [N,1,8,8], got {list(images.shape)}")
         return images

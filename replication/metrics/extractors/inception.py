@@ -89,7 +89,7 @@ class InceptionExtractor(Extractor):
             reason = str(error).splitlines()[0]
             raise InputError(f"extractor {self.name!r}: {self.path} is not the Inception weights ({reason})") from error
 
-    def _prepare(self, images: Tensor) -> Tensor:
+    def prepare(self, images: Tensor) -> Tensor:
         channels = images.shape[1]
         if channels not in (1, 3):
             raise InputError(f"extractor {self.name!r} takes 1 or 3 channels, got {list(images.shape)}")

@@ -27,9 +27,10 @@ FACTORS: dict[str, Callable[[Cell], object]] = {
 
 
 def judge_share(claim: ShareClaim, evidence: Evidence) -> list[Verdict]:
-    """One verdict per factor, over the step counts that every row of the table has; all of their cells must be run."""
-    common = set.intersection(*_steps_of(evidence.cells).values())
-    cells = [cell for cell in evidence.cells if cell.sampling.steps in common]
+    """One verdict per factor, over the step counts that all rows with several of them share; all those cells must be run."""
+    rows = {label: steps for label, steps in _steps_of(evidence.cells).items() if len(steps) > 1}
+    common = set.intersection(*rows.values()) if rows else set()
+    cells = [cell for cell in evidence.cells if cell.label in rows and cell.sampling.steps in common]
     complete = evidence.suffices(claim) and len(common) > 1 and all(cell.key in evidence.rows for cell in cells)
     return [_verdict(claim, evidence, factor, cells if complete else []) for factor in FACTORS]
 

@@ -57,14 +57,16 @@ def _verdict(
 ) -> Verdict:
     threshold = (claim.speed if d.of_speed else claim.quality) * (1 - claim.tolerance)
     name, needed = d.name.format(**labels), f"at least {threshold:.3g}"
-    if len(records) < 3:
+    if len(records) < 3 or any(d.column not in record for record in records):
         return Verdict(name, d.formula, None, None, None, needed, published, "not tested")
     values = [np.asarray(float(record[d.column])) for record in records]
     # the interval: each figure redrawn within its own standard error, which no formula has to linearise
     generator = np.random.default_rng(0)
     draws = d.value(*(_redrawn(d.column, record, generator) for record in records))
     low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
-    word = at_least(threshold, low, high)
+    # fewer than five chunks don't bound a median
+    measured = d.column != "timing.seconds_per_image" or min(record["timing.chunks"] for record in records) >= 5
+    word = at_least(threshold, low, high) if measured else "inconclusive"
     return Verdict(name, d.formula, float(d.value(*values)), low, high, needed, published, word)
 
 
