@@ -63,7 +63,7 @@ def test_a_repeated_time_changes_nothing_later(name: str, options: dict[str, Any
 @every_sampler
 @pytest.mark.parametrize("path", ["linear", "ve", "flow", "zero_terminal_snr"])
 def test_from_pure_noise_to_data(name: str, options: dict[str, Any], path: str) -> None:
-    """The answer at sigma = 0 lies within 0.02 of a data point, though alpha may be 0 at the start.
+    """The answer at sigma = 0 lies within 0.1 of a data point (they are 1 apart), though alpha may be 0 at the start.
 
     Catches inf - inf and 0/0 at either end, and any multiple of the noise that is left over.
     """
@@ -72,7 +72,7 @@ def test_from_pure_noise_to_data(name: str, options: dict[str, Any], path: str) 
     times = torch.cat([torch.linspace(1, 0.002, 50, dtype=torch.float64), torch.zeros(1).double()])
     x_T = schedule.sigma(times[0]) * ImageNoise(2, INDICES).prior((4, 2, 1, 1)).double()
     answer = sample(denoiser, SAMPLERS.build(name, **options), times, x_T, noise(INDICES))
-    assert (answer[:, None] - TRIANGLE).abs().flatten(2).amax(dim=2).amin(dim=1).max() <= 0.02
+    assert (answer[:, None] - TRIANGLE).abs().flatten(2).amax(dim=2).amin(dim=1).max() <= 0.1
 
 
 @every_sampler

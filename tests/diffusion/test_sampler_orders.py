@@ -58,7 +58,7 @@ def oracles(schedule: NoiseSchedule) -> list[ExactDenoiser]:
 
 @every_sampler
 def test_global_order(name: str, options: dict[str, Any]) -> None:
-    """No path's slope is below the declared order by 0.2, and the lowest is not above it by 0.6.
+    """No path's slope is below the declared order by 0.2, and the lowest is not above it by 0.75.
 
     Catches alpha or eps of the wrong time (slope 0), a correction that is not averaged or not made, an order overstated
     or understated.
@@ -72,7 +72,7 @@ def test_global_order(name: str, options: dict[str, Any]) -> None:
         measured.append(
             median([slopes(STEPS, global_errors(each, sampler, times, STEPS)) for each in oracles(schedule)])
         )
-    assert sampler.order - 0.2 <= min(measured) <= sampler.order + 0.6, measured
+    assert sampler.order - 0.2 <= min(measured) <= sampler.order + 0.75, measured
 
 
 @every_path
