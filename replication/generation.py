@@ -127,7 +127,7 @@ def _stored(folder: Path, weights: str) -> list[tuple[int, int, Path]]:
     chunks: list[tuple[int, int, Path]] = []
     for path in sorted(folder.glob("[0-9]*-[0-9]*.safetensors")):
         start, stop = map(int, path.stem.split("-"))
-        if start == (chunks[-1][1] if chunks else 0) and load_checkpoint(path)[1]["weights"] == weights:
+        if start == (chunks[-1][1] if chunks else 0) and load_checkpoint(path)[1].get("weights") == weights:
             chunks.append((start, stop, path))
     return chunks
 

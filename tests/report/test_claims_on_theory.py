@@ -45,9 +45,9 @@ def test_shift_test_has_the_power_it_states() -> None:
     Catches: the standard error of one sample where there are two.
     """
     images = torch.full((4, 16), 0.5).double()
-    _, power = shift_test(images, 0.02, 1.0, 5000)
+    _, power = shift_test(images, 0.025, 1.0, 5000)
     assert 0.3 < power < 0.9
-    rejected = [shift_test(images, 0.02, 1.0, 5000, seed)[0] < 0.01 for seed in range(300)]
+    rejected = [shift_test(images, 0.025, 1.0, 5000, seed)[0] < 0.01 for seed in range(300)]
     assert abs(np.mean(rejected) - power) < 0.1
     assert shift_test(images, 0.0, 1.0, 5000)[1] == pytest.approx(0.01, abs=1e-6)
 
