@@ -110,7 +110,7 @@ MUTANTS = [
            "if sampler.stochastic and noise is not None else None", "if noise is not None else None",
            (LOOP, "test_noise_is_asked and ddim")),
     Mutant("every step gets the first draw", "sampling.py", "noise(i, x.shape)", "noise(0, x.shape)", (LOOP, "test_noise")),
-    Mutant("x0 is clipped too late to matter", "denoiser.py", "x0 = x0.clamp(-1, 1)", "x0 = x0",
+    Mutant("x0 is clipped too late to matter", "denoiser.py", "return x0.clamp(-1, 1)", "return x0",
            (THEORY, "test_x0_is_clipped_before")),
 ]  # fmt: skip
 
