@@ -7,6 +7,17 @@ from pathlib import Path
 
 import torch
 
+try:
+    import torchvision  # noqa: F401
+except (
+    ImportError,
+    RuntimeError,
+) as error:  # a build for another torch says "operator torchvision::nms does not exist"
+    print(
+        f"replicate: torchvision does not fit torch ({error}): install both in one step, `make setup`", file=sys.stderr
+    )
+    sys.exit(2)
+
 from replication import registry
 from replication.doctor import examine
 from replication.files import write_atomically

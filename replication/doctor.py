@@ -19,20 +19,17 @@ def examine(device: torch.device, store: Store) -> tuple[list[tuple[str, str]], 
     trouble = []
     lines = [(name, _version(name)) for name in (*LIBRARIES, "mlflow", "diffusers")]
     lines.append(("device", f"{device_name(device)} ({device}, {torch.get_num_threads()} threads)"))
-    try:
-        import torchvision  # noqa: F401 (a torchvision of another build fails here, with its own words)
-    except (ImportError, RuntimeError) as error:
-        trouble.append(f"torchvision does not fit torch ({error}): install both in one step, `make setup`")
     place = _existing(state())
     lines.append(("state", f"{state()}: {shutil.disk_usage(place).free / 1e9:.0f} GB free"))
     if not os.access(place, os.W_OK):
         trouble.append(f"{place} is not writable: set REPLICATION_HOME to a folder that is")
     lines += [("dataset", DATASETS.build(name).status()) for name in DATASETS.names()]
     for name in EXTRACTORS.names():
-        try:
-            lines.append(("extractor", f"{name}: weights {EXTRACTORS.build(name).sha256[:12]}"))
-        except InputError as error:
-            lines.append(("extractor", f"{name}: {error}"))
+        extractor = EXTRACTORS.build(name)
+        weights = (
+            f"weights {extractor.sha256[:12]}" if extractor.present else "weights not here; downloaded on first use"
+        )
+        lines.append(("extractor", f"{name}: {weights}"))
     try:
         store.check()
         lines.append(("tracking", store.address))

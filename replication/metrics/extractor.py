@@ -43,6 +43,11 @@ class Extractor(ABC):
     def sha256(self) -> str:
         """SHA-256 of the weights file, hexadecimal; raises InputError where there is none."""
 
+    @property
+    def present(self) -> bool:
+        """Whether the weights are on this machine, without fetching them."""
+        return True
+
     @abstractmethod
     def ensure(self) -> None:
         """Make sure, cheaply, that the weights are at hand; raises InputError saying how to get them."""

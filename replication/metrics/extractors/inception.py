@@ -50,7 +50,7 @@ class InceptionExtractor(Extractor):
 
     @property
     def labels(self) -> dict[str, str]:
-        if not self.path.is_file() or self.sha256.startswith(SHA256_PREFIX):
+        if not self.present or self.sha256.startswith(SHA256_PREFIX):
             return metric_labels(None)
         return metric_labels(f"inception-{self.sha256[:8]}")
 
@@ -60,9 +60,13 @@ class InceptionExtractor(Extractor):
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    @property
+    def present(self) -> bool:
+        return self.path.is_file()
+
     def ensure(self) -> None:
         """Find the weights or download them (95 MB); raises InputError within seconds where neither can be done."""
-        if self.path.is_file():
+        if self.present:
             return
         if self._given:
             raise InputError(f"extractor {self.name!r}: no weights file {self.path} (option `weights` or ${VARIABLE})")
