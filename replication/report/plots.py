@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
 from replication.harness.cell import Cell
@@ -18,6 +20,7 @@ from replication.registry import EXTRACTORS
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX<>hd"
 DASHES = ("-", "--", ":")
+GRID_LINES = 12
 STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
@@ -54,30 +57,43 @@ def _panel(
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    # of the minor ticks only 2 and 5 are labelled: 0.2, 0.5, 20, 50
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
     axes.set_xlabel(label)
     axes.grid(which="both", alpha=0.25, linewidth=0.5)
 
 
 def sample_grid(cells: Sequence[Cell], strips: Mapping[str, Path]) -> bytes:
-    """PNG bytes: one line of images per cell that has a strip, its sampler and step count beside it."""
+    """PNG bytes: one line of images per cell that has a strip, its sampler and step count beside it.
+
+    A long table shows each sampling rule once, at the middle one of its step counts.
+    """
     shown = [cell for cell in cells if cell.key in strips]
-    pictures = [Image.open(strips[cell.key]) for cell in shown]
+    if len(shown) > GRID_LINES:
+        of_label = {
+            label: [cell for cell in shown if cell.label == label] for label in {cell.label: 0 for cell in shown}
+        }
+        shown = [of[len(of) // 2] for of in of_label.values()]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.68 * len(shown) + 0.1), layout="constrained")
-        for axes, cell, picture in zip(
-            figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, pictures, strict=True
-        ):
-            axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.set_axis_off()
-            axes.text(
-                -0.01,
-                0.5,
-                f"{cell.label}\n{cell.sampling.steps} steps",
-                ha="right",
-                va="center",
-                transform=axes.transAxes,
-            )
+        figure = Figure(figsize=(8, 0.62 * len(shown) + 0.1), layout="constrained")
+        for axes, cell in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
+            axes.imshow(_spaced(Image.open(strips[cell.key])), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+            axes.set_ylabel(f"{cell.label}\n{cell.sampling.steps} steps", rotation=0, ha="right", va="center")
         return _png(figure)
+
+
+def _spaced(strip: Image.Image) -> np.ndarray:
+    """The strip's square images with a white column between them, uint8 [H,W] or [H,W,3]."""
+    pixels = np.asarray(strip)
+    size = len(pixels)
+    white = np.full_like(pixels[:, :1], 255)
+    pieces = [piece for i in range(0, pixels.shape[1], size) for piece in (pixels[:, i : i + size], white)]
+    return np.concatenate(pieces[:-1], axis=1)
 
 
 def _png(figure: Figure) -> bytes:
