@@ -1,0 +1,82 @@
+"""What only a CUDA device or a network can show; skipped with a reason elsewhere."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from replication.diffusion import Denoiser, sample
+from replication.noise import ImageNoise
+from replication.numerics import float32_as
+from replication.recipe import Recipe
+from replication.registry import DATASETS, EXTRACTORS, MODELS, SAMPLERS, SCHEDULES, SPACINGS
+from replication.training import load_network, train
+
+
+@pytest.mark.gpu
+def test_noise_is_the_same_on_every_device() -> None:
+    """max-abs 1e-6, the last bit of log and cos. Catches: a generator of the device's own."""
+    cpu, cuda = (ImageNoise(3, torch.arange(7), device)(5, (7, 3, 8, 8)) for device in ("cpu", "cuda"))
+    assert (cpu - cuda.cpu()).abs().max() <= 1e-6
+
+
+@pytest.mark.gpu
+def test_sampling_agrees_with_the_cpu() -> None:
+    """max-abs 1e-3 after 10 DDIM steps in float32. Catches: TF32 in the forward pass."""
+    torch.manual_seed(0)
+    network, schedule = MODELS.build("ddpm-digits").eval(), SCHEDULES.build("linear")
+    for p in network.parameters():
+        nn.init.normal_(p, std=0.05)
+    images = []
+    for device in ("cpu", "cuda"):
+        noise = ImageNoise(0, torch.arange(4), device)
+        denoiser = Denoiser(network.to(device), schedule)
+        times = SPACINGS.build("uniform")(schedule, 10)
+        with float32_as("float32"):
+            images.append(sample(denoiser, SAMPLERS.build("ddim"), times, noise.prior((4, 1, 8, 8))).cpu())
+    assert (images[0] - images[1]).abs().max() <= 1e-3
+
+
+@pytest.mark.gpu
+def test_float32_means_ieee_in_the_backward_pass_too() -> None:
+    """Weight gradients of a convolution against float64, 1e-4 relative; TF32 is 1e-3 off. Catches: a forward-only switch."""
+    torch.manual_seed(0)
+    x = torch.randn(8, 64, 16, 16, device="cuda")
+    convolution = nn.Conv2d(64, 64, 3, padding=1).cuda()
+    with float32_as("float32"):
+        convolution(x).square().mean().backward()
+    assert convolution.weight.grad is not None
+    ours, exact = convolution.weight.grad.double(), nn.Conv2d(64, 64, 3, padding=1).cuda().double()
+    exact.load_state_dict({k: v.double() for k, v in convolution.state_dict().items()})
+    exact(x.double()).square().mean().backward()
+    assert exact.weight.grad is not None
+    assert (ours - exact.weight.grad).norm() / exact.weight.grad.norm() <= 1e-4
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_training_runs_on_the_device(precision: str, tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "dataset": "digits", "network": "ddpm-digits", "schedule": "linear", "parameterization": "eps", "objective": "simple",
+            "training": {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "warmup": 1, "ema_decay": 0.9, "flip": False, "precision": precision},
+        }
+    )  # fmt: skip
+    train(recipe, tmp_path / "c.safetensors", torch.device("cuda"), progress=False)
+    network = load_network(recipe, tmp_path / "c.safetensors", torch.device("cuda"))
+    assert all(torch.isfinite(p).all() for p in network.parameters())
+
+
+@pytest.mark.network
+def test_cifar10_is_downloaded_and_known_by_its_content(isolated: Path) -> None:
+    dataset = DATASETS.build("cifar10")
+    assert dataset.load("test").fingerprint == dataset.fingerprints["test"]
+
+
+@pytest.mark.network
+def test_inception_weights_are_the_published_ones(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(isolated))
+    extractor = EXTRACTORS.build("inception-v3-compat")
+    extractor.ensure()
+    assert extractor.labels["fd"] == "FID"
