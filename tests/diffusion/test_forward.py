@@ -18,7 +18,7 @@ def at(time: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", SCHEDULES.names())
 def test_steps_of_q_compose_to_the_closed_form(name: str) -> None:
-    """max-abs <= 1e-12 after 50 steps. Catches a transition variance of sigma_t^2 - sigma_s^2, or scale alpha_t."""
+    """max-abs <= 1e-12 of the largest variance (ve: 6400) after 50 steps. Catches a transition variance of sigma_t^2 - sigma_s^2, or scale alpha_t."""
     schedule = SCHEDULES.build(name)
     times = torch.linspace(0, 1, 51, dtype=torch.float64)
     mean, variance = at(1.0), at(0.0)  # of x_t given x_0 = 1
@@ -26,7 +26,7 @@ def test_steps_of_q_compose_to_the_closed_form(name: str) -> None:
         scale, added = transition(schedule, s, t)
         mean, variance = scale * mean, scale**2 * variance + added
         assert abs(mean - schedule.alpha(t)) <= 1e-12
-        assert abs(variance - schedule.sigma(t) ** 2) <= 1e-12
+        assert abs(variance - schedule.sigma(t) ** 2) <= 1e-12 * max(1.0, float(schedule.sigma(at(1.0))) ** 2)
 
 
 def test_consecutive_transitions_have_the_betas_as_variance() -> None:

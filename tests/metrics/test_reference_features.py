@@ -29,7 +29,7 @@ class Counting(Extractor):
 
         return Sums()
 
-    def _prepare(self, images: torch.Tensor) -> torch.Tensor:
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
         return images
 
 
