@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from replication.diffusion.variance import check_variance
 from replication.generation import QUANTIZERS, Sampling
 from replication.harness.claim import MarginalClaim, PriorClaim, TradeOffClaim
-from replication.harness.experiment import Experiment, Protocol, Row, explained, merged
+from replication.harness.experiment import Experiment, Row, explained, merged
+from replication.harness.protocol import Protocol
 from replication.recipe import Recipe
 from replication.registry import DATASETS, EXTRACTORS, SAMPLERS, SCHEDULES, SPACINGS, unknown
 from replication.settings import Settings, content_key
@@ -42,10 +43,7 @@ class Cell(Settings):
         return {
             "profile": self.profile,
             "samples": self.sample_identity(),
-            "protocol": {
-                **self.protocol.model_dump(exclude={"extractor", "name"}),
-                "extractor": self.protocol.extractor.identity(EXTRACTORS),
-            },
+            "protocol": self.protocol.identity(),
             "nll": self.nll,
         }
 
@@ -94,11 +92,12 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
     cells: list[Cell] = []
     for i, row in enumerate(profile.rows):
         where = f"{experiment.path}: profiles.{profile_name}.rows[{i}] ({row.label})"
+        part = "recipe"
         try:
             recipe = Recipe.model_validate(merged(profile.recipe.model_dump(), row.recipe))
-            of_row = [
-                _cell(experiment.name, profile_name, row, j, recipe, profile.protocol) for j in range(len(row.steps))
-            ]
+            part = "protocol"
+            protocol = profile.protocol.with_changes(row.protocol)
+            of_row = [_cell(experiment.name, profile_name, row, j, recipe, protocol) for j in range(len(row.steps))]
             if recipe.key not in checked:
                 recipe.check()
                 checked.add(recipe.key)

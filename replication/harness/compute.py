@@ -90,13 +90,16 @@ def _described(cell: Cell) -> Record:
         "recipe.objective": str(recipe.objective),
         **{f"recipe.{name}": str(value) for name, value in training.model_dump().items()},
         "protocol.name": protocol.name,
+        "protocol.changed": protocol.changes,
         "protocol.n": protocol.n,
         "protocol.seeds": " ".join(map(str, protocol.seeds)),
         "protocol.ema": str(protocol.ema).lower(),
         "protocol.quantizer": protocol.quantizer,
         "protocol.reference": f"{recipe.dataset} {protocol.reference}",
+        "protocol.drop_last": str(protocol.drop_last),
         "protocol.extractor": str(protocol.extractor),
         "protocol.extractor_sha256": protocol.extractor.build(EXTRACTORS).sha256,
+        "protocol.labels": protocol.labels,
         "protocol.precision": protocol.precision,
     }
 
@@ -124,9 +127,10 @@ def _metrics(cell: Cell, sets: list[SampleSet], place: Workplace) -> Record:
     protocol, dataset = cell.protocol, cell.recipe.build_dataset()
     extractor = protocol.extractor.build(EXTRACTORS)
     split = dataset.load(protocol.reference)
-    reference = reference_features(
+    whole = reference_features(
         split.images, extractor, place.state / "references", fingerprint=split.fingerprint, device=place.device
     )
+    reference = whole[: protocol.reference_count(len(whole))]
     generated = [extractor(s.images, device=place.device) for s in sets]
     values = evaluate(generated, reference, protocol.resamples, device=place.device)
     return {f"metric.{name}": value for name, value in values.items()}

@@ -9,26 +9,11 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from replication.harness.claim import Claim, MarginalClaim, Point, PriorClaim, ProfileName, ShareClaim, TradeOffClaim
 from replication.harness.home import project
-from replication.numerics import Precision
+from replication.harness.protocol import Protocol, protocol_table
 from replication.recipe import Recipe, Training
 from replication.registry import unknown
 from replication.settings import Part, Settings
 from replication.types import InputError
-
-
-class Protocol(Settings):
-    """Everything that fixes a metric besides the samples' own setting."""
-
-    name: str
-    n: int = Field(ge=10)  # images per seed; the inception score has ten splits
-    seeds: Annotated[list[int], Field(min_length=1)]
-    ema: bool = True
-    quantizer: str
-    reference: Literal["train", "test"]
-    extractor: Part
-    precision: Precision = "float32"
-    resamples: int = Field(default=200, ge=2)  # of the bootstrap
-    nll_images: int = Field(default=0, ge=0)  # of the test split; 0 is all of them
 
 
 class Published(Settings):
@@ -42,7 +27,10 @@ class Published(Settings):
 
 
 class Row(Settings):
-    """A line of a table: one sampling rule at several step counts. `recipe` changes single keys of the profile's."""
+    """A line of a table: one sampling rule at several step counts.
+
+    `recipe` and `protocol` change single keys of the profile's.
+    """
 
     label: str
     sampler: Part
@@ -51,6 +39,7 @@ class Row(Settings):
     clip: str
     nll: str | None = None  # the variance under which the NLL is evaluated; left out: no NLL
     recipe: dict[str, Any] = {}
+    protocol: str | dict[str, Any] = {}
     published: list[Published] = []
 
     @model_validator(mode="after")
@@ -112,10 +101,18 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
             table["rows"] = [*shared, *table.get("rows", [])]
         if isinstance(table, dict) and "like" in table:
             _inherit(table, path, content)
+        if isinstance(table, dict):
+            _name_in_table(table)
     if settings and profile not in (profiles if isinstance(profiles, dict) else {}):
         raise InputError(f"{path}: there is no profile {profile!r} to change with --set")
     for key, value in (settings or {}).items():
         _set(content, ["profiles", profile, *key.split(".")], value)
+    for name, table in profiles.items() if isinstance(profiles, dict) else ():
+        if isinstance(table, dict) and "protocol" in table:
+            try:
+                table["protocol"] = protocol_table(table["protocol"])
+            except InputError as error:
+                raise InputError(f"{path}: profiles.{name}.protocol.name: {error}") from error
     try:
         return Experiment.model_validate({**content, "name": path.stem, "path": path})
     except ValidationError as error:
@@ -140,7 +137,14 @@ def _inherit(table: dict[str, Any], path: Path, content: dict[str, Any]) -> None
     base = _read(other).get("profiles", {}).get(name)
     if base is None:
         raise InputError(f"{path}: profiles.{name}.like: {other.name} has no profile {name!r}")
+    _name_in_table(base)
     table |= merged({key: base[key] for key in ("recipe", "protocol", "batch_size") if key in base}, table)
+
+
+def _name_in_table(profile: dict[str, Any]) -> None:
+    """A protocol given by its name alone, as a table, so that --set and `like` can change keys of it."""
+    if isinstance(profile.get("protocol"), str):
+        profile["protocol"] = {"name": profile["protocol"]}
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

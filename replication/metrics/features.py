@@ -21,3 +21,6 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def __getitem__(self, rows: slice) -> "Features":
+        return Features(self.values[rows], self.logits[rows])

@@ -1,0 +1,134 @@
+"""A protocol: everything that fixes a metric besides the samples' own setting.
+
+The named ones are data, one file each in experiments/protocols/. An experiment takes one by name, and what it changes in
+it is kept beside the name, so that no row passes for a protocol that it does not follow.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from replication.harness.home import project
+from replication.numerics import Precision
+from replication.registry import EXTRACTORS, unknown
+from replication.settings import Part, Settings
+from replication.types import InputError
+
+LabelPolicy = Literal["random", "uniform", "balanced"]
+_DESCRIPTION = {"name", "changed", "source", "note"}  # what a reader is told, and no figure depends on
+
+
+class Protocol(Settings):
+    """One way to measure. `n` images for each of `seeds`: three blocks, unless it says otherwise."""
+
+    name: str
+    changed: dict[str, Any] = {}  # the keys that an experiment set differently from the named protocol
+    source: str = ""  # where its facts come from
+    note: str = ""  # what of the paper's own procedure is not copied, and why
+    n: int = Field(ge=10)  # images per seed; the inception score has ten splits
+    seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
+    ema: bool = True
+    quantizer: str
+    reference: Literal["train", "test"]
+    drop_last: int = Field(default=0, ge=0)  # the reference's last partial batch of this size is left out; 0: none is
+    extractor: Part
+    labels: LabelPolicy = "balanced"  # how labels are chosen where the model is conditional
+    precision: Precision = "float32"
+    resamples: int = Field(default=200, ge=2)  # of the bootstrap
+    nll_images: int = Field(default=0, ge=0)  # of the test split; 0 is all of them
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is named twice, and its images would count twice")
+        return seeds
+
+    @property
+    def title(self) -> str:
+        """The name, and what is changed in it: "suite (n = 500)"."""
+        return f"{self.name} ({self.changes})" if self.changed else self.name
+
+    @property
+    def changes(self) -> str:
+        """What is changed, as one line; empty for the protocol as it is named."""
+        shown = {key: Part.model_validate(v) if key == "extractor" else v for key, v in self.changed.items()}
+        return ", ".join(f"{key} = {_shown(value)}" for key, value in shown.items())
+
+    def identity(self) -> dict[str, Any]:
+        """What the figures depend on, for keys."""
+        fields = self.model_dump(exclude=_DESCRIPTION | {"extractor"})
+        return {**fields, "extractor": self.extractor.identity(EXTRACTORS)}
+
+    def with_changes(self, changes: str | Mapping[str, Any]) -> "Protocol":
+        """This protocol with keys changed, or the named one; raises InputError or pydantic's ValidationError."""
+        if isinstance(changes, str):
+            return named_protocol(changes)
+        if "name" in changes or not changes:
+            return Protocol.model_validate(protocol_table(changes)) if changes else self
+        own = self.model_dump(exclude={"changed"}) if self.name not in protocol_names() else {}
+        return Protocol.model_validate(protocol_table({**own, "name": self.name, **self.changed, **changes}))
+
+    def reference_count(self, n: int) -> int:
+        """How many of a reference split's n images are used: whole batches alone where `drop_last` says so."""
+        return n - n % self.drop_last if self.drop_last else n
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _catalogue() -> dict[str, Path]:
+    """File by name: this project's, and those of the checkout that the package comes from."""
+    folders = (Path(__file__).resolve().parents[2], project())
+    return {path.stem: path for folder in folders for path in (folder / "experiments" / "protocols").glob("*.toml")}
+
+
+def protocol_names() -> list[str]:
+    """The named protocols."""
+    return sorted(_catalogue())
+
+
+def protocol_table(given: Any) -> Any:
+    """The whole table of a protocol that a TOML gives by name or as a table of a name and changes.
+
+    A name that is not in the catalogue is a protocol of one's own, and must state what the catalogue would: n,
+    quantizer, reference and extractor. Raises InputError with the nearest name where it does not. Whatever else is wrong
+    is left for Protocol to find.
+    """
+    table = {"name": given} if isinstance(given, str) else given
+    if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
+        return given
+    changes = {key: value for key, value in table.items() if key not in _DESCRIPTION}
+    named = _catalogue().get(table["name"])
+    if named is None:
+        if {"n", "quantizer", "reference", "extractor"} - changes.keys():
+            raise unknown("protocol", table["name"], protocol_names())
+        return table
+    base = _content(named)
+    changed = {key: value for key, value in changes.items() if base.get(key, _default(key)) != value}
+    return {**base, **changes, "name": table["name"], "changed": changed}
+
+
+def _default(key: str) -> Any:
+    field = Protocol.model_fields.get(key)
+    return field.default if field else None
+
+
+@cache
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: this is not valid TOML: {error}") from error
+
+
+def named_protocol(name: str) -> Protocol:
+    """The protocol of the catalogue; raises InputError with the nearest name for one that is not in it."""
+    return Protocol.model_validate(protocol_table(name))
