@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import pytest
+from harness.tiny import TOML, write_tiny
 
 from replication.harness.cell import cells_of
 from replication.harness.experiment import load_experiment
 from replication.harness.protocol import named_protocol, protocol_names
 from replication.report.comparable import MARK, check_comparable, differences
 from replication.types import InputError
-
-from harness.tiny import TOML, write_tiny
 
 TABLE = TOML[TOML.index("[profiles.cpu.protocol]") : TOML.index("[[profiles.cpu.rows]]")]
 ROW = {
