@@ -104,7 +104,7 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
             for cell in of_row:
                 cell.check()
         except ValidationError as error:
-            raise InputError(f"{where}: {explained(error, within='recipe')}") from error
+            raise InputError(f"{where}: {explained(error, within=part)}") from error
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
         cells += of_row
