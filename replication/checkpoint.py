@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file, its configuration inside, written so that a kill leaves the old or the new."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,27 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: dict[st
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors on the CPU, metadata). Raises InputError if the file is missing, truncated or not one of ours."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file)  # noqa: SIM118
+
+
+def load_metadata(path: Path) -> dict[str, Any]:
+    """The metadata alone, without reading the tensors; raises InputError as load_checkpoint does."""
+    with _opened(path) as file:
+        return _metadata(file)
+
+
+def _metadata(file: Any) -> dict[str, Any]:
+    return json.loads((file.metadata() or {})["metadata"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise InputError(f"{path}: there is no such checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {})["metadata"])
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            yield file
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise InputError(
             f"{path}: the checkpoint is corrupt ({error}); delete it and run again: what it held is computed anew"

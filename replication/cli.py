@@ -86,6 +86,7 @@ def _plan(options: argparse.Namespace) -> None:
     for cell in cells:
         schedule = cell.recipe.build_schedule()
         nfe = cell.sampling.sampler.build(registry.SAMPLERS).nfe(schedule, cell.sampling.times(schedule))
+        nfe *= 2 if cell.sampling.guidance else 1
         published = ", ".join(f"{p.metric} {p.value:g}" for p in cell.published)
         done = "done" if journal.read(cell.key) else "to run"
         steps = str(cell.sampling.steps)

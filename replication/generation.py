@@ -1,27 +1,23 @@
-"""Generation: image i depends on (seed, i) only. A sample set is written in chunks and goes on after a kill.
-
-A chunk is one batch of images in one atomic file; a set may be finished with another batch size, or made longer later,
-and holds the same images.
-"""
+"""Generation: image i depends on (seed, i) only. A sample set is drawn chunk by chunk and goes on after a kill."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.diffusion.denoiser import CLIPS, Counted, Denoise
+from replication.diffusion.guidance import Guided
 from replication.diffusion.sampling import sample
 from replication.metrics.timing import Stopwatch
 from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.progress import bar
 from replication.registry import SAMPLERS, SPACINGS, unknown
+from replication.sample_set import Chunk, SampleSet, stored_chunks
 from replication.settings import Part, Settings
-from replication.types import InputError, RunError
+from replication.types import RunError
 
 QUANTIZERS: dict[str, Callable[[Tensor], Tensor]] = {
     "round": lambda x: ((x + 1) * 127.5 + 0.5).floor(),  # EDM, DiT, torchvision's save_image
@@ -36,6 +32,18 @@ def quantize(x: Tensor, quantizer: str) -> Tensor:
     return QUANTIZERS[quantizer](x).clamp(0, 255).to(torch.uint8)
 
 
+class Guidance(Settings):
+    """Classifier-free guidance: see diffusion/guidance.py, whose words these are."""
+
+    weight: float
+    channels: str | PositiveInt = "all"
+    interval: tuple[float, float] = (0.0, 1.0)
+
+    def around(self, denoise: Denoise, null: Tensor) -> Guided:
+        """The guided denoiser; raises InputError for options that it does not take."""
+        return Guided(denoise, self.weight, null, self.channels, self.interval)
+
+
 class Sampling(Settings):
     """How x_T becomes x_0."""
 
@@ -43,6 +51,7 @@ class Sampling(Settings):
     spacing: Part
     steps: PositiveInt
     clip: str
+    guidance: Guidance | None = None
 
     def times(self, schedule: object) -> Tensor:
         """The times this setting visits on a schedule; raises InputError for parts or numbers that don't fit."""
@@ -50,18 +59,6 @@ class Sampling(Settings):
         if self.clip not in CLIPS:
             raise unknown("clip", self.clip, list(CLIPS))
         return self.spacing.build(SPACINGS)(schedule, self.steps)
-
-
-@dataclass(frozen=True)
-class SampleSet:
-    """images: uint8 [n,C,H,W]; nfe: network evaluations per image.
-
-    seconds_per_image: of sampling alone, one value per chunk that this device drew; empty if another one drew them all.
-    """
-
-    images: Tensor
-    nfe: int
-    seconds_per_image: list[float]
 
 
 def generate(
@@ -78,15 +75,17 @@ def generate(
     progress: bool = True,
     weights: str = "",
     drawn_by: str = "",
+    cond: Callable[[int, int], Tensor] | None = None,
 ) -> SampleSet:
     """Images 0..n-1 of the seed, [C,H,W] = shape, from the chunks in `folder` and, where they end, anew.
 
     Chunks drawn with other `weights` (their SHA-256) count as absent; `drawn_by` names the device for the timings.
+    `cond(start, stop)` is what a conditional network is told about those images.
     Each chunk is timed by itself after a warm-up. The last chunks are made equally large, so that their times compare.
     Raises RunError if sampling gives NaN or infinity.
     """
-    chunks = _stored(folder, weights)
-    done = chunks[-1][1] if chunks else 0
+    chunks = stored_chunks(folder, weights)
+    done = chunks[-1].stop if chunks else 0
     missing = max(n - done, 0)
     rounds = -(-missing // batch_size)
     description = f"{sampling.sampler} x {sampling.steps}"
@@ -94,52 +93,30 @@ def generate(
         for i in range(rounds):
             start, stop = done + missing * i // rounds, done + missing * (i + 1) // rounds
             noise = ImageNoise(seed, torch.arange(start, stop), device)
+            told = cond(start, stop).to(device) if cond else None
             if i == 0:
-                _warm_up(denoiser, noise.prior((stop - start, *shape)), precision)
+                _warm_up(denoiser, noise.prior((stop - start, *shape)), precision, told)
             counted = Counted(denoiser)
             with numerics(precision, device), Stopwatch(device) as watch:
-                x = _draw(counted, sampling, noise, (stop - start, *shape))
+                x = _draw(counted, sampling, noise, (stop - start, *shape), told)
             if not torch.isfinite(x).all():
                 raise RunError(f"{description}: sampling gave NaN or infinity in images {start} to {stop - 1}")
             images = quantize(x, quantizer).cpu()
-            path = folder / f"{start:07d}-{stop:07d}.safetensors"
-            made = {"nfe": counted.nfe, "seconds": watch.seconds, "weights": weights, "drawn_by": drawn_by}
-            save_checkpoint(path, {"images": images}, made)
-            chunks.append((start, stop, path))
+            chunks.append(Chunk(folder, start, stop))
+            chunks[-1].write(images, counted.nfe, watch.seconds, weights, drawn_by)
             shown.update(stop - start)
-    return _read([c for c in chunks if c[0] < n], n, drawn_by)
+    return SampleSet([chunk for chunk in chunks if chunk.start < n], n, drawn_by)
 
 
-def _draw(denoiser: Denoise, sampling: Sampling, noise: ImageNoise, shape: tuple[int, ...]) -> Tensor:
+def _draw(
+    denoiser: Denoise, sampling: Sampling, noise: ImageNoise, shape: tuple[int, ...], cond: Tensor | None
+) -> Tensor:
     schedule = denoiser.schedule
     times, sampler = sampling.times(schedule), sampling.sampler.build(SAMPLERS)
     x_T = noise.prior(shape) * float(schedule.prior_std(times[0]))
-    return sample(denoiser, sampler, times, x_T, noise, clip=sampling.clip)
+    return sample(denoiser, sampler, times, x_T, noise, clip=sampling.clip, cond=cond)
 
 
-def _warm_up(denoiser: Denoise, x: Tensor, precision: Precision) -> None:
+def _warm_up(denoiser: Denoise, x: Tensor, precision: Precision, cond: Tensor | None) -> None:
     with torch.no_grad(), numerics(precision, x.device):
-        denoiser(x.double(), torch.ones((), dtype=torch.float64))
-
-
-def _stored(folder: Path, weights: str) -> list[tuple[int, int, Path]]:
-    """The chunks of these weights that follow each other without a gap from image 0: (start, stop, file)."""
-    chunks: list[tuple[int, int, Path]] = []
-    for path in sorted(folder.glob("[0-9]*-[0-9]*.safetensors")):
-        start, stop = map(int, path.stem.split("-"))
-        if start == (chunks[-1][1] if chunks else 0) and load_checkpoint(path)[1].get("weights") == weights:
-            chunks.append((start, stop, path))
-    return chunks
-
-
-def _read(chunks: list[tuple[int, int, Path]], n: int, drawn_by: str) -> SampleSet:
-    images, seconds, nfe = [], [], 0
-    for start, stop, path in chunks:
-        tensors, metadata = load_checkpoint(path)
-        if len(tensors["images"]) != stop - start:
-            raise InputError(f"{path}: holds {len(tensors['images'])} images, its name says {stop - start}; delete it")
-        images.append(tensors["images"])
-        if metadata["drawn_by"] == drawn_by:
-            seconds.append(metadata["seconds"] / (stop - start))
-        nfe = metadata["nfe"]
-    return SampleSet(torch.cat(images)[:n], nfe, seconds)
+        denoiser(x.double(), torch.ones((), dtype=torch.float64), cond)

@@ -39,7 +39,7 @@ class ImageNoise:
     `noise.prior(shape)` is the draw that x_T is made from, apart from every step's.
     """
 
-    PRIOR = _WORD  # no sampler takes 2^32 - 1 steps
+    PRIOR, LABEL = _WORD, _WORD - 1  # draws of their own: no sampler takes 2^32 - 2 steps
 
     def __init__(self, seed: int, indices: Tensor, device: torch.device | str = "cpu"):
         self.key = (seed & _WORD, (seed >> 32) & _WORD)
@@ -58,6 +58,12 @@ class ImageNoise:
             angle = angle.mul_(2.0 * math.pi)
             normals += [radius * angle.cos(), radius * angle.sin()]
         return torch.stack(normals, dim=-1).flatten(1)[:, :size].reshape(*shape).float()
+
+    def integers(self, below: int) -> Tensor:
+        """One number of 0..below-1 per image, all equally likely, Int[B]."""
+        zero = torch.zeros_like(self.indices)
+        word = philox((zero, zero + self.LABEL, self.indices & _WORD, self.indices >> 32), self.key)[0]
+        return word[:, 0] * below >> 32
 
     def prior(self, shape: Sequence[int]) -> Tensor:
         """The unit-variance noise that x_T is scaled from, Float[B,C,H,W]."""

@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
-from torch import nn
+from torch import Tensor, nn
 
+from replication.condition import Condition
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
 from replication.diffusion.schedule import NoiseSchedule
 from replication.numerics import Precision
-from replication.registry import DATASETS, MODELS, OBJECTIVES, SCHEDULES
+from replication.registry import CONDITIONS, DATASETS, MODELS, OBJECTIVES, SCHEDULES
 from replication.settings import Part, Settings, content_key
 from replication.types import InputError
 
@@ -38,6 +39,7 @@ class Recipe(Settings):
     schedule: Part
     parameterization: str
     objective: Part
+    condition: Part | None = None  # what the network is told about each image; left out: nothing
     training: Training
 
     @cached_property
@@ -53,6 +55,7 @@ class Recipe(Settings):
             "parameterization": self.parameterization,
             "objective": self.objective.identity(OBJECTIVES),
             "training": self.training.model_dump(),
+            **({"condition": self.condition.identity(CONDITIONS)} if self.condition else {}),
         }
 
     def check(self) -> None:
@@ -63,9 +66,11 @@ class Recipe(Settings):
         self.build_denoiser(network)
         channels, shape = dataset.channels, (1, dataset.channels, dataset.resolution, dataset.resolution)
         try:
-            output = network(torch.empty(shape, device="meta"), torch.empty(1, device="meta"), None)
+            output = network(torch.empty(shape, device="meta"), torch.empty(1, device="meta"), self.null(1, "meta"))
         except RuntimeError as error:
             raise InputError(f"network {self.network} does not take images of {dataset.name}: {error}") from error
+        except InputError as error:
+            raise InputError(f'network {self.network}: {error}; condition = "label" gives it one') from error
         expected = channels * (2 if self.build_objective().learns_variance else 1)
         if output.shape[1] != expected:
             raise InputError(
@@ -86,6 +91,17 @@ class Recipe(Settings):
 
     def build_objective(self) -> Objective:
         return self.objective.build(OBJECTIVES)
+
+    def build_condition(self) -> Condition | None:
+        return self.condition.build(CONDITIONS) if self.condition else None
+
+    def null(self, n: int, device: torch.device | str) -> Tensor | None:
+        """`cond` of n images that nothing is said about; None for an unconditional network."""
+        condition = self.build_condition()
+        if condition is None:
+            return None
+        null = condition.null(len(self.build_dataset().classes)).to(device)
+        return null.expand(n, *null.shape)
 
     def build_denoiser(self, network: nn.Module) -> Denoiser:
         return Denoiser(network, self.build_schedule(), self.parameterization)

@@ -43,11 +43,12 @@ def train(
         run.restore(path)
     if run.step == recipe.training.steps:
         return
-    images, started = recipe.build_dataset().load("train").images.to(device), time.perf_counter()
+    split, started = recipe.build_dataset().load("train"), time.perf_counter()
+    images, labels = split.images.to(device), split.labels.to(device)
     saved, done_before, total = started, run.seconds, recipe.training.steps
     with bar(total, "training", "step", run.step, progress) as shown:
         while run.step < total:
-            loss = run.advance(images)
+            loss = run.advance(images, labels)
             now = time.perf_counter()
             run.seconds = done_before + now - started
             if run.step % NAN_CHECK_STEPS == 0 or run.step == total:
@@ -68,12 +69,13 @@ class _Run:
         self.recipe, self.device, self.settings = recipe, device, recipe.training
         torch.manual_seed(stream_seed("weights", self.settings.seed))
         self.network = recipe.build_network().to(device).to(memory_format=torch.channels_last).train()
+        self.condition, self.null = recipe.build_condition(), recipe.null(recipe.training.batch_size, device)
         self.denoiser, self.objective = recipe.build_denoiser(self.network), recipe.build_objective()
         self.ema = EMA(self.network, self.settings.ema_decay)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.0, eps=1e-8)
         self.step, self.seconds, self.loss = 0, 0.0, math.nan
 
-    def advance(self, images: Tensor) -> Tensor:
+    def advance(self, images: Tensor, labels: Tensor) -> Tensor:
         """One optimiser step on the next batch; returns the mean loss, still on the device: NaN if the step was spoilt."""
         settings, step = self.settings, self.step
         chosen = batch_indices(len(images), step, settings.batch_size, settings.seed).to(images.device)
@@ -84,8 +86,9 @@ class _Run:
             x0 = torch.where(torch.rand(len(x0), 1, 1, 1, device=x0.device) < 0.5, x0.flip(-1), x0)
         T = self.denoiser.schedule.T
         t = torch.randint(1, T + 1, (len(x0),), device=x0.device).double() / T
+        noise, cond = torch.randn_like(x0), self._condition(labels[chosen])
         with numerics(settings.precision, self.device):
-            loss = self.objective(self.denoiser, x0, None, t, torch.randn_like(x0)).mean()
+            loss = self.objective(self.denoiser, x0, cond, t, noise).mean()
         self.optimizer.zero_grad(set_to_none=True)
         with float32_as(settings.precision):
             loss.backward()
@@ -97,6 +100,14 @@ class _Run:
         self.ema.update(self.network, self.step)
         # a finite loss may have a gradient that is not, and then the weights are no longer worth a checkpoint
         return torch.where(norm.isfinite(), loss.detach(), math.nan)
+
+    def _condition(self, labels: Tensor) -> Tensor | None:
+        """What the network is told about the batch: of some images nothing, so that it learns that answer too."""
+        if self.condition is None or self.null is None:
+            return None
+        cond = self.condition.of(labels)
+        dropped = torch.rand(len(labels), device=labels.device) < self.condition.dropout
+        return torch.where(dropped.reshape(-1, *[1] * (cond.ndim - 1)), self.null, cond)
 
     def watch(self, loss: Tensor, path: Path) -> None:
         """Read the loss; raise RunError if it is not finite."""

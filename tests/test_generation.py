@@ -8,13 +8,15 @@ from torch import Tensor
 from training_recipes import CPU
 
 import replication.generation
+import replication.sample_set
 from oracles.networks import randomize
 from replication.checkpoint import save_checkpoint
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Counted
-from replication.generation import QUANTIZERS, SampleSet, Sampling, generate, quantize
+from replication.generation import QUANTIZERS, Sampling, generate, quantize
 from replication.noise import ImageNoise
 from replication.registry import MODELS, SAMPLERS, SCHEDULES
+from replication.sample_set import SampleSet
 from replication.types import InputError, RunError
 
 SHAPE = (1, 8, 8)
@@ -110,7 +112,7 @@ def test_a_killed_set_goes_on_to_the_same_images(
         save_checkpoint(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(replication.generation, "save_checkpoint", saving)
+        patched.setattr(replication.sample_set, "save_checkpoint", saving)
         with pytest.raises(Killed):
             made(denoiser, tmp_path / "killed")
     finished = made(evaluated, tmp_path / "killed", batch_size=then)  # type: ignore[arg-type]
@@ -157,7 +159,7 @@ def test_a_missing_chunk_is_made_again_and_a_damaged_one_is_named(denoiser: Deno
         made(denoiser, tmp_path)
     save_checkpoint(chunk, {"images": whole[:2]}, {"nfe": 4, "seconds": 1.0, "weights": "", "drawn_by": ""})
     with pytest.raises(InputError, match="holds 2 images, its name says 4"):
-        made(denoiser, tmp_path)
+        made(denoiser, tmp_path).images
 
 
 def test_an_unwritable_folder_is_one_message(denoiser: Denoiser, tmp_path: Path) -> None:

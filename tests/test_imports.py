@@ -12,9 +12,9 @@ FILES = sorted(p for p in ROOT.rglob("*.py") if not p.name.startswith("."))
 
 # What each part of the package may import of the package, its own modules apart.
 GROUND = {"types", "registry"}
-SMALL = GROUND | {"settings", "noise", "numerics", "progress", "files", "checkpoint"}
+SMALL = GROUND | {"settings", "noise", "numerics", "progress", "files", "checkpoint", "condition"}
 NETWORKS = {"ddpm", "ldm", "dit"}
-WORK = {"recipe", "ema", "training", "generation"}
+WORK = {"recipe", "ema", "training", "sample_set", "generation"}
 COMMANDS = {"bench", "doctor"}
 MAY_IMPORT = {
     "__init__": set(),
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     **dict.fromkeys(SMALL - GROUND, SMALL),
     "diffusion": GROUND,
     "datasets": SMALL,
+    "conditions": SMALL,
     "metrics": SMALL,
     **{name: SMALL | {"diffusion"} for name in NETWORKS},
     **{name: SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics"} for name in WORK},

@@ -100,7 +100,7 @@ def _weights_at(chosen: Recipe, path: Path, step: int, folder: Path) -> dict[str
         run.restore(path)
     images = chosen.build_dataset().load("train").images
     while run.step < step:
-        run.advance(images)
+        run.advance(images, torch.zeros(len(images), dtype=torch.int64))
     return {name: p.detach() for name, p in run.network.named_parameters()} | {
         f"ema.{k}": v for k, v in run.ema.weights.items()
     }
@@ -260,7 +260,9 @@ def test_flips_mirror_about_half_of_the_images_left_to_right(monkeypatch: pytest
     monkeypatch.setattr(Recipe, "build_objective", lambda self: record)
     ramp = torch.arange(8, dtype=torch.uint8).expand(1, 1, 8, 8) * 30 + 10
     images = Split(ramp.expand(400, 1, 8, 8), torch.zeros(400), "").images
-    replication.training._Run(recipe(flip=True, batch_size=400), CPU).advance(images)
+    replication.training._Run(recipe(flip=True, batch_size=400), CPU).advance(
+        images, torch.zeros(len(images), dtype=torch.int64)
+    )
     once = images[0, 0].float() / 127.5 - 1
     flipped = [torch.equal(x[0], once.flip(-1)) for x in seen[0]]
     assert all(f or torch.equal(x[0], once) for f, x in zip(flipped, seen[0], strict=True))

@@ -12,7 +12,7 @@ from replication.training import train
 CPU = torch.device("cpu")
 
 
-def recipe(steps: int = 6, network: Any = "ddpm-digits", **training: Any) -> Recipe:
+def recipe(steps: int = 6, network: Any = "ddpm-digits", condition: Any = None, **training: Any) -> Recipe:
     """Digits, with dropout and a warm-up, so that everything that a resumed run must repeat is switched on."""
     settings = {"batch_size": 8, "learning_rate": 1e-3, "warmup": 3, "ema_decay": 0.9, "flip": False, "seed": 1}
     return Recipe.model_validate(
@@ -22,6 +22,7 @@ def recipe(steps: int = 6, network: Any = "ddpm-digits", **training: Any) -> Rec
             "schedule": "linear",
             "parameterization": "eps",
             "objective": "simple",
+            "condition": condition,
             "training": {**settings, "steps": steps, **training},
         }
     )

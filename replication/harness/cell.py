@@ -1,11 +1,15 @@
 """A cell: one point of a sweep, a checkpoint + a sampling setting + a protocol. One cell = one row = one MLflow run."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import torch
 from pydantic import ValidationError
+from torch import Tensor, nn
 
+from replication.condition import labels_of
+from replication.diffusion.denoiser import Denoise
 from replication.diffusion.variance import check_variance
 from replication.generation import QUANTIZERS, Sampling
 from replication.harness.claim import MarginalClaim, PriorClaim, TradeOffClaim
@@ -55,10 +59,31 @@ class Cell(Settings):
             "spacing": self.sampling.spacing.identity(SPACINGS),
             "steps": self.sampling.steps,
             "clip": self.sampling.clip,
+            **({"guidance": self.sampling.guidance.model_dump()} if self.sampling.guidance else {}),
+            **({"labels": self._labels()} if self.recipe.condition else {}),
             "ema": self.protocol.ema,
             "quantizer": self.protocol.quantizer,
             "precision": self.protocol.precision,
         }
+
+    def _labels(self) -> str:
+        """How labels are chosen; `balanced` draws those of `uniform` and insists on equal counts."""
+        return "uniform" if self.protocol.labels == "balanced" else self.protocol.labels
+
+    def cond(self, seed: int) -> Callable[[int, int], Tensor] | None:
+        """`cond(start, stop)` of a seed's images; None for an unconditional network."""
+        condition = self.recipe.build_condition()
+        return (lambda start, stop: condition.of(self.labels(seed, start, stop))) if condition else None
+
+    def labels(self, seed: int, start: int, stop: int) -> Tensor:
+        """What images start..stop-1 of the seed are asked to show, Int[stop-start]."""
+        classes = len(self.recipe.build_dataset().classes)
+        return labels_of(self.protocol.labels, start, stop, self.protocol.n, classes, seed)
+
+    def guided(self, denoiser: Denoise) -> Denoise:
+        """The denoiser as this cell samples it."""
+        null, guidance = self.recipe.null(1, "cpu"), self.sampling.guidance
+        return denoiser if guidance is None or null is None else guidance.around(denoiser, null[0])
 
     @cached_property
     def key(self) -> str:
@@ -78,9 +103,20 @@ class Cell(Settings):
             raise unknown("quantizer", self.protocol.quantizer, list(QUANTIZERS))
         if self.nll is not None:
             check_variance(self.nll)
+        self._check_condition()
         dataset = self.recipe.build_dataset()
         shape = (1, dataset.channels, dataset.resolution, dataset.resolution)
         self.protocol.extractor.build(EXTRACTORS).prepare(torch.empty(shape, dtype=torch.uint8))
+
+    def _check_condition(self) -> None:
+        if self.recipe.condition is None:
+            if self.sampling.guidance is not None:
+                raise InputError("guidance needs a conditional network: recipe.condition is not set")
+            return
+        if self.nll is not None:
+            raise InputError(f"nll = {self.nll!r}: the bound is that of an unconditional network; leave it out")
+        self.labels(self.protocol.seeds[0], 0, 1)
+        self.guided(self.recipe.build_denoiser(nn.Identity()))
 
 
 def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
@@ -138,7 +174,9 @@ def _cell(experiment: str, profile: str, row: Row, j: int, recipe: Recipe, proto
         profile=profile,
         label=row.label,
         recipe=recipe,
-        sampling=Sampling(sampler=row.sampler, spacing=row.spacing, steps=row.steps[j], clip=row.clip),
+        sampling=Sampling(
+            sampler=row.sampler, spacing=row.spacing, steps=row.steps[j], clip=row.clip, guidance=row.guidance
+        ),
         protocol=protocol,
         nll=row.nll,
         published=published,

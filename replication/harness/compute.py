@@ -12,7 +12,7 @@ from torch import Tensor
 from replication.diffusion.bound import bits_per_dim
 from replication.diffusion.denoiser import Denoiser
 from replication.files import locked
-from replication.generation import SampleSet, generate
+from replication.generation import generate
 from replication.harness.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.provenance import device_name, provenance
@@ -24,6 +24,7 @@ from replication.numerics import numerics
 from replication.progress import bar
 from replication.recipe import Recipe
 from replication.registry import EXTRACTORS
+from replication.sample_set import SampleSet
 from replication.training import load_network, train
 
 STRIP_IMAGES = 10
@@ -67,7 +68,7 @@ def compute(cell: Cell, place: Workplace) -> tuple[Record, bytes]:
     if cell.nll is not None:
         record["metric.nll"], record["metric.nll_se"], record["metric.nll_images"] = _nll(cell, denoiser, place)
     record |= provenance(place.device)
-    return record, strip_png(sets[0].images[:STRIP_IMAGES])
+    return record, strip_png(sets[0].first(STRIP_IMAGES))
 
 
 def _described(cell: Cell) -> Record:
@@ -81,6 +82,7 @@ def _described(cell: Cell) -> Record:
         "sampling.spacing": str(cell.sampling.spacing),
         "sampling.steps": cell.sampling.steps,
         "sampling.clip": cell.sampling.clip,
+        "sampling.guidance": "" if cell.sampling.guidance is None else f"{cell.sampling.guidance.weight:g}",
         "recipe.key": recipe.key,
         "recipe.dataset": str(recipe.dataset),
         "recipe.fingerprint": recipe.build_dataset().fingerprints["train"],
@@ -88,6 +90,7 @@ def _described(cell: Cell) -> Record:
         "recipe.schedule": str(recipe.schedule),
         "recipe.parameterization": recipe.parameterization,
         "recipe.objective": str(recipe.objective),
+        "recipe.condition": str(recipe.condition or "none"),
         **{f"recipe.{name}": str(value) for name, value in training.model_dump().items()},
         "protocol.name": protocol.name,
         "protocol.changed": protocol.changes,
@@ -99,7 +102,7 @@ def _described(cell: Cell) -> Record:
         "protocol.drop_last": str(protocol.drop_last),
         "protocol.extractor": str(protocol.extractor),
         "protocol.extractor_sha256": protocol.extractor.build(EXTRACTORS).sha256,
-        "protocol.labels": protocol.labels,
+        "protocol.labels": protocol.labels if recipe.condition else "none: unconditional",
         "protocol.precision": protocol.precision,
     }
 
@@ -107,7 +110,7 @@ def _described(cell: Cell) -> Record:
 def _samples(cell: Cell, denoiser: Denoiser, seed: int, weights: str, place: Workplace) -> SampleSet:
     dataset, protocol = cell.recipe.build_dataset(), cell.protocol
     return generate(
-        denoiser,
+        cell.guided(denoiser),
         cell.sampling,
         (dataset.channels, dataset.resolution, dataset.resolution),
         protocol.n,
@@ -120,6 +123,7 @@ def _samples(cell: Cell, denoiser: Denoiser, seed: int, weights: str, place: Wor
         place.progress,
         weights,
         device_name(place.device),
+        cell.cond(seed),
     )
 
 
@@ -130,8 +134,10 @@ def _metrics(cell: Cell, sets: list[SampleSet], place: Workplace) -> Record:
     whole = reference_features(
         split.images, extractor, place.state / "references", fingerprint=split.fingerprint, device=place.device
     )
-    reference = whole[: protocol.reference_count(len(whole))]
-    generated = [extractor(s.images, device=place.device) for s in sets]
+    # the split is sorted by label, so what is left out is taken evenly from the whole of it
+    kept = protocol.reference_count(len(whole))
+    reference = whole[torch.arange(kept) * len(whole) // kept]
+    generated = [extractor(s.batches(), device=place.device) for s in sets]
     values = evaluate(generated, reference, protocol.resamples, device=place.device)
     return {f"metric.{name}": value for name, value in values.items()}
 
@@ -158,9 +164,9 @@ def _floor(cell: Cell, denoiser: Denoiser, place: Workplace) -> list[float]:
     dataset, rounds = cell.recipe.build_dataset(), -(-cell.protocol.n // place.batch_size)
     size = -(-cell.protocol.n // rounds)
     x = torch.zeros(size, dataset.channels, dataset.resolution, dataset.resolution, device=place.device)
-    timestep = torch.zeros(size, device=place.device)
+    timestep, cond = torch.zeros(size, device=place.device), cell.recipe.null(size, place.device)
     with torch.no_grad(), numerics(cell.protocol.precision, place.device):
-        seconds = repeated(lambda: denoiser.network(x, timestep, None), place.device, FLOOR_REPEATS)
+        seconds = repeated(lambda: denoiser.network(x, timestep, cond), place.device, FLOOR_REPEATS)
     return [s / size for s in seconds]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
+from replication.generation import Guidance
 from replication.harness.claim import Claim, MarginalClaim, Point, PriorClaim, ProfileName, ShareClaim, TradeOffClaim
 from replication.harness.home import project
 from replication.harness.protocol import Protocol, protocol_table
@@ -37,6 +38,7 @@ class Row(Settings):
     spacing: Part
     steps: Annotated[list[PositiveInt], Field(min_length=1)]
     clip: str
+    guidance: Guidance | None = None
     nll: str | None = None  # the variance under which the NLL is evaluated; left out: no NLL
     recipe: dict[str, Any] = {}
     protocol: str | dict[str, Any] = {}
@@ -196,7 +198,7 @@ def explained(error: ValidationError, within: str = "") -> str:
 
 
 _TABLES: dict[str, type[Settings]] = {
-    "profiles": Profile, "recipe": Recipe, "training": Training, "protocol": Protocol, "rows": Row,
+    "profiles": Profile, "recipe": Recipe, "training": Training, "protocol": Protocol, "rows": Row, "guidance": Guidance,
     "published": Published, "tradeoff": TradeOffClaim, "share": ShareClaim, "prior": PriorClaim,
     "marginal": MarginalClaim, "candidate": Point, "reference": Point, "baseline": Point,
 }  # fmt: skip

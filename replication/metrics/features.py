@@ -22,5 +22,5 @@ class Features:
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, rows: slice) -> "Features":
+    def __getitem__(self, rows: Tensor) -> "Features":
         return Features(self.values[rows], self.logits[rows])
