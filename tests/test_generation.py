@@ -159,7 +159,7 @@ def test_a_missing_chunk_is_made_again_and_a_damaged_one_is_named(denoiser: Deno
         made(denoiser, tmp_path)
     save_checkpoint(chunk, {"images": whole[:2]}, {"nfe": 4, "seconds": 1.0, "weights": "", "drawn_by": ""})
     with pytest.raises(InputError, match="holds 2 images, its name says 4"):
-        made(denoiser, tmp_path).images
+        list(made(denoiser, tmp_path).batches())
 
 
 def test_an_unwritable_folder_is_one_message(denoiser: Denoiser, tmp_path: Path) -> None:
