@@ -29,6 +29,7 @@ from replication.harness.home import project, state
 from replication.harness.store import Store
 from replication.harness.sweep import all_journals, journal_of, run, sync
 from replication.report.claims import Evidence, markdown_claim
+from replication.report.compare import comparison, find_row
 from replication.report.readme import refreshed
 from replication.report.rows import rows_of
 from replication.report.tables import markdown, markdown_table
@@ -129,6 +130,17 @@ def _claims(options: argparse.Namespace) -> None:
         rows = rows_of(cells, journal_of(cells, state()), project() / "results" / f"{experiment.name}-{profile}.csv")
         for claim in experiment.claims:
             print(f"[{profile}] {markdown_claim(claim, Evidence(experiment, profile, cells, rows))}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    found = []
+    for name in options.rows:
+        experiment, _, row = name.partition(":")
+        _, cells = _cells(experiment, options.profile, {})
+        committed = project() / "results" / f"{experiment}-{options.profile}.csv"
+        found.append(find_row(row, cells, rows_of(cells, journal_of(cells, state()), committed)))
+    labels = cells[0].protocol.extractor.build(registry.EXTRACTORS).labels
+    print(comparison(found[0], found[1], labels, options.unequal))
 
 
 def _sync(options: argparse.Namespace) -> None:
@@ -234,6 +246,10 @@ def _parser() -> argparse.ArgumentParser:
         ("claims", _claims, "judge the claims from rows"),
     ):
         command(name, work, text).add_argument("experiments", nargs="*", metavar="EXPERIMENT")
+    added = command("compare", _compare, "set two rows side by side, if their protocols allow it")
+    added.add_argument("rows", nargs=2, metavar="EXPERIMENT:LABEL:STEPS")
+    added.add_argument("--profile", default="cpu", choices=PROFILES)
+    added.add_argument("--unequal", action="store_true", help="compare rows of unequal protocols too, with a mark")
     command("sync", _sync, "tell MLflow the rows that it lacks")
     for name, work, text in (
         ("doctor", _doctor, "look at this machine: versions, device, folders, data, weights, tracking store"),
