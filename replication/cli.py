@@ -88,7 +88,7 @@ def _plan(options: argparse.Namespace) -> None:
         schedule = cell.recipe.build_schedule()
         nfe = cell.sampling.sampler.build(registry.SAMPLERS).nfe(schedule, cell.sampling.times(schedule))
         nfe *= 2 if cell.sampling.guidance else 1
-        published = ", ".join(f"{p.metric} {p.value:g}" for p in cell.published)
+        published = ", ".join(f"{metric} {value:g}" for metric, value in cell.targets.items())
         done = "done" if journal.read(cell.key) else "to run"
         steps = str(cell.sampling.steps)
         lines.append(

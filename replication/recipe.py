@@ -48,6 +48,10 @@ class Recipe(Settings):
         return content_key(self.identity())
 
     def identity(self) -> dict[str, Any]:
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
         return {
             "dataset": self.build_dataset().fingerprints["train"],
             "network": self.network.identity(MODELS),
@@ -87,6 +91,10 @@ class Recipe(Settings):
         return self.network.build(MODELS)
 
     def build_schedule(self) -> NoiseSchedule:
+        return self._schedule
+
+    @cached_property
+    def _schedule(self) -> NoiseSchedule:
         return self.schedule.build(SCHEDULES)
 
     def build_objective(self) -> Objective:

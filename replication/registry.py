@@ -6,6 +6,7 @@ import inspect
 import math
 import pkgutil
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,11 @@ def unknown(kind: str, name: object, valid: list[str]) -> InputError:
     near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return InputError(f"unknown {kind} {name!r}{hint} (valid: {', '.join(valid)})")
+
+
+# both are slow to make, and a sweep asks for the same few once per cell
+_signature = cache(inspect.signature)
+_adapter = cache(TypeAdapter)
 
 
 class Registry:
@@ -74,7 +80,7 @@ class Registry:
     def identity(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """What fixes the part's behaviour, for keys: its first name, every option with its value, and its version."""
         factory = self.get(name)
-        made = factory if isinstance(factory, type) else inspect.signature(factory).return_annotation
+        made = factory if isinstance(factory, type) else _signature(factory).return_annotation
         version = getattr(made, "version", 1)
         # JSON has no infinity, and an interval may well end there
         known = {k: repr(v) if v in (math.inf, -math.inf) else v for k, v in self._options(name, options).items()}
@@ -82,13 +88,13 @@ class Registry:
 
     def _options(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options of the part, defaults filled in, each of the type that its factory declares."""
-        signature = inspect.signature(self.get(name))
+        signature = _signature(self.get(name))
         for option, value in options.items():
             if option not in signature.parameters:
                 raise InputError(f"{self.kind} {name!r}: {unknown('option', option, sorted(signature.parameters))}")
             declared = signature.parameters[option].annotation
             try:
-                TypeAdapter(declared).validate_python(value, strict=True)
+                _adapter(declared).validate_python(value, strict=True)
             except ValidationError as error:
                 reason = error.errors()[0]["msg"].lower()
                 raise InputError(f"{self.kind} {name!r}: option {option!r}: {reason}, not {value!r}") from error

@@ -15,20 +15,11 @@ from replication.generation import QUANTIZERS, Sampling
 from replication.harness.claim import MarginalClaim, PriorClaim, TradeOffClaim
 from replication.harness.experiment import Experiment, Row, explained, merged
 from replication.harness.protocol import Protocol
+from replication.harness.published import PublishedValue
 from replication.recipe import Recipe
 from replication.registry import DATASETS, EXTRACTORS, SAMPLERS, SCHEDULES, SPACINGS, unknown
 from replication.settings import Settings, content_key
 from replication.types import InputError
-
-
-class PublishedValue(Settings):
-    """What a paper prints for this very cell."""
-
-    paper: str
-    table: str
-    source: str
-    metric: str
-    value: float
 
 
 class Cell(Settings):
@@ -85,6 +76,14 @@ class Cell(Settings):
         null, guidance = self.recipe.null(1, "cpu"), self.sampling.guidance
         return denoiser if guidance is None or null is None else guidance.around(denoiser, null[0])
 
+    @property
+    def targets(self) -> dict[str, float]:
+        """The published value of each metric, by whoever the row names first: the paper itself."""
+        targets: dict[str, float] = {}
+        for value in self.published:
+            targets.setdefault(value.metric, value.value)
+        return targets
+
     @cached_property
     def key(self) -> str:
         return content_key(self.identity())
@@ -133,7 +132,10 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
             recipe = Recipe.model_validate(merged(profile.recipe.model_dump(), row.recipe))
             part = "protocol"
             protocol = profile.protocol.with_changes(row.protocol)
-            of_row = [_cell(experiment.name, profile_name, row, j, recipe, protocol) for j in range(len(row.steps))]
+            published = experiment.published(row)
+            of_row = [
+                _cell(experiment.name, profile_name, row, steps, recipe, protocol, published) for steps in row.steps
+            ]
             if recipe.key not in checked:
                 recipe.check()
                 checked.add(recipe.key)
@@ -167,17 +169,24 @@ def _check_claims(experiment: Experiment, cells: list[Cell]) -> None:
             raise InputError(f"{experiment.path}: claim {claim.name}: {error}") from error
 
 
-def _cell(experiment: str, profile: str, row: Row, j: int, recipe: Recipe, protocol: Protocol) -> Cell:
-    published = [PublishedValue(**p.model_dump(exclude={"values"}), value=p.values[j]) for p in row.published]
+def _cell(
+    experiment: str,
+    profile: str,
+    row: Row,
+    steps: int,
+    recipe: Recipe,
+    protocol: Protocol,
+    published: list[PublishedValue],
+) -> Cell:
     return Cell(
         experiment=experiment,
         profile=profile,
         label=row.label,
         recipe=recipe,
         sampling=Sampling(
-            sampler=row.sampler, spacing=row.spacing, steps=row.steps[j], clip=row.clip, guidance=row.guidance
+            sampler=row.sampler, spacing=row.spacing, steps=steps, clip=row.clip, guidance=row.guidance
         ),
         protocol=protocol,
         nll=row.nll,
-        published=published,
+        published=[value for value in published if value.steps == steps],
     )

@@ -3,34 +3,25 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError
 
 from replication.generation import Guidance
 from replication.harness.claim import Claim, MarginalClaim, Point, PriorClaim, ProfileName, ShareClaim, TradeOffClaim
-from replication.harness.home import project
+from replication.harness.home import catalogue, project
 from replication.harness.protocol import Protocol, protocol_table
+from replication.harness.published import Published, PublishedRow, PublishedTable, PublishedValue
 from replication.recipe import Recipe, Training
 from replication.registry import unknown
 from replication.settings import Part, Settings
 from replication.types import InputError
 
 
-class Published(Settings):
-    """What a paper prints for a row: one value for each step count. Source: R repository, I issue thread, C copy."""
-
-    paper: str
-    table: str
-    source: Literal["R", "I", "C"]
-    metric: Literal["fd", "is", "nll"]
-    values: Annotated[list[float], Field(min_length=1)]
-
-
 class Row(Settings):
     """A line of a table: one sampling rule at several step counts.
 
-    `recipe` and `protocol` change single keys of the profile's.
+    `recipe` and `protocol` change single keys of the profile's; `published` are the rows that it replicates.
     """
 
     label: str
@@ -44,15 +35,6 @@ class Row(Settings):
     protocol: str | dict[str, Any] = {}
     published: list[Published] = []
 
-    @model_validator(mode="after")
-    def _one_value_per_step_count(self) -> "Row":
-        for published in self.published:
-            if len(published.values) != len(self.steps):
-                raise ValueError(
-                    f"{published.table} has {len(published.values)} values for {len(self.steps)} step counts"
-                )
-        return self
-
 
 class Profile(Settings):
     """How big a replication is. `batch_size` is a matter of speed and changes no result."""
@@ -64,13 +46,14 @@ class Profile(Settings):
 
 
 class Experiment(Settings):
-    """A file of experiments/."""
+    """A file of experiments/. `tables` are those of experiments/published/, and any of the file's own."""
 
     name: str
     title: str
     papers: list[str]
     profiles: dict[ProfileName, Profile]
     claims: list[Claim] = Field(default=[], alias="claim")
+    tables: dict[str, PublishedTable] = {}
     path: Path
 
     def profile(self, name: str) -> Profile:
@@ -78,6 +61,10 @@ class Experiment(Settings):
         if name not in self.profiles:
             raise unknown(f"profile of {self.path.name}", name, list(self.profiles))
         return self.profiles[name]
+
+    def published(self, row: Row) -> list[PublishedValue]:
+        """What is printed for the row at its step counts, the first named first; raises InputError for a wrong name."""
+        return [value for named in row.published for value in named.values(self.tables, row.steps)]
 
 
 def experiment_names() -> list[str]:
@@ -96,6 +83,8 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
             raise unknown("experiment", name, experiment_names())
         raise InputError(f"{name}: there is no such file")
     content = _read(path)
+    if isinstance(own := content.get("tables", {}), dict):
+        content["tables"] = {name: _read(file) for name, file in catalogue("published").items()} | own
     shared = content.pop("rows", [])
     profiles = content.get("profiles")
     for table in profiles.values() if isinstance(profiles, dict) else ():
@@ -199,7 +188,7 @@ def explained(error: ValidationError, within: str = "") -> str:
 
 _TABLES: dict[str, type[Settings]] = {
     "profiles": Profile, "recipe": Recipe, "training": Training, "protocol": Protocol, "rows": Row, "guidance": Guidance,
-    "published": Published, "tradeoff": TradeOffClaim, "share": ShareClaim, "prior": PriorClaim,
+    "published": Published, "tables": PublishedTable, "tradeoff": TradeOffClaim, "share": ShareClaim, "prior": PriorClaim,
     "marginal": MarginalClaim, "candidate": Point, "reference": Point, "baseline": Point,
 }  # fmt: skip
 
@@ -207,4 +196,6 @@ _TABLES: dict[str, type[Settings]] = {
 def _model_at(where: list[str]) -> type[Settings] | None:
     """The settings class whose table is at this location."""
     named = [p for p in where if p in _TABLES]
+    if named[:1] == ["tables"] and named[-1] == "rows":
+        return PublishedRow
     return _TABLES[named[-1]] if named else (Experiment if not where else None)

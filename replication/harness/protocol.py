@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from replication.harness.home import project
+from replication.harness.home import catalogue
 from replication.numerics import Precision
 from replication.registry import EXTRACTORS, unknown
 from replication.settings import Part, Settings
@@ -84,15 +84,9 @@ def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _catalogue() -> dict[str, Path]:
-    """File by name: this project's, and those of the checkout that the package comes from."""
-    folders = (Path(__file__).resolve().parents[2], project())
-    return {path.stem: path for folder in folders for path in (folder / "experiments" / "protocols").glob("*.toml")}
-
-
 def protocol_names() -> list[str]:
     """The named protocols."""
-    return sorted(_catalogue())
+    return sorted(catalogue("protocols"))
 
 
 def protocol_table(given: Any) -> Any:
@@ -106,7 +100,7 @@ def protocol_table(given: Any) -> Any:
     if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
         return given
     changes = {key: value for key, value in table.items() if key not in _DESCRIPTION}
-    named = _catalogue().get(table["name"])
+    named = catalogue("protocols").get(table["name"])
     if named is None:
         if {"n", "quantizer", "reference", "extractor"} - changes.keys():
             raise unknown("protocol", table["name"], protocol_names())

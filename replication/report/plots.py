@@ -21,39 +21,49 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX<>hd"
 DASHES = ("-", "--", ":")
 GRID_LINES = 12
+NAMED_LINES = 40  # that a legend can hold
 STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str) -> bytes:
     """PNG bytes: the distance with its 95 % interval against NFE, and against milliseconds per image."""
     name = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
+    lines = _lines(cells, rows)
     with mpl.rc_context(STYLE):
-        labels = len({cell.label for cell in cells})
-        figure = Figure(figsize=(10, max(3.8, 1.2 + 0.22 * labels)), layout="constrained")
+        figure = Figure(figsize=(10, max(3.8, 1.2 + 0.22 * len(lines))), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        _panel(left, cells, rows, "sampling.nfe", 1, "network evaluations per image")
-        _panel(right, cells, rows, "timing.seconds_per_image", 1000, "milliseconds per image (sampling alone)")
+        _panel(left, lines, "sampling.nfe", 1, "network evaluations per image")
+        _panel(right, lines, "timing.seconds_per_image", 1000, "milliseconds per image (sampling alone)")
         left.set_ylabel(f"{name} (95 % interval)")
         figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside right center")
         figure.suptitle(title)
         return _png(figure)
 
 
-def _panel(
-    axes: Axes, cells: Sequence[Cell], rows: Mapping[str, Record], column: str, scale: float, label: str
-) -> None:
-    for i, name in enumerate(dict.fromkeys(cell.label for cell in cells)):
-        of_label = [rows[cell.key] for cell in cells if cell.label == name and cell.key in rows]
-        if not of_label:
-            continue
-        of_label.sort(key=lambda record: record[column])
+def _lines(cells: Sequence[Cell], rows: Mapping[str, Record]) -> dict[str, list[Record]]:
+    """The rows of each label; of more labels than a legend can name, all rows under one name."""
+    lines: dict[str, list[Record]] = {}
+    for cell in cells:
+        if cell.key in rows:
+            lines.setdefault(cell.label, []).append(rows[cell.key])
+    if len(lines) > NAMED_LINES:
+        return {f"{len(lines)} sampling rules": [record for of_label in lines.values() for record in of_label]}
+    return lines
+
+
+def _panel(axes: Axes, lines: Mapping[str, list[Record]], column: str, scale: float, label: str) -> None:
+    for i, (name, records) in enumerate(lines.items()):
+        of_label = sorted(records, key=lambda record: record[column])
         y = [record["metric.fd"] for record in of_label]
         below = [record["metric.fd"] - record["metric.fd_low"] for record in of_label]
         above = [record["metric.fd_high"] - record["metric.fd"] for record in of_label]
+        crowded = len({record["label"] for record in of_label}) > 1
+        look = {"linestyle": "none", "markersize": 2, "elinewidth": 0.5} if crowded else {
+            "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "linewidth": 1.4, "markersize": 5, "capsize": 3,
+        }  # fmt: skip
         axes.errorbar(
-            [record[column] * scale for record in of_label], y, (below, above), label=name, capsize=3, markersize=5,
-            color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)],
-            linestyle=DASHES[i // len(COLOURS) % len(DASHES)], linewidth=1.4,
+            [record[column] * scale for record in of_label], y, (below, above), label=name,
+            color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], **look,
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")

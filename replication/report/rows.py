@@ -1,5 +1,7 @@
 """The rows of a table: those of the journal, and, for cells that were not run here, those committed in results/."""
 
+import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,11 +31,18 @@ def rows_of(cells: Sequence[Cell], journal: Journal, committed: Path | None = No
 
 
 def write_csv(rows: Mapping[str, Record], path: Path) -> None:
-    """One line per row; numbers as JSON writes them, so that reading gives the same floats. Atomic; raises RunError."""
-    columns = dict.fromkeys(column for record in rows.values() for column in record)
-    lines = [{column: _text(record.get(column)) for column in columns} for record in rows.values()]
-    text = pd.DataFrame(lines, columns=list(columns)).to_csv(index=False, lineterminator="\n")
-    write_atomically(path, text.encode())
+    """One line per row. Atomic; raises RunError."""
+    write_atomically(path, csv_text(list(rows.values())).encode())
+
+
+def csv_text(records: Sequence[Record]) -> str:
+    """One line per record; numbers as JSON writes them, so that reading gives the same floats."""
+    columns = list(dict.fromkeys(column for record in records for column in record))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_text(record.get(column)) for column in columns] for record in records)
+    return text.getvalue()
 
 
 def read_csv(path: Path) -> list[Record]:
@@ -48,7 +57,10 @@ def read_csv(path: Path) -> list[Record]:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value
+    # what JSON writes of a float, without its detours
+    return "" if value is None else repr(value) if isinstance(value, float) else json.dumps(value)
 
 
 def _value(column: str, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""The table of a profile, in Markdown: one line per cell, an interval on every distance, the paper's value beside it."""
+"""The table of a profile: one line per cell, an interval on every distance. Papers' values are in published.py."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,14 +7,20 @@ from replication.harness.journal import Record
 from replication.registry import EXTRACTORS
 
 NOT_RUN = "not run"
+Table = tuple[list[str], list[list[str]]]  # (columns, lines)
 
 
 def markdown_table(cells: Sequence[Cell], rows: Mapping[str, Record]) -> str:
-    """The table; cells without a row say "not run", and columns that no cell fills are left out."""
+    """The table in Markdown."""
+    return markdown(*measured_table(cells, rows))
+
+
+def measured_table(cells: Sequence[Cell], rows: Mapping[str, Record]) -> Table:
+    """Cells without a row say "not run", and columns that no cell fills are left out."""
     labels = cells[0].protocol.extractor.build(EXTRACTORS).labels
     lines = [_line(cell, rows.get(cell.key), labels) for cell in cells]
     columns = [c for c in lines[0] if any(line[c] not in ("", NOT_RUN) for line in lines) or c == labels["fd"]]
-    return markdown(columns, [[line[c] for c in columns] for line in lines])
+    return columns, [[line[c] for c in columns] for line in lines]
 
 
 def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -28,27 +34,22 @@ def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def _line(cell: Cell, record: Record | None, labels: Mapping[str, str]) -> dict[str, str]:
-    published = {p.metric: f"{p.value:g}" for p in cell.published}
     run = record or {}
-    line = {
+    return {
         "sampler": cell.label,
         "spacing": str(cell.sampling.spacing),
         "steps": str(cell.sampling.steps),
         "NFE": str(run.get("sampling.nfe", "")),
         labels["fd"]: interval(run, "metric.fd", "{:.3g}") or NOT_RUN,
-        f"{labels['fd']}, paper": published.get("fd", ""),
         f"{labels['kid']} x 1000": interval(run, "metric.kid", "{:.2f}", 1000),
         labels["is"]: interval(run, "metric.is", "{:.2f}"),
-        f"{labels['is']}, paper": published.get("is", ""),
         "precision": number(run, "metric.precision", "{:.3f}"),
         "recall": number(run, "metric.recall", "{:.3f}"),
         "NLL, bits/dim": plus_minus(run, "metric.nll", "{:.3f}"),
-        "NLL, paper": published.get("nll", ""),
         "ms/image": number(run, "timing.seconds_per_image", "{:.3g}", 1000),
         "images/s": number(run, "timing.images_per_second", "{:.3g}"),
         "floor, ms/image": number(run, "timing.floor_seconds", "{:.3g}", 1000),
     }
-    return line
 
 
 def number(record: Mapping[str, object], column: str, form: str, scale: float = 1.0) -> str:

@@ -1,4 +1,7 @@
-"""The files of a report: results/<experiment>-<profile>.csv, .md, .png and -samples.png, from rows alone."""
+"""The files of a report, from rows alone: results/<experiment>-<profile>.csv, .md, .tex, .png and -samples.png.
+
+Where papers have values for the cells, -published.csv has them beside the measured ones.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,9 +11,13 @@ from replication.harness.cell import Cell
 from replication.harness.experiment import Experiment
 from replication.harness.journal import Journal, Record
 from replication.report.claims import Evidence, markdown_claim
+from replication.report.latex import latex_document, latex_table
 from replication.report.plots import distance_plot, sample_grid
+from replication.report.published import HEADING, comparisons, published_csv, published_table
 from replication.report.rows import write_csv
-from replication.report.tables import markdown, markdown_table
+from replication.report.tables import Table, markdown, measured_table
+
+SHOWN = 12  # values of a column of the protocol or the provenance
 
 
 def write_report(
@@ -24,31 +31,44 @@ def write_report(
     """Write what the rows allow, and return the files. The sample grid needs strips, which only the journal has."""
     stem = f"{experiment.name}-{profile}"
     folder.mkdir(parents=True, exist_ok=True)
+    found = comparisons(cells, rows)
+    tables = {"": measured_table(cells, rows)} | ({HEADING: published_table(found)} if found else {})
     written = [folder / f"{stem}.md"]
     if rows:
-        written += [folder / f"{stem}.csv", folder / f"{stem}.png"]
+        written += [folder / f"{stem}.csv", folder / f"{stem}.tex", folder / f"{stem}.png"]
         write_csv(rows, folder / f"{stem}.csv")
+        write_atomically(folder / f"{stem}.tex", latex_report(experiment.title, stem, tables).encode())
         write_atomically(folder / f"{stem}.png", distance_plot(cells, rows, experiment.title))
+    if rows and found:
+        written.append(folder / f"{stem}-published.csv")
+        write_atomically(written[-1], published_csv(found).encode())
     strips = {key: path for key in rows if (path := journal.strip_path(key)).exists()}
     if strips:
         written.append(folder / f"{stem}-samples.png")
         write_atomically(written[-1], sample_grid(cells, strips))
-    text = markdown_report(experiment, profile, cells, rows, has_grid=(folder / f"{stem}-samples.png").exists())
+    text = markdown_report(experiment, profile, cells, rows, tables, (folder / f"{stem}-samples.png").exists())
     write_atomically(written[0], text.encode())
     return written
 
 
 def markdown_report(
-    experiment: Experiment, profile: str, cells: Sequence[Cell], rows: Mapping[str, Record], has_grid: bool
+    experiment: Experiment,
+    profile: str,
+    cells: Sequence[Cell],
+    rows: Mapping[str, Record],
+    tables: Mapping[str, Table],
+    has_grid: bool,
 ) -> str:
-    """The whole page: table, plot, grid, verdicts, protocol and provenance."""
+    """The whole page: table, plot, grid, verdicts, further tables by heading, protocol and provenance."""
     stem = f"{experiment.name}-{profile}"
-    parts = [f"# {experiment.title} ({profile})", markdown_table(cells, rows)]
+    parts = [f"# {experiment.title} ({profile})", markdown(*tables[""])]
     if rows:
         parts.append(f"![distance against evaluations and time]({stem}.png)")
     if has_grid:
         parts.append(f"![samples, one line per row of the table]({stem}-samples.png)")
     parts += [markdown_claim(claim, Evidence(experiment, profile, cells, rows)) for claim in experiment.claims]
+    for heading, table in tables.items():
+        parts += [f"## {heading}", markdown(*table)] if heading else []
     if rows:
         parts += [
             "## Protocol",
@@ -59,11 +79,23 @@ def markdown_report(
     return "\n\n".join(parts) + "\n"
 
 
+def latex_report(title: str, stem: str, tables: Mapping[str, Table]) -> str:
+    """The page's tables of figures in LaTeX; a second one says in its caption what it is."""
+    return latex_document(
+        [
+            latex_table(*table, ": ".join(filter(None, (title, heading))), f"{stem}-{i}" if i else stem)
+            for i, (heading, table) in enumerate(tables.items())
+        ]
+    )
+
+
 def _shared(rows: Mapping[str, Record], prefixes: tuple[str, ...]) -> str:
-    """Each column once, with all the values that the rows have in it."""
+    """Each column once, with the values that the rows have in it, or the first few and how many there are."""
     columns = dict.fromkeys(c for record in rows.values() for c in record if c.startswith(prefixes))
     lines = []
     for column in columns:
         values = dict.fromkeys(str(record[column]) for record in rows.values() if column in record)
-        lines.append([column, "; ".join(values)])
+        shown = list(values)[:SHOWN]
+        more = [f"... ({len(values)} values)"] if len(values) > SHOWN else []
+        lines.append([column, "; ".join(shown + more)])
     return markdown(["column", "value"], lines)

@@ -56,13 +56,21 @@ sampler = { name = "ddim", eta = 0.0 }
 spacing = "quadratic"
 steps = [2]
 clip = "none"
-published = [{ paper = "p", table = "t", source = "C", metric = "fd", values = [6.84] }]
+published = [{ table = "t", row = "r" }]
 [[profiles.cpu.rows]]
 label = "sigma-hat"
 sampler = { name = "ancestral", variance = "fixed-large" }
 spacing = "uniform"
 steps = [2]
 clip = "x0"
+
+[tables.t]
+paper = "p"
+table = "Table 1"
+source = "C"
+dataset = "digits"
+protocol = { name = "theirs", n = 16, seeds = [0], quantizer = "round", reference = "test", extractor = "digits-cnn" }
+rows = [{ row = "r", steps = [2], values = { fd = [6.84] } }]
 """
 
 

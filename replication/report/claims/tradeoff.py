@@ -97,11 +97,12 @@ def _published(d: Definition, experiment: Experiment, points: Sequence[Point]) -
     found: list[np.ndarray] = []
     for point in points:
         values = [
-            published.values[row.steps.index(point.steps)]
+            published.value
             for profile in experiment.profiles.values()
             for row in profile.rows
-            for published in row.published
-            if row.label == point.label and point.steps in row.steps and published.metric == metric
+            if row.label == point.label
+            for published in experiment.published(row)
+            if published.steps == point.steps and published.metric == metric
         ]
         if not values:
             return None

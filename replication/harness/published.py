@@ -1,0 +1,178 @@
+"""What papers print: tables as data, one file each in experiments/published/, and how every value was measured.
+
+A row of an experiment names the rows of such tables that it replicates. Source marks: R seen in a file of the project's
+repository, I in an issue thread, C in a copy of the paper. A number from memory is never a target.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from replication.harness.protocol import Protocol, protocol_table
+from replication.registry import unknown
+from replication.settings import Settings
+from replication.types import InputError
+
+Metric = Literal["fd", "is", "nll", "precision", "recall", "kid", "sfd"]
+UNKNOWN = "unknown"
+
+
+class StatedProtocol(Settings):
+    """How a value was measured: a protocol, and those of its keys that the source leaves open.
+
+    A TOML says "ddim-2021", or { name = "fid-50k", ema = "unknown" }. `quantizer = "none"` is for samples that were
+    measured as floats, which this suite cannot do.
+    """
+
+    protocol: Protocol
+    unknown: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_toml(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "protocol" in value:
+            return value
+        left_open = [key for key, stated in value.items() if stated == UNKNOWN]
+        try:
+            for key in left_open:
+                if key not in Protocol.model_fields:
+                    raise unknown("key", key, sorted(Protocol.model_fields))
+            table = protocol_table({key: stated for key, stated in value.items() if key not in left_open})
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return {"protocol": table, "unknown": left_open}
+
+    @property
+    def title(self) -> str:
+        """The name, and what is changed or unknown in it: "fid-50k (n = 10000, ema = unknown)"."""
+        changes = [self.protocol.changes] if self.protocol.changed else []
+        changes += [f"{key} = {UNKNOWN}" for key in self.unknown]
+        return f"{self.protocol.name} ({', '.join(changes)})" if changes else self.protocol.name
+
+
+class PublishedRow(Settings):
+    """A line of a published table, or a part of one: for each metric a value per step count, in the order of `steps`.
+
+    `errors` are the printed ones, where there are any; `protocol` changes single keys of the table's.
+    """
+
+    row: str
+    steps: Annotated[list[PositiveInt], Field(min_length=1)]
+    values: Annotated[dict[Metric, list[float]], Field(min_length=1)]
+    errors: dict[Metric, list[Annotated[float, Field(ge=0)]]] = {}
+    protocol: StatedProtocol
+
+    @model_validator(mode="after")
+    def _as_printed(self) -> "PublishedRow":
+        for kind, lists in (("values", self.values), ("errors", self.errors)):
+            for metric, numbers in lists.items():
+                if len(numbers) != len(self.steps):
+                    raise ValueError(
+                        f"{self.row} has {len(numbers)} {kind} of {metric} for {len(self.steps)} step counts"
+                    )
+        for metric in ("precision", "recall"):
+            if any(not 0 <= value <= 1 for value in self.values.get(metric, [])):
+                raise ValueError(f"{self.row}: {metric} is a share, from 0 to 1")
+        if lacking := self.errors.keys() - self.values.keys():
+            raise ValueError(f"{self.row} has errors but no values of {', '.join(sorted(lacking))}")
+        return self
+
+
+class PublishedValue(Settings):
+    """What a paper prints for one cell in one metric."""
+
+    paper: str  # arXiv number, or the project's repository
+    table: str
+    row: str
+    source: str
+    dataset: str
+    protocol: StatedProtocol
+    steps: int
+    metric: Metric
+    value: float
+    error: float | None  # as printed: its meaning is the paper's
+    training_steps: int | None
+
+    @property
+    def citation(self) -> str:
+        """Paper, table, row and source mark in one line."""
+        return f"{self.paper}, {self.table}, {self.row} [{self.source}]"
+
+
+class PublishedTable(Settings):
+    """A table of a paper or of somebody's page. `protocol` in the TOML holds for every row that does not change it.
+
+    `training_steps` of the network behind it, where the source tells.
+    """
+
+    paper: str
+    table: str
+    source: Literal["R", "I", "C"]
+    dataset: str
+    training_steps: PositiveInt | None = None
+    rows: Annotated[list[PublishedRow], Field(min_length=1)]
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _not_from_memory(cls, value: Any) -> Any:
+        if value == "M":
+            raise ValueError("a number from memory is never a target; look at the source (valid: R, I, C)")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _protocol_of_every_row(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "protocol" not in value or not isinstance(value.get("rows"), list):
+            return value
+        shared = _as_table(value["protocol"])
+        rows = [
+            {**row, "protocol": {**shared, **_as_table(row.get("protocol", {}))}} if isinstance(row, dict) else row
+            for row in value["rows"]
+        ]
+        return {key: content for key, content in value.items() if key != "protocol"} | {"rows": rows}
+
+    def values(self, row: str) -> list[PublishedValue]:
+        """Every value of that row; raises InputError with the nearest name where the table has no such row."""
+        parts = [part for part in self.rows if part.row == row]
+        if not parts:
+            raise unknown(f"row of {self.paper}, {self.table}", row, [part.row for part in self.rows])
+        return [
+            PublishedValue(
+                paper=self.paper,
+                table=self.table,
+                row=row,
+                source=self.source,
+                dataset=self.dataset,
+                protocol=part.protocol,
+                steps=steps,
+                metric=metric,
+                value=value,
+                error=part.errors[metric][i] if metric in part.errors else None,
+                training_steps=self.training_steps,
+            )
+            for part in parts
+            for metric, numbers in part.values.items()
+            for i, (steps, value) in enumerate(zip(part.steps, numbers, strict=True))
+        ]
+
+
+def _as_table(protocol: Any) -> Any:
+    return {"name": protocol} if isinstance(protocol, str) else protocol
+
+
+class Published(Settings):
+    """The row of a published table that an experiment's row replicates; `table` is a file of experiments/published/."""
+
+    table: str
+    row: str
+
+    def values(self, tables: dict[str, PublishedTable], steps: list[int]) -> list[PublishedValue]:
+        """What is printed at these step counts; raises InputError for names that are not there, and for no value."""
+        if self.table not in tables:
+            raise unknown("published table", self.table, sorted(tables))
+        values = tables[self.table].values(self.row)
+        found = [value for value in values if value.steps in steps]
+        if not found:
+            printed = ", ".join(map(str, sorted({value.steps for value in values})))
+            raise InputError(f"published {self.table}, {self.row}: has values at {printed} steps, none of this row's")
+        return found

@@ -1,0 +1,194 @@
+"""Paper against measured: each published value beside the row that replicates it, and whether both were measured alike."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import hypot
+
+from replication.harness.cell import Cell
+from replication.harness.journal import Record
+from replication.harness.published import PublishedValue
+from replication.metrics.extractors.inception import SHA256_PREFIX
+from replication.registry import EXTRACTORS
+from replication.report.rows import csv_text
+from replication.report.tables import NOT_RUN, Table
+
+Z95 = 1.959964
+HEADING = "Paper against measured"
+OF_SAMPLES = ("n", "seeds", "ema", "quantizer", "labels", "precision", "extractor")
+OF_REFERENCE = ("reference", "drop_last")
+FIELDS = {"is": OF_SAMPLES, "nll": ("ema", "precision", "nll_images")}  # all others: those of both
+FORMS = {"fd": ".2f", "is": ".2f", "nll": ".3f", "precision": ".3f", "recall": ".3f", "kid": ".5f", "sfd": ".2f"}
+COLUMNS = (
+    "sampler", "spacing", "steps", "metric", "paper", "measured", "difference [95 %]", "inside", "protocols agree",
+    "differs in", "source",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One published value and its cell. `low` and `high` bound the difference, measured minus paper, with 95 %.
+
+    `measured` is None where the cell has no row, or the row not this metric; the bounds are None where there is no
+    interval either. `differs` are the protocol's fields that differ, the dataset among them, with both values; `unknown`
+    those that the source leaves open; `recipe` whatever else is known to differ.
+    """
+
+    cell: Cell
+    published: PublishedValue
+    run: bool
+    measured: float | None
+    low: float | None
+    high: float | None
+    differs: tuple[str, ...]
+    unknown: tuple[str, ...]
+    recipe: tuple[str, ...]
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus paper."""
+        return None if self.measured is None else self.measured - self.published.value
+
+    @property
+    def inside(self) -> bool | None:
+        """Whether the interval of the difference holds 0."""
+        return None if self.low is None or self.high is None else self.low <= 0 <= self.high
+
+    @property
+    def agree(self) -> str:
+        """Whether the protocols agree."""
+        return "no" if self.differs else "as far as stated" if self.unknown else "yes"
+
+    @property
+    def all_differences(self) -> str:
+        """Every difference in one line."""
+        not_stated = [f"not stated: {', '.join(self.unknown)}"] if self.unknown else []
+        return "; ".join([*self.differs, *self.recipe, *not_stated])
+
+
+def comparisons(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Comparison]:
+    """One for each published value of each cell, in the table's order."""
+    return [_comparison(cell, published, rows.get(cell.key)) for cell in cells for published in cell.published]
+
+
+def _comparison(cell: Cell, published: PublishedValue, record: Record | None) -> Comparison:
+    run = record or {}
+    low, high = _bounds(run, published)
+    return Comparison(
+        cell=cell,
+        published=published,
+        run=record is not None,
+        measured=run.get(f"metric.{published.metric}"),
+        low=low,
+        high=high,
+        differs=tuple(_differing(cell, published, run)),
+        unknown=tuple(field for field in _fields(published) if field in published.protocol.unknown),
+        recipe=tuple(_differing_recipe(cell, published)),
+    )
+
+
+def _bounds(record: Record, published: PublishedValue) -> tuple[float | None, float | None]:
+    """The row's interval moved by the paper's value, and widened by its printed error, taken as a standard error."""
+    column = f"metric.{published.metric}"
+    value, error = record.get(column), record.get(f"{column}_se")
+    if value is None or (error is None and f"{column}_low" not in record):
+        return None, None
+    below = value - record.get(f"{column}_low", value - Z95 * (error or 0))
+    above = record.get(f"{column}_high", value + Z95 * (error or 0)) - value
+    difference, papers = value - published.value, Z95 * (published.error or 0)
+    return difference - hypot(below, papers), difference + hypot(above, papers)
+
+
+def _fields(published: PublishedValue) -> tuple[str, ...]:
+    """The fields of a protocol that this metric depends on."""
+    return FIELDS.get(published.metric, OF_SAMPLES + OF_REFERENCE)
+
+
+def _differing(cell: Cell, published: PublishedValue, record: Record) -> Iterator[str]:
+    """The fields in which the row's protocol is not the paper's, both values given: "n 5000 for 50000"."""
+    dataset, ours, theirs = str(cell.recipe.dataset), cell.protocol, published.protocol.protocol
+    if dataset != published.dataset:
+        yield f"dataset {dataset} for {published.dataset}"
+    for field in _fields(published):
+        a, b = getattr(ours, field), getattr(theirs, field)
+        if a != b and field not in published.protocol.unknown and _text(a) != _text(b):
+            yield f"{field} {_text(a)} for {_text(b)}"
+    weights = str(record.get("protocol.extractor_sha256", SHA256_PREFIX))
+    if ours.extractor.name == "inception-v3-compat" and not weights.startswith(SHA256_PREFIX):
+        yield f"extractor weights {weights[:8]} for {SHA256_PREFIX}"
+
+
+def _differing_recipe(cell: Cell, published: PublishedValue) -> Iterator[str]:
+    trained = cell.recipe.training.steps
+    if published.training_steps not in (None, trained):
+        yield f"training steps {trained} for {published.training_steps}"
+
+
+def _text(value: object) -> str:
+    """Seeds by their number, since another generator's seeds are other images anyway."""
+    return str(len(value)) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def published_table(found: Sequence[Comparison]) -> Table:
+    """One line per comparison, for a reader."""
+    labels = found[0].cell.protocol.extractor.build(EXTRACTORS).labels | {"nll": "NLL, bits/dim"}
+    return list(COLUMNS), [_line(comparison, labels) for comparison in found]
+
+
+def _line(c: Comparison, labels: Mapping[str, str]) -> list[str]:
+    form, published = FORMS[c.published.metric], c.published
+    measured = NOT_RUN if not c.run else "not measured" if c.measured is None else f"{c.measured:{form}}"
+    difference = "" if c.difference is None else f"{c.difference:+{form}}"
+    if c.low is not None:
+        difference += f" [{c.low:+{form}}, {c.high:+{form}}]"
+    return [
+        c.cell.label,
+        str(c.cell.sampling.spacing),
+        str(c.cell.sampling.steps),
+        labels.get(published.metric, published.metric),
+        f"{published.value:g}" + (f" ± {published.error:g}" if published.error is not None else ""),
+        measured,
+        difference,
+        _yes(c.inside),
+        c.agree,
+        c.all_differences,
+        published.citation,
+    ]
+
+
+def published_csv(found: Sequence[Comparison]) -> str:
+    """The same for a program: one line per comparison, numbers in full."""
+    return csv_text([_record(comparison) for comparison in found])
+
+
+def _record(c: Comparison) -> Record:
+    published = c.published
+    return {
+        "cell": c.cell.key,
+        "label": c.cell.label,
+        "sampling.sampler": str(c.cell.sampling.sampler),
+        "sampling.spacing": str(c.cell.sampling.spacing),
+        "sampling.steps": c.cell.sampling.steps,
+        "metric": published.metric,
+        "paper": published.paper,
+        "table": published.table,
+        "row": published.row,
+        "source": published.source,
+        "dataset": published.dataset,
+        "published": published.value,
+        "published_error": published.error,
+        "measured": c.measured,
+        "difference": c.difference,
+        "difference_low": c.low,
+        "difference_high": c.high,
+        "inside": _yes(c.inside),
+        "protocol": c.cell.protocol.title,
+        "published_protocol": published.protocol.title,
+        "protocols_agree": c.agree,
+        "differs": "; ".join(c.differs),
+        "not_stated": ", ".join(c.unknown),
+        "recipe_differs": "; ".join(c.recipe),
+    }
+
+
+def _yes(answer: bool | None) -> str:
+    return "" if answer is None else "yes" if answer else "no"

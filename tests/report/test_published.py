@@ -1,0 +1,338 @@
+"""Paper against measured: which differences are named, what the interval holds, and tables that can be read back."""
+
+import csv
+import io
+import re
+import time
+from pathlib import Path
+
+import pytest
+from harness.tiny import TOML, write_tiny
+
+from replication.harness.cell import Cell, cells_of
+from replication.harness.experiment import load_experiment
+from replication.harness.home import catalogue
+from replication.harness.journal import Journal, Record
+from replication.report.latex import escaped, latex_table
+from replication.report.published import Comparison, comparisons, published_csv, published_table
+from replication.report.rows import rows_of
+from replication.report.tables import measured_table
+from replication.report.write import latex_report, write_report
+from replication.types import InputError
+
+PROTOCOL = next(line for line in TOML.splitlines() if line.startswith('protocol = { name = "theirs"'))
+VALUES = "values = { fd = [6.84] }"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def compared(folder: Path, *changes: tuple[str, str], **record: object) -> Comparison:
+    """The one comparison of the tiny experiment, after changes to its text; its row holds `record`."""
+    cells = cells_of(load_experiment(str(write_tiny(folder, *changes))), "cpu")
+    rows = {cells[1].key: {"cell": cells[1].key, **record}} if record else {}
+    (found,) = comparisons(cells, rows)
+    return found
+
+
+def stated(change: tuple[str, str] = ("", "")) -> tuple[str, str]:
+    """A change to the published protocol."""
+    assert change[0] in PROTOCOL
+    return PROTOCOL, PROTOCOL.replace(*change, 1)
+
+
+def test_equal_protocols_agree(folder: Path) -> None:
+    """The row's protocol is called "tiny", the paper's "theirs". Catches: agreement by name."""
+    found = compared(folder)
+    assert (found.agree, found.all_differences) == ("yes", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("n = 16", "n = 50000"), "n 16 for 50000"),
+        (("seeds = [0]", "seeds = [0, 1, 2]"), "seeds 1 for 3"),
+        (('"round"', '"none"'), "quantizer round for none"),
+        (('"test"', '"train"'), "reference test for train"),
+        (('"digits-cnn"', '"inception-v3-compat"'), "extractor digits-cnn for inception-v3-compat"),
+        ((" }", ", ema = false }"), "ema true for false"),
+        ((" }", ", drop_last = 256 }"), "drop_last 0 for 256"),
+        ((" }", ', labels = "random" }'), "labels balanced for random"),
+        ((" }", ', precision = "bf16" }'), "precision float32 for bf16"),
+    ],
+)
+def test_a_difference_of_one_field_is_that_field_and_no_other(
+    folder: Path, change: tuple[str, str], named: str
+) -> None:
+    """Catches: a field that is left out, a second one that comes along, both values the wrong way round."""
+    found = compared(folder, stated(change))
+    assert found.differs == (named,)
+    assert found.agree == "no"
+
+
+def test_other_seeds_and_resamples_are_no_difference(folder: Path) -> None:
+    """Only how many blocks there are: seed 5 of another generator means nothing here."""
+    assert compared(folder, stated(("seeds = [0]", "seeds = [5], resamples = 7"))).agree == "yes"
+
+
+@pytest.mark.parametrize(
+    ("metric", "fields"),
+    [("fd", {"n", "reference"}), ("precision", {"n", "reference"}), ("is", {"n"}), ("nll", {"nll_images"})],
+)
+def test_only_what_the_metric_depends_on_counts(folder: Path, metric: str, fields: set[str]) -> None:
+    """The inception score knows no reference, the NLL no samples. Catches: one list of fields for all metrics."""
+    change = stated(('n = 16, seeds = [0], quantizer = "round", reference = "test"', 'n = 99, nll_images = 9, seeds = [0], quantizer = "round", reference = "train"'))  # fmt: skip
+    found = compared(folder, change, (VALUES, f"values = {{ {metric} = [0.5] }}"))
+    assert {text.split()[0] for text in found.differs} == fields
+
+
+def test_what_the_source_leaves_open_is_not_guessed(folder: Path) -> None:
+    """Catches: an unknown field that counts as equal, or as different."""
+    found = compared(folder, stated(("seeds = [0]", 'seeds = [0], ema = "unknown", precision = "unknown"')))
+    assert (found.agree, found.differs, found.unknown) == ("as far as stated", (), ("ema", "precision"))
+    assert found.all_differences == "not stated: ema, precision"
+    assert "ema = unknown" in found.published.protocol.title
+
+
+def test_dataset_and_training_steps_are_named(folder: Path) -> None:
+    """Another dataset is another protocol; other training steps are said, but are not the protocol's."""
+    assert compared(folder, ('dataset = "digits"\nprotocol', 'dataset = "cifar10"\nprotocol')).differs == (
+        "dataset digits for cifar10",
+    )
+    longer = compared(folder, ('dataset = "digits"\nprotocol', 'dataset = "digits"\ntraining_steps = 800000\nprotocol'))
+    assert (longer.agree, longer.all_differences) == ("yes", "training steps 2 for 800000")
+
+
+def test_distance_by_other_inception_weights_is_told(folder: Path) -> None:
+    """Catches: FD-inception-<hash> that passes for FID beside the paper's."""
+    cells = cells_of(load_experiment("ddpm"), "paper")
+    rows = {cells[0].key: {"protocol.extractor_sha256": "ab" * 32, "metric.fd": 3.0}}
+    assert "extractor weights abababab for 6726825d" in comparisons(cells, rows)[0].differs
+
+
+def test_interval_of_the_difference(folder: Path) -> None:
+    """2 in [1.9, 2.2] against 2.5: -0.5 in [-0.6, -0.3]; max-abs 1e-12. Catches: paper minus measured, ends swapped."""
+    row = {"metric.fd": 2.0, "metric.fd_low": 1.9, "metric.fd_high": 2.2}
+    found = compared(folder, ("6.84", "2.5"), **row)
+    assert (found.difference, found.low, found.high) == pytest.approx((-0.5, -0.6, -0.3), abs=1e-12)
+    assert found.inside is False
+    assert compared(folder, ("6.84", "2.1"), **row).inside is True
+
+
+def test_printed_error_widens_the_interval(folder: Path) -> None:
+    """Half-widths 0.1 and 0.2 and 1.96 x 0.3 add in quadrature: 0.5965, 0.6210; max-abs 1e-4. Catches: error ignored, or added."""
+    row = {"metric.is": 2.0, "metric.is_low": 1.9, "metric.is_high": 2.2}
+    found = compared(folder, (VALUES, "values = { is = [2.5] }, errors = { is = [0.3] }"), **row)
+    assert (found.low, found.high) == pytest.approx((-1.0965, 0.1210), abs=1e-4)
+    assert found.inside is True
+    assert "2.5 ± 0.3" in published_table([found])[1][0]
+
+
+def test_interval_from_a_standard_error_alone(folder: Path) -> None:
+    """3.7 ± 1.96 x 0.05 against 3.75, max-abs 1e-4: the NLL has no bootstrap."""
+    change = (VALUES, "values = { nll = [3.75] }")
+    found = compared(folder, change, **{"metric.nll": 3.7, "metric.nll_se": 0.05})
+    assert (found.low, found.high) == pytest.approx((-0.148, 0.048), abs=1e-4)
+    without = compared(folder, change, **{"metric.nll": 3.7})
+    assert (without.difference, without.low, without.inside) == (pytest.approx(-0.05), None, None)
+
+
+def test_not_run_and_not_measured_are_two_things(folder: Path) -> None:
+    """The protocols are compared all the same. Catches: an empty line, a crash without rows."""
+    for record, word in (({}, "not run"), ({"metric.is": 8.0}, "not measured")):
+        columns, (line,) = published_table([compared(folder, stated(("n = 16", "n = 17")), **record)])
+        shown = dict(zip(columns, line, strict=True))
+        assert (shown["measured"], shown["difference [95 %]"], shown["inside"]) == (word, "", "")
+        assert (shown["paper"], shown["differs in"], shown["source"]) == ("6.84", "n 16 for 17", "p, Table 1, r [C]")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('source = "C"', 'source = "M"', r"tables\.t\.source: a number from memory is never a target.*the value is 'M'"),
+        ('source = "C"', 'source = "X"', r"tables\.t\.source: .*'R', 'I' or 'C'"),
+        ('source = "C"\n', "", r"tables\.t\.source: this key is missing"),
+        ('published = [{ table = "t"', 'published = [{ table = "tt"', r"rows\[1\] \(DDIM\): unknown published table 'tt'; did you mean 't'"),
+        ('table = "t", row = "r"', 'table = "t", row = "rr"', r"unknown row of p, Table 1 'rr'; did you mean 'r'"),
+        ('table = "t", row = "r"', 'tabel = "t", row = "r"', r"unknown key 'tabel'; did you mean 'table'"),
+        ("steps = [2], values", "steps = [3], values", r"published t, r: has values at 3 steps, none of this row's"),
+        ("steps = [2], values", "steps = [2, 3], values", r"tables\.t\.rows\.0: r has 1 values of fd for 2 step counts"),
+        (VALUES, "values = { fid = [1.0] }", r"tables\.t\.rows\.0\.values\.fid"),
+        (VALUES, "values = { recall = [54.4] }", "recall is a share"),
+        (VALUES, VALUES + ", errors = { is = [0.1] }", "errors but no values of is"),
+        (VALUES, VALUES + ", error = { fd = [0.1] }", r"tables\.t\.rows\.0: unknown key 'error'; did you mean 'errors'"),
+        (PROTOCOL, 'protocol = "ddpm-2021"', r"tables\.t\.rows\.0\.protocol: unknown protocol 'ddpm-2021'; did you mean 'ddpm-2020'"),
+        (PROTOCOL, 'protocol = { name = "ddpm-2020", n = "unknwon" }', r"protocol\.n: "),
+        (PROTOCOL, 'protocol = { name = "ddpm-2020", quantiser = "unknown" }', r"unknown key 'quantiser'; did you mean 'quantizer'"),
+        (PROTOCOL, 'protocol = { name = "ddpm-2020", quantiser = "none" }', r"unknown key 'quantiser'; did you mean 'quantizer'"),
+    ],
+)  # fmt: skip
+def test_what_no_published_value_can_be_is_refused_by_name(folder: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        compared(folder, (old, new))
+
+
+def test_every_committed_value_is_beside_a_cell() -> None:
+    """Catches: a table that no experiment uses, a step count that no cell has, a row that is named nowhere."""
+    experiments = [load_experiment(name) for name in ("ddpm", "samplers")]
+    beside = {
+        (p.paper, p.table, p.row, p.steps, p.metric)
+        for experiment in experiments
+        for cell in cells_of(experiment, "paper")
+        for p in cell.published
+    }
+    tables = experiments[0].tables
+    assert set(tables) == set(catalogue("published"))
+    printed = [v for table in tables.values() for row in {r.row for r in table.rows} for v in table.values(row)]
+    assert {(p.paper, p.table, p.row, p.steps, p.metric) for p in printed} == beside
+    assert len(printed) == len(beside) > 80
+
+
+def test_several_measurements_of_one_cell_are_a_line_each() -> None:
+    """DDPM-1000: the paper, and four projects that measured it again, raw weights once."""
+    cells = cells_of(load_experiment("ddpm"), "paper")
+    of_ddpm = [c for c in comparisons(cells, {}) if c.cell == cells[0] and c.published.metric == "fd"]
+    assert [c.published.value for c in of_ddpm] == [3.17, 3.171527, 3.249, 3.21, 8.06, 3.188, 3.0459]
+    assert of_ddpm[0].differs == ("quantizer round for none", "drop_last 0 for 256")
+    assert of_ddpm[4].differs == ("ema true for false", "quantizer round for none")
+
+
+# ---------------------------------------------------------------- the files
+
+
+def test_csv_comes_back_as_it_was(folder: Path) -> None:
+    """Exact. Catches: rounding, a comma in a citation that splits a cell."""
+    found = compared(folder, ('table = "Table 1"', 'table = "Table 1, \\"CIFAR\\""'), **{"metric.fd": 0.1 + 0.2})
+    (line,) = csv.DictReader(io.StringIO(published_csv([found])))
+    assert float(line["measured"]) == 0.1 + 0.2
+    assert float(line["difference"]) == 0.1 + 0.2 - 6.84
+    assert line["table"] == 'Table 1, "CIFAR"'
+    assert (line["cell"], line["protocols_agree"], line["published_protocol"]) == (found.cell.key, "yes", "theirs")
+    assert line["difference_low"] == ""
+
+
+def test_page_prints_a_papers_value_once(folder: Path) -> None:
+    """Catches: the column of the main table that says it again."""
+    experiment = load_experiment(str(write_tiny(folder)))
+    (path,) = write_report(experiment, "cpu", cells_of(experiment, "cpu"), {}, Journal(folder / "journal"), folder)
+    page = path.read_text()
+    assert page.count("6.84") == 1
+    assert "## Paper against measured" in page
+
+
+def plain(latex: str) -> str:
+    """What LaTeX would print of one table cell, by a reader that knows only what `escaped` writes."""
+    for command, text in (("textbackslash", "\\"), ("textasciitilde", "~"), ("textasciicircum", "^"), ("textless", "<"), ("textgreater", ">"), ("textbar", "|"), ("textdagger", "†")):  # fmt: skip
+        latex = latex.replace(rf"\{command}{{}}", f"\0{text}")
+    latex = latex.replace("$-$", "-").replace(r"$\pm$", "±").replace(r"$\times$", "×")
+    latex = re.sub(r"(?<![\\\0])\{(.)\}", r"\1", latex)
+    latex = re.sub(r"\\([{}&%$#_])", "\0\\1", latex)
+    assert not re.search(r"(?<!\0)[\\{}&%$#_~^<>]", latex), latex
+    return latex.replace("\0", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [r"a\b", "50 % & more", "x_T^2 {set} #1 $", "~home <b> | c", "[1.2, 3.4]", "* starred", "9.46 ± 0.11", "-0.04 [-1, +2] to -3", "DDIM, eta 0.0", "2006.11239 †", r"\input{/etc/passwd}"],
+)  # fmt: skip
+def test_latex_prints_the_text_and_runs_nothing(text: str) -> None:
+    """Catches: a character left out, escapes of escapes, and a bracket that becomes an option of the line before."""
+    assert plain(escaped(text)) == text
+    assert not escaped(text).startswith(("[", "*"))
+
+
+def test_latex_tables_are_whole(folder: Path) -> None:
+    """Braces and environments close, every line has as many cells as the head. Catches: an unescaped & or %."""
+    experiment = load_experiment(str(write_tiny(folder, ('label = "DDIM"\nsampler', 'label = "50 % & {x_T}"\nsampler'), ('label = "DDIM", steps', 'label = "50 % & {x_T}", steps'))))  # fmt: skip
+    cells = cells_of(experiment, "cpu")
+    tables = {"": measured_table(cells, {}), "x_T": published_table(comparisons(cells, {}))}
+    text = latex_report("a & b", "tiny-cpu", tables)
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", text.replace("\\\\", "")):
+        depth += 1 if brace == "{" else -1
+        assert depth >= 0
+    assert depth == 0
+    stack: list[str] = []
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
+        if kind == "begin":
+            stack.append(name)
+        else:
+            assert stack.pop() == name
+    assert not stack
+    tables = text.split(r"\begin{longtable}")[1:]
+    assert len(tables) == 2
+    for table in tables:
+        spec = re.match(r"\{@\{\}(.*)@\{\}\}\n", table)
+        assert spec is not None
+        lines = [line for line in table.splitlines() if line.endswith(r" \\")]
+        columns = len(re.sub(r"\{.*?\}", "", spec[1]))
+        assert {len(re.split(r"(?<!\\)&", line)) for line in lines} == {columns}
+    assert not [line for line in text.splitlines()[1:] if re.search(r"(?<!\\)%", line)]
+
+
+def test_latex_head_comes_again_on_each_page() -> None:
+    text = latex_table(["a", "b"], [["1", "2"]], "c_1", "l")
+    assert text.count(r"a & b \\") == 2
+    assert r"\caption{c\_1}\label{tab:l}" in text
+
+
+# ---------------------------------------------------------------- ten thousand rows
+
+BIG = """title = "big"
+papers = []
+[tables.big]
+paper = "p"
+table = "Table 1"
+source = "C"
+dataset = "digits"
+protocol = "suite-digits"
+"""
+
+
+def big(folder: Path, labels: int, per_label: int) -> Path:
+    """An experiment of labels x per_label cells, each with a published value."""
+    profile = TOML[TOML.index("[profiles.cpu]") : TOML.index("[[profiles.cpu.rows]]")].replace("T = 20,", "T = 1000,")
+    steps, text = list(range(1, per_label + 1)), BIG
+    for i in range(labels):
+        text += f'[[tables.big.rows]]\nrow = "{i}"\nsteps = {steps}\nvalues = {{ fd = {[1.5] * per_label} }}\n'
+    for i in range(labels):
+        text += f'[[profiles.cpu.rows]]\nlabel = "rule {i}"\nsampler = {{ name = "ddim", eta = {i / labels} }}\nspacing = "uniform"\n'
+        text += f'steps = {steps}\nclip = "none"\npublished = [{{ table = "big", row = "{i}" }}]\n'
+    path = folder / "big.toml"
+    path.write_text(text.replace("[[profiles.cpu.rows]]", profile + "[[profiles.cpu.rows]]", 1))
+    return path
+
+
+def synthetic(cells: list[Cell]) -> dict[str, Record]:
+    """A row for every cell, as wide as real ones: some sixty columns, a fifth of them numbers."""
+    rows = {}
+    for i, cell in enumerate(cells):
+        fd, n = 1 + i % 97 / 7, cell.sampling.steps
+        row: Record = {"cell": cell.key, "label": cell.label, "sampling.nfe": n, "checkpoint.sha256": cell.key}
+        row |= {"metric.fd": fd, "metric.fd_low": fd - 0.1, "metric.fd_high": fd + 0.1, "metric.kid": fd / 90}
+        row |= {f"metric.other_{j}": fd / (j + 3) for j in range(10)} | {f"recipe.key_{j}": "value" for j in range(20)}
+        row |= {f"env.key_{j}": f"value {j}" for j in range(20)} | {"timing.seconds_per_image": n / 100 + fd / 1000}
+        rows[cell.key] = row
+    return rows
+
+
+@pytest.mark.parametrize(("labels", "per_label"), [(100, 100), (2000, 5)])
+def test_ten_thousand_rows_are_reported_in_five_seconds(folder: Path, labels: int, per_label: int) -> None:
+    """One core, every file and the plot, and the rows read back. Catches whatever is quadratic in rows or in labels.
+
+    A legend of 2,000 names is one that nobody reads: beyond 40 the plot shows points.
+    """
+    experiment = load_experiment(str(big(folder, labels, per_label)))
+    cells = cells_of(experiment, "cpu")
+    rows, journal = synthetic(cells), Journal(folder / "journal")
+    start = time.process_time()
+    files = write_report(experiment, "cpu", cells, rows, journal, folder / "results")
+    written = time.process_time() - start
+    assert {file.suffix for file in files} == {".md", ".csv", ".tex", ".png"}
+    assert written < 5
+    start = time.process_time()
+    assert len(rows_of(cells, journal, folder / "results" / "big-cpu.csv")) == 10_000
+    assert time.process_time() - start < 5
