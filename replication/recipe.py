@@ -50,7 +50,7 @@ class Recipe(Settings):
     def identity(self) -> dict[str, Any]:
         return self._identity
 
-    @cached_property
+    @cached_property  # a sweep's cells share their recipe
     def _identity(self) -> dict[str, Any]:
         return {
             "dataset": self.build_dataset().fingerprints["train"],

@@ -81,7 +81,7 @@ def _comparison(cell: Cell, published: PublishedValue, record: Record | None) ->
         low=low,
         high=high,
         differs=tuple(_differing(cell, published, run)),
-        unknown=tuple(field for field in _fields(published) if field in published.protocol.unknown),
+        unknown=tuple(field for field in _fields(cell, published) if field in published.protocol.unknown),
         recipe=tuple(_differing_recipe(cell, published)),
     )
 
@@ -98,9 +98,10 @@ def _bounds(record: Record, published: PublishedValue) -> tuple[float | None, fl
     return difference - hypot(below, papers), difference + hypot(above, papers)
 
 
-def _fields(published: PublishedValue) -> tuple[str, ...]:
-    """The fields of a protocol that this metric depends on."""
-    return FIELDS.get(published.metric, OF_SAMPLES + OF_REFERENCE)
+def _fields(cell: Cell, published: PublishedValue) -> list[str]:
+    """The fields of a protocol that this metric of this cell depends on; a network without classes draws no labels."""
+    fields = FIELDS.get(published.metric, OF_SAMPLES + OF_REFERENCE)
+    return [field for field in fields if field != "labels" or cell.recipe.condition]
 
 
 def _differing(cell: Cell, published: PublishedValue, record: Record) -> Iterator[str]:
@@ -108,7 +109,7 @@ def _differing(cell: Cell, published: PublishedValue, record: Record) -> Iterato
     dataset, ours, theirs = str(cell.recipe.dataset), cell.protocol, published.protocol.protocol
     if dataset != published.dataset:
         yield f"dataset {dataset} for {published.dataset}"
-    for field in _fields(published):
+    for field in _fields(cell, published):
         a, b = getattr(ours, field), getattr(theirs, field)
         if a != b and field not in published.protocol.unknown and _text(a) != _text(b):
             yield f"{field} {_text(a)} for {_text(b)}"

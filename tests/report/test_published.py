@@ -60,7 +60,6 @@ def test_equal_protocols_agree(folder: Path) -> None:
         (('"digits-cnn"', '"inception-v3-compat"'), "extractor digits-cnn for inception-v3-compat"),
         ((" }", ", ema = false }"), "ema true for false"),
         ((" }", ", drop_last = 256 }"), "drop_last 0 for 256"),
-        ((" }", ', labels = "random" }'), "labels balanced for random"),
         ((" }", ', precision = "bf16" }'), "precision float32 for bf16"),
     ],
 )
@@ -71,6 +70,15 @@ def test_a_difference_of_one_field_is_that_field_and_no_other(
     found = compared(folder, stated(change))
     assert found.differs == (named,)
     assert found.agree == "no"
+
+
+def test_labels_count_where_the_network_knows_classes(folder: Path) -> None:
+    """Catches: a label policy that sets two unconditional rows apart."""
+    random = stated((" }", ', labels = "random" }'))
+    assert compared(folder, random).agree == "yes"
+    conditional = (('network = "ddpm-digits"', 'network = "ddpm-digits-label"\ncondition = "label"'), ('nll = "fixed-large"', ""), ("n = 16\n", "n = 20\n"))  # fmt: skip
+    found = compared(folder, *conditional, (PROTOCOL, random[1].replace("n = 16", "n = 20")))
+    assert found.differs == ("labels balanced for random",)
 
 
 def test_other_seeds_and_resamples_are_no_difference(folder: Path) -> None:
