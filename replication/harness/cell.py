@@ -183,9 +183,7 @@ def _cell(
         profile=profile,
         label=row.label,
         recipe=recipe,
-        sampling=Sampling(
-            sampler=row.sampler, spacing=row.spacing, steps=steps, clip=row.clip, guidance=row.guidance
-        ),
+        sampling=Sampling(sampler=row.sampler, spacing=row.spacing, steps=steps, clip=row.clip, guidance=row.guidance),
         protocol=protocol,
         nll=row.nll,
         published=[value for value in published if value.steps == steps],

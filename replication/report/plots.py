@@ -2,7 +2,9 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,57 +23,99 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX<>hd"
 DASHES = ("-", "--", ":")
 GRID_LINES = 12
-NAMED_LINES = 40  # that a legend can hold
+NAMED_CURVES = 40  # that a legend can hold
 STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a distance is plotted against: a column of the rows, and the scale of the axis' unit."""
+
+    column: str
+    scale: float
+    label: str
+
+
+COSTS = (
+    Cost("sampling.nfe", 1, "network evaluations per image"),
+    Cost("timing.seconds_per_image", 1000, "milliseconds per image (sampling alone)"),
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The rows of one label by rising cost; `index` among all labels, run or not, so that its style never changes."""
+
+    index: int
+    label: str
+    records: list[Record]
+
+
+def curves(cells: Sequence[Cell], rows: Mapping[str, Record], column: str) -> list[Curve]:
+    """One curve per label that has rows with this cost, in the table's order."""
+    found: dict[str, list[Record]] = {cell.label: [] for cell in cells}
+    for cell in cells:
+        if column in rows.get(cell.key, {}):
+            found[cell.label].append(rows[cell.key])
+    return [
+        Curve(i, label, sorted(records, key=lambda record: record[column]))
+        for i, (label, records) in enumerate(found.items())
+        if records
+    ]
+
+
 def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str) -> bytes:
-    """PNG bytes: the distance with its 95 % interval against NFE, and against milliseconds per image."""
+    """PNG bytes: the distance with its 95 % interval against NFE, and against milliseconds per image.
+
+    Of more labels than a legend can name, the rows are points of one colour.
+    """
     name = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
-    lines = _lines(cells, rows)
+    labels = len({cell.label for cell in cells})
+    crowded = labels > NAMED_CURVES
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, max(3.8, 1.2 + 0.22 * len(lines))), layout="constrained")
+        figure = Figure(figsize=(10, 3.8 if crowded else max(3.8, 1.2 + 0.22 * labels)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        _panel(left, lines, "sampling.nfe", 1, "network evaluations per image")
-        _panel(right, lines, "timing.seconds_per_image", 1000, "milliseconds per image (sampling alone)")
+        for axes, cost in zip((left, right), COSTS, strict=True):
+            found = curves(cells, rows, cost.column)
+            if crowded:
+                _points(axes, Curve(0, f"{labels} sampling rules", [r for c in found for r in c.records]), cost)
+            else:
+                for curve in found:
+                    _line(axes, curve, cost)
+            _scales(axes, cost)
         left.set_ylabel(f"{name} (95 % interval)")
         figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside right center")
         figure.suptitle(title)
         return _png(figure)
 
 
-def _lines(cells: Sequence[Cell], rows: Mapping[str, Record]) -> dict[str, list[Record]]:
-    """The rows of each label; of more labels than a legend can name, all rows under one name."""
-    lines: dict[str, list[Record]] = {}
-    for cell in cells:
-        if cell.key in rows:
-            lines.setdefault(cell.label, []).append(rows[cell.key])
-    if len(lines) > NAMED_LINES:
-        return {f"{len(lines)} sampling rules": [record for of_label in lines.values() for record in of_label]}
-    return lines
+def _line(axes: Axes, curve: Curve, cost: Cost) -> None:
+    dash = DASHES[curve.index // len(COLOURS) % len(DASHES)]
+    _errorbars(axes, curve, cost, linestyle=dash, linewidth=1.4, markersize=5, capsize=3)
 
 
-def _panel(axes: Axes, lines: Mapping[str, list[Record]], column: str, scale: float, label: str) -> None:
-    for i, (name, records) in enumerate(lines.items()):
-        of_label = sorted(records, key=lambda record: record[column])
-        y = [record["metric.fd"] for record in of_label]
-        below = [record["metric.fd"] - record["metric.fd_low"] for record in of_label]
-        above = [record["metric.fd_high"] - record["metric.fd"] for record in of_label]
-        crowded = len({record["label"] for record in of_label}) > 1
-        look = {"linestyle": "none", "markersize": 2, "elinewidth": 0.5} if crowded else {
-            "linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "linewidth": 1.4, "markersize": 5, "capsize": 3,
-        }  # fmt: skip
-        axes.errorbar(
-            [record[column] * scale for record in of_label], y, (below, above), label=name,
-            color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], **look,
-        )  # fmt: skip
+def _points(axes: Axes, curve: Curve, cost: Cost) -> None:
+    _errorbars(axes, curve, cost, linestyle="none", elinewidth=0.5, markersize=2)
+
+
+def _errorbars(axes: Axes, curve: Curve, cost: Cost, **look: Any) -> None:
+    y = [record["metric.fd"] for record in curve.records]
+    below = [record["metric.fd"] - record["metric.fd_low"] for record in curve.records]
+    above = [record["metric.fd_high"] - record["metric.fd"] for record in curve.records]
+    axes.errorbar(
+        [record[cost.column] * cost.scale for record in curve.records], y, (below, above), label=curve.label,
+        color=COLOURS[curve.index % len(COLOURS)], marker=MARKERS[curve.index % len(MARKERS)], **look,
+    )  # fmt: skip
+
+
+def _scales(axes: Axes, cost: Cost) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     # of the minor ticks only 2 and 5 are labelled: 0.2, 0.5, 20, 50
     axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
-    axes.set_xlabel(label)
+    axes.set_xlabel(cost.label)
     axes.grid(which="both", alpha=0.25, linewidth=0.5)
 
 
@@ -94,7 +138,7 @@ def sample_grid(cells: Sequence[Cell], strips: Mapping[str, Path]) -> bytes:
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
             axes.set_ylabel(f"{cell.label}\n{cell.sampling.steps} steps", rotation=0, ha="right", va="center")
-        return _png(figure)
+        return _png(figure, bbox_inches="tight", pad_inches=0.05)  # the layout forgets labels beside images
 
 
 def _spaced(strip: Image.Image) -> np.ndarray:
@@ -106,7 +150,7 @@ def _spaced(strip: Image.Image) -> np.ndarray:
     return np.concatenate(pieces[:-1], axis=1)
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None}, **options)
     return buffer.getvalue()

@@ -6,8 +6,8 @@ from math import hypot
 
 from replication.harness.cell import Cell
 from replication.harness.journal import Record
+from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
-from replication.metrics.extractors.inception import SHA256_PREFIX
 from replication.registry import EXTRACTORS
 from replication.report.rows import csv_text
 from replication.report.tables import NOT_RUN, Table
@@ -110,12 +110,15 @@ def _differing(cell: Cell, published: PublishedValue, record: Record) -> Iterato
     if dataset != published.dataset:
         yield f"dataset {dataset} for {published.dataset}"
     for field in _fields(cell, published):
-        a, b = getattr(ours, field), getattr(theirs, field)
-        if a != b and field not in published.protocol.unknown and _text(a) != _text(b):
-            yield f"{field} {_text(a)} for {_text(b)}"
-    weights = str(record.get("protocol.extractor_sha256", SHA256_PREFIX))
-    if ours.extractor.name == "inception-v3-compat" and not weights.startswith(SHA256_PREFIX):
-        yield f"extractor weights {weights[:8]} for {SHA256_PREFIX}"
+        if getattr(ours, field) == getattr(theirs, field) or field in published.protocol.unknown:
+            continue
+        a, b = _text(ours, field), _text(theirs, field)
+        if a != b:
+            yield f"{field} {a} for {b}"
+    weights = getattr(EXTRACTORS.get(theirs.extractor.name), "published_sha256", "")
+    found = record.get("protocol.extractor_sha256", weights)
+    if ours.extractor == theirs.extractor and not found.startswith(weights):
+        yield f"extractor weights {found[:8]} for {weights[:8]}"
 
 
 def _differing_recipe(cell: Cell, published: PublishedValue) -> Iterator[str]:
@@ -124,8 +127,11 @@ def _differing_recipe(cell: Cell, published: PublishedValue) -> Iterator[str]:
         yield f"training steps {trained} for {published.training_steps}"
 
 
-def _text(value: object) -> str:
-    """Seeds by their number, since another generator's seeds are other images anyway."""
+def _text(protocol: Protocol, field: str) -> str:
+    """The field's value. Seeds count by their number: those of another generator are other images anyway."""
+    value = getattr(protocol, field)
+    if field == "nll_images" and value == 0:
+        return "all"
     return str(len(value)) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -146,7 +152,7 @@ def _line(c: Comparison, labels: Mapping[str, str]) -> list[str]:
         str(c.cell.sampling.spacing),
         str(c.cell.sampling.steps),
         labels.get(published.metric, published.metric),
-        f"{published.value:g}" + (f" ± {published.error:g}" if published.error is not None else ""),
+        f"{published.value:.10g}" + (f" ± {published.error:.10g}" if published.error is not None else ""),
         measured,
         difference,
         _yes(c.inside),
@@ -157,7 +163,7 @@ def _line(c: Comparison, labels: Mapping[str, str]) -> list[str]:
 
 
 def published_csv(found: Sequence[Comparison]) -> str:
-    """The same for a program: one line per comparison, numbers in full."""
+    """One line per comparison, for a program: numbers in full."""
     return csv_text([_record(comparison) for comparison in found])
 
 

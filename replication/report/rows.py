@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from replication.files import write_atomically
 from replication.harness.cell import Cell
 from replication.harness.journal import Journal, Record
@@ -41,27 +39,33 @@ def csv_text(records: Sequence[Record]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_text(record.get(column)) for column in columns] for record in records)
+    writer.writerows([exact_text(record.get(column)) for column in columns] for record in records)
     return text.getvalue()
 
 
 def read_csv(path: Path) -> list[Record]:
     """What `write_csv` wrote; raises InputError for a file that it did not."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if "cell" not in table.columns:
-            raise ValueError("there is no column 'cell'")
-        return [{str(c): _value(str(c), v) for c, v in line.items() if v != ""} for line in table.to_dict("records")]
-    except (ValueError, OSError) as error:
+        with open(path, encoding="utf-8", newline="") as file:
+            lines = csv.reader(file)
+            columns = next(lines, [])
+            if "cell" not in columns:
+                raise ValueError("there is no column 'cell'")
+            readers = [json.loads if _holds_numbers(column) else str for column in columns]
+            return [
+                {column: read(text) for column, read, text in zip(columns, readers, line, strict=True) if text}
+                for line in lines
+            ]
+    except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"{path}: not a table of rows ({error}); restore it or delete it") from error
 
 
-def _text(value: Any) -> str:
+def exact_text(value: Any) -> str:
+    """A value as the CSV has it: numbers as JSON writes them."""
     if isinstance(value, str):
         return value
-    # what JSON writes of a float, without its detours
     return "" if value is None else repr(value) if isinstance(value, float) else json.dumps(value)
 
 
-def _value(column: str, text: str) -> Any:
-    return json.loads(text) if column in NUMBERS or column.startswith(NUMBER_GROUPS) else text
+def _holds_numbers(column: str) -> bool:
+    return column in NUMBERS or column.startswith(NUMBER_GROUPS)

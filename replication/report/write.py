@@ -72,9 +72,9 @@ def markdown_report(
     if rows:
         parts += [
             "## Protocol",
-            _shared(rows, ("protocol.", "recipe.")),
+            markdown(["column", "value"], shared_columns(rows, ("protocol.", "recipe."))),
             "## Provenance",
-            _shared(rows, ("env.", "checkpoint.")),
+            markdown(["column", "value"], shared_columns(rows, ("env.", "checkpoint."))),
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -89,7 +89,7 @@ def latex_report(title: str, stem: str, tables: Mapping[str, Table]) -> str:
     )
 
 
-def _shared(rows: Mapping[str, Record], prefixes: tuple[str, ...]) -> str:
+def shared_columns(rows: Mapping[str, Record], prefixes: tuple[str, ...]) -> list[list[str]]:
     """Each column once, with the values that the rows have in it, or the first few and how many there are."""
     columns = dict.fromkeys(c for record in rows.values() for c in record if c.startswith(prefixes))
     lines = []
@@ -98,4 +98,4 @@ def _shared(rows: Mapping[str, Record], prefixes: tuple[str, ...]) -> str:
         shown = list(values)[:SHOWN]
         more = [f"... ({len(values)} values)"] if len(values) > SHOWN else []
         lines.append([column, "; ".join(shown + more)])
-    return markdown(["column", "value"], lines)
+    return lines

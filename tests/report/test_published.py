@@ -72,6 +72,12 @@ def test_a_difference_of_one_field_is_that_field_and_no_other(
     assert found.agree == "no"
 
 
+def test_all_test_images_are_called_so(folder: Path) -> None:
+    """0 stands for all of them. Catches: "nll_images 4 for 0"."""
+    found = compared(folder, (VALUES, "values = { nll = [3.75] }"))
+    assert found.differs == ("nll_images 4 for all",)
+
+
 def test_labels_count_where_the_network_knows_classes(folder: Path) -> None:
     """Catches: a label policy that sets two unconditional rows apart."""
     random = stated((" }", ', labels = "random" }'))

@@ -42,6 +42,7 @@ class InceptionExtractor(Extractor):
     name = "inception-v3-compat"
     version = f"torch-fidelity-{fidelity_version}"
     layers = ("2048", "logits_unbiased")
+    published_sha256 = SHA256_PREFIX
 
     def __init__(self, weights: str | None = None):
         given = weights or os.environ.get(VARIABLE)
