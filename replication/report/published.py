@@ -132,7 +132,9 @@ def _text(protocol: Protocol, field: str) -> str:
     value = getattr(protocol, field)
     if field == "nll_images" and value == 0:
         return "all"
-    return str(len(value)) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, list):
+        return str(len(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def published_table(found: Sequence[Comparison]) -> Table:
