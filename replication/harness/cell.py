@@ -123,22 +123,24 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
 
     Raises InputError naming the file, the row and what is wrong in it.
     """
-    profile, checked = experiment.profile(profile_name), set()
+    profile = experiment.profile(profile_name)
+    recipes: dict[str, Recipe] = {}  # by what the row changes: most rows change nothing
     cells: list[Cell] = []
     for i, row in enumerate(profile.rows):
         where = f"{experiment.path}: profiles.{profile_name}.rows[{i}] ({row.label})"
         part = "recipe"
         try:
-            recipe = Recipe.model_validate(merged(profile.recipe.model_dump(), row.recipe))
+            if repr(row.recipe) not in recipes:
+                recipe = Recipe.model_validate(merged(profile.recipe.model_dump(), row.recipe))
+                recipe.check()
+                recipes[repr(row.recipe)] = recipe
             part = "protocol"
             protocol = profile.protocol.with_changes(row.protocol)
             published = experiment.published(row)
             of_row = [
-                _cell(experiment.name, profile_name, row, steps, recipe, protocol, published) for steps in row.steps
+                _cell(experiment.name, profile_name, row, steps, recipes[repr(row.recipe)], protocol, published)
+                for steps in row.steps
             ]
-            if recipe.key not in checked:
-                recipe.check()
-                checked.add(recipe.key)
             for cell in of_row:
                 cell.check()
         except ValidationError as error:
