@@ -18,8 +18,12 @@ def unwritable(path: Path, error: OSError) -> RunError:
     )
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target, flush to disk, rename: `path` is as it was, or whole. Raises RunError."""
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A file beside the target to write to; at the end it is flushed and renamed: `path` is as it was, or whole.
+
+    Raises RunError for an OSError of the body too.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,15 +31,20 @@ def write_atomically(path: Path, data: bytes) -> None:
             if not Path("/proc", left.name.split(".")[-2]).exists():  # its writer was killed
                 left.unlink(missing_ok=True)
         try:
-            with open(partial, "wb") as file:
-                file.write(data)
-                file.flush()
+            yield partial
+            with open(partial, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write beside the target, flush to disk, rename: `path` is as it was, or whole. Raises RunError."""
+    with replaced(path) as partial:
+        partial.write_bytes(data)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What every feature extractor shares: a name, a version, the weights' hash, labels, and extraction in batches.
+"""What every feature extractor shares: a name, a version, the weights' hash, labels, and extraction in a stream.
 
 An extractor wraps a network of torch-fidelity's kind (`FeatureExtractorBase`), so torch-fidelity's own entry points
 and this suite run the very same computation.
@@ -11,19 +11,62 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from replication.metrics.features import Features
+from replication.metrics.features import PARTS, Features
 from replication.numerics import float32_as
+from replication.progress import bar
 from replication.types import InputError
+
+LABELS = {
+    "fd": "FID",
+    "fd_infinity": "FID-infinity",
+    "sfd": "sFID",
+    "kid": "KID",
+    "is": "IS",
+    "precision": "Precision",
+    "recall": "Recall",
+    "density": "Density",
+    "coverage": "Coverage",
+    "memorisation": "Memorisation",
+    "memorisation_auc": "Memorisation AUC",
+    "class_accuracy": "Class accuracy",
+}
 
 
 def metric_labels(suffix: str | None) -> dict[str, str]:
     """Printed name of each metric: plain (FID) for Inception-2015-12-05, else with the extractor's name (FD-digits)."""
-    plain = {"fd": "FID", "kid": "KID", "is": "IS", "precision": "Precision", "recall": "Recall"}
     if suffix is None:
-        return plain
-    return {key: f"{'FD' if key == 'fd' else label}-{suffix}" for key, label in plain.items()}
+        return dict(LABELS)
+    return {
+        key: label.replace("FID", f"FD-{suffix}") if "FID" in label else f"{label}-{suffix}"
+        for key, label in LABELS.items()
+    }
+
+
+class Rows:
+    """Rows [N,D] that arrive in batches, written to where they stay: in memory for `expected` of them, if that is known.
+
+    Otherwise the memory grows by half when it is full, and for a moment the rows are there twice.
+    """
+
+    def __init__(self, expected: int | None):
+        self._expected, self._n = expected, 0
+        self._memory: Tensor | None = None
+
+    def append(self, rows: Tensor) -> None:
+        end = self._n + len(rows)
+        if self._memory is None:
+            self._memory = torch.empty(self._expected or end, rows.shape[1])
+        if end > len(self._memory):
+            grown = torch.empty(max(end, len(self._memory) * 3 // 2), rows.shape[1])
+            grown[: self._n] = self._memory[: self._n]
+            self._memory = grown
+        self._memory[self._n : end] = rows
+        self._n = end
+
+    def whole(self) -> Tensor:
+        """All rows so far, float32 [N,D] on the CPU; of none, [0,0]."""
+        return torch.empty(0, 0) if self._memory is None else self._memory[: self._n]
 
 
 class Extractor(ABC):
@@ -31,7 +74,8 @@ class Extractor(ABC):
 
     name: str
     version: str
-    layers: tuple[str, str]  # torch-fidelity's names of the values layer and of the logits layer
+    layers: tuple[str, ...]  # torch-fidelity's names of the values, the logits and the spatial layer, or the first ones
+    classifies: str | None = None  # the dataset whose classes, in its order, the logits are of
 
     @property
     @abstractmethod
@@ -72,27 +116,35 @@ class Extractor(ABC):
         batch_size: int = 256,
         device: str | torch.device = "cpu",
         progress: bool = False,
+        total: int | None = None,
     ) -> Features:
         """Features of uint8 images [N,C,H,W], or of a stream of such chunks; the result lies on the CPU.
 
-        Raises InputError for images that are not uint8, of an unexpected shape, or absent.
+        `total`: number of images in the stream, if known. With it (or a tensor) the memory needed is that of the
+        features and of one batch. Raises InputError for images that are not uint8, of an unexpected shape, absent,
+        or more or fewer than `total`.
         """
         chunks = [images] if isinstance(images, Tensor) else images
-        total = len(images) if isinstance(images, Tensor) else None
+        total = len(images) if isinstance(images, Tensor) else total
         network = self.network.to(device)
-        values: list[Tensor] = []
-        logits: list[Tensor] = []
-        with tqdm(total=total, desc=f"features {self.name}", unit="img", disable=not progress, leave=False) as bar:
+        parts = [Rows(total) for _ in self.layers]
+        n = 0
+        with bar(total, f"features {self.name}", "img", enabled=progress) as shown:
             for chunk in chunks:
                 if chunk.dtype != torch.uint8 or chunk.ndim != 4:
                     found = f"{chunk.dtype} {list(chunk.shape)}"
                     raise InputError(f"extractor {self.name!r} takes uint8 images [N,C,H,W], got {found}")
+                n += len(chunk)
+                if total is not None and n > total:
+                    break
                 for batch in chunk.split(batch_size):
                     with float32_as("float32"):  # the metric's own precision, whatever the samples' was
-                        of_values, of_logits = network(self.prepare(batch.to(device)))
-                    values.append(of_values.float().cpu())
-                    logits.append(of_logits.float().cpu())
-                    bar.update(len(batch))
-        if not values:
+                        found_parts = network(self.prepare(batch.to(device)))
+                    for part, rows in zip(parts, found_parts, strict=True):
+                        part.append(rows)
+                    shown.update(len(batch))
+        if n == 0:
             raise InputError(f"extractor {self.name!r} was given no images")
-        return Features(torch.cat(values), torch.cat(logits))
+        if total is not None and n != total:
+            raise InputError(f"extractor {self.name!r} was told of {total} images and given {n}{' or more' * (n > total)}")
+        return Features(**{name: part.whole() for name, part in zip(PARTS, parts, strict=False)})

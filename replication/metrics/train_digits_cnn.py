@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from replication.metrics.extractors.digits_cnn import WEIGHTS, DigitsCNN
+from replication.metrics.proportion import wilson
 from replication.registry import DATASETS
 
 SEED, EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 0, 60, 64, 2e-3, 1e-2
@@ -64,13 +65,6 @@ def train(images: Tensor, labels: Tensor) -> DigitsCNN:
             optimizer.step()
             decay.step()
     return model.eval()
-
-
-def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927), which stays inside [0, 1] near perfect accuracy."""
-    p, shrink = successes / n, 1 + z * z / n
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (p + z * z / (2 * n) - half) / shrink, (p + z * z / (2 * n) + half) / shrink
 
 
 def main() -> None:

@@ -53,12 +53,36 @@ def test_extraction_in_batches_and_streams() -> None:
     chunks; max-abs 1e-4. Catches: a dropped last batch, batch statistics used in place of the stored ones."""
     images = DATASETS.build("digits").load("test").images[:100]
     extractor = EXTRACTORS.build("digits-cnn")
-    whole = extractor(images)
-    assert whole.values.shape == (100, 64)
-    assert whole.logits.shape == (100, 10)
-    for other in (extractor(images, batch_size=7), extractor(iter(images.split(33)), batch_size=16)):
-        assert (other.values - whole.values).abs().max().item() < 1e-4
-        assert (other.logits - whole.logits).abs().max().item() < 1e-4
+    whole = extractor(images).parts()
+    assert {name: list(part.shape) for name, part in whole.items()} == {
+        "values": [100, 64],
+        "logits": [100, 10],
+        "spatial": [100, 4 * 4 * 7],
+    }
+    others = [
+        extractor(images, batch_size=7),
+        extractor(iter(images.split(33)), batch_size=16),
+        extractor(iter(images.split(33)), total=100),
+    ]
+    for other in others:
+        for name, part in other.parts().items():
+            assert (part - whole[name]).abs().max().item() < 1e-4
+
+
+@pytest.mark.parametrize(("total", "given"), [(101, "100"), (60, "66 or more")])
+def test_a_stream_of_another_length_is_refused(total: int, given: str) -> None:
+    """Fewer images than were announced (a truncated set), or more. Catches: features of unwritten memory, a silently
+    shorter set."""
+    images = DATASETS.build("digits").load("test").images[:100]
+    with pytest.raises(InputError, match=f"told of {total} images and given {given}$"):
+        EXTRACTORS.build("digits-cnn")(iter(images.split(33)), total=total)
+
+
+def test_labels_carry_the_extractors_name() -> None:
+    """Nothing measured with it is called FID. Catches: FID-digits-infinity, a label without the name."""
+    labels = EXTRACTORS.build("digits-cnn").labels
+    assert {labels[key] for key in ("fd", "sfd", "fd_infinity")} == {"FD-digits", "sFD-digits", "FD-digits-infinity"}
+    assert all("digits" in label and "FID" not in label for label in labels.values())
 
 
 @pytest.mark.parametrize(
@@ -104,9 +128,3 @@ def test_training_is_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(first(split.images[:256])[1], split.labels[:256])
     assert loss.item() < 1.5
-
-
-def test_wilson_interval() -> None:
-    """Published example: 81 of 263 gives 0.2553 to 0.3662 (Newcombe 1998, method 3), max-abs 5e-5. Catches: the Wald
-    interval (0.2522), a one-sided z."""
-    assert train_digits_cnn.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
-from replication.metrics.extractors import inception
+from replication.metrics.extractors.inception import InceptionExtractor
 from replication.registry import EXTRACTORS
 from replication.types import InputError
 
@@ -56,17 +56,38 @@ def test_features_are_torch_fidelitys(weights: Path) -> None:
             parts = [theirs(part.repeat(1, 3 // channels, 1, 1)) for part in batch.split(9)]
         values, logits = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         assert ours.values.shape == (n, 2048)
+        assert ours.logits is not None
         assert ours.logits.shape == (n, 1008)
         assert values.std() > 0.1
         assert (ours.values - values).abs().max().item() < 1e-6
         assert (ours.logits - logits).abs().max().item() < 1e-6
 
 
+def test_spatial_features_are_those_of_adm(weights: Path) -> None:
+    """The first 7 channels of what torch-fidelity's own third block of 17x17 after the reduction answers, which begins
+    with its 1x1 branch: 17 * 17 * 7 = 2023 numbers, the channel fastest; max-abs 1e-6 of values of order one.
+
+    Catches: Mixed_6e or 6c, the convolution before its normalisation, another seven channels, channels first.
+    """
+    network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=weights)
+    network.Mixed_6e = torch.nn.Identity()  # its input is the whole of what Mixed_6d says
+    kept: list[torch.Tensor] = []
+    network.Mixed_7a.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+    batch = images(3, 3)
+    with torch.no_grad():
+        network.eval()(batch)
+    expected = kept[0][:, :7].permute(0, 2, 3, 1).reshape(3, 2023)
+    found = EXTRACTORS.build("inception-v3-compat", weights=str(weights))(batch).spatial
+    assert found is not None
+    assert expected.std() > 0.1
+    assert (found - expected).abs().max().item() < 1e-6
+
+
 def test_other_weights_are_not_called_fid(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the published file's hash earns the label FID. Catches: a fine-tuned or random network printed as FID."""
     extractor = EXTRACTORS.build("inception-v3-compat", weights=str(weights))
     assert extractor.labels["fd"] == f"FD-inception-{extractor.sha256[:8]}"
-    monkeypatch.setattr(inception, "SHA256_PREFIX", extractor.sha256[:8])
+    monkeypatch.setattr(InceptionExtractor, "published_sha256", extractor.sha256[:8])
     assert extractor.labels["fd"] == "FID"
 
 
@@ -94,7 +115,7 @@ def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest
     extractor = EXTRACTORS.build("inception-v3-compat")
     with pytest.raises(InputError) as raised:
         extractor.ensure()
-    for part in (URL_INCEPTION_V3, str(tmp_path / "checkpoints"), inception.VARIABLE, "digits-cnn"):
+    for part in (URL_INCEPTION_V3, str(tmp_path / "checkpoints"), InceptionExtractor.variable, "digits-cnn"):
         assert part in str(raised.value)
     assert extractor.labels["fd"] == "FID"
 
@@ -105,7 +126,7 @@ def test_downloads_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     source.write_bytes(b"not the weights")
     monkeypatch.delenv("REPLICATION_INCEPTION_WEIGHTS", raising=False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(inception, "URL", source.as_uri())
+    monkeypatch.setattr(InceptionExtractor, "url", source.as_uri())
     with pytest.raises(InputError, match="invalid hash value"):
         EXTRACTORS.build("inception-v3-compat").ensure()
     assert list((tmp_path / "hub" / "checkpoints").iterdir()) == []
@@ -132,6 +153,6 @@ def test_weights_are_never_unpickled(weights: Path, tmp_path: Path, content: str
         bad.write_bytes(weights.read_bytes()[:100_000])
     else:
         torch.save({"fc.weight": torch.zeros(3)}, bad)
-    with pytest.raises(InputError, match=rf"{bad} is not the Inception weights"):
+    with pytest.raises(InputError, match=rf"{bad} does not hold its weights"):
         EXTRACTORS.build("inception-v3-compat", weights=str(bad))(images(1, 3))
     assert not trace.exists()

@@ -50,6 +50,8 @@ def test_computed_once(tmp_path: Path) -> None:
     (first, ran), (second, ran_again) = look_up(tmp_path), look_up(tmp_path)
     assert (ran, ran_again) == (1, 0)
     assert first.values.equal(second.values)
+    assert first.logits is not None
+    assert second.logits is not None
     assert first.logits.equal(second.logits)
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
 
@@ -87,7 +89,7 @@ def test_damage_is_noticed_and_repaired(tmp_path: Path, damage: str) -> None:
         look_up(tmp_path, fingerprint="other")
         (foreign,) = set(tmp_path.iterdir()) - {path}
         foreign.replace(path)
-    with pytest.warns(UserWarning, match=f"{path} are computed anew"):
+    with pytest.warns(UserWarning, match=f"{path}: .*; they are computed anew"):
         repaired, ran = look_up(tmp_path)
     assert ran == 1
     assert repaired.values.equal(right.values)

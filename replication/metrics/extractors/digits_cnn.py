@@ -1,7 +1,7 @@
 """`digits-cnn`: the embedded extractor, a small classifier of 8x8 grey digits. Its distances are FD-digits, never FID.
 
 `python -m replication.metrics.train_digits_cnn` trains it; weights/digits-cnn.md says how well it does. It is also
-registered with torch-fidelity as `digits-cnn`, with layers `values` [N,64] and `logits` [N,10].
+registered with torch-fidelity as `digits-cnn`, with layers `values` [N,64], `logits` [N,10] and `spatial` [N,112].
 """
 
 import hashlib
@@ -24,7 +24,9 @@ SHA256 = "365d798d941b65855d37b0878caef55c306826f779c33f6ae8835047abb7b642"
 
 
 class DigitsCNN(nn.Module):
-    """uint8 [B,1,8,8] -> (values [B,64], logits [B,10]); the logits are linear in the values.
+    """uint8 [B,1,8,8] -> (values [B,64], logits [B,10], spatial [B,112]); the logits are linear in the values.
+
+    The spatial features are the first seven channels of the last map of 4x4, as sFID takes seven of Inception's.
 
     The values are standardised to variance 1 over training digits: KID's kernel (a.b / D + 1)^3 is balanced for
     features of that size, and is all cube, hence all noise, for larger ones.
@@ -38,13 +40,13 @@ class DigitsCNN(nn.Module):
         self.standardise = nn.BatchNorm1d(64, affine=False)
         self.classes = nn.Linear(64, 10)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h = images.float() / 127.5 - 1  # [B,1,8,8] in [-1, 1]
         for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             h = F.silu(norm(convolution(h)))
             h = F.max_pool2d(h, 2) if i == 1 else h  # [B,64,4,4] in the end
         values = self.standardise(F.silu(self.hidden(h.flatten(1))))  # [B,64]
-        return values, self.classes(values)
+        return values, self.classes(values), h[:, :7].flatten(1)
 
 
 def verified_weights() -> bytes:
@@ -69,7 +71,7 @@ class DigitsFeatureExtractor(FeatureExtractorBase):
 
     @staticmethod
     def get_provided_features_list() -> tuple[str, ...]:
-        return ("values", "logits")
+        return ("values", "logits", "spatial")
 
     @staticmethod
     def get_default_feature_layer_for_metric(metric: str) -> str:
@@ -85,11 +87,12 @@ register_feature_extractor("digits-cnn", DigitsFeatureExtractor)
 
 @EXTRACTORS.register("digits-cnn")
 class DigitsExtractor(Extractor):
-    """64 features and 10 logits of 8x8 grey digits; weights are part of the package."""
+    """64 features, 10 logits and 112 spatial features of 8x8 grey digits; weights are part of the package."""
 
     name = "digits-cnn"
     version = "1"
-    layers = ("values", "logits")
+    layers = ("values", "logits", "spatial")
+    classifies = "digits"
     labels = metric_labels("digits")
     sha256 = SHA256
 

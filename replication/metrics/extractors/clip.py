@@ -1,0 +1,48 @@
+"""`clip-vit-b-32`: the image half of CLIP (Radford et al. 2021) as torch-fidelity builds it, for FD-clip.
+
+The published file is a TorchScript archive, which holds code besides tensors. It is opened as one only if its SHA-256
+is the published one; any other file must hold tensors alone, under the same names.
+"""
+
+import warnings
+
+import torch
+from torch import Tensor
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS, FeatureExtractorCLIP, build_model
+
+from replication.metrics.published import PublishedExtractor
+from replication.registry import EXTRACTORS
+
+
+class ClipFromTensors(FeatureExtractorCLIP):
+    """torch-fidelity's extractor, built from tensors instead of a TorchScript file."""
+
+    def __init__(self, name: str, features_list: list[str], state: dict[str, Tensor]):
+        FeatureExtractorBase.__init__(self, name, features_list)
+        self.feature_extractor_internal_dtype = torch.float32
+        self.model = build_model(dict(state), torch.float32)
+        self.resolution = self.model.visual.input_resolution
+
+
+@EXTRACTORS.register("clip-vit-b-32")
+class ClipExtractor(PublishedExtractor):
+    """512 features, without logits: CLIP has no inception score (354 MB, $REPLICATION_CLIP_WEIGHTS)."""
+
+    name = "clip-vit-b-32"
+    layers = ("clip",)
+    url = MODEL_URLS[name]
+    published_sha256 = MODEL_METADATA[name]["hash"]
+    file_name = f"{name}-{published_sha256}.pt"
+    variable = "REPLICATION_CLIP_WEIGHTS"
+    family = "clip"
+
+    def _state(self) -> dict[str, Tensor]:
+        if not self.published:
+            return super()._state()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript's own: the file is what it is
+            return torch.jit.load(self.path, map_location="cpu").state_dict()
+
+    def _network(self, state: dict[str, Tensor]) -> ClipFromTensors:
+        return ClipFromTensors(self.name, list(self.layers), state)

@@ -1,0 +1,103 @@
+"""`dinov2-vit-b-14`: DINOv2 (Oquab et al. 2023), for FD-dinov2 (Stein et al. 2023).
+
+torch-fidelity has the preprocessing, but fetches the network's code from its repository's main branch and runs it, and
+takes no weights from a file. So the vision transformer is written out here, with the names of the published tensors.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
+
+from replication.metrics.published import PublishedExtractor
+from replication.registry import EXTRACTORS
+
+HEAD = 64  # channels of an attention head, in all four published sizes
+
+
+def _norm(width: int) -> nn.LayerNorm:
+    return nn.LayerNorm(width, eps=1e-6)
+
+
+class Block(nn.Module):
+    """Attention and a hidden layer of four times the width, each added with a learned scale per channel."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm1, self.norm2 = _norm(width), _norm(width)
+        self.attn = nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)})
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)})
+        self.ls1, self.ls2 = (nn.ParameterDict({"gamma": torch.ones(width)}) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens [B,L,width] -> the same."""
+        q, k, v = self.attn["qkv"](self.norm1(x)).unflatten(-1, (3, -1, HEAD)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # from [B,heads,L,HEAD]
+        x = x + self.ls1["gamma"] * self.attn["proj"](attended)
+        return x + self.ls2["gamma"] * self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
+
+
+class Dinov2(nn.Module):
+    """Normalised images [B,3,H,W] -> the class token after the last norm, [B,width].
+
+    `grid`: patches per side that positions were learned for, 37 of 14 pixels; they are resized to the image's.
+    """
+
+    def __init__(self, width: int, depth: int, patch: int, grid: int):
+        super().__init__()
+        self.grid = grid
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, width))
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, patch, stride=patch)})
+        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
+        self.norm = _norm(width)
+
+    def positions(self, height: int, width: int) -> Tensor:
+        """Of height x width patches, [1,height*width,C]; the 0.1 is the authors', and shifts the samples a little."""
+        learned = self.pos_embed[:, 1:].unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
+        scale = ((height + 0.1) / self.grid, (width + 0.1) / self.grid)
+        return F.interpolate(learned, scale_factor=scale, mode="bicubic").flatten(2).transpose(1, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches = self.patch_embed["proj"](images)  # [B,C,h,w]
+        tokens = patches.flatten(2).transpose(1, 2) + self.positions(*patches.shape[2:])
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(images), -1, -1)
+        x = torch.cat([first, tokens], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)[:, 0]
+
+
+def from_state(state: dict[str, Tensor]) -> Dinov2:
+    """The network that the tensors fit, with them in it; KeyError or RuntimeError where they fit none."""
+    depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
+    positions, (width, _, patch, _) = state["pos_embed"].shape[1], state["patch_embed.proj.weight"].shape
+    network = Dinov2(width, depth, patch, round((positions - 1) ** 0.5))
+    network.load_state_dict({name: tensor for name, tensor in state.items() if name != "mask_token"})  # training's
+    return network
+
+
+class Dinov2FromTensors(FeatureExtractorDinoV2):
+    """torch-fidelity's extractor, around this network instead of the one from torch hub."""
+
+    def __init__(self, name: str, features_list: list[str], state: dict[str, Tensor]):
+        FeatureExtractorBase.__init__(self, name, features_list)
+        self.feature_extractor_internal_dtype = torch.float32
+        self.model = from_state(state)
+
+
+@EXTRACTORS.register("dinov2-vit-b-14")
+class Dinov2Extractor(PublishedExtractor):
+    """768 features, without logits: DINOv2 has no inception score (346 MB, $REPLICATION_DINOV2_WEIGHTS)."""
+
+    name = "dinov2-vit-b-14"
+    layers = ("dinov2",)
+    url = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth"
+    file_name = url.rsplit("/", 1)[1]
+    published_sha256 = "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73"
+    variable = "REPLICATION_DINOV2_WEIGHTS"
+    family = "dinov2"
+
+    def _network(self, state: dict[str, Tensor]) -> Dinov2FromTensors:
+        return Dinov2FromTensors(self.name, list(self.layers), state)
