@@ -22,7 +22,9 @@ def class_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
         raise InputError(f"class accuracy needs logits [N,K] and labels [N] of at least one image, got {found}")
     least, most = int(labels.min()), int(labels.max())
     if least < 0 or most >= logits.shape[1]:
-        raise InputError(f"class accuracy: labels from {least} to {most}, but the logits have {logits.shape[1]} classes")
+        raise InputError(
+            f"class accuracy: labels from {least} to {most}, but the logits have {logits.shape[1]} classes"
+        )
     n, correct = len(labels), int((logits.argmax(1) == labels.to(logits.device)).sum())
     share, (low, high) = correct / n, wilson(correct, n)
     return {

@@ -146,5 +146,7 @@ class Extractor(ABC):
         if n == 0:
             raise InputError(f"extractor {self.name!r} was given no images")
         if total is not None and n != total:
-            raise InputError(f"extractor {self.name!r} was told of {total} images and given {n}{' or more' * (n > total)}")
+            raise InputError(
+                f"extractor {self.name!r} was told of {total} images and given {n}{' or more' * (n > total)}"
+            )
         return Features(**{name: part.whole() for name, part in zip(PARTS, parts, strict=False)})

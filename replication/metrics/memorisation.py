@@ -13,8 +13,6 @@ and 0.5: that is no proof of anything but distance. An extractor trained on the 
 out or generated, from the same side, but copies are found by it for certain.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -61,9 +59,12 @@ def memorisation(
             for _ in range(resamples)
         ]
     )
-    found = {}
+    found: dict[str, float] = {}
     for key, point, se in zip(
-        ("memorisation", "memorisation_auc"), _statistics(near, baseline).tolist(), replicates.std(0).tolist(), strict=True
+        ("memorisation", "memorisation_auc"),
+        _statistics(near, baseline).tolist(),
+        replicates.std(0).tolist(),
+        strict=True,
     ):
         low, high = _interval(point, se, min(len(near), len(baseline)))
         found |= {key: point, f"{key}_low": low, f"{key}_high": high, f"{key}_se": se}

@@ -4,6 +4,7 @@ import hashlib
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ def reference_features(
     crop, images left out). A damaged or foreign file is computed anew with a warning: it is the cache's own, nobody
     chose it. Raises RunError where the folder is not writable.
     """
-    rest = {
+    rest: dict[str, Any] = {
         "dataset": fingerprint,
         "preprocessing": preprocessing,
         "n": len(images),

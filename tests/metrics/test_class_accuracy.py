@@ -16,7 +16,12 @@ def test_counted_by_hand() -> None:
     found = class_accuracy(logits, torch.tensor([2, 0, 1, 0]))
     low, high = wilson(3, 4)
     assert found == pytest.approx(
-        {"class_accuracy": 0.75, "class_accuracy_low": low, "class_accuracy_high": high, "class_accuracy_se": 0.75**0.5 / 4}
+        {
+            "class_accuracy": 0.75,
+            "class_accuracy_low": low,
+            "class_accuracy_high": high,
+            "class_accuracy_se": 0.75**0.5 / 4,
+        }
     )
     right = class_accuracy(logits, torch.tensor([2, 0, 1, 3]))
     assert (right["class_accuracy"], right["class_accuracy_se"]) == (1.0, 0.0)

@@ -43,7 +43,8 @@ def test_copies_and_strangers() -> None:
     assert set(manifold(real + 1000, real).metrics().values()) == {0.0}
     modes = torch.cat([gaussian(50, 8, 2), gaussian(50, 8, 3) + 100])
     dropped = manifold(modes[:50].clone(), modes).metrics()
-    assert dropped == {"precision": 1, "recall": 0.5, "density": 1, "coverage": 0.5}
+    # a copy is its neighbour's neighbour at the radius itself: rounding says on which side, hence the tolerance
+    assert dropped == pytest.approx({"precision": 1, "recall": 0.5, "density": 1, "coverage": 0.5}, abs=0.03)
 
 
 @pytest.mark.parametrize(("n", "m", "block"), [(300, 250, 4096), (300, 250, 64), (90, 400, 7)])

@@ -76,7 +76,7 @@ def test_digits_copied_and_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unusable_sets_are_refused() -> None:
     """No images, another width. Catches: an infinity for the distance to nothing."""
-    with pytest.raises(InputError, match="training images must be .* training \\[0, 4\\]"):
+    with pytest.raises(InputError, match=r"training images must be .* training \[0, 4\]"):
         memorisation(torch.zeros(3, 4), torch.zeros(0, 4), torch.zeros(3, 4))
     with pytest.raises(InputError, match="held-out images must be"):
         memorisation(torch.zeros(3, 4), torch.zeros(5, 4), torch.zeros(3, 5))

@@ -41,7 +41,7 @@ class ClipExtractor(PublishedExtractor):
         if not self.published:
             return super()._state()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript's own: the file is what it is
+            warnings.simplefilter("ignore", FutureWarning)  # TorchScript's end, but that is what the file is
             return torch.jit.load(self.path, map_location="cpu").state_dict()
 
     def _network(self, state: dict[str, Tensor]) -> ClipFromTensors:
