@@ -20,29 +20,53 @@ def random_network() -> Dinov2:
     return network.requires_grad_(False).eval()
 
 
-def test_a_block_is_the_standard_one() -> None:
-    """PyTorch's encoder layer, normalised first, exact GELU, with the scales folded into its output matrices: max-abs
-    1e-5 of values of order one. Catches: q, k and v exchanged, heads split along the wrong axis, the tanh GELU, the
-    scale applied before the addition of the bias."""
-    block = random_network().blocks[0]
-    assert isinstance(block, Block)
-    theirs = nn.TransformerEncoderLayer(
-        128, 2, 512, dropout=0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
+def standard(block: Block) -> nn.TransformerEncoderLayer:
+    """PyTorch's own layer with the block's weights, its scales folded into the output matrices."""
+    width = block.norm1.weight.numel()
+    layer = nn.TransformerEncoderLayer(
+        width,
+        width // 64,
+        4 * width,
+        dropout=0,
+        activation="gelu",
+        layer_norm_eps=1e-6,
+        batch_first=True,
+        norm_first=True,
     )
     state = {"self_attn.in_proj_weight": block.attn["qkv"].weight, "self_attn.in_proj_bias": block.attn["qkv"].bias}
-    for theirs_name, ours, gamma in (
+    for theirs, ours, gamma in (
         ("self_attn.out_proj", block.attn["proj"], block.ls1["gamma"]),
         ("linear1", block.mlp["fc1"], None),
         ("linear2", block.mlp["fc2"], block.ls2["gamma"]),
         ("norm1", block.norm1, None),
         ("norm2", block.norm2, None),
     ):
-        state[f"{theirs_name}.weight"] = ours.weight if gamma is None else gamma[:, None] * ours.weight
-        state[f"{theirs_name}.bias"] = ours.bias if gamma is None else gamma * ours.bias
-    theirs.load_state_dict(state)
-    x = torch.randn(2, 9, 128, generator=torch.Generator().manual_seed(1))
+        state[f"{theirs}.weight"] = ours.weight if gamma is None else gamma[:, None] * ours.weight
+        state[f"{theirs}.bias"] = ours.bias if gamma is None else gamma * ours.bias
+    layer.load_state_dict(state)
+    return layer.eval()
+
+
+def test_the_network_is_made_of_standard_parts() -> None:
+    """Patches cut out and multiplied, PyTorch's encoder layers, the class token normalised: max-abs 1e-5 of values of
+    order one, for an image of 2 x 3 patches.
+
+    Catches: q, k and v exchanged, heads split along the wrong axis, the tanh GELU, a bias that is not scaled, patch
+    tokens averaged, rows of patches taken for columns, the class token without its position.
+    """
+    network = random_network()
+    images = torch.randn(2, 3, 28, 42, generator=torch.Generator().manual_seed(1))
+    projection = network.patch_embed["proj"]
+    patches = nn.functional.unfold(images, 14, stride=14).transpose(1, 2) @ projection.weight.flatten(1).T
+    first = (network.cls_token + network.pos_embed[:, :1]).expand(2, -1, -1)
+    x = torch.cat([first, patches + projection.bias + network.positions(2, 3)], dim=1)
     with torch.no_grad():
-        assert (block(x) - theirs.eval()(x)).abs().max().item() < 1e-5
+        for block in network.blocks:
+            assert isinstance(block, Block)
+            x = standard(block)(x)
+        expected = nn.functional.layer_norm(x[:, 0], (128,), network.norm.weight, network.norm.bias, 1e-6)
+        assert expected.std() > 0.1
+        assert (network(images) - expected).abs().max().item() < 1e-5
 
 
 def test_positions_are_sampled_where_the_authors_sample_them() -> None:
@@ -67,7 +91,7 @@ IMAGES = torch.randint(0, 256, (3, 3, 20, 20), dtype=torch.uint8, generator=torc
 
 def test_features_are_torch_fidelitys(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torch-fidelity's extractor, handed this network by a hub that is not asked, answers the same, max-abs 1e-6 of
-    values of order one. Catches: images normalised otherwise, patch tokens averaged, logits made up."""
+    values of order one. Catches: images normalised otherwise, logits made up."""
     monkeypatch.setattr(torch.hub, "load", lambda *_: random_network())
     theirs = FeatureExtractorDinoV2("dinov2-vit-b-14", ["dinov2"])
     with torch.no_grad():

@@ -1,6 +1,5 @@
 """Inception-2015-12-05: random weights in torch-fidelity's format, and what happens where there are none."""
 
-import io
 import pickle
 import urllib.error
 import urllib.request
@@ -16,44 +15,24 @@ from replication.registry import EXTRACTORS
 from replication.types import InputError
 
 
-class Unloaded(FeatureExtractorInceptionV3):
-    """The bare architecture: the empty file that it is handed is not applied."""
-
-    def load_state_dict(self, *_: Any, **__: Any) -> Any:
-        return None
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    empty = io.BytesIO()
-    torch.save({}, empty)
-    empty.seek(0)
-    torch.manual_seed(0)
-    network = Unloaded("inception-v3-compat", ["2048"], feature_extractor_weights_path=empty)
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight)  # keeps activations of order one through all layers
-    path = tmp_path_factory.mktemp("inception") / "random.pth"
-    torch.save(network.state_dict(), path)
-    return path
-
-
 def images(n: int, channels: int) -> torch.Tensor:
     return torch.randint(0, 256, (n, channels, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
 
 
-def test_features_are_torch_fidelitys(weights: Path) -> None:
-    """Values and logits of 18 images are those of torch-fidelity's own network for the layers that it uses itself
+def test_features_are_torch_fidelitys(inception_weights: Path) -> None:
+    """Values and logits of 7 images are those of torch-fidelity's own network for the layers that it uses itself
     for FID and IS, max-abs 1e-6 of values of order one. Catches: feature layers swapped or biased logits taken,
     images rescaled before the network, batches in the wrong order, grey images padded with zero channels."""
     layers = [FeatureExtractorInceptionV3.get_default_feature_layer_for_metric(metric) for metric in ("fid", "isc")]
-    theirs = FeatureExtractorInceptionV3("inception-v3-compat", layers, feature_extractor_weights_path=weights).eval()
-    extractor = EXTRACTORS.build("inception-v3-compat", weights=str(weights))
-    for channels, n in ((3, 18), (1, 2)):
+    theirs = FeatureExtractorInceptionV3(
+        "inception-v3-compat", layers, feature_extractor_weights_path=inception_weights
+    ).eval()
+    extractor = EXTRACTORS.build("inception-v3-compat", weights=str(inception_weights))
+    for channels, n in ((3, 7), (1, 2)):
         batch = images(n, channels)
-        ours = extractor(batch, batch_size=9)
+        ours = extractor(batch, batch_size=4)
         with torch.no_grad():
-            parts = [theirs(part.repeat(1, 3 // channels, 1, 1)) for part in batch.split(9)]
+            parts = [theirs(part.repeat(1, 3 // channels, 1, 1)) for part in batch.split(4)]
         values, logits = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         assert ours.values.shape == (n, 2048)
         assert ours.logits is not None
@@ -63,13 +42,15 @@ def test_features_are_torch_fidelitys(weights: Path) -> None:
         assert (ours.logits - logits).abs().max().item() < 1e-6
 
 
-def test_spatial_features_are_those_of_adm(weights: Path) -> None:
+def test_spatial_features_are_those_of_adm(inception_weights: Path) -> None:
     """The first 7 channels of what torch-fidelity's own third block of 17x17 after the reduction answers, which begins
     with its 1x1 branch: 17 * 17 * 7 = 2023 numbers, the channel fastest; max-abs 1e-6 of values of order one.
 
     Catches: Mixed_6e or 6c, the convolution before its normalisation, another seven channels, channels first.
     """
-    network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=weights)
+    network = FeatureExtractorInceptionV3(
+        "inception-v3-compat", ["2048"], feature_extractor_weights_path=inception_weights
+    )
     network.Mixed_6e = torch.nn.Identity()  # its input is the whole of what Mixed_6d says
     kept: list[torch.Tensor] = []
     network.Mixed_7a.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
@@ -77,23 +58,23 @@ def test_spatial_features_are_those_of_adm(weights: Path) -> None:
     with torch.no_grad():
         network.eval()(batch)
     expected = kept[0][:, :7].permute(0, 2, 3, 1).reshape(3, 2023)
-    found = EXTRACTORS.build("inception-v3-compat", weights=str(weights))(batch).spatial
+    found = EXTRACTORS.build("inception-v3-compat", weights=str(inception_weights))(batch).spatial
     assert found is not None
     assert expected.std() > 0.1
     assert (found - expected).abs().max().item() < 1e-6
 
 
-def test_other_weights_are_not_called_fid(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_weights_are_not_called_fid(inception_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the published file's hash earns the label FID. Catches: a fine-tuned or random network printed as FID."""
-    extractor = EXTRACTORS.build("inception-v3-compat", weights=str(weights))
+    extractor = EXTRACTORS.build("inception-v3-compat", weights=str(inception_weights))
     assert extractor.labels["fd"] == f"FD-inception-{extractor.sha256[:8]}"
     monkeypatch.setattr(InceptionExtractor, "published_sha256", extractor.sha256[:8])
     assert extractor.labels["fd"] == "FID"
 
 
-def test_environment_names_the_weights(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_names_the_weights(inception_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable is honoured and the option goes before it. Catches: the variable ignored or winning."""
-    monkeypatch.setenv("REPLICATION_INCEPTION_WEIGHTS", str(weights))
+    monkeypatch.setenv("REPLICATION_INCEPTION_WEIGHTS", str(inception_weights))
     EXTRACTORS.build("inception-v3-compat").ensure()
     with pytest.raises(InputError, match=r"/nowhere/else\.pth"):
         EXTRACTORS.build("inception-v3-compat", weights="/nowhere/else.pth").ensure()
@@ -143,14 +124,14 @@ class Bomb:
 
 
 @pytest.mark.parametrize("content", ["bomb", "truncated", "other"])
-def test_weights_are_never_unpickled(weights: Path, tmp_path: Path, content: str) -> None:
+def test_weights_are_never_unpickled(inception_weights: Path, tmp_path: Path, content: str) -> None:
     """A pickle that would run code, a truncated file, tensors of another network: InputError naming the file, and
     the code has not run. Catches: the path handed to torch-fidelity, which unpickles it."""
     bad, trace = tmp_path / "bad.pth", tmp_path / "ran"
     if content == "bomb":
         bad.write_bytes(pickle.dumps(Bomb(trace), protocol=2))
     elif content == "truncated":
-        bad.write_bytes(weights.read_bytes()[:100_000])
+        bad.write_bytes(inception_weights.read_bytes()[:100_000])
     else:
         torch.save({"fc.weight": torch.zeros(3)}, bad)
     with pytest.raises(InputError, match=rf"{bad} does not hold its weights"):

@@ -16,8 +16,8 @@ def gaussian(n: int, width: int, seed: int) -> torch.Tensor:
 def test_on_a_line_by_hand() -> None:
     """Real images at 0 to 9, generated ones at 4.5 (six times, near each other) and at 100.
 
-    Balls of radius 3 (k = 5: six of them reach past their nearer end) are worked out below by hand. Catches: k off by
-    one, generated and real exchanged, the image itself counted as its first neighbour, density not divided by k.
+    Which balls hold which images is worked out below by hand. Catches: generated and real exchanged, the image itself
+    counted as its own neighbour for density, density not divided by k, a ball of the outlier that is forgotten.
     """
     real = torch.arange(10.0)[:, None]
     generated = torch.tensor([4.5, 4.5001, 4.5002, 4.5003, 4.5004, 4.5005, 100.0])[:, None]
