@@ -3,8 +3,12 @@
 Salimans et al. 2016; the average p(class) is taken over the same images.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from replication.metrics.uncertainty import Draws
 
 
 def resampled_is(logits: Tensor, counts: Tensor) -> Tensor:
@@ -18,3 +22,10 @@ def resampled_is(logits: Tensor, counts: Tensor) -> Tensor:
     # mean_i sum_k p_ik log q_k = sum_k q_k log q_k, so neither term needs an [R,N,K] array
     divergence = counts @ (p * log_p).sum(1) / n - torch.xlogy(marginal, marginal).sum(1)
     return divergence.exp()
+
+
+def is_deviations(logits: Sequence[Tensor], draws: Draws) -> Tensor:
+    """Deviations [R] of the mean score over fresh sets: logits [N,K] per seed. There is no reference in it."""
+    parts = [resampled_is(part, draws.of_seed(index)[1].to(part.device)) for index, part in enumerate(logits)]
+    replicates = draws.mean(parts)
+    return replicates - replicates.mean()
