@@ -1,0 +1,83 @@
+"""Precision, recall, density and coverage: each set is covered with balls that reach to the k-th nearest neighbour.
+
+                     share of                    that lie in
+    precision        generated images            the ball of any real image         Kynkäänniemi et al. 2019, k = 3
+    recall           real images                 the ball of any generated image    the same
+    density          (not a share: real balls that hold a generated image, over k)  Naeem et al. 2020, k = 5
+    coverage         real images' balls          (that hold any generated image)    the same
+
+The balls of precision and recall are closed, as in torch-fidelity; those of density and coverage are open, as in their
+authors' code, so that a copy of the real set has density 1 and coverage 1. One pass over the distances gives all four,
+in blocks: memory does not grow with the product of the two sets.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from replication.types import InputError
+
+K_PRECISION = 3
+K_DENSITY = 5
+BLOCK = 4096  # images on either side of a block of distances
+
+
+@dataclass(frozen=True, eq=False)
+class Manifold:
+    """What each image adds to the four metrics, which are plain means over images and so are cheap to resample."""
+
+    precision_hits: Tensor  # bool [N], one per generated image
+    recall_hits: Tensor  # bool [M], one per real image
+    density_counts: Tensor  # float64 [N]: real balls that hold generated image i, divided by k
+    coverage_hits: Tensor  # bool [M]
+
+    def metrics(self) -> dict[str, float]:
+        """The keys `precision`, `recall`, `density`, `coverage`."""
+        return {
+            "precision": self.precision_hits.double().mean().item(),
+            "recall": self.recall_hits.double().mean().item(),
+            "density": self.density_counts.mean().item(),
+            "coverage": self.coverage_hits.double().mean().item(),
+        }
+
+
+def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Distances of a [N,D] to b [M,D] as (rows, columns, block), all the columns of some rows before the next rows."""
+    for row in range(0, len(a), BLOCK):
+        rows = slice(row, row + BLOCK)
+        for column in range(0, len(b), BLOCK):
+            columns = slice(column, column + BLOCK)
+            yield rows, columns, torch.cdist(a[rows], b[columns])
+
+
+def nearest_distances(a: Tensor, b: Tensor, k: int) -> Tensor:
+    """The k smallest distances of each row of a [N,D] to the rows of b [M,D], ascending -> [N,k]."""
+    nearest = torch.full((len(a), k), torch.inf, dtype=a.dtype, device=a.device)
+    for rows, _, distances in _blocks(a, b):
+        nearest[rows] = torch.cat([nearest[rows], distances], dim=1).topk(k, largest=False).values
+    return nearest
+
+
+def manifold(generated: Tensor, real: Tensor) -> Manifold:
+    """The indicators of generated values [N,D] against real ones [M,D], on their device.
+
+    Raises InputError for fewer images than the balls need neighbours.
+    """
+    for which, values in (("generated", generated), ("reference", real)):
+        if len(values) <= K_DENSITY:
+            raise InputError(f"metrics: {len(values)} {which} images; density needs more than {K_DENSITY}")
+    # the nearest of all is the image itself, so that the k-th neighbour has index k
+    generated_radii = nearest_distances(generated, generated, K_PRECISION + 1)[:, -1]
+    neighbours = nearest_distances(real, real, K_DENSITY + 1)
+    real_radii, wide_radii = neighbours[:, K_PRECISION], neighbours[:, K_DENSITY]
+    precision, density = generated_radii.new_zeros(len(generated), dtype=torch.bool), torch.zeros_like(generated_radii)
+    recall, coverage = (real_radii.new_zeros(len(real), dtype=torch.bool) for _ in range(2))
+    for rows, columns, distances in _blocks(generated, real):
+        precision[rows] |= (distances <= real_radii[columns]).any(1)
+        recall[columns] |= (distances <= generated_radii[rows, None]).any(0)
+        held = distances < wide_radii[columns]
+        density[rows] += held.sum(1)
+        coverage[columns] |= held.any(0)
+    return Manifold(precision, recall, density.double() / K_DENSITY, coverage)
