@@ -1,6 +1,6 @@
 """Features: what an extractor says about N images, and all that every metric needs of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import Tensor
 
@@ -9,18 +9,33 @@ from replication.types import InputError
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """`values: float32 [N,D]` feed FD, KID, precision and recall; `logits: float32 [N,K]` feed the inception score."""
+    """float32, one row per image; a part that the extractor does not have is None, and so are the metrics made of it.
+
+    values: [N,D] feed FD, KID, precision, recall, density, coverage and memorisation.
+    logits: [N,K] feed the inception score and, over the dataset's classes, class accuracy; DINOv2 and CLIP have none.
+    spatial: [N,S], a feature map that was not pooled, feeds sFD (Nash et al. 2021).
+    Raises InputError where the parts do not agree in N.
+    """
 
     values: Tensor
-    logits: Tensor
+    logits: Tensor | None = None
+    spatial: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.values.ndim != 2 or self.logits.ndim != 2 or len(self.values) != len(self.logits):
-            shapes = f"{list(self.values.shape)} and {list(self.logits.shape)}"
-            raise InputError(f"features: values [N,D] and logits [N,K] must agree in N, got {shapes}")
+        for name, part in self.parts().items():
+            if part.ndim != 2 or len(part) != len(self.values):
+                found = ", ".join(f"{name} {list(p.shape)}" for name, p in self.parts().items())
+                raise InputError(f"features: {name} must have two axes, and all parts must agree in N; got {found}")
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, rows: Tensor) -> "Features":
-        return Features(self.values[rows], self.logits[rows])
+        return Features(**{name: part[rows] for name, part in self.parts().items()})
+
+    def parts(self) -> dict[str, Tensor]:
+        """The parts that there are, by name, in their order."""
+        return {name: part for name in PARTS if (part := getattr(self, name)) is not None}
+
+
+PARTS = tuple(field.name for field in fields(Features))

@@ -11,7 +11,7 @@ from torch import Tensor
 from replication.metrics.uncertainty import Draws
 
 
-def resampled_is(logits: Tensor, counts: Tensor) -> Tensor:
+def inception_score(logits: Tensor, counts: Tensor) -> Tensor:
     """Score of each resample of logits [N,K], over all images at once; counts [R,N] -> [R] float64.
 
     Splits only shift the score by a bias, which centring removes; the printed score has them (torch-fidelity's 10).
@@ -24,8 +24,8 @@ def resampled_is(logits: Tensor, counts: Tensor) -> Tensor:
     return divergence.exp()
 
 
-def is_deviations(logits: Sequence[Tensor], draws: Draws) -> Tensor:
-    """Deviations [R] of the mean score over fresh sets: logits [N,K] per seed. There is no reference in it."""
-    parts = [resampled_is(part, draws.of_seed(index)[1].to(part.device)) for index, part in enumerate(logits)]
-    replicates = draws.mean(parts)
-    return replicates - replicates.mean()
+def resampled_is(logits: Sequence[Tensor], draws: Draws) -> Tensor:
+    """Mean score over the seeds in each resample -> [R]; logits [N,K] per seed. There is no reference in it."""
+    return draws.mean(
+        inception_score(part, draws.of_seed(index)[1].to(part.device)) for index, part in enumerate(logits)
+    )

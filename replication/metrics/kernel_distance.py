@@ -1,27 +1,79 @@
-"""Kernel distance (KID) of resamples: the unbiased squared MMD with the cubic kernel k(a, b) = (a.b / D + 1)^3.
+"""Kernel distance (KID): the unbiased squared MMD with the cubic kernel k(a, b) = (a.b / D + 1)^3.
 
-Binkowski et al. 2018, eq. 4, over all images instead of subsets. A resample that takes generated image i w_i times and
-reference image r v_r times has
+Binkowski et al. 2018, eq. 4. Of a set in which generated image i is taken w_i times and reference image r v_r times:
 
-    sum_{i != j} w_i w_j k(x_i, x_j) / sum_{i != j} w_i w_j  +  the same of v and y  -  2 / (n m) sum_{i, r} w_i v_r k(x_i, y_r)
+    sum_{i != j} w_i w_j k(x_i, x_j) / sum_{i != j} w_i w_j  +  the same of v, y
+      -  2 sum_ir w_i v_r k(x_i, y_r) / sum_ir w_i v_r
 
-Pairs of copies of one image (i = j) are left out: they would add k(x, x) and bias every resample upwards.
+Pairs of copies of one image (i = j) are left out: they would add k(x, x) and bias every resample upwards. The random
+subsets that torch-fidelity prints the mean of are weights too, of 0 and 1, so that one pass over the kernels gives both.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy
 import torch
 from torch import Tensor
 
-from replication.metrics.uncertainty import Draws, Influence, calibrated, linear_part
+from replication.metrics.uncertainty import Draws, Influence, linear_part
 
+SUBSETS, SUBSET_SIZE, SUBSET_SEED = 100, 1000, 2020  # torch-fidelity's defaults
 ROWS = 1024  # rows of a kernel matrix held at a time
+
+
+class KernelDistance(NamedTuple):
+    """Over subsets, per seed: mean and standard deviation (divisor SUBSETS). Over seeds: resamples of the mean KID [R]
+    of all images, and their linear part [R]."""
+
+    means: list[float]
+    scatters: list[float]
+    replicates: Tensor
+    linear: Tensor
 
 
 def cubic(a: Tensor, b: Tensor) -> Tensor:
     """Kernel matrix [N,M] of a [N,D] and b [M,D], with the coefficients that KID fixes."""
     inner = a @ b.T / a.shape[1] + 1
     return inner * inner * inner
+
+
+def subset_counts(n: int, m: int) -> tuple[Tensor, Tensor]:
+    """The random subsets that torch-fidelity draws of n generated and m reference images: uint8 [SUBSETS,n], [.., m]."""
+    generator, size = numpy.random.RandomState(SUBSET_SEED), min(SUBSET_SIZE, n, m)
+    counts = (torch.zeros(SUBSETS, n, dtype=torch.uint8), torch.zeros(SUBSETS, m, dtype=torch.uint8))
+    for subset in range(SUBSETS):
+        for part in counts:
+            part[subset, generator.choice(part.shape[1], size, replace=False)] = 1
+    return counts
+
+
+def kernel_distance(generated: Sequence[Tensor], reference: Tensor, draws: Draws) -> KernelDistance:
+    """KID of values [N,D] per seed against [M,D], over torch-fidelity's subsets and over the resamples."""
+    real, m = reference.double(), len(reference)
+    subsets = [subset_counts(len(values), m) for values in generated]
+    of_real = torch.cat([draws.reference, *(part for _, part in subsets)]).double().to(real.device)
+    within_real, each_real = _within(real, of_real)
+    means, scatters, replicates, points, influences = [], [], [], [], []
+    for index, values in enumerate(generated):
+        resamples, counts = draws.of_seed(index)
+        values, counts = values.double(), torch.cat([counts, subsets[index][0].double()]).to(real.device)
+        rows = torch.cat([resamples, len(draws.reference) + index * SUBSETS + torch.arange(SUBSETS)])
+        within, each = _within(values, counts)
+        across, over_real, over_values = _sums(values, real, counts, of_real[rows])
+        distances = within + within_real[rows] - 2 * across / (counts.sum(1) * of_real[rows].sum(1))
+        replicates.append(distances[: len(resamples)])
+        means.append(distances[len(resamples) :].mean().item())
+        scatters.append(distances[len(resamples) :].std(correction=0).item())
+        points.append((each.mean() + each_real.mean() - 2 * over_real.mean() / m).item())
+        influences.append(Influence(2 * (each - over_real / m), 2 * (each_real - over_values / len(values))))
+    return KernelDistance(means, scatters, draws.mean(replicates), linear_part(points, influences, draws))
+
+
+def _within(values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean kernel over pairs of images of each resample [R], and over the others for each image [N]."""
+    weighted, sums, _ = _sums(values, values, counts, counts)
+    return weighted / (counts.sum(1).square() - counts.square().sum(1)), sums / (len(values) - 1)
 
 
 def _sums(a: Tensor, b: Tensor, of_a: Tensor, of_b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,27 +92,3 @@ def _sums(a: Tensor, b: Tensor, of_a: Tensor, of_b: Tensor) -> tuple[Tensor, Ten
         over_i += kernel.sum(0)
         over_j.append(kernel.sum(1))
     return weighted, torch.cat(over_j), over_i
-
-
-def _within(values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean kernel over pairs of images of each resample [R], and over the others for each image [N]."""
-    weighted, sums, _ = _sums(values, values, counts, counts)
-    n = len(values)
-    return weighted / (n * n - counts.square().sum(1)), sums / (n - 1)
-
-
-def kid_deviations(generated: Sequence[Tensor], reference: Tensor, draws: Draws) -> Tensor:
-    """Deviations [R] of the mean KID over fresh sets: values [N,D] per seed, [M,D]."""
-    real, m = reference.double(), len(reference)
-    counts_of_real = draws.reference.double().to(real.device)
-    within_real, of_real = _within(real, counts_of_real)
-    points, influences, replicates = [], [], []
-    for index, values in enumerate(generated):
-        rows, counts = draws.of_seed(index)
-        values, counts, n = values.double(), counts.to(real.device), len(values)
-        within, of_values = _within(values, counts)
-        across, over_real, over_values = _sums(values, real, counts, counts_of_real[rows])
-        replicates.append(within + within_real[rows] - 2 * across / (n * m))
-        points.append((of_values.mean() + of_real.mean() - 2 * over_real.mean() / m).item())
-        influences.append(Influence(2 * (of_values - over_real / m), 2 * (of_real - over_values / n)))
-    return calibrated(draws.mean(replicates), linear_part(points, influences, draws))

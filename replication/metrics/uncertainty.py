@@ -99,15 +99,16 @@ def linear_part(points: Sequence[float], influences: Sequence[Influence], draws:
 
 
 def calibrated(replicates: Tensor, linear: Tensor) -> Tensor:
-    """Deviations [R] of replicates from their mean, their linear part [R] shrunk by the 2 q that it has too much."""
+    """Replicates [R] less their mean, their linear part [R] shrunk by the 2 q that it has too much."""
     rest = replicates - linear
     rest, linear = rest - rest.mean(), linear - linear.mean()
     shrunk = (linear.var() - 2 * rest.var()).clamp(min=0) / linear.var().clamp(min=torch.finfo(linear.dtype).tiny)
     return shrunk.sqrt() * linear + rest
 
 
-def recentred(point: float, deviations: Tensor) -> Interval:
-    """The interval that deviations [R] make around a point estimate."""
+def recentred(point: float, replicates: Tensor) -> Interval:
+    """Interval from the deviations of replicates [R] from their mean, laid around the point estimate."""
+    deviations = replicates - replicates.mean()
     low, high = torch.quantile(deviations, torch.tensor([0.025, 0.975], dtype=deviations.dtype)).tolist()
     return Interval(point + low, point + high, float(deviations.std()))
 
