@@ -4,7 +4,8 @@
 
 With any B such that C = B B^T, the last trace is the sum of the roots of the eigenvalues of B^T S B. That matrix is
 symmetric and positive semi-definite, so they come from a symmetric eigenproblem: real, stable, right where S or C is
-singular (fewer images than features), and cheaper than the general one. B is Cholesky's factor where C has one.
+singular (fewer images than features), and cheaper than the general one. B is triangular: Cholesky's factor where C has
+one.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from torch import Tensor
 from replication.metrics.uncertainty import Draws, Influence, linear_part
 
 SPLITS = 8  # random halvings that FD-infinity averages over
-COLUMNS = 512  # of a block of a covariance
+COLUMNS = 256  # of a block of a matrix of which half is computed
 
 
 class Gaussian(NamedTuple):
@@ -42,7 +43,7 @@ def fit(values: Tensor, counts: Tensor | None = None) -> Gaussian:
 
 
 def _gram(rows: Tensor) -> Tensor:
-    """rows^T rows [D,D] of rows [N,D]; blocks below the diagonal are copied, which saves up to half of the time."""
+    """rows^T rows [D,D] of rows [N,D]; blocks below the diagonal are copied."""
     product = rows.new_empty(rows.shape[1], rows.shape[1])
     for start in range(0, len(product), COLUMNS):
         columns = slice(start, start + COLUMNS)
@@ -66,15 +67,25 @@ class FrechetDistance:
         factor, failed = torch.linalg.cholesky_ex(reference.covariance)
         if failed:
             vectors, scales = _eigenroot(reference.covariance)
-            factor = vectors * scales
-        self._factor = factor  # B: [D,k]
+            factor = torch.linalg.qr((vectors * scales).T).R.T
+        self._factor = factor  # B: [D,k], zero above the diagonal
 
     def __call__(self, generated: Gaussian) -> Tensor:
         """The distance, float64 scalar []."""
-        product = torch.linalg.eigvalsh(self._factor.T @ generated.covariance @ self._factor)
+        product = torch.linalg.eigvalsh(self._congruent(generated.covariance), UPLO="L")
         difference = generated.mean - self.reference.mean
         traces = generated.covariance.trace() + self.reference.covariance.trace()
         return difference @ difference + traces - 2 * product.clamp(min=0).sqrt().sum()
+
+    def _congruent(self, covariance: Tensor) -> Tensor:
+        """B^T covariance B [k,k], right on and below the diagonal; what is zero in B takes no part."""
+        factor = self._factor
+        product = factor.new_zeros(factor.shape[1], factor.shape[1])
+        for start in range(0, len(product), COLUMNS):
+            columns = slice(start, start + COLUMNS)
+            turned = covariance[start:, start:] @ factor[start:, columns]
+            product[start:, columns] = factor[start:, start:].T @ turned
+        return product
 
 
 def frechet_distance(generated: Tensor, reference: Tensor) -> float:

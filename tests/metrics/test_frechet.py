@@ -24,13 +24,15 @@ def test_closed_form_for_commuting_covariances() -> None:
 
 @pytest.mark.parametrize(("n", "m"), [(300, 200), (40, 200), (200, 40), (30, 40)])
 @pytest.mark.parametrize("dead", [0, 9])
-def test_agrees_with_torch_fidelity(n: int, m: int, dead: int) -> None:
+@pytest.mark.parametrize("columns", [20, 64])
+def test_agrees_with_torch_fidelity(n: int, m: int, dead: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same figure as torch-fidelity, 1e-6 relative, with full rank, with n < D = 64 on either side or both, and with
-    features that are never active.
+    features that are never active; in one block of columns, or in several with a smaller one at the end.
 
     Catches: covariance divided by N instead of N - 1 (3 % off at n = 30); a Cholesky factor or an inverse where there
-    is none.
+    is none; a block left out or added twice.
     """
+    monkeypatch.setattr("replication.metrics.frechet.COLUMNS", columns)
     generated, real = features(n, 64, 1, shift=0.5), features(m, 64, 2)
     generated[:, :dead] = real[:, :dead] = 0
     theirs = fid_statistics_to_metric(fid_features_to_statistics(generated), fid_features_to_statistics(real), False)
