@@ -32,13 +32,12 @@ def fit(values: Tensor, counts: Tensor | None = None) -> Gaussian:
     if counts is None:
         values = values.double()
         mean = values.mean(0)
-        centred, n = values - mean, values.new_tensor(len(values))
-    else:
-        taken = counts.nonzero().squeeze(1)
-        values, weights = values[taken].double(), counts[taken].double()
-        n = weights.sum()
-        mean = weights @ values / n
-        centred = weights.sqrt()[:, None] * (values - mean)
+        return Gaussian(mean, _gram(values - mean) / (len(values) - 1))
+    taken = counts.nonzero().squeeze(1)
+    values, weights = values[taken].double(), counts[taken].double()
+    n = weights.sum()
+    mean = weights @ values / n
+    centred = values.sub_(mean).mul_(weights.sqrt()[:, None])  # in place: indexing has copied
     return Gaussian(mean, _gram(centred) / (n - 1))
 
 
