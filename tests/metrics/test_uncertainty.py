@@ -154,8 +154,8 @@ def test_kid_resamples_are_unbiased(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_kid_error_near_the_reference() -> None:
-    """Two sets of one law, where slopes vanish: over 150 trials the calibrated standard error is within 30 % of the
-    scatter of KID, whereas that of raw resamples is 40 % too large or more. Catches: the surplus kept or taken twice, the
+    """Two sets of one law, where slopes vanish: over 150 trials the calibrated standard error is 0.7 to 1.45 times the
+    scatter of KID, and that of raw resamples larger than 1.5 times. Catches: the surplus kept or taken twice, the
     reference fixed, an influence of the wrong size."""
     points, raw, errors = [], [], []
     for trial in range(150):
@@ -165,8 +165,8 @@ def test_kid_error_near_the_reference() -> None:
         raw.append(found.replicates.var().item())
         errors.append(calibrated(found.replicates, found.linear).var().item())
     scatter = torch.tensor(points).var().item()
-    assert sum(raw) / 150 > 1.4**2 * scatter
-    assert 0.7**2 * scatter < sum(errors) / 150 < 1.3**2 * scatter
+    assert sum(raw) / 150 > 1.5**2 * scatter
+    assert 0.7**2 * scatter < sum(errors) / 150 < 1.45**2 * scatter
 
 
 def test_is_equals_torch_fidelity_without_splits() -> None:
