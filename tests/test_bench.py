@@ -10,6 +10,19 @@ def test_bench_prints_floor_loop_and_pipeline(monkeypatch: pytest.MonkeyPatch) -
     """Catches: a preset that the peer's configuration did not follow (weights would not fit)."""
     monkeypatch.setattr(bench, "TURNS", 1)
     monkeypatch.setattr(bench, "STEPS", 2)
-    lines = bench.bench(torch.device("cpu")).splitlines()
+    lines = bench.bench_sampling(torch.device("cpu")).splitlines()
     assert len(lines) == 4
     assert all(line.count("%") == 2 for line in lines[2:])
+
+
+def test_bench_prints_distances_that_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours and torch-fidelity's distance of the same features differ by less than 1e-6, singular covariances included.
+
+    Catches: the two given different features, or one of them the reference twice.
+    """
+    monkeypatch.setattr(bench, "IMAGES", 60)
+    monkeypatch.setattr(bench, "WIDTH", 64)
+    monkeypatch.setattr(bench, "RESAMPLES", 2)
+    cells = [cell.strip() for cell in bench.bench_distance(torch.device("cpu")).splitlines()[2].split("|")]
+    assert cells[1].startswith("n = 60, D = 64")
+    assert float(cells[5]) < 1e-6

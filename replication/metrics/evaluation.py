@@ -1,19 +1,56 @@
-"""From features to the figures of a row: torch-fidelity's point values, each distance with its interval."""
+"""From features to the figures of a row: each metric's point, and its interval over fresh sets of images."""
 
+import statistics
 from collections.abc import Sequence
-from functools import partial
 
 import torch
+from torch import Tensor
+from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
 from replication.metrics.features import Features
-from replication.metrics.fidelity import KID_SUBSETS, fidelity_metrics
-from replication.metrics.frechet import FrechetDistance, fit, resampled_fd
+from replication.metrics.frechet import frechet_distance, resampled_fd, without_bias
 from replication.metrics.inception_score import resampled_is
-from replication.metrics.kernel_distance import resampled_kid
-from replication.metrics.uncertainty import Statistic, bootstrap, recentred
+from replication.metrics.kernel_distance import SUBSETS, kernel_distance
+from replication.metrics.manifold import Manifold, manifold
+from replication.metrics.uncertainty import Draws, Influence, averaging_noise, calibrated, draw, linear_part, recentred
 from replication.types import InputError
 
 LEAST_IMAGES = 10  # one per split of the inception score
+
+Row = dict[str, float]
+
+
+def evaluate(
+    generated: Sequence[Features],
+    reference: Features,
+    resamples: int = 200,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> Row:
+    """Metrics of generated images, one Features per seed, against a reference; `device` is where they are computed.
+
+    Keys: `fd`, `fd_infinity`, `kid`, `precision`, `recall`, `density`, `coverage`, and where the features have logits
+    `is`, where they have a spatial part `sfd`; each also with `_low`, `_high` (95 %) and `_se`. Points are means over
+    seeds: `fd_min`, `fd_max` and, of several seeds, `fd_std` say how far those lie apart. `kid_std` over subsets and
+    `is_std` over splits are what papers print.
+
+    The interval of `fd` is for sets of this size, whose mean FD lies above the distances of the distributions; that one
+    is estimated by `fd_infinity`. `kid` has no such bias; its error is not `kid_std`, the scatter of sets of at most
+    1,000 images whatever n is, but the bootstrap's over all images, to which the error of averaging over finitely many
+    subsets is added. Intervals of precision, recall, density and coverage hold the balls and what lies in them fixed,
+    hence are too narrow for small sets: density's was 0.4 of its scatter over references of 55 images.
+    Raises InputError for no seeds, fewer than ten images, or features of different extractors.
+    """
+    _check(generated, reference)
+    draws = draw([len(features) for features in generated], len(reference), resamples, seed)
+    values, real = [features.values.to(device) for features in generated], reference.values.to(device)
+    row = _frechet(values, real, draws, seed) | _kernel(values, real, draws, seed) | _manifold(values, real, draws)
+    if logits := [features.logits for features in generated if features.logits is not None]:
+        row |= _inception(logits, draws)
+    if reference.spatial is not None:
+        spatial = [features.spatial.to(device) for features in generated if features.spatial is not None]
+        row |= _of_distance("sfd", *_distance(spatial, reference.spatial.to(device), draws))
+    return row
 
 
 def _check(generated: Sequence[Features], reference: Features) -> None:
@@ -23,52 +60,73 @@ def _check(generated: Sequence[Features], reference: Features) -> None:
         which = "reference" if index == len(generated) else f"seed {index} of the generated images"
         if len(features) < LEAST_IMAGES:
             raise InputError(f"metrics: {which} has {len(features)} images, at least {LEAST_IMAGES} are needed")
-        if (
-            features.values.shape[1] != reference.values.shape[1]
-            or features.logits.shape[1] != reference.logits.shape[1]
-        ):
+        if _widths(features) != _widths(reference):
             raise InputError(f"metrics: {which} comes from another extractor than the reference")
 
 
-def _subset_noise(subset_stds: list[float], resamples: int, seed: int) -> torch.Tensor:
-    """Error of KID as the mean of a finite number of random subsets, in place of all images: draws [R]."""
-    generator = torch.Generator().manual_seed(seed)
-    variance = sum(std**2 / KID_SUBSETS for std in subset_stds) / len(subset_stds) ** 2
-    return variance**0.5 * torch.randn(resamples, generator=generator, dtype=torch.float64)
+def _widths(features: Features) -> dict[str, int]:
+    return {name: part.shape[1] for name, part in features.parts().items()}
 
 
-def evaluate(
-    generated: Sequence[Features],
-    reference: Features,
-    resamples: int = 200,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-) -> dict[str, float]:
-    """Metrics of generated images, one Features per seed, against a reference; `device` is where resampling is done.
+def _with_interval(key: str, point: float, replicates: Tensor) -> Row:
+    low, high, error = recentred(point, replicates)
+    return {key: point, f"{key}_low": low, f"{key}_high": high, f"{key}_se": error}
 
-    Keys: `fd`, `kid`, `is`, each also with `_low`, `_high` (95 %) and `_se`; `fd_min` and `fd_max` over seeds;
-    `kid_std` over subsets and `is_std` over splits, as papers print them; `precision`, `recall`. Points are means over
-    seeds. The error of KID is not `kid_std`: that is the scatter of sets of at most 1,000 images, whatever n is. It is
-    the bootstrap's over all n images, to which the error of averaging over finitely many subsets is added. Raises
-    InputError for no seeds, fewer than ten images, or features of different extractors.
-    """
-    _check(generated, reference)
-    per_seed = [fidelity_metrics(features, reference) for features in generated]
-    point = {key: sum(metrics[key] for metrics in per_seed) / len(per_seed) for key in per_seed[0]}
-    distance = FrechetDistance(fit(reference.values.to(device)))
-    real = reference.values.to(device)
-    statistics: dict[str, list[Statistic]] = {"fd": [], "kid": [], "is": []}
-    for features in generated:
-        values, logits = features.values.to(device), features.logits.to(device)
-        statistics["fd"].append(partial(resampled_fd, values, distance))
-        statistics["kid"].append(partial(resampled_kid, values, real))
-        statistics["is"].append(partial(resampled_is, logits))
-    sizes = [len(features) for features in generated]
-    for key, of_seeds in statistics.items():
-        replicates = bootstrap(of_seeds, sizes, resamples, seed, device)
-        if key == "kid":
-            replicates = replicates + _subset_noise([metrics["kid_std"] for metrics in per_seed], resamples, seed)
-        point[f"{key}_low"], point[f"{key}_high"], point[f"{key}_se"] = recentred(point[key], replicates)
-    point["fd_low"] = max(0.0, point["fd_low"])  # a distance: nothing below zero is meant
-    point["fd_min"], point["fd_max"] = (pick(metrics["fd"] for metrics in per_seed) for pick in (min, max))
-    return point
+
+def _frechet(generated: Sequence[Tensor], reference: Tensor, draws: Draws, seed: int) -> Row:
+    points, replicates = _distance(generated, reference, draws)
+    row = _of_distance("fd", points, replicates) | {"fd_min": min(points), "fd_max": max(points)}
+    if len(points) > 1:
+        row["fd_std"] = statistics.stdev(points)
+    estimates = [without_bias(values, reference, seed) for values in generated]
+    noise = averaging_noise([e.var().item() / len(e) for e in estimates], len(replicates), seed)
+    point = statistics.fmean(e.mean().item() for e in estimates)
+    return row | _with_interval("fd_infinity", point, replicates + noise)
+
+
+def _distance(generated: Sequence[Tensor], reference: Tensor, draws: Draws) -> tuple[list[float], Tensor]:
+    """FD of each seed, and replicates [R] of their mean."""
+    points = [frechet_distance(values, reference) for values in generated]
+    return points, calibrated(*resampled_fd(generated, reference, points, draws))
+
+
+def _of_distance(key: str, points: Sequence[float], replicates: Tensor) -> Row:
+    row = _with_interval(key, statistics.fmean(points), replicates)
+    return {**row, f"{key}_low": max(0.0, row[f"{key}_low"])}  # nothing below zero is meant
+
+
+def _kernel(generated: Sequence[Tensor], reference: Tensor, draws: Draws, seed: int) -> Row:
+    means, scatters, replicates, linear = kernel_distance(generated, reference, draws)
+    noise = averaging_noise([scatter**2 / SUBSETS for scatter in scatters], len(replicates), seed)
+    row = _with_interval("kid", statistics.fmean(means), calibrated(replicates, linear) + noise)
+    return row | {"kid_std": statistics.fmean(scatters)}
+
+
+def _inception(logits: Sequence[Tensor], draws: Draws) -> Row:
+    scores = [isc_features_to_metric(part) for part in logits]
+    point = statistics.fmean(score[KEY_METRIC_ISC_MEAN] for score in scores)
+    row = _with_interval("is", point, resampled_is(logits, draws))
+    return row | {"is_std": statistics.fmean(score[KEY_METRIC_ISC_STD] for score in scores)}
+
+
+def _manifold(generated: Sequence[Tensor], reference: Tensor, draws: Draws) -> Row:
+    covers = [manifold(values, reference) for values in generated]
+    influences = [_manifold_influences(cover) for cover in covers]
+    row: Row = {}
+    for key in influences[0]:
+        points = [cover.metrics()[key] for cover in covers]
+        replicates = linear_part(points, [of_seed[key] for of_seed in influences], draws)
+        row |= _with_interval(key, statistics.fmean(points), replicates)
+    return row
+
+
+def _manifold_influences(cover: Manifold) -> dict[str, Influence]:
+    """Each metric is a mean over one of the two sets, the balls being fixed."""
+    recall, coverage = cover.recall_hits.double(), cover.coverage_hits.double()
+    no_generated, no_real = torch.zeros_like(cover.density_counts), torch.zeros_like(recall)
+    return {
+        "precision": Influence(cover.precision_hits.double(), no_real),
+        "recall": Influence(no_generated, recall),
+        "density": Influence(cover.density_counts, no_real),
+        "coverage": Influence(no_generated, coverage),
+    }

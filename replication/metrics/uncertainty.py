@@ -1,26 +1,38 @@
-"""Bootstrap intervals: images are drawn anew with replacement; with several seeds, seeds first and then their images.
+"""Bootstrap intervals: seeds are drawn anew, then their images, and the reference's images, all with replacement.
 
-What is covered is the metric of a *fresh set of the same size n*, the only thing that two rows of one protocol share: a
-distance from n images is larger than the one from infinitely many, and no interval here pretends otherwise. The
-reference is part of the protocol, hence fixed.
+A resample is to the sample what the sample is to the model. That holds for its linear part (what each image adds to the
+metric) up to noise, but not for the rest. Write L and q for the variances, over fresh sets, of the linear and of the
+quadratic part of a metric; then over resamples
 
-A resample is to the sample what the sample is to the model, so it brings that bias of order 1/n a second time: raw
-bootstrap distances lie well above the point estimate, often with the point below their 2.5 % quantile. Therefore only
-the *deviations* of the resamples from their own mean are used, laid around the point estimate (recentring).
+    the mean      is off by the metric's bias of order 1/n a second time: raw distances lie well above the point,
+                  often with the point below their 2.5 % quantile. Only deviations from the mean are used (recentring).
+    the variance  is L + 3 q instead of L + q: the slopes at the sample are themselves noisy, which adds 2 q to the
+                  linear part. So that part is computed by itself, from each image's influence, and shrunk until the
+                  variances add up. Near the reference, where slopes vanish, an interval is else 1.7 times too wide.
 
-Two-stage resampling counts the image noise inside each seed once more than needed, so with several seeds the
-intervals err on the wide side; with few seeds, resampling seeds alone would err on the narrow side. One seed's FD
-interval is on the wide side too, the more so the closer D is to n. Measured with Gaussian features, D = 64: standard
-error over its true value 1.1 to 1.5 at n = 1,797, 2.0 at n = 400.
+What comes out is the spread of the metric over fresh generated and fresh reference sets of the same sizes; `recentred`
+lays it around an estimate, and that decides what is covered: around the plain FD of n images, the mean FD of sets of
+that size; around an estimate without the bias (FD-infinity, KID), the value of the two distributions themselves.
+
+With several seeds, the image noise inside each is counted twice (once by drawing seeds), but the reference's only once.
+
+Measured with Gaussian features and 200 resamples, how often the interval of FD-infinity holds the closed-form distance
+(200 to 600 trials; in brackets: raw deviations; "equal" is two sets of one law):
+
+    D = 64, 1,797 against 1,438 images   FD 0.82: 94 % (95 %)   0.087: 93 % (99 %)   equal: 98 % (99.7 %)
+    the same with three seeds            FD 0.82: 97 % (97 %)
+    D = 6, 200 against 150 images        FD 0.34: 93 % (97 %)   0.096: 93 % (98 %)   0.015: 97 % (99.5 %)
+
+Where a distance is under two standard errors from 0 (FD 0.096), its error grows with it: two in three of the intervals
+that miss end too low.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-Statistic = Callable[[Tensor], Tensor]  # counts [R,N] -> the statistic of each resample [R]
 
 
 class Interval(NamedTuple):
@@ -31,33 +43,96 @@ class Interval(NamedTuple):
     standard_error: float
 
 
+class Influence(NamedTuple):
+    """What each image adds: n times the derivative of a metric by the image's weight, with mean 0, float64."""
+
+    generated: Tensor  # [N]
+    reference: Tensor  # [M]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """R resamples: which of the S seeds fills each slot, and how often each image is taken. Every metric sees the same.
+
+    seeds: int64 [R,S]; generated: uint8 [R,S,N], padded with zeros where a seed has fewer images; reference: uint8
+    [R,M]; sizes: images of each seed.
+    """
+
+    seeds: Tensor
+    generated: Tensor
+    reference: Tensor
+    sizes: tuple[int, ...]
+
+    def of_seed(self, index: int) -> tuple[Tensor, Tensor]:
+        """The resamples that seed `index` is in, int64 [k], and how often each of its images is taken, float64 [k,n].
+
+        A resample in which the seed fills several slots comes several times, with other images.
+        """
+        slots = self.seeds == index
+        return slots.nonzero()[:, 0], self.generated[slots][:, : self.sizes[index]].double()
+
+    def mean(self, parts: Iterable[Tensor]) -> Tensor:
+        """Mean over the slots of a metric, given for each seed as `of_seed` orders its resamples -> float64 [R]."""
+        drawn = torch.zeros(self.seeds.shape, dtype=torch.float64)
+        for index, part in enumerate(parts):
+            drawn[self.seeds == index] = part.cpu()
+        return drawn.mean(1)
+
+
 def resample_counts(resamples: int, n: int, generator: torch.Generator) -> Tensor:
-    """How often each of n images is taken in each resample of size n: float64 [R,n], rows sum to n."""
+    """How often each of n images is taken in each resample of size n: uint8 [R,n], rows sum to n."""
     drawn = torch.randint(n, (resamples, n), generator=generator)
-    return torch.zeros(resamples, n, dtype=torch.float64).scatter_add_(
-        1, drawn, torch.ones(1, 1).double().expand_as(drawn)
+    return torch.zeros(resamples, n, dtype=torch.uint8).scatter_add_(
+        1, drawn, torch.ones(1, 1, dtype=torch.uint8).expand_as(drawn)
     )
 
 
-def bootstrap(
-    statistics: Sequence[Statistic], n: Sequence[int], resamples: int, seed: int, device: str | torch.device = "cpu"
-) -> Tensor:
-    """Mean over seeds of the statistic, resampled: one statistic and one image count n per seed -> [R] on the CPU.
-
-    The draws depend on (n, resamples, seed) alone, so different metrics see the same resamples.
-    """
+def draw(sizes: Sequence[int], reference: int, resamples: int, seed: int) -> Draws:
+    """Resamples of seeds with sizes[i] images each and of a reference of that many images; they depend on that alone."""
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(statistics), (resamples, len(statistics)), generator=generator)  # [R,S]
-    drawn = torch.zeros(chosen.shape, dtype=torch.float64)
-    for index, (statistic, size) in enumerate(zip(statistics, n, strict=True)):
-        slots = chosen == index
-        if slots.any():
-            drawn[slots] = statistic(resample_counts(int(slots.sum()), size, generator).to(device)).cpu()
-    return drawn.mean(1)
+    seeds = torch.randint(len(sizes), (resamples, len(sizes)), generator=generator)
+    generated = torch.zeros(resamples, len(sizes), max(sizes), dtype=torch.uint8)
+    for index, size in enumerate(sizes):
+        slots = seeds == index
+        generated[slots, :size] = resample_counts(int(slots.sum()), size, generator)
+    return Draws(seeds, generated, resample_counts(resamples, reference, generator), tuple(sizes))
+
+
+def linear_part(points: Sequence[float], influences: Sequence[Influence], draws: Draws) -> Tensor:
+    """The metric of each resample to first order: one point and one influence per seed -> float64 [R]."""
+    parts = []
+    for index, (point, influence) in enumerate(zip(points, influences, strict=True)):
+        rows, counts = draws.of_seed(index)
+        generated, reference = ((part - part.mean()).cpu() / len(part) for part in influence)
+        parts.append(point + counts @ generated + draws.reference[rows].double() @ reference)
+    return draws.mean(parts)
+
+
+def calibrated(replicates: Tensor, linear: Tensor) -> Tensor:
+    """Replicates [R] less their mean, their linear part [R] shrunk by the 2 q that it has too much."""
+    rest = replicates - linear
+    rest, linear = rest - rest.mean(), linear - linear.mean()
+    shrunk = (linear.var() - 2 * rest.var()).clamp(min=0) / linear.var().clamp(min=torch.finfo(linear.dtype).tiny)
+    return shrunk.sqrt() * linear + rest
 
 
 def recentred(point: float, replicates: Tensor) -> Interval:
-    """Interval from the deviations of replicates [R] from their mean, laid around the point estimate."""
-    deviations = replicates - replicates.mean()
-    low, high = torch.quantile(deviations, torch.tensor([0.025, 0.975], dtype=deviations.dtype)).tolist()
+    """Interval from the deviations of replicates [R] from their mean, laid around the point estimate.
+
+    The k-th smallest of R draws has k / (R + 1) of the law below it, so that k = p (R + 1) is the p-quantile; with
+    k - 1 = p (R - 1), the usual rule, 95 % intervals of 200 resamples would hold 94.1 %, and of 100, 93.1 %.
+    """
+    deviations, draws = replicates - replicates.mean(), len(replicates)
+    ranks = (torch.tensor([0.025, 0.975], dtype=deviations.dtype) * (draws + 1) - 1) / (draws - 1)
+    low, high = torch.quantile(deviations, ranks.clamp(0, 1)).tolist()
     return Interval(point + low, point + high, float(deviations.std()))
+
+
+def averaging_noise(variances: Sequence[float], resamples: int, seed: int) -> Tensor:
+    """Error of a point that averages finitely many random subsets or splits: draws [R].
+
+    `variances`: of each seed's average.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    variance = sum(variances) / len(variances) ** 2
+    return variance**0.5 * torch.randn(resamples, generator=generator, dtype=torch.float64)
