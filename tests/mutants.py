@@ -1,4 +1,4 @@
-"""Mutation test of the samplers: each change below to a copy of the source must make a test that it names fail.
+"""Mutation test of `replication/diffusion`: each change below to a copy of it must make a test that it names fail.
 
     python tests/mutants.py            every mutant, a few seconds each
     python tests/mutants.py unipc      those whose file or reason has that word
@@ -17,6 +17,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 ORDERS, CONTRACT = "test_sampler_orders.py", "test_sampler_contract.py"
 THEORY, PEERS, LOOP = "test_samplers_against_theory.py", "test_samplers_against_diffusers.py", "test_sampling.py"
+WRAPPERS, SPACED = "test_guidance.py", "test_spacings_all.py"
 
 
 class Mutant(NamedTuple):
@@ -86,8 +87,24 @@ MUTANTS = [
     Mutant("LMS has its polynomial in half_log_snr", "samplers/lms.py",
            "(torch.exp(-lam), eps) for", "(lam, eps) for", (ORDERS, "test_local_order and lms")),
     Mutant("PLMS starts with one evaluation", "samplers/plms.py",
-           "if not state.nodes and", "if False and", (LOOP, "evaluations and plms")),
-    Mutant("PLMS uses three values", "samplers/plms.py", "keep=4", "keep=3", (PEERS, "test_plms")),
+           "return all(lam == now.nodes[0][0] for lam, _ in before.nodes)", "return False", (LOOP, "evaluations and plms")),
+    Mutant("PLMS uses three values", "samplers/plms.py", "keep=4", "keep=3", (PEERS, "test_plms_and_pndm and plms-5-eps")),
+    Mutant("PLMS has no start after a repeated first time", "samplers/plms.py",
+           "return all(lam == now.nodes[0][0] for lam, _ in before.nodes)", "return not before.nodes",
+           (CONTRACT, "test_a_repeated_time_changes_nothing_later and plms")),
+    Mutant("a repeated first time is looked into", "samplers/plms.py",
+           "and 0 < log_snr_step", "and -1 < log_snr_step", (LOOP, "test_evaluations_where_early_times_repeat and plms")),
+    Mutant("PNDM starts with two Runge-Kutta steps", "samplers/pndm.py",
+           "len(now.nodes) < 4", "len(now.nodes) < 3", (LOOP, "evaluations and pndm")),
+    Mutant("PNDM counts a repeated time for one of its first three", "samplers/pndm.py",
+           "len(now.nodes) < 4", "len(before.nodes) < 3", (CONTRACT, "test_a_repeated_time_changes_nothing_later and pndm")),
+    Mutant("PNDM's second stage repeats its first", "samplers/pndm.py",
+           "eps_at(middle, first)", "eps_at(middle, here.eps)", (ORDERS, "test_each_runge_kutta_step and VE")),
+    Mutant("PNDM's last stage holds the first one's eps", "samplers/pndm.py",
+           "eps_at(s, second)", "eps_at(s, first)", (ORDERS, "test_each_runge_kutta_step")),
+    Mutant("PNDM has its middle in half_log_snr", "samplers/pndm.py",
+           "(t + s) / 2", "schedule.time_at((schedule.half_log_snr(t) + schedule.half_log_snr(s)) / 2)",
+           (PEERS, "test_plms_and_pndm and pndm-5-eps")),
     Mutant("UniPC never corrects", "samplers/unipc.py",
            "if state.x_t is not None and state.t is not None:", "if False:", (ORDERS, "test_global_order and unipc-2")),
     Mutant("UniPC corrects without the new value", "samplers/unipc.py",
@@ -110,8 +127,42 @@ MUTANTS = [
            "if sampler.stochastic and noise is not None else None", "if noise is not None else None",
            (LOOP, "test_noise_is_asked and ddim")),
     Mutant("every step gets the first draw", "sampling.py", "noise(i, x.shape)", "noise(0, x.shape)", (LOOP, "test_noise")),
+    Mutant("a NaN among the times passes", "sampling.py",
+           "bool((times.diff() <= 0).all())", "not bool((times.diff() > 0).any())", (LOOP, "test_times_that_are_no_way")),
+    Mutant("only the ends of the times are looked at", "sampling.py",
+           "bool((times.diff() <= 0).all())", "times[0] >= times[-1]", (LOOP, "test_times_that_are_no_way")),
+    Mutant("repeated times count as more than the schedule has", "sampling.py",
+           "len(times.unique())", "len(times)", (LOOP, "test_more_distinct_times")),
+    Mutant("times may repeat anywhere", "sampling.py",
+           ".isinf().any()", ".isnan().any()", (LOOP, "test_times_that_repeat")),
     Mutant("x0 is clipped too late to matter", "denoiser.py", "return x0.clamp(-1, 1)", "return x0",
            (THEORY, "test_x0_is_clipped_before")),
+    Mutant("the clipped x0 keeps its eps whatever was asked", "denoiser.py",
+           "if self.rederive else", "if False else", (PEERS, "test_ddim_clipped")),
+    Mutant("the two halves of the output change places", "denoiser.py",
+           "output, about_variance = output.chunk", "about_variance, output = output.chunk",
+           (PEERS, "test_ancestral_with_learned_variance and range-eps-5")),
+    Mutant("thresholding shrinks images within [-1, 1] too", "denoiser.py",
+           ".clamp(min=1)", "", (WRAPPERS, "test_dynamic_thresholding")),
+    Mutant("the learned range runs from the large variance to the small", "variance.py",
+           "(v + 1) / 2", "(1 - v) / 2", (PEERS, "test_ancestral_with_learned_variance and range-eps-5")),
+    Mutant("the learned log-variance is taken for that of a standard deviation", "variance.py",
+           "prediction.log_var.exp()", "(2 * prediction.log_var).exp()",
+           (PEERS, "test_ancestral_with_learned_variance and learned-eps-5")),
+    Mutant("v weighs eps with sigma", "parameterization.py",
+           "(sigma * x_t + alpha * output) / norm", "(alpha * x_t + sigma * output) / norm", (PEERS, "test_ddim and 0.0-v-5")),
+    Mutant("guidance weight 0 is off", "guidance.py", "(self.weight != 1)", "(self.weight != 0)",
+           (WRAPPERS, "test_guidance_is_uncond")),
+    Mutant("all channels are guided", "guidance.py",
+           "weights[:, :count]", "weights[:, :]", (WRAPPERS, "test_only_the_first_channels")),
+    Mutant("the guidance interval has no lower end", "guidance.py",
+           "(t >= low) & ", "", (WRAPPERS, "test_outside_its_interval")),
+    Mutant("a guided evaluation counts once", "guidance.py",
+           "(2 if bool(self._on(t).any()) else 1)", "1", (WRAPPERS, "test_an_evaluation_counts")),
+    Mutant("the Karras ramp is straight", "spacings/karras.py",
+           "(top + ramp * (bottom - top)) ** self.rho", "highest + ramp * (lowest - highest)", (SPACED, "test_karras_on_ve")),
+    Mutant("trailing begins one index late", "spacings/trailing.py",
+           ".flip(0) - 1", ".flip(0) - 2", (SPACED, "test_timesteps_are_those_of_diffusers and trailing")),
 ]  # fmt: skip
 
 

@@ -20,7 +20,8 @@ class Sampler(ABC):
     order           global, in the step size: of whole trajectories that end at sigma > 0; for a stochastic sampler the
                     weak order, that of the moments
     local_order     one step after exact, unequal ones errs by h^(local_order + 1); None: the same as order
-    evals_per_step  on a step of finite length in half_log_snr; a step from alpha = 0 or to sigma = 0 takes one
+    evals_per_step  on a step of finite length in half_log_snr; a step from alpha = 0 or to sigma = 0 takes one, and the
+                    first few of some samplers take more: nfe knows
     """
 
     order: int
@@ -53,6 +54,8 @@ class Sampler(ABC):
         state: Any,
     ) -> tuple[Tensor, Any]:
         """(x_s [B,C,H,W], state) from x_t, for times `t >= s` (scalars, float64). Where t = s, x_s is x_t.
+
+        half_log_snr may be infinite at one of them; `sample` refuses a step between two infinite ends that are the same.
 
         `noise: Float[B,C,H,W]` ~ N(0, I) is given exactly when the sampler is stochastic.
         """

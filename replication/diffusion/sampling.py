@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from replication.diffusion.denoiser import Denoise, clipped
 from replication.diffusion.sampler import Sampler
+from replication.diffusion.schedule import NoiseSchedule
 from replication.types import InputError, Prediction
 
 
@@ -26,14 +27,14 @@ def sample(
     """Integrate x_T [B,C,H,W] from times[0] to times[-1]; the answer has the shape and dtype of x_T.
 
     times: Float[N+1] from a spacing. noise: `callable(step_index, shape) -> Float[B,C,H,W]`, asked only by stochastic
-    samplers. clip: none | x0 | x0+eps (x0+eps re-derives eps from the clipped x0). cond: what the network is told
-    besides the time, one per image. The state is kept in float64; the network runs in its own dtype.
+    samplers. clip: none | x0 | x0+eps | dynamic | dynamic+eps (+eps re-derives eps from the clipped x0). cond: what the
+    network is told besides the time, one per image. The state is kept in float64; the network runs in its own dtype.
 
-    Raises InputError if the times do not fall from at most 1 to at least 0, or if a stochastic sampler gets no noise.
+    Raises InputError if the times do not fall from at most 1 to at least 0 (they may repeat where half_log_snr is finite),
+    if more of them are distinct than the schedule has, or if a stochastic sampler gets no noise.
     """
     times = times.double().cpu()
-    if times.ndim != 1 or len(times) < 2 or times[0] > 1 or times[-1] < 0 or bool((times.diff() > 0).any()):
-        raise InputError("times must be at least two, in [0, 1], and must not increase")
+    _check(times, denoiser.schedule)
     if sampler.stochastic and noise is None:
         raise InputError(f"{type(sampler).__name__} is stochastic: it needs noise")
     clipping = clipped(denoiser, clip)
@@ -47,3 +48,14 @@ def sample(
         drawn = noise(i, x.shape).to(x) if sampler.stochastic and noise is not None else None
         x, state = sampler.step(denoise, denoiser.schedule, x, t, s, drawn, state)
     return x.to(x_T.dtype)
+
+
+def _check(times: Tensor, schedule: NoiseSchedule) -> None:
+    # each condition is one that a NaN does not meet
+    if times.ndim != 1 or len(times) < 2 or not (times[0] <= 1 and times[-1] >= 0 and bool((times.diff() <= 0).all())):
+        raise InputError("times must be at least two, in [0, 1], and must not increase")
+    steps = len(times.unique()) - 1
+    if steps > schedule.T:
+        raise InputError(f"{steps} steps between distinct times are more than the schedule's T = {schedule.T}")
+    if bool(schedule.half_log_snr(times[:-1][times.diff() == 0]).isinf().any()):
+        raise InputError("times must not repeat where no signal or no noise is left: there is no step to take")

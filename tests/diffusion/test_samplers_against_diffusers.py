@@ -3,7 +3,9 @@
 The times are those that diffusers visits, so that the update rule alone is compared; spacings have their own tests.
 """
 
+from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from diffusers import (
     DPMSolverSinglestepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     HeunDiscreteScheduler,
     LMSDiscreteScheduler,
     PNDMScheduler,
@@ -24,8 +27,13 @@ from torch import Tensor
 from oracles.diffusers_samplers import PaperDPMSolver3, on_betas, peer_by_index, peer_by_sigma, visited
 from oracles.networks import SmallNetwork
 from replication.diffusion import Denoiser, sample
+from replication.diffusion.exponential import Node, hold_eps
+from replication.diffusion.sampler import DenoiseAt
+from replication.diffusion.samplers.pndm import PNDM
+from replication.diffusion.schedule import NoiseSchedule
 from replication.noise import ImageNoise
-from replication.registry import SAMPLERS, SCHEDULES
+from replication.registry import SAMPLERS, SCHEDULES, SPACINGS
+from replication.types import Prediction
 
 SCHEDULE = SCHEDULES.build("linear", T=1000)
 FLOW = SCHEDULES.build("flow")
@@ -92,6 +100,35 @@ def test_ancestral(variance: str, clip: str, parameterization: str, steps: int) 
 
 @all_steps
 @all_parameterizations
+@pytest.mark.parametrize("variance", ["learned", "learned-range"])
+def test_ancestral_with_learned_variance(variance: str, parameterization: str, steps: int) -> None:
+    """diffusers calls "learned" a variance that is not in logarithm, so it is told the exponential of ours.
+
+    Catches v in [0, 1], the range of consecutive steps on a subset of times, the halves swapped, and exp(log_var) for a
+    standard deviation.
+    """
+
+    def network(x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
+        answer = NETWORK(x, timestep)
+        return torch.cat([answer, torch.tanh(answer.flip(1))], dim=1)
+
+    def told(x: Tensor, timestep: Tensor) -> Tensor:
+        mean, about_variance = network(x, timestep).chunk(2, dim=1)
+        return torch.cat([mean, about_variance if variance == "learned-range" else about_variance.exp()], dim=1)
+
+    options = {"variance_type": variance.replace("-", "_"), "clip_sample": False}
+    peer = on_betas(DDPMScheduler, SCHEDULE, parameterization, **options)
+    peer.set_timesteps(steps)
+    denoiser, sampler = (
+        Denoiser(network, SCHEDULE, parameterization, variance),
+        SAMPLERS.build("ancestral", variance="learned"),
+    )
+    answer = sample(denoiser, sampler, visited(peer, SCHEDULE), X_T, noise)
+    assert agree(answer, peer_by_index(peer, told, X_T, noise))
+
+
+@all_steps
+@all_parameterizations
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_ddim(eta: float, parameterization: str, steps: int) -> None:
     """Catches eta on the standard deviation's square, alpha taken at t instead of s, an end at alphas_cumprod[0]."""
@@ -112,7 +149,8 @@ def test_ddim_clipped(clip: str, rederive: bool, eta: float) -> None:
 def test_ddim_of_diffusers_disagrees_with_its_own_timesteps_under_linspace() -> None:
     """diffusers steps to t - T//S whatever comes next in its list. Both are pinned: its pairs of times, and ours.
 
-    Its answer equals ours on its pairs (1e-5), and is more than 1e-3 from the answer on the times that it lists.
+    Its answer equals ours on its pairs (1e-5), and is more than 1e-3 from the answer on the times that it lists. Catches
+    a step of T//S in place of the one that the times say.
     """
     peer, theirs = by_index(DDIMScheduler, 20, "eps", {}, clip_sample=False, timestep_spacing="linspace")
     times = visited(peer, SCHEDULE)
@@ -135,6 +173,7 @@ def test_euler_of_diffusers_churns_after_the_network_was_asked() -> None:
     """EDM and k-diffusion churn first, and ask at the noise that x then has; diffusers asks at the noise it had before.
 
     Without churn the two agree (1e-5); with it they are more than 1e-3 apart. Ours keeps the moments: see the orders.
+    Catches a network that is asked before the churn.
     """
     made = on_betas(EulerDiscreteScheduler, SCHEDULE, timestep_spacing="leading")
     made.set_timesteps(20)
@@ -174,20 +213,71 @@ def test_lms(order: int, parameterization: str, steps: int) -> None:
     assert agree(ours("lms", times, parameterization, order=order), expected)
 
 
-@all_steps
-def test_plms(steps: int) -> None:
-    """Catches a first step of one evaluation, and the second step taken as the third."""
-    peer, expected = by_index(PNDMScheduler, steps, "eps", {}, skip_prk_steps=True)
-    assert agree(ours("plms", visited(peer, SCHEDULE)), expected)
+def pndm_of_diffusers(steps: int, parameterization: str, plms: bool) -> tuple[Tensor, Tensor]:
+    """(times, answer). Its `timesteps` have stages and repeats among them; the times are those of its leading spacing."""
+    _, answer = by_index(PNDMScheduler, steps, parameterization, {}, skip_prk_steps=plms)
+    return SPACINGS.build("leading")(SCHEDULE, steps), answer
 
 
-def test_plms_of_diffusers_mixes_velocities_of_different_images() -> None:
+def read_as_eps(parameterization: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """The network's output as a peer that knows eps alone must hear it, written out in alpha-bar."""
+
+    def raw(x: Tensor, timestep: Tensor) -> Tensor:
+        output, bar = NETWORK(x, timestep), SCHEDULE.alphas_cumprod[int(timestep[0])]
+        alpha, sigma = bar.sqrt(), (1 - bar).sqrt()
+        return {"eps": output, "x0": (x - alpha * output) / sigma, "v": alpha * output + sigma * x}[parameterization]
+
+    return raw
+
+
+STRIDES = {"plms": STEPS, "pndm": [5, 10, 20, 50, 60]}  # 60 does not divide T either, but its stride, 16, has a middle
+
+
+@all_parameterizations
+@pytest.mark.parametrize(("name", "steps"), [(name, steps) for name, all_ in STRIDES.items() for steps in all_])
+def test_plms_and_pndm(name: str, steps: int, parameterization: str) -> None:
+    """Catches a first step of one evaluation, the second step taken as the third, a Runge-Kutta stage that begins at the
+    stage before it, and a middle in half_log_snr."""
+    peer = on_betas(PNDMScheduler, SCHEDULE, skip_prk_steps=name == "plms")
+    peer.set_timesteps(steps)
+    expected = peer_by_index(peer, read_as_eps(parameterization), X_T, noise)
+    assert agree(ours(name, SPACINGS.build("leading")(SCHEDULE, steps), parameterization), expected)
+
+
+@pytest.mark.parametrize("name", ["plms", "pndm"])
+def test_pndm_of_diffusers_mixes_velocities_of_different_images(name: str) -> None:
     """diffusers combines v of past steps and reads the sum as v of the present x_t; the LDM code reads each as eps first.
 
-    Pinned: with v they are more than 1e-3 apart, with eps they agree (above). Ours is the LDM code's.
+    Pinned: more than 1e-3 apart, though they agree where the peer hears eps (above); huggingface/diffusers#14816. Ours is
+    the LDM code's. Catches v that is combined before it is read.
     """
-    peer, theirs = by_index(PNDMScheduler, 20, "v", {}, skip_prk_steps=True)
-    assert (ours("plms", visited(peer, SCHEDULE), "v") - theirs).abs().max() > 1e-3
+    times, theirs = pndm_of_diffusers(20, "v", plms=name == "plms")
+    assert (ours(name, times, "v") - theirs).abs().max() > 1e-3
+
+
+class RoundedMiddle(PNDM):
+    """What diffusers does where the stride is 33: it goes down by 16 to the first stage, and asks there as if by 17."""
+
+    def start(self, denoise: DenoiseAt, schedule: NoiseSchedule, here: Prediction, t: Tensor, s: Tensor) -> list[Node]:
+        stage, asked = t - 16 / 1000, t - 17 / 1000
+        first = denoise(hold_eps(schedule, here, here.eps, t, stage), asked).eps
+        second = denoise(hold_eps(schedule, here, first, t, asked), asked).eps
+        return [
+            (0.0, here.eps),
+            (0.5, (first + second) / 2),
+            (1.0, denoise(hold_eps(schedule, here, second, t, s), s).eps),
+        ]
+
+
+def test_pndm_of_diffusers_asks_beside_the_image_where_the_stride_is_odd() -> None:
+    """At 30 steps the middle of a stride is no timestep. diffusers rounds it down for the image and up for the network.
+
+    Pinned: its answer is that of RoundedMiddle (1e-5) and not that of the paper's (t + s)/2, from which it differs by
+    more than 1e-4. Catches a middle that is rounded to the grid.
+    """
+    times, theirs = pndm_of_diffusers(30, "eps", plms=False)
+    assert agree(sample(Denoiser(NETWORK, SCHEDULE), RoundedMiddle(), times, X_T), theirs)
+    assert (ours("pndm", times) - theirs).abs().max() > 1e-4
 
 
 @all_steps
@@ -260,7 +350,7 @@ def test_dpm_singlestep(order: int, parameterization: str, steps: int) -> None:
 def test_dpm_3_of_diffusers_simplifies_the_inner_stage() -> None:
     """Its "midpoint" has 1/2 where Lu et al. 2022a, algorithm 2, has the exact weight, which ours has (above).
 
-    Pinned: more than 1e-3 apart at 10 steps.
+    Pinned: more than 1e-3 apart at 10 steps. Catches the simplified weight taken over.
     """
     options = {"algorithm_type": "dpmsolver", "solver_order": 3, "final_sigmas_type": "sigma_min"}
     times, theirs = by_sigma(DPMSolverSinglestepScheduler, 10, "eps", 1e-3, stages=3, **options)
@@ -306,7 +396,10 @@ def test_unipc(order: int, variant: str, parameterization: str, steps: int) -> N
 
 
 def test_unipc_bh1_of_diffusers_ends_in_nan() -> None:
-    """Its step to sigma = 0 multiplies B(h) = h = inf by no correction at all, 0. Pinned: NaN there, a number here."""
+    """Its step to sigma = 0 multiplies B(h) = h = inf by no correction at all, 0. Pinned: NaN there, a number here.
+
+    Catches the infinite weight at sigma = 0.
+    """
     times, theirs = by_sigma(UniPCMultistepScheduler, 10, "eps", solver_type="bh1")
     assert theirs.isnan().all()
     assert ours("unipc", times, variant="bh1").isfinite().all()
@@ -328,3 +421,17 @@ def test_on_the_straight_line_path(name: str, peer: type, options: dict[str, Any
     expected = peer_by_sigma(made, FLOW, NETWORK, times, X_T, noise)
     answer = sample(Denoiser(NETWORK, FLOW, "x0"), SAMPLERS.build(name), times, X_T)
     assert agree(answer, expected)
+
+
+@all_steps
+def test_euler_on_the_straight_line_path(steps: int) -> None:
+    """diffusers' Euler of velocity, whose sigma is t. Catches x_t scaled by alpha, and the velocity's other sign."""
+    times = torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64)
+    peer, x = FlowMatchEulerDiscreteScheduler(), X_T
+    peer.set_timesteps(steps)
+    peer.sigmas, peer.timesteps = times, FLOW.timestep(times[:-1])
+    peer.set_begin_index(0)
+    for k in peer.timesteps:
+        with mock.patch("torch.float32", torch.float64):
+            x = peer.step(NETWORK(x, k.expand(len(x))), k, x).prev_sample
+    assert agree(sample(Denoiser(NETWORK, FLOW, "velocity"), SAMPLERS.build("euler"), times, X_T), x)

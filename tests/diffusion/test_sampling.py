@@ -43,11 +43,31 @@ def test_evaluations_from_a_start_without_signal(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("ddim", 18), ("heun", 35), ("plms", 19), ("dpm_2", 35), ("dpm_3", 52), ("dpmpp_2s", 35), ("unipc", 18)],
+    [
+        ("ddim", 18),
+        ("heun", 35),
+        ("plms", 19),
+        ("pndm", 27),
+        ("dpm_2", 35),
+        ("dpm_3", 52),
+        ("dpmpp_2s", 35),
+        ("unipc", 18),
+    ],
 )
 def test_published_numbers_of_evaluations(name: str, expected: int) -> None:
-    """Of 18 steps that end at sigma = 0: EDM's 35 with Heun, and N + 1 with PLMS. Catches a wrong declaration."""
+    """Of 18 steps that end at sigma = 0: EDM's 35 with Heun, N + 1 with PLMS, N + 9 with PNDM. Catches a wrong declaration."""
     assert SAMPLERS.build(name).nfe(SCHEDULE, SPACINGS.build("karras")(SCHEDULE, 18)) == expected
+
+
+@pytest.mark.parametrize("name", SAMPLERS.names())
+def test_evaluations_where_early_times_repeat(name: str) -> None:
+    """Exact, for one to nine steps. Catches a start that a repeated time prolongs, or whose stages it pays for unsaid."""
+    places = [0.9, 0.9, 0.7, 0.5, 0.5, 0.5, 0.4, 0.3, 0.2, 0.0]
+    for n in range(1, 10):
+        counted, sampler = Counted(DENOISER), SAMPLERS.build(name)
+        times = torch.tensor(places[: n + 1], dtype=torch.float64)
+        sample(counted, sampler, times, X_T, zeros)
+        assert counted.nfe == sampler.nfe(SCHEDULE, times)
 
 
 @pytest.mark.parametrize("name", SAMPLERS.names())
@@ -89,13 +109,52 @@ def test_shape_and_dtype_are_kept_but_the_state_is_float64() -> None:
     assert not answer.requires_grad
 
 
-@pytest.mark.parametrize("times", [[0.5], [1.1, 0.0], [0.5, -0.1], [0.2, 0.5], [[1.0, 0.0]]])
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [],
+        [0.5],
+        [1.1, 0.0],
+        [0.5, -0.1],
+        [0.2, 0.5],
+        [0.9, 0.2, 0.5, 0.0],
+        [[1.0, 0.0]],
+        [NAN, 0.0],
+        [1.0, NAN, 0.0],
+        [1.0, NAN],
+    ],
+)
 def test_times_that_are_no_way_from_noise_to_data_are_refused(times: list[float]) -> None:
+    """Catches a check of the ends alone, and one that NaN passes because it is not greater."""
     with pytest.raises(InputError, match="times must be"):
         sample(DENOISER, SAMPLERS.build("ddim"), torch.tensor(times), X_T)
 
 
+def test_more_distinct_times_than_the_schedule_has_are_refused() -> None:
+    """Exact at T and T + 1 steps. Catches a count of all times, and one that takes the end for a step."""
+    denoiser, ddim = GaussianDenoiser(SCHEDULES.build("linear", T=10)), SAMPLERS.build("ddim")
+    times = torch.linspace(1, 0, 11, dtype=torch.float64)
+    sample(denoiser, ddim, torch.cat([times[:-1].repeat_interleave(3), times[-1:]]), X_T)
+    with pytest.raises(InputError, match="11 steps between distinct times are more than the schedule's T = 10"):
+        sample(denoiser, ddim, torch.linspace(1, 0, 12, dtype=torch.float64), X_T)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "times"), [("flow", [1.0, 1.0, 0.5]), ("flow", [0.5, 0.0, 0.0]), ("linear", [1.0, 0.0, 0.0])]
+)
+def test_times_that_repeat_without_signal_or_noise_are_refused(schedule: str, times: list[float]) -> None:
+    """Catches the NaN that 0/0 makes of it in DDIM and Heun; t = 1 may repeat where there is a signal."""
+    denoiser, ddim = GaussianDenoiser(SCHEDULES.build(schedule)), SAMPLERS.build("ddim")
+    with pytest.raises(InputError, match="must not repeat where no signal or no noise is left"):
+        sample(denoiser, ddim, torch.tensor(times), X_T)
+    assert sample(DENOISER, ddim, torch.tensor([1.0, 1.0, 0.0]), X_T).isfinite().all()
+
+
 def test_a_stochastic_sampler_needs_noise_and_a_clip_needs_a_name() -> None:
+    """Catches zeros taken for the noise that was not given, and an unknown clip taken for none."""
     times = torch.tensor([1.0, 0.0])
     with pytest.raises(InputError, match="Ancestral is stochastic"):
         sample(DENOISER, SAMPLERS.build("ancestral"), times, X_T)

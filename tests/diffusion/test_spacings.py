@@ -46,6 +46,7 @@ def test_published_oddities() -> None:
 @pytest.mark.parametrize("name", sorted({*SPACINGS.names()} - {"list"}))  # a list has no times of its own
 @pytest.mark.parametrize("n", [1, 2, 10, 100])
 def test_every_spacing_falls_from_noisy_to_clean_within_zero_and_one(name: str, n: int) -> None:
+    """Exact. Catches ascending indices, float32 times, a two-dimensional answer, and a start above 1."""
     times = SPACINGS.build(name)(SCHEDULE, n)
     assert times.dtype == torch.float64
     assert times.ndim == 1
@@ -58,5 +59,6 @@ def test_every_spacing_falls_from_noisy_to_clean_within_zero_and_one(name: str, 
 @pytest.mark.parametrize(("n", "message"), [(0, "positive whole"), (-3, "positive whole"), (2.5, "positive whole"),
                                             (True, "positive whole"), (1001, "more than the schedule's T = 1000")])  # fmt: skip
 def test_a_bad_number_of_steps_is_refused(name: str, n: int, message: str) -> None:
+    """Catches True taken for 1, 2.5 for 2, no step at all, and more steps than there are times."""
     with pytest.raises(InputError, match=message):
         SPACINGS.build(name)(SCHEDULE, n)
