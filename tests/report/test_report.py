@@ -102,7 +102,9 @@ def test_report_is_stable_byte_for_byte(
 def test_report_without_rows_says_not_run(experiment: Experiment, cells: list[Cell], tmp_path: Path) -> None:
     files = write_report(Evidence(experiment, "cpu", cells, {}), Journal(tmp_path / "none"), tmp_path / "results")
     assert [f.name for f in files] == ["tiny-cpu.md"]
-    assert files[0].read_text().count("not run") == len(cells) + 2  # once more beside the published value, and as a verdict's reason
+    assert (
+        files[0].read_text().count("not run") == len(cells) + 2
+    )  # once more beside the published value, and as a verdict's reason
     assert "not tested" in files[0].read_text()
 
 
