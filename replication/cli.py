@@ -28,12 +28,13 @@ from replication.harness.experiment import Experiment, experiment_names, load_ex
 from replication.harness.home import project, state
 from replication.harness.store import Store
 from replication.harness.sweep import all_journals, journal_of, run, sync
-from replication.report.claims import Evidence, markdown_claim
+from replication.report.claims import Evidence, markdown_claim, markdown_claims
+from replication.report.claims.evidence import evidence_of, others_of
 from replication.report.compare import comparison, find_row
 from replication.report.readme import refreshed
 from replication.report.rows import rows_of
 from replication.report.tables import markdown, markdown_table
-from replication.report.write import write_report
+from replication.report.write import write_claims, write_report
 from replication.settings import content_key
 from replication.types import InputError, RunError
 
@@ -41,6 +42,7 @@ KINDS = {
     "schedules": registry.SCHEDULES, "spacings": registry.SPACINGS, "samplers": registry.SAMPLERS,
     "objectives": registry.OBJECTIVES, "models": registry.MODELS, "autoencoders": registry.AUTOENCODERS,
     "datasets": registry.DATASETS, "extractors": registry.EXTRACTORS,
+    "quantities": registry.QUANTITIES,
 }  # fmt: skip
 
 
@@ -76,8 +78,9 @@ def _run(options: argparse.Namespace) -> None:
     run(cells, place, Store(place.state))
     rows = rows_of(cells, journal_of(cells, place.state))
     print("\n" + markdown_table(cells, rows) + "\n")
+    others = others_of(experiment, options.profile, state(), project() / "results")
     for claim in experiment.claims:
-        print(markdown_claim(claim, Evidence(experiment, options.profile, cells, rows)))
+        print(markdown_claim(claim, Evidence(experiment, options.profile, cells, rows, others)))
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -108,13 +111,16 @@ def _plan(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     store, results, tables = Store(state()), project() / "results", []
-    for experiment, profile, cells in _every(options.experiments):
-        journal = journal_of(cells, state())
-        rows = rows_of(cells, journal, results / f"{experiment.name}-{profile}.csv")
-        files = write_report(experiment, profile, cells, rows, journal, results)
+    every = _evidence(experiment_names())
+    for evidence in _evidence(options.experiments) if options.experiments else every:
+        if not evidence.cells:
+            continue
+        journal = journal_of(evidence.cells, state())
+        files = write_report(evidence, journal, results)
         print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
-        if any(journal.read(key) for key in rows):
-            tables.append((experiment.name, profile, journal, list(rows.values()), files))
+        if any(journal.read(key) for key in evidence.rows):
+            tables.append((evidence.experiment.name, evidence.profile, journal, list(evidence.rows.values()), files))
+    print(f"wrote {write_claims(every, results).relative_to(project())}")
     readme = project() / "README.md"
     if readme.exists():
         write_atomically(readme, refreshed(readme.read_text(encoding="utf-8"), project()).encode())
@@ -126,10 +132,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _claims(options: argparse.Namespace) -> None:
-    for experiment, profile, cells in _every(options.experiments):
-        rows = rows_of(cells, journal_of(cells, state()), project() / "results" / f"{experiment.name}-{profile}.csv")
-        for claim in experiment.claims:
-            print(f"[{profile}] {markdown_claim(claim, Evidence(experiment, profile, cells, rows))}")
+    print(markdown_claims(_evidence(options.experiments or experiment_names())), end="")
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -192,10 +195,13 @@ def _cells(name: str, profile: str, settings: dict[str, str]) -> tuple[Experimen
     return experiment, cells_of(experiment, profile)
 
 
-def _every(names: Sequence[str]) -> list[tuple[Experiment, str, list[Cell]]]:
-    """Each profile of the named experiments, by default of all."""
-    experiments = [load_experiment(name) for name in names or experiment_names()]
-    return [(e, profile, cells_of(e, profile)) for e in experiments for profile in e.profiles]
+def _evidence(names: Sequence[str]) -> list[Evidence]:
+    """What there is about each profile of the named experiments; one of claims alone is about every profile."""
+    return [
+        evidence_of(experiment, profile, state(), project() / "results")
+        for experiment in map(load_experiment, names)
+        for profile in experiment.profiles or PROFILES
+    ]
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, str]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from replication.diffusion.denoiser import CLIPS, Counted, Denoise
@@ -37,7 +38,7 @@ class Guidance(Settings):
 
     weight: float
     channels: str | PositiveInt = "all"
-    interval: tuple[float, float] = (0.0, 1.0)
+    interval: Annotated[tuple[float, float], Field(strict=False)] = (0.0, 1.0)  # TOML has arrays alone
 
     def around(self, denoise: Denoise, null: Tensor) -> Guided:
         """The guided denoiser; raises InputError for options that it does not take."""

@@ -12,12 +12,12 @@ from replication.condition import labels_of
 from replication.diffusion.denoiser import Denoise
 from replication.diffusion.variance import check_variance
 from replication.generation import QUANTIZERS, Sampling
-from replication.harness.claim import MarginalClaim, PriorClaim, TradeOffClaim
+from replication.harness.claim_check import check_claims
 from replication.harness.experiment import Experiment, Row, explained, merged
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
 from replication.recipe import Recipe
-from replication.registry import DATASETS, EXTRACTORS, SAMPLERS, SCHEDULES, SPACINGS, unknown
+from replication.registry import EXTRACTORS, SAMPLERS, SPACINGS, unknown
 from replication.settings import Settings, content_key
 from replication.types import InputError
 
@@ -148,27 +148,8 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
         cells += of_row
-    _check_claims(experiment, cells)
+    check_claims(experiment)
     return cells
-
-
-def _check_claims(experiment: Experiment, cells: list[Cell]) -> None:
-    """Every part that a claim names is built, and every cell that it names is in the table; raises InputError."""
-    known = {(cell.label, cell.sampling.steps) for cell in cells}
-    for claim in experiment.claims:
-        try:
-            if isinstance(claim, TradeOffClaim):
-                for point in (claim.candidate, claim.reference, claim.baseline):
-                    if (point.label, point.steps) not in known:
-                        name, valid = f"{point.label} x {point.steps}", sorted(f"{label} x {n}" for label, n in known)
-                        raise unknown("cell", name, valid)
-            elif isinstance(claim, PriorClaim | MarginalClaim):
-                for part in claim.schedules:
-                    part.build(SCHEDULES)
-            if isinstance(claim, PriorClaim):
-                claim.dataset.build(DATASETS)
-        except InputError as error:
-            raise InputError(f"{experiment.path}: claim {claim.name}: {error}") from error
 
 
 def _cell(

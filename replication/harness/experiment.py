@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from replication.generation import Guidance
-from replication.harness.claim import Claim, MarginalClaim, Point, PriorClaim, ProfileName, ShareClaim, TradeOffClaim
+from replication.harness.claim import TABLES, Claim, ProfileName
 from replication.harness.home import catalogue, project
 from replication.harness.protocol import Protocol, protocol_table
 from replication.harness.published import Published, PublishedRow, PublishedTable, PublishedValue
@@ -46,18 +46,29 @@ class Profile(Settings):
 
 
 class Experiment(Settings):
-    """A file of experiments/. `tables` are those of experiments/published/, and any of the file's own."""
+    """A file of experiments/; one without profiles holds claims about the rows of others.
+
+    `tables` are those of experiments/published/, and any of the file's own.
+    """
 
     name: str
     title: str
     papers: list[str]
-    profiles: dict[ProfileName, Profile]
+    profiles: dict[ProfileName, Profile] = {}
     claims: list[Claim] = Field(default=[], alias="claim")
     tables: dict[str, PublishedTable] = {}
     path: Path
 
+    @model_validator(mode="after")
+    def _something_to_do(self) -> "Experiment":
+        if not self.profiles and not self.claims:
+            raise ValueError("there are neither profiles nor claims")
+        return self
+
     def profile(self, name: str) -> Profile:
         """The profile of that name; raises InputError for one that this experiment does not have."""
+        if not self.profiles:
+            raise InputError(f"{self.path.name}: there are claims alone in it, and nothing to run")
         if name not in self.profiles:
             raise unknown(f"profile of {self.path.name}", name, list(self.profiles))
         return self.profiles[name]
@@ -85,8 +96,8 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
     content = _read(path)
     if isinstance(own := content.get("tables", {}), dict):
         content["tables"] = {name: _read(file) for name, file in catalogue("published").items()} | own
-    shared = content.pop("rows", [])
     profiles = content.get("profiles")
+    shared = content.pop("rows", []) if profiles else []
     for table in profiles.values() if isinstance(profiles, dict) else ():
         if isinstance(table, dict) and isinstance(shared, list) and shared:
             table["rows"] = [*shared, *table.get("rows", [])]
@@ -110,6 +121,18 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
         raise InputError(f"{path}: {explained(error)}") from error
 
 
+def sibling(experiment: Experiment, name: str) -> Experiment:
+    """The experiment of that name beside this one; raises InputError where there is none."""
+    return load_experiment(str(_beside(experiment.path, name)))
+
+
+def _beside(path: Path, name: str) -> Path:
+    other = path.with_name(f"{name}.toml")
+    if not other.is_file():
+        raise unknown("experiment", name, sorted(file.stem for file in path.parent.glob("*.toml")))
+    return other
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -122,9 +145,10 @@ def _read(path: Path) -> dict[str, Any]:
 def _inherit(table: dict[str, Any], path: Path, content: dict[str, Any]) -> None:
     """Fill a profile that says `like = "other"` with recipe, protocol and batch size of the other file's profile."""
     name = next(name for name, t in content["profiles"].items() if t is table)
-    other = path.with_name(f"{table.pop('like')}.toml")
-    if not other.is_file():
-        raise InputError(f"{path}: profiles.{name}.like: {unknown('experiment', other.stem, experiment_names())}")
+    try:
+        other = _beside(path, table.pop("like"))
+    except InputError as error:
+        raise InputError(f"{path}: profiles.{name}.like: {error}") from error
     base = _read(other).get("profiles", {}).get(name)
     if base is None:
         raise InputError(f"{path}: profiles.{name}.like: {other.name} has no profile {name!r}")
@@ -188,8 +212,7 @@ def explained(error: ValidationError, within: str = "") -> str:
 
 _TABLES: dict[str, type[Settings]] = {
     "profiles": Profile, "recipe": Recipe, "training": Training, "protocol": Protocol, "rows": Row, "guidance": Guidance,
-    "published": Published, "tables": PublishedTable, "tradeoff": TradeOffClaim, "share": ShareClaim, "prior": PriorClaim,
-    "marginal": MarginalClaim, "candidate": Point, "reference": Point, "baseline": Point,
+    "published": Published, "tables": PublishedTable, **TABLES,
 }  # fmt: skip
 
 

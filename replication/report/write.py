@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from replication.files import write_atomically
-from replication.harness.cell import Cell
-from replication.harness.experiment import Experiment
 from replication.harness.journal import Journal, Record
-from replication.report.claims import Evidence, markdown_claim
+from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.latex import latex_document, latex_table
 from replication.report.plots import distance_plot, sample_grid
 from replication.report.published import HEADING, comparisons, published_csv, published_table
@@ -20,15 +18,9 @@ from replication.report.tables import Table, markdown, measured_table
 SHOWN = 12  # values of a column of the protocol or the provenance
 
 
-def write_report(
-    experiment: Experiment,
-    profile: str,
-    cells: Sequence[Cell],
-    rows: Mapping[str, Record],
-    journal: Journal,
-    folder: Path,
-) -> list[Path]:
+def write_report(evidence: Evidence, journal: Journal, folder: Path) -> list[Path]:
     """Write what the rows allow, and return the files. The sample grid needs strips, which only the journal has."""
+    experiment, profile, cells, rows = evidence.experiment, evidence.profile, evidence.cells, evidence.rows
     stem = f"{experiment.name}-{profile}"
     folder.mkdir(parents=True, exist_ok=True)
     found = comparisons(cells, rows)
@@ -46,27 +38,28 @@ def write_report(
     if strips:
         written.append(folder / f"{stem}-samples.png")
         write_atomically(written[-1], sample_grid(cells, strips))
-    text = markdown_report(experiment, profile, cells, rows, tables, (folder / f"{stem}-samples.png").exists())
+    text = markdown_report(evidence, tables, has_grid=(folder / f"{stem}-samples.png").exists())
     write_atomically(written[0], text.encode())
     return written
 
 
-def markdown_report(
-    experiment: Experiment,
-    profile: str,
-    cells: Sequence[Cell],
-    rows: Mapping[str, Record],
-    tables: Mapping[str, Table],
-    has_grid: bool,
-) -> str:
+def write_claims(evidence: Sequence[Evidence], folder: Path) -> Path:
+    """Write claims.md, the whole list, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "claims.md", markdown_claims(evidence).encode())
+    return folder / "claims.md"
+
+
+def markdown_report(evidence: Evidence, tables: Mapping[str, Table], has_grid: bool) -> str:
     """The whole page: table, plot, grid, verdicts, further tables by heading, protocol and provenance."""
-    stem = f"{experiment.name}-{profile}"
-    parts = [f"# {experiment.title} ({profile})", markdown(*tables[""])]
+    experiment, rows = evidence.experiment, evidence.rows
+    stem = f"{experiment.name}-{evidence.profile}"
+    parts = [f"# {experiment.title} ({evidence.profile})", markdown(*tables[""])]
     if rows:
         parts.append(f"![distance against evaluations and time]({stem}.png)")
     if has_grid:
         parts.append(f"![samples, one line per row of the table]({stem}-samples.png)")
-    parts += [markdown_claim(claim, Evidence(experiment, profile, cells, rows)) for claim in experiment.claims]
+    parts += [markdown_claim(claim, evidence) for claim in experiment.claims]
     for heading, table in tables.items():
         parts += [f"## {heading}", markdown(*table)] if heading else []
     if rows:

@@ -1,4 +1,4 @@
-"""Claims that need no training: what is left of x_0 in x_T, and x_t in one draw."""
+"""Claims that need no training: what is left of x_0 in x_T. And the share of a factor, by hand."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 from harness.tiny import write_tiny
 
 from replication.harness.cell import cells_of
-from replication.harness.claim import MarginalClaim, PriorClaim
+from replication.harness.claim import PriorClaim
 from replication.harness.experiment import load_experiment
 from replication.report.claims import Evidence, judge
 from replication.report.claims.prior import divergence, shift_test
@@ -62,22 +62,6 @@ def test_prior_claim_tells_schedules_apart(evidence: Evidence) -> None:
     assert [v.word for v in judge(cut, evidence)] == ["refuted", "refuted"]
     later = claim.model_copy(update={"minimum_profile": "paper"})
     assert [v.word for v in judge(later, evidence)] == ["not tested", "not tested"]
-
-
-def test_marginal_claim_is_exact_and_can_fail(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches: closed form against itself. A transition whose variance is off by 1e-6 is refuted."""
-    claim = MarginalClaim(kind="marginal", schedules=[Part(name="linear")], tolerance=1e-12, **COMMON)
-    assert [v.word for v in judge(claim, evidence)] == ["supported"]
-    from replication.report.claims import marginal
-
-    true = marginal.transition
-
-    def wrong(*arguments):
-        scale, variance = true(*arguments)
-        return scale, variance * (1 + 1e-6)
-
-    monkeypatch.setattr(marginal, "transition", wrong)
-    assert [v.word for v in judge(claim, evidence)] == ["refuted"]
 
 
 def test_eta_squared_by_hand() -> None:

@@ -13,6 +13,7 @@ from replication.harness.cell import Cell, cells_of
 from replication.harness.experiment import load_experiment
 from replication.harness.home import catalogue
 from replication.harness.journal import Journal, Record
+from replication.report.claims import Evidence
 from replication.report.latex import escaped, latex_table
 from replication.report.published import Comparison, comparisons, published_csv, published_table
 from replication.report.rows import rows_of
@@ -231,7 +232,8 @@ def test_csv_comes_back_as_it_was(folder: Path) -> None:
 def test_page_prints_a_papers_value_once(folder: Path) -> None:
     """Catches: the column of the main table that says it again."""
     experiment = load_experiment(str(write_tiny(folder)))
-    (path,) = write_report(experiment, "cpu", cells_of(experiment, "cpu"), {}, Journal(folder / "journal"), folder)
+    evidence = Evidence(experiment, "cpu", cells_of(experiment, "cpu"), {})
+    (path,) = write_report(evidence, Journal(folder / "journal"), folder)
     page = path.read_text()
     assert page.count("6.84") == 1
     assert "## Paper against measured" in page
@@ -343,7 +345,7 @@ def test_ten_thousand_rows_are_reported_in_five_seconds(folder: Path, labels: in
     cells = cells_of(experiment, "cpu")
     rows, journal = synthetic(cells), Journal(folder / "journal")
     start = time.process_time()
-    files = write_report(experiment, "cpu", cells, rows, journal, folder / "results")
+    files = write_report(Evidence(experiment, "cpu", cells, rows), journal, folder / "results")
     written = time.process_time() - start
     assert {file.suffix for file in files} == {".md", ".csv", ".tex", ".png"}
     assert written < 5

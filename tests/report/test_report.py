@@ -91,7 +91,7 @@ def test_report_is_stable_byte_for_byte(
         Image.new("L", (80, 8), 128).save(journal.strip_path(cell.key))
     contents = []
     for folder in (tmp_path / "one", tmp_path / "two"):
-        files = write_report(experiment, "cpu", cells, rows, journal, folder)
+        files = write_report(Evidence(experiment, "cpu", cells, rows), journal, folder)
         contents.append({file.name: file.read_bytes() for file in files})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {
@@ -100,9 +100,11 @@ def test_report_is_stable_byte_for_byte(
 
 
 def test_report_without_rows_says_not_run(experiment: Experiment, cells: list[Cell], tmp_path: Path) -> None:
-    files = write_report(experiment, "cpu", cells, {}, Journal(tmp_path / "none"), tmp_path / "results")
+    files = write_report(Evidence(experiment, "cpu", cells, {}), Journal(tmp_path / "none"), tmp_path / "results")
     assert [f.name for f in files] == ["tiny-cpu.md"]
-    assert files[0].read_text().count("not run") == len(cells) + 1  # once more beside the published value
+    assert (
+        files[0].read_text().count("not run") == len(cells) + 2
+    )  # once more beside the published value, and as a verdict's reason
     assert "not tested" in files[0].read_text()
 
 

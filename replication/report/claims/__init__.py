@@ -1,42 +1,112 @@
 """Verdicts on claims: one file per kind of claim."""
 
-from replication.harness.claim import Claim, MarginalClaim, PriorClaim, ShareClaim
-from replication.report.claims.marginal import judge_marginal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from replication.harness.claim import (
+    Claim,
+    EquivalenceClaim,
+    OrderingClaim,
+    PriorClaim,
+    RatioClaim,
+    ShareClaim,
+    Statement,
+    TradeOffClaim,
+    TrendClaim,
+    ValueClaim,
+)
+from replication.report.claims.equivalence import judge_equivalence
+from replication.report.claims.evidence import Evidence, with_rows
+from replication.report.claims.ordering import judge_ordering
 from replication.report.claims.prior import judge_prior
+from replication.report.claims.ratio import judge_ratio
 from replication.report.claims.share import judge_share
 from replication.report.claims.tradeoff import judge_tradeoff
-from replication.report.claims.verdict import Evidence, Verdict
+from replication.report.claims.trend import judge_trend
+from replication.report.claims.value import judge_value
+from replication.report.claims.verdict import Verdict
+from replication.report.comparable import MARK
 from replication.report.tables import markdown
 
-__all__ = ["Evidence", "Verdict", "judge", "markdown_claim"]
+__all__ = ["Evidence", "Verdict", "judge", "markdown_claim", "markdown_claims"]
+
+JUDGES: dict[type[Statement], Callable[[Any, Evidence], list[Verdict]]] = {
+    TradeOffClaim: judge_tradeoff,
+    ShareClaim: judge_share,
+    PriorClaim: judge_prior,
+    ValueClaim: judge_value,
+    RatioClaim: judge_ratio,
+    OrderingClaim: judge_ordering,
+    TrendClaim: judge_trend,
+    EquivalenceClaim: judge_equivalence,
+}
+
+WORDS = """\
+Each claim is judged by the 95 % interval of its figure: *supported* where all of the interval lies where the claim needs
+it, *refuted* where none of it does, *inconclusive* where it lies on both sides, *not tested* for the reason given."""
 
 
 def judge(claim: Claim, evidence: Evidence) -> list[Verdict]:
     """One verdict per reading. Below the claim's minimum profile, or without its rows, each is "not tested"."""
-    if isinstance(claim, ShareClaim):
-        return judge_share(claim, evidence)
-    if isinstance(claim, PriorClaim):
-        return judge_prior(claim, evidence)
-    if isinstance(claim, MarginalClaim):
-        return judge_marginal(claim, evidence)
-    return judge_tradeoff(claim, evidence)
+    verdicts, reason = JUDGES[type(claim)](claim, evidence), evidence.shortfall(claim)
+    if not reason:
+        return verdicts
+    nothing: dict[str, Any] = {"value": None, "low": None, "high": None, "word": "not tested", "differing": ()}
+    return [replace(verdict, **nothing, reason=reason) for verdict in verdicts]
 
 
 def markdown_claim(claim: Claim, evidence: Evidence) -> str:
     """The claim, its verdicts as a table, and one sentence on what they hang on."""
-    verdicts = judge(claim, evidence)
-    lines = [[v.definition, v.formula, _value(v), v.needed, _published(v), v.word] for v in verdicts]
+    return _detail(claim, judge(claim, evidence))
+
+
+def markdown_claims(evidence: Sequence[Evidence]) -> str:
+    """The whole list: every claim in one table with its words, then each with the numbers that led there."""
+    judged = [(e, [(claim, judge(claim, e)) for claim in e.experiment.claims]) for e in with_rows(evidence)]
+    lines = [
+        [claim.name, claim.statement, e.profile, _summary(found)] for e, claims in judged for claim, found in claims
+    ]
+    parts = ["# Claims", WORDS, markdown(["claim", "statement", "profile", "verdict"], lines)]
+    for e, claims in judged:
+        if claims:
+            parts.append(f"## {e.experiment.title} ({e.profile})")
+            parts += [_detail(claim, found).rstrip("\n") for claim, found in claims]
+    return "\n\n".join(parts) + "\n"
+
+
+def _detail(claim: Claim, verdicts: Sequence[Verdict]) -> str:
+    lines = [[v.definition, v.formula, _value(v), v.needed, _published(v), _word(v)] for v in verdicts]
     columns = ["definition", "formula", "measured [95 %]", "needed", "papers' own numbers", "verdict"]
     if not any(v.published for v in verdicts):
         columns, lines = columns[:4] + columns[5:], [line[:4] + line[5:] for line in lines]
-    words = {v.word for v in verdicts}
-    turns = "The verdict turns on the definition: " if {"supported", "refuted"} <= words else ""
-    of = {
-        word: ", ".join(v.definition for v in verdicts if v.word == word)
-        for word in dict.fromkeys(v.word for v in verdicts)
-    }
-    tally = "; ".join(f"{word}: {definitions}" for word, definitions in of.items())
-    return f"**Claim `{claim.name}`**: {claim.statement} ({claim.citation}).\n\n{markdown(columns, lines)}\n\n{turns}{tally}.\n"
+    unequal = dict.fromkeys(difference for v in verdicts for difference in v.differing)
+    note = f" {MARK} The rows differ in {'; '.join(unequal)}." if unequal else ""
+    title = f"**Claim `{claim.name}`**: {claim.statement} ({claim.citation})."
+    return f"{title}\n\n{markdown(columns, lines)}\n\n{_tally(verdicts)}{note}\n"
+
+
+def _tally(verdicts: Sequence[Verdict]) -> str:
+    """Which definitions have which word, and why some are not tested; the word alone if there is only one."""
+    of: dict[str, list[str]] = {}
+    for v in verdicts:
+        of.setdefault(_word(v) + (f" ({v.reason})" if v.reason else ""), []).append(v.definition)
+    if len(of) == 1:
+        return f"Verdict: {next(iter(of))}."
+    turns = "The verdict turns on the definition: " if {"supported", "refuted"} <= {v.word for v in verdicts} else ""
+    return turns + "; ".join(f"{word}: {', '.join(definitions)}" for word, definitions in of.items()) + "."
+
+
+def _summary(verdicts: Sequence[Verdict]) -> str:
+    """The word if there is one; else how many readings have which. A reason that all share is said."""
+    words, reasons = [_word(v) for v in verdicts], {v.reason for v in verdicts}
+    if len(set(words)) == 1:
+        return words[0] + (f": {reasons.pop()}" if len(reasons) == 1 and all(reasons) else "")
+    return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+
+
+def _word(v: Verdict) -> str:
+    return f"{v.word} {MARK}" if v.differing else v.word
 
 
 def _value(v: Verdict) -> str:

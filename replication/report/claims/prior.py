@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from scipy.stats import norm
 
-from replication.harness.claim import PriorClaim
+from replication.harness.claim import PriorClaim, Range
 from replication.registry import DATASETS, SCHEDULES
-from replication.report.claims.verdict import Evidence, Verdict, at_least, at_most
+from replication.report.claims.evidence import Evidence
+from replication.report.claims.verdict import Verdict
 
 LEVEL = 0.01  # a true N(0, I) is called another with this probability
 
 
-def judge_prior(claim: PriorClaim, evidence: Evidence) -> list[Verdict]:
+def judge_prior(claim: PriorClaim, _: Evidence) -> list[Verdict]:
     """Two verdicts per schedule, on the claim's own dataset: the divergence, exact, and the test's p-value."""
     images = claim.dataset.build(DATASETS).load("train").images.flatten(1).double() / 127.5 - 1  # [N,D]
     verdicts = []
@@ -29,14 +30,11 @@ def judge_prior(claim: PriorClaim, evidence: Evidence) -> list[Verdict]:
         nats = divergence(images, alpha, sigma)
         p, power = shift_test(images, alpha, sigma, claim.images)
         name = f"{part} at t = {claim.end:g}" if claim.end < 1 else str(part)
-        tested = evidence.suffices(claim)
-        word = at_most(claim.nats, nats, nats) if tested else "not tested"
-        verdicts.append(
-            Verdict(f"{name}: divergence", "KL, nats/image", nats, None, None, f"at most {claim.nats:g}", None, word)
-        )
-        word = at_least(LEVEL, p, p) if tested else "not tested"
         formula = f"p of the two-sample test, n = {claim.images:,}, power {power:.2f}"
-        verdicts.append(Verdict(f"{name}: test", formula, p, None, None, f"at least {LEVEL}", None, word))
+        verdicts += [
+            Verdict.exact(f"{name}: divergence", "KL, nats/image", nats, Range(high=claim.nats)),
+            Verdict.exact(f"{name}: test", formula, p, Range(low=LEVEL)),
+        ]
     return verdicts
 
 

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from replication.harness.cell import Cell
-from replication.harness.claim import ShareClaim
+from replication.harness.claim import Range, ShareClaim
+from replication.harness.journal import Record
 from replication.registry import SAMPLERS
-from replication.report.claims.verdict import Evidence, Verdict, at_least, at_most
+from replication.report.claims.evidence import Evidence, differing
+from replication.report.claims.figures import figure, redrawn
+from replication.report.claims.verdict import NotTested, Verdict, word_for
 
 DRAWS = 2_000
 
@@ -31,26 +34,33 @@ def judge_share(claim: ShareClaim, evidence: Evidence) -> list[Verdict]:
     rows = {label: steps for label, steps in _steps_of(evidence.cells).items() if len(steps) > 1}
     common = set.intersection(*rows.values()) if rows else set()
     cells = [cell for cell in evidence.cells if cell.label in rows and cell.sampling.steps in common]
-    complete = evidence.suffices(claim) and len(common) > 1 and all(cell.key in evidence.rows for cell in cells)
-    return [_verdict(claim, evidence, factor, cells if complete else []) for factor in FACTORS]
+    return [_verdict(claim, evidence, factor, cells) for factor in FACTORS]
 
 
 def _verdict(claim: ShareClaim, evidence: Evidence, factor: str, cells: list[Cell]) -> Verdict:
-    decides = factor == "steps"
-    threshold = claim.share if decides else 1 - claim.share
-    needed = f"at {'least' if decides else 'most'} {threshold:.3g}"
+    needed = Range(low=claim.share) if factor == "steps" else Range(high=1 - claim.share)
     name, formula = f"share of {factor}", "variance of log distance between groups / total"
-    if not cells:
-        return Verdict(name, formula, None, None, None, needed, None, "not tested")
+    try:
+        records = _records(cells, evidence)
+        unequal = differing(claim, records, ["metric.fd"])
+        generator = np.random.default_rng(0)
+        drawn = np.log([redrawn(record, "metric.fd", generator, DRAWS) for record in records])
+    except NotTested as reason:
+        return Verdict.untested(name, formula, needed, reason)
     groups = [FACTORS[factor](cell) for cell in cells]
-    fd = np.array([evidence.rows[cell.key]["metric.fd"] for cell in cells])
-    error = np.array([evidence.rows[cell.key]["metric.fd_se"] for cell in cells])
-    noise = np.random.default_rng(0).standard_normal((DRAWS, len(cells)))
-    # on the log scale the relative error is the standard error, and no draw is negative
-    draws = [eta_squared(np.log(fd) + z * error / fd, groups) for z in noise]
-    low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
-    word = (at_least if decides else at_most)(threshold, low, high)
-    return Verdict(name, formula, eta_squared(np.log(fd), groups), low, high, needed, None, word)
+    value = eta_squared(np.log([figure(record, "metric.fd") for record in records]), groups)
+    low, high = (float(q) for q in np.quantile([eta_squared(draw, groups) for draw in drawn.T], [0.025, 0.975]))
+    return Verdict(name, formula, value, low, high, str(needed), None, word_for(needed, low, high), "", unequal)
+
+
+def _records(cells: list[Cell], evidence: Evidence) -> list[Record]:
+    """The rows of the cells; raises NotTested unless all of several step counts are run."""
+    if len({cell.sampling.steps for cell in cells}) < 2:
+        raise NotTested("the rows share no two step counts")
+    missing = [cell for cell in cells if cell.key not in evidence.rows]
+    if missing:
+        raise NotTested(f"{len(missing)} of {len(cells)} cells are not run")
+    return [evidence.rows[cell.key] for cell in cells]
 
 
 def eta_squared(values: np.ndarray, groups: list[object]) -> float:

@@ -1,22 +1,23 @@
 """A verdict: one reading of a claim, its number with an interval, what the claim needs, and the word for it."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from replication.harness.cell import Cell
-from replication.harness.claim import PROFILES, Statement
-from replication.harness.experiment import Experiment
-from replication.harness.journal import Record
+from replication.harness.claim import Range
 
 Word = Literal["supported", "refuted", "inconclusive", "not tested"]
 
 
+class NotTested(Exception):
+    """A reading that can't be judged; the message is the reason that the verdict gives."""
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """`value` in [low, high] with 95 % confidence; exact figures have no interval. `needed` says "at least" or "at most".
+    """`value` in [low, high] with 95 % confidence; exact figures have no interval. `needed` says where it must be.
 
-    `published` is the same figure from the papers' own numbers, where they print what it takes.
+    `published` is the same figure from the papers' own numbers, where they print what it takes. `reason` says why it was
+    not tested, and `differing` in what the rows are unequal that were compared all the same.
     """
 
     definition: str
@@ -27,27 +28,24 @@ class Verdict:
     needed: str
     published: float | None
     word: Word
+    reason: str = ""
+    differing: tuple[str, ...] = ()
+
+    @classmethod
+    def exact(cls, definition: str, formula: str, value: float, needed: Range) -> "Verdict":
+        """The verdict on a number that has no error."""
+        return cls(definition, formula, value, None, None, str(needed), None, word_for(needed, value, value))
+
+    @classmethod
+    def untested(
+        cls, definition: str, formula: str, needed: Range, reason: NotTested, published: float | None = None
+    ) -> "Verdict":
+        """The verdict on a reading that can't be judged."""
+        return cls(definition, formula, None, None, None, str(needed), published, "not tested", str(reason))
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What a claim is judged on: the rows of one profile of its experiment."""
-
-    experiment: Experiment
-    profile: str
-    cells: Sequence[Cell]
-    rows: Mapping[str, Record]
-
-    def suffices(self, claim: Statement) -> bool:
-        """Whether the profile is large enough to say anything about the claim."""
-        return PROFILES.index(self.profile) >= PROFILES.index(claim.minimum_profile)
-
-
-def at_least(threshold: float, low: float, high: float) -> Word:
-    """The word for "at least threshold", given an interval."""
-    return "supported" if low >= threshold else "refuted" if high < threshold else "inconclusive"
-
-
-def at_most(threshold: float, low: float, high: float) -> Word:
-    """The word for "at most threshold", given an interval."""
-    return "supported" if high <= threshold else "refuted" if low > threshold else "inconclusive"
+def word_for(needed: Range, low: float, high: float) -> Word:
+    """Whether the whole interval is where it must be, all of it elsewhere, or neither."""
+    if needed.low <= low and high <= needed.high:
+        return "supported"
+    return "refuted" if high < needed.low or low > needed.high else "inconclusive"

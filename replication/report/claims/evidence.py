@@ -1,0 +1,108 @@
+"""What a claim is judged on: the rows of one profile, of its own experiment and of the others that it names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from replication.harness.cell import Cell, cells_of
+from replication.harness.claim import PROFILES, OnRows, Point, Statement
+from replication.harness.claim_check import check_claims
+from replication.harness.experiment import Experiment, sibling
+from replication.harness.journal import Record
+from replication.harness.sweep import journal_of
+from replication.registry import EXTRACTORS
+from replication.report.claims.verdict import NotTested
+from replication.report.comparable import differences
+from replication.report.rows import rows_of
+
+MACHINE = ("env.device", "env.threads")  # without the same of these, two times say nothing about two samplers
+PLAIN = {"fd": "FD", "kid": "KID", "is": "IS"}
+TITLES = {"sampling.nfe": "NFE", "sampling.steps": "steps", "timing.seconds_per_image": "seconds/image"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`rows` by cell key; an experiment of claims alone has neither cells nor rows. `others` by experiment name."""
+
+    experiment: Experiment
+    profile: str
+    cells: Sequence[Cell]
+    rows: Mapping[str, Record]
+    others: Mapping[str, "Evidence"] = field(default_factory=dict)
+
+    def shortfall(self, claim: Statement) -> str:
+        """Why nothing can be said about the claim here, empty if something can."""
+        if claim.awaits is not None:
+            return f"there is no experiment {claim.awaits!r} yet"
+        if PROFILES.index(self.profile) < PROFILES.index(claim.minimum_profile):
+            return f"profile {self.profile} is too small, it takes {claim.minimum_profile}"
+        return ""
+
+    def record(self, point: Point) -> Record:
+        """The row of a point; raises NotTested where there is none."""
+        table = self.table(point)
+        for cell in table.cells:
+            if cell.label == point.label and cell.sampling.steps == point.steps and cell.key in table.rows:
+                return table.rows[cell.key]
+        raise NotTested(f"{point.cell} of {table.experiment.name} is not run")
+
+    def table(self, point: Point) -> "Evidence":
+        """The evidence of the experiment that the point is of; raises NotTested if it has nothing in this profile."""
+        if point.experiment in (None, self.experiment.name):
+            return self
+        if point.experiment not in self.others:
+            raise NotTested(f"experiment {point.experiment!r} has no profile {self.profile}")
+        return self.others[point.experiment]
+
+    def title(self, column: str, point: Point) -> str:
+        """The printed name of a column, for a metric that of the point's extractor: FD-digits, NFE."""
+        if not column.startswith("metric."):
+            return TITLES.get(column, column.partition(".")[2].replace("_", " "))
+        try:
+            labels = self.table(point).cells[0].protocol.extractor.build(EXTRACTORS).labels
+        except NotTested:
+            labels = PLAIN
+        name = column.removeprefix("metric.")
+        return labels.get(name, name.replace("_", " "))
+
+
+def differing(claim: OnRows, records: Sequence[Record], columns: Sequence[str]) -> tuple[str, ...]:
+    """In what rows that are compared in `columns` are unequal; raises NotTested unless the claim allows it."""
+    found = {difference: None for record in records[1:] for difference in differences(records[0], record)}
+    if any(column.startswith("timing.") for column in columns):
+        found |= {f"the machine ({name})": None for name in MACHINE if len({r.get(name) for r in records}) > 1}
+    if found and not claim.unequal:
+        raise NotTested(f"the rows differ in {'; '.join(found)}")
+    return tuple(found)
+
+
+def with_rows(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """Those of the profiles that there are any rows in, and of the smallest in any case, from the smallest on."""
+    found = {e.profile for e in evidence if e.rows or any(other.rows for other in e.others.values())} | {PROFILES[0]}
+    return [e for profile in PROFILES if profile in found for e in evidence if e.profile == profile]
+
+
+def evidence_of(experiment: Experiment, profile: str, state: Path, results: Path) -> Evidence:
+    """What the journals and the committed rows say about an experiment's claims; raises InputError if they are wrong."""
+    others = others_of(experiment, profile, state, results)
+    if not experiment.profiles:
+        check_claims(experiment)
+        return Evidence(experiment, profile, [], {}, others)
+    return Evidence(experiment, profile, *_table(experiment, profile, state, results), others)
+
+
+def others_of(experiment: Experiment, profile: str, state: Path, results: Path) -> dict[str, Evidence]:
+    """That of the other experiments that the claims name, where they have this profile."""
+    claimed = [(claim, point) for claim in experiment.claims for point in claim.named() if isinstance(point, Point)]
+    names = {p.experiment: None for claim, p in claimed if p.experiment not in (None, experiment.name, claim.awaits)}
+    tables = {name: sibling(experiment, name) for name in names if name is not None}
+    return {
+        name: Evidence(other, profile, *_table(other, profile, state, results))
+        for name, other in tables.items()
+        if profile in other.profiles
+    }
+
+
+def _table(experiment: Experiment, profile: str, state: Path, results: Path) -> tuple[list[Cell], dict[str, Record]]:
+    cells = cells_of(experiment, profile)
+    return cells, rows_of(cells, journal_of(cells, state), results / f"{experiment.name}-{profile}.csv")

@@ -1,0 +1,50 @@
+"""A row's figures, and what is known of their error: draws within it, which no formula has to linearise."""
+
+import numpy as np
+
+from replication.harness.journal import Record
+from replication.report.claims.verdict import NotTested
+
+DRAWS = 20_000
+Z95 = 1.959964
+
+# These are positive and vary by a factor, which the log scale respects; others, such as KID, may be negative.
+FACTORS = ("metric.fd", "metric.sfd", "metric.is", "timing.seconds_per_image")
+
+
+def figure(record: Record, column: str) -> float:
+    """The row's number in that column; raises NotTested where it has none."""
+    value = record.get(column)
+    if not isinstance(value, int | float):
+        raise NotTested(f"{_cell(record)} has no figure {column}")
+    return float(value)
+
+
+def redrawn(record: Record, column: str, generator: np.random.Generator, draws: int = DRAWS) -> np.ndarray:
+    """Draws of the figure within its standard error, float64 [draws]."""
+    value, error = figure(record, column), standard_error(record, column)
+    noise = generator.standard_normal(draws)
+    return value * np.exp(error / value * noise) if column in FACTORS else value + error * noise
+
+
+def standard_error(record: Record, column: str) -> float:
+    """Of a row's figure. Counts such as NFE have none, and seconds carry the range over chunks.
+
+    Raises NotTested for a measured figure whose error the row doesn't say: it would pass for exact.
+    """
+    if column == "timing.seconds_per_image":
+        return (figure(record, "timing.seconds_high") - figure(record, "timing.seconds_low")) / (2 * Z95)
+    if column.startswith(("metric.", "timing.")):
+        if f"{column}_se" not in record:
+            raise NotTested(f"{_cell(record)} has no interval for {column}")
+        return figure(record, f"{column}_se")
+    return 0.0
+
+
+def bounded(record: Record, column: str) -> bool:
+    """Whether the error is known at all: fewer than five chunks don't bound a median."""
+    return column != "timing.seconds_per_image" or figure(record, "timing.chunks") >= 5
+
+
+def _cell(record: Record) -> str:
+    return f"{record.get('label')} x {record.get('sampling.steps')}"

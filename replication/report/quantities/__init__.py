@@ -1,0 +1,1 @@
+"""Exact quantities that claims are about, one per file."""

@@ -1,0 +1,75 @@
+"""Noise prediction as a mean squared error: Ho et al. 2020, equations 12 and 14.
+
+    L_{k-1} = w_k |eps - eps_theta|^2,  w_k = beta_k^2 / (2 sigma_k^2 (1 - beta_k) (1 - alpha_bar_k)),  k >= 2
+
+with sigma_k^2 the posterior's variance, where the two variances of the KL cancel; L_simple leaves w_k out. A network
+that is no good at all must do for the identity: here x_t itself, squashed, is taken for the noise.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from replication.diffusion.bound import bound_term
+from replication.diffusion.denoiser import Denoiser
+from replication.diffusion.forward import marginal
+from replication.diffusion.schedule import DiscreteSchedule
+from replication.registry import OBJECTIVES, QUANTITIES, SCHEDULES
+from replication.report.quantity import Quantity
+
+SHAPE = (3, 8, 8)  # of the random images, one for each time
+
+
+class _OnRandomData(Quantity):
+    """A loss of the denoiser against what it should be, on the times k/T for k = 2..T of the schedule `linear`."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.schedule: DiscreteSchedule = SCHEDULES.build("linear", T=1000)
+        self.k = torch.arange(2, self.schedule.T + 1)  # [B]
+        self.t = self.k.double() / self.schedule.T
+        self.x0 = torch.rand(len(self.k), *SHAPE, generator=generator, dtype=torch.float64) * 2 - 1
+        self.noise = torch.randn(self.x0.shape, generator=generator, dtype=torch.float64)
+        self.denoiser = Denoiser(lambda x, timestep, cond: torch.tanh(x), self.schedule, parameterization="eps")
+
+    def squared_error(self) -> Tensor:
+        """|eps - eps_theta|^2, mean over pixels, [B]."""
+        said = torch.tanh(marginal(self.schedule, self.x0, self.t, self.noise))
+        return (said - self.noise).square().flatten(1).mean(dim=1)
+
+
+@QUANTITIES.register("simple_loss_deviation")
+class SimpleLossDeviation(_OnRandomData):
+    """The objective `simple` against the mean squared error of the noise: the largest relative deviation over all t."""
+
+    title, formula = "the simple objective", "largest relative deviation from the mean squared error of eps"
+
+    def value(self) -> float:
+        loss = OBJECTIVES.build("simple")(self.denoiser, self.x0, None, self.t, self.noise)
+        return _deviation(loss, self.squared_error())
+
+
+@QUANTITIES.register("bound_deviation")
+class BoundDeviation(_OnRandomData):
+    """The bound against the weighted mean squared error of the noise: the largest relative deviation over t > 1/T."""
+
+    title, formula = (
+        "the bound, term by term",
+        "largest relative deviation from w_k times the mean squared error of eps",
+    )
+
+    def value(self) -> float:
+        x_t = marginal(self.schedule, self.x0, self.t, self.noise)
+        nats = bound_term(self.denoiser, "fixed-small", self.x0, x_t, self.t) * math.log(2)
+        return _deviation(nats, self._weight() * self.squared_error())
+
+    def _weight(self) -> Tensor:
+        """w_k, [B], from the betas alone."""
+        beta, bar = self.schedule.betas[self.k - 1], self.schedule.alphas_cumprod[self.k - 1]
+        variance = beta * (1 - self.schedule.alphas_cumprod[self.k - 2]) / (1 - bar)
+        return beta**2 / (2 * variance * (1 - beta) * (1 - bar))
+
+
+def _deviation(values: Tensor, expected: Tensor) -> float:
+    return float((values / expected - 1).abs().max())

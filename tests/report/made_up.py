@@ -1,0 +1,67 @@
+"""Evidence with stated figures, for tests of verdicts: the tiny experiment, its DDIM at five step counts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.tiny import write_tiny
+from pydantic import TypeAdapter
+
+from replication.harness.cell import cells_of
+from replication.harness.claim import Claim
+from replication.harness.experiment import load_experiment
+from replication.report.claims import Evidence, Verdict, judge
+
+COMMON = {"name": "n", "statement": "s", "citation": "c", "minimum_profile": "cpu"}
+Figure = tuple[float, float]  # value, standard error
+
+
+def claim(kind: str, **fields: Any) -> Claim:
+    """A claim of that kind as a TOML would say it."""
+    return TypeAdapter(Claim).validate_python({"kind": kind, **COMMON, **fields})
+
+
+def ddim(steps: int) -> dict[str, Any]:
+    """A point of the tiny experiment's DDIM row, which is run at 2 to 6 steps."""
+    return {"label": "DDIM", "steps": steps}
+
+
+def write_several_steps(folder: Path) -> Path:
+    """The tiny experiment with DDIM at 2 to 6 steps, in folder/experiments."""
+    published = 'published = [{ table = "t", row = "r" }]\n'
+    return write_tiny(
+        folder,
+        ('spacing = "quadratic"\nsteps = [2]', 'spacing = "quadratic"\nsteps = [2, 3, 4, 5, 6]'),
+        (published, ""),
+    )
+
+
+def evidence(folder: Path, columns: Mapping[str, Mapping[int, Figure]], profile: str = "cpu") -> Evidence:
+    """Rows of DDIM at the steps that any column has a figure for; others are not run."""
+    experiment = load_experiment(str(write_several_steps(folder)))
+    rows = {}
+    for cell in cells_of(experiment, "cpu"):
+        figures = {column: of[cell.sampling.steps] for column, of in columns.items() if cell.sampling.steps in of}
+        if cell.label == "DDIM" and figures:
+            rows[cell.key] = {
+                "cell": cell.key, "label": "DDIM", "sampling.steps": cell.sampling.steps, "protocol.n": 16,
+                "sampling.nfe": cell.sampling.steps, "env.device": "one", "timing.chunks": 7,
+            }  # fmt: skip
+            for column, (value, error) in figures.items():
+                rows[cell.key] |= {column: value, f"{column}_se": error}
+    return Evidence(experiment, profile, cells_of(experiment, "cpu"), rows)
+
+
+def row(of: Evidence, steps: int) -> dict[str, Any]:
+    """The row of DDIM at so many steps, to be changed."""
+    return next(record for record in of.rows.values() if record["sampling.steps"] == steps)
+
+
+def words(judged: Claim, of: Evidence) -> list[str]:
+    return [verdict.word for verdict in judge(judged, of)]
+
+
+def only(judged: Claim, of: Evidence) -> Verdict:
+    """The one verdict on a claim."""
+    (verdict,) = judge(judged, of)
+    return verdict

@@ -1,0 +1,165 @@
+"""Claims in a TOML: what is wrong in one is said before anything is judged, with the nearest valid name."""
+
+from pathlib import Path
+
+import pytest
+from report.made_up import claim, ddim, evidence, judge, only, words, write_several_steps
+
+from replication.cli import main
+from replication.harness.cell import cells_of
+from replication.harness.claim_check import check_claims
+from replication.harness.experiment import Experiment, load_experiment
+from replication.report.claims.evidence import evidence_of
+from replication.report.rows import write_csv
+from replication.types import InputError
+
+POINT = '{ experiment = "tiny", label = "DDIM", steps = 2 }'
+OTHER = '{ experiment = "tiny", label = "DDIM", steps = 3 }'
+THIRD = '{ experiment = "tiny", label = "DDIM", steps = 4 }'
+KINDS = {
+    "tradeoff": f"candidate = {POINT}\nreference = {OTHER}\nbaseline = {THIRD}\nquality = 1.0\nspeed = 1.0\ntolerance = 0.05",
+    "share": "share = 0.9",
+    "prior": 'dataset = "digits"\nschedules = ["cosine"]\nnats = 0.01\nimages = 1000',
+    "value": f'of = [{POINT}]\ncolumns = ["metric.fd"]\nat_most = 1.0',
+    "ratio": f'of = [{POINT}]\nover = {OTHER}\ncolumns = ["metric.fd"]\nat_most = 1.0',
+    "ordering": f'points = [{POINT}, {OTHER}]\nrising = ["metric.fd"]',
+    "trend": f'points = [{POINT}, {OTHER}, {THIRD}]\ncolumns = ["metric.fd"]\nalong = "sampling.nfe"\nat_least = 0.9',
+    "equivalence": f'points = [{POINT}]\nreference = {OTHER}\ncolumns = ["metric.fd"]\nmargin = 0.1',
+}
+
+
+def guide(folder: Path, kind: str, *changes: tuple[str, str]) -> Experiment:
+    """experiments/guide.toml with one claim of that kind and nothing else, beside the tiny experiment; checked."""
+    write_several_steps(folder)
+    common = 'name = "n"\nstatement = "s"\ncitation = "c"\nminimum_profile = "cpu"'
+    text = f'title = "guide"\npapers = []\n[[claim]]\nkind = "{kind}"\n{common}\n{KINDS[kind]}\n'
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    path = folder / "experiments" / "guide.toml"
+    path.write_text(text)
+    experiment = load_experiment(str(path))
+    check_claims(experiment)
+    return experiment
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_stands_in_a_file_of_claims_alone(folder: Path, kind: str) -> None:
+    """Without rows nothing but the exact kind is tested, and the reason is there. Catches: a kind without a judge."""
+    guide(folder, kind)
+    (folder / "results").mkdir()
+    found = evidence_of(load_experiment("guide"), "cpu", folder / "runs", folder / "results")
+    verdicts = judge(found.experiment.claims[0], found)
+    assert verdicts
+    assert all((v.word == "not tested") == (kind != "prior") == bool(v.reason) for v in verdicts)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_keys_are_strict(folder: Path, kind: str) -> None:
+    """Catches: a misspelt key that is passed over, in each kind."""
+    with pytest.raises(InputError, match=r"guide\.toml: claim\.0.*unknown key 'citatoin'; did you mean 'citation'"):
+        guide(folder, kind, ('citation = "c"', 'citation = "c"\ncitatoin = "c"'))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("value", ("steps = 2", "stepps = 2"), "unknown key 'stepps'; did you mean 'steps'"),
+        ("ordering", ("steps = 2", "stepps = 2"), "unknown key 'stepps'; did you mean 'steps'"),
+        ("equivalence", ("steps = 3", "stepps = 3"), "unknown key 'stepps'; did you mean 'steps'"),
+        ("value", ('"DDIM"', '"DDMI"'), "claim n: unknown cell 'DDMI x 2'; did you mean 'DDIM x 2'"),
+        ("trend", ("steps = 4", "steps = 40"), "claim n: unknown cell 'DDIM x 40'; did you mean 'DDIM x 4'"),
+        ("ratio", ('experiment = "tiny"', 'experiment = "tinny"'), "claim n: unknown experiment 'tinny'; did you mean 'tiny'"),
+        ("tradeoff", ('experiment = "tiny", ', ""), r"claim n: DDIM x 2: guide\.toml has no rows; say experiment"),
+        ("value", ("at_most = 1.0", ""), "say one of about, at_least and at_most"),
+        ("trend", ("at_least = 0.9", "at_least = 0.9\nabout = 1.0"), "say one of about, at_least and at_most"),
+        ("ratio", ("at_most = 1.0", "at_most = 1.0\ntolerance = -0.1"), r"tolerance: .*greater than or equal to 0.*-0\.1"),
+        ("equivalence", ("margin = 0.1", "margin = 0"), r"margin: .*greater than 0"),
+        ("ordering", ('rising = ["metric.fd"]', ""), "say which columns are rising or falling"),
+        ("ordering", (f"[{POINT}, {OTHER}]", f"[{POINT}]"), "points: .*at least 2"),
+        ("trend", (f", {THIRD}", ""), "points: .*at least 3"),
+        ("trend", ("at_least", f"than = [{POINT}]\nat_least"), "a correlation takes at least 3 points"),
+        ("value", ('columns = ["metric.fd"]', ""), "points need them"),
+        ("value", (f"[{POINT}]", '["bound_deviation"]'), "exact quantities have none"),
+        ("ratio", (f"over = {OTHER}", 'over = "bound_deviation"'), "points and exact quantities do not go together"),
+        ("value", (f'[{POINT}]\ncolumns = ["metric.fd"]', '["bound_devation"]'), "unknown quantity 'bound_devation'; did you mean 'bound_deviation'"),
+        ("value", (f'[{POINT}]\ncolumns = ["metric.fd"]', '[{ name = "values", shape = [0] }]'), r"a shape has positive sides, not \[0\]"),
+        ("value", ('"cpu"', '"cpuu"'), "minimum_profile: .*'cpu'"),
+        ("prior", ('"cosine"', '"cosin"'), "unknown schedule 'cosin'; did you mean 'cosine'"),
+        ("share", ('kind = "share"', 'kind = "shar"'), "'shar'"),
+    ],
+)  # fmt: skip
+def test_bad_claims_are_one_message(folder: Path, kind: str, change: tuple[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        guide(folder, kind, change)
+    assert str(caught.value).startswith(str(folder / "experiments" / "guide.toml"))
+
+
+def test_awaited_experiments(folder: Path) -> None:
+    """Cells of an awaited experiment aren't looked for; another's misspelt name is refused all the same.
+
+    Catches: `awaits` as a way round every check, and a claim that goes on waiting for what is there.
+    """
+    later = ('name = "n"', 'name = "n"\nawaits = "ldm"')
+    experiment = guide(folder, "ratio", later, ('experiment = "tiny"', 'experiment = "ldm"'))
+    found = evidence_of(experiment, "cpu", folder / "runs", folder / "results")
+    verdict = only(experiment.claims[0], found)
+    assert (verdict.word, verdict.reason) == ("not tested", "there is no experiment 'ldm' yet")
+    assert verdict.definition.startswith("FD: DDIM x 2")
+    with pytest.raises(InputError, match=r"unknown experiment in awaits 'ldm'.*valid: tiny"):
+        guide(folder, "ratio", later)
+    with pytest.raises(InputError, match="unknown experiment 'tinny'; did you mean 'tiny'"):
+        guide(folder, "ordering", later, ('experiment = "tiny"', 'experiment = "ldm"'), ('"tiny"', '"tinny"'))
+    (folder / "experiments" / "ldm.toml").write_text("")
+    with pytest.raises(InputError, match="claim n: awaits 'ldm', which is there now"):
+        guide(folder, "ratio", later, ('experiment = "tiny"', 'experiment = "ldm"'))
+
+
+def test_a_file_of_claims_alone_is_not_run(folder: Path) -> None:
+    """Catches: a traceback for `replicate run` of it, and an empty file that passes for an experiment."""
+    experiment = guide(folder, "value")
+    with pytest.raises(InputError, match=r"guide\.toml: there are claims alone in it, and nothing to run"):
+        cells_of(experiment, "cpu")
+    (folder / "experiments" / "none.toml").write_text('title = "none"\npapers = []\n')
+    with pytest.raises(InputError, match="there are neither profiles nor claims"):
+        load_experiment("none")
+    (folder / "experiments" / "rows.toml").write_text('title = "rows"\npapers = []\n[[rows]]\nlabel = "a"\n')
+    with pytest.raises(InputError, match="unknown key 'rows'"):
+        load_experiment("rows")
+
+
+def test_points_of_another_experiment_are_its_rows(folder: Path) -> None:
+    """From its committed table, in the same profile. Catches: the own table read for the other's."""
+    rows = evidence(folder, {"metric.fd": {2: (0.5, 0.01)}})
+    experiment = guide(folder, "value")
+    (claimed,) = experiment.claims
+    (folder / "results").mkdir()
+    write_csv(rows.rows, folder / "results" / "tiny-cpu.csv")
+    verdict = only(claimed, evidence_of(experiment, "cpu", folder / "runs", folder / "results"))
+    assert (verdict.word, verdict.value, verdict.definition) == ("supported", 0.5, "FD-digits of DDIM x 2")
+    larger = only(claimed, evidence_of(experiment, "gpu", folder / "runs", folder / "results"))
+    assert (larger.word, larger.reason) == ("not tested", "experiment 'tiny' has no profile gpu")
+
+
+def test_profile_that_is_too_small(folder: Path) -> None:
+    """Catches: a claim judged below its minimum profile, an exact one too."""
+    rows = evidence(folder, {"metric.fd": {2: (1.0, 0.01)}})
+    for fields in ({"of": [ddim(2)], "columns": ["metric.fd"]}, {"of": [{"name": "values", "shape": [1]}]}):
+        judged = claim("value", **fields, about=1.0, tolerance=0.1, minimum_profile="gpu")
+        verdict = only(judged, rows)
+        assert (verdict.word, verdict.value) == ("not tested", None)
+        assert verdict.reason == "profile cpu is too small, it takes gpu"
+        assert words(judged.model_copy(update={"minimum_profile": "cpu"}), rows) == ["supported"]
+
+
+def test_share_says_how_much_is_missing(folder: Path) -> None:
+    rows = evidence(folder, {"metric.fd": {2: (1.0, 0.01), 3: (0.5, 0.01)}})
+    assert {v.reason for v in judge(claim("share", share=0.9), rows)} == {"3 of 5 cells are not run"}
+
+
+def test_the_command_lists_claims_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    guide(folder, "value")
+    assert main(["claims", "guide"]) == 0
+    assert "DDIM x 2 of tiny is not run" in capsys.readouterr().out
+    assert main(["run", "guide"]) == 2
+    assert "nothing to run" in capsys.readouterr().err
