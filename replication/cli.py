@@ -33,7 +33,7 @@ from replication.report.claims.evidence import evidence_of, others_of
 from replication.report.compare import comparison, find_row
 from replication.report.readme import refreshed
 from replication.report.rows import rows_of
-from replication.report.tables import markdown, markdown_table
+from replication.report.tables import markdown, measured_tables
 from replication.report.write import write_claims, write_report
 from replication.settings import content_key
 from replication.types import InputError, RunError
@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> None:
     place = Workplace(state(), _device(options.device), experiment.profile(options.profile).batch_size)
     run(cells, place, Store(place.state))
     rows = rows_of(cells, journal_of(cells, place.state))
-    print("\n" + markdown_table(cells, rows) + "\n")
+    print("\n" + markdown(*measured_tables(cells, rows)[""]) + "\n")
     others = others_of(experiment, options.profile, state(), project() / "results")
     for claim in experiment.claims:
         print(markdown_claim(claim, Evidence(experiment, options.profile, cells, rows, others)))

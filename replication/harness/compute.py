@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from replication.datasets.content import Split
 from replication.diffusion.bound import bits_per_dim
 from replication.diffusion.denoiser import Denoiser
 from replication.files import locked
@@ -16,7 +17,11 @@ from replication.generation import generate
 from replication.harness.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.provenance import device_name, provenance
+from replication.metrics.class_accuracy import class_accuracy
 from replication.metrics.evaluation import evaluate
+from replication.metrics.extractor import Extractor
+from replication.metrics.features import Features
+from replication.metrics.memorisation import memorisation
 from replication.metrics.reference import reference_features
 from replication.metrics.timing import median_interval, peak_memory, repeated, reset_peak_memory
 from replication.noise import ImageNoise
@@ -130,16 +135,24 @@ def _samples(cell: Cell, denoiser: Denoiser, seed: int, weights: str, place: Wor
 def _metrics(cell: Cell, sets: list[SampleSet], place: Workplace) -> Record:
     protocol, dataset = cell.protocol, cell.recipe.build_dataset()
     extractor = protocol.extractor.build(EXTRACTORS)
-    split = dataset.load(protocol.reference)
-    whole = reference_features(
-        split.images, extractor, place.state / "references", fingerprint=split.fingerprint, device=place.device
-    )
-    # the split is sorted by label, so what is left out is taken evenly from the whole of it
+    real = {split: _real_features(dataset.load(split), extractor, place) for split in ("train", "test")}
+    whole = real[protocol.reference]
+    # a split is sorted by label, so what is left out is taken evenly from the whole of it
     kept = protocol.reference_count(len(whole))
     reference = whole[torch.arange(kept) * len(whole) // kept]
-    generated = [extractor(s.batches(), device=place.device) for s in sets]
+    generated = [extractor(s.batches(), device=place.device, total=s.n) for s in sets]
     values = evaluate(generated, reference, protocol.resamples, device=place.device)
+    values |= memorisation(torch.cat([g.values for g in generated]), real["train"].values, real["test"].values)
+    logits = [g.logits for g in generated if g.logits is not None]
+    if cell.recipe.condition and extractor.classifies == dataset.name and logits:
+        asked = [cell.labels(seed, 0, protocol.n) for seed in protocol.seeds]
+        values |= class_accuracy(torch.cat(logits), torch.cat(asked))
     return {f"metric.{name}": value for name, value in values.items()}
+
+
+def _real_features(split: Split, extractor: Extractor, place: Workplace) -> Features:
+    folder = place.state / "references"
+    return reference_features(split.images, extractor, folder, fingerprint=split.fingerprint, device=place.device)
 
 
 def _timing(sets: list[SampleSet], floor: list[float], memory: int) -> Record:

@@ -1,6 +1,6 @@
-"""The table of a profile: one line per cell, an interval on every distance. Papers' values are in published.py."""
+"""The tables of a profile: one line per cell, an interval on every figure. Papers' values are in published.py."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from replication.harness.cell import Cell
 from replication.harness.journal import Record
@@ -8,19 +8,32 @@ from replication.registry import EXTRACTORS
 
 NOT_RUN = "not run"
 Table = tuple[list[str], list[list[str]]]  # (columns, lines)
+Labels = Mapping[str, str]
 
 
-def markdown_table(cells: Sequence[Cell], rows: Mapping[str, Record]) -> str:
-    """The table in Markdown."""
-    return markdown(*measured_table(cells, rows))
-
-
-def measured_table(cells: Sequence[Cell], rows: Mapping[str, Record]) -> Table:
-    """Cells without a row say "not run", and columns that no cell fills are left out."""
+def measured_tables(cells: Sequence[Cell], rows: Mapping[str, Record]) -> dict[str, Table]:
+    """The tables of a profile by heading, the main one first and without; those that no cell fills are left out."""
     labels = cells[0].protocol.extractor.build(EXTRACTORS).labels
-    lines = [_line(cell, rows.get(cell.key), labels) for cell in cells]
-    columns = [c for c in lines[0] if any(line[c] not in ("", NOT_RUN) for line in lines) or c == labels["fd"]]
-    return columns, [[line[c] for c in columns] for line in lines]
+    tables = {"": _table(_main, cells, rows, labels)}
+    for heading, line in (("Fidelity, variety and memory", _variety), ("Seed blocks", _blocks)):
+        table = _table(line, [cell for cell in cells if cell.key in rows], rows, labels)
+        if len(table[0]) > len(_named(cells[0], {})) and table[1]:
+            tables[heading] = table
+    return tables
+
+
+def _table(
+    line: Callable[[Cell, Record, Labels], dict[str, str]],
+    cells: Sequence[Cell],
+    rows: Mapping[str, Record],
+    labels: Labels,
+) -> Table:
+    """Lines without a figure say "not run" where they stay at all, and columns that no line fills are left out."""
+    lines = [line(cell, rows.get(cell.key, {}), labels) for cell in cells]
+    columns = (
+        [c for c in lines[0] if any(of[c] not in ("", NOT_RUN) for of in lines) or c == labels["fd"]] if lines else []
+    )
+    return columns, [[of[c] for c in columns] for of in lines]
 
 
 def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -33,22 +46,49 @@ def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {line} |" for line in [text[0], rule, *text[1:]])
 
 
-def _line(cell: Cell, record: Record | None, labels: Mapping[str, str]) -> dict[str, str]:
-    run = record or {}
+def _named(cell: Cell, run: Record) -> dict[str, str]:
     return {
         "sampler": cell.label,
         "spacing": str(cell.sampling.spacing),
         "steps": str(cell.sampling.steps),
         "NFE": str(run.get("sampling.nfe", "")),
+    }
+
+
+def _main(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
+    return {
+        **_named(cell, run),
         labels["fd"]: interval(run, "metric.fd", "{:.3g}") or NOT_RUN,
+        labels["fd_infinity"]: interval(run, "metric.fd_infinity", "{:.3g}"),
         f"{labels['kid']} x 1000": interval(run, "metric.kid", "{:.2f}", 1000),
         labels["is"]: interval(run, "metric.is", "{:.2f}"),
-        "precision": number(run, "metric.precision", "{:.3f}"),
-        "recall": number(run, "metric.recall", "{:.3f}"),
+        "class accuracy": interval(run, "metric.class_accuracy", "{:.3f}"),
         "NLL, bits/dim": plus_minus(run, "metric.nll", "{:.3f}"),
         "ms/image": number(run, "timing.seconds_per_image", "{:.3g}", 1000),
         "images/s": number(run, "timing.images_per_second", "{:.3g}"),
         "floor, ms/image": number(run, "timing.floor_seconds", "{:.3g}", 1000),
+    }
+
+
+def _variety(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
+    shares = ("precision", "recall", "density", "coverage", "memorisation", "memorisation_auc")
+    return {
+        **_named(cell, run),
+        labels["sfd"]: interval(run, "metric.sfd", "{:.3g}"),
+        **{labels[key]: interval(run, f"metric.{key}", "{:.3f}") for key in shares},
+    }
+
+
+def _blocks(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
+    """Of rows with several seeds: what one block of n images says, how far the blocks lie apart, the smallest."""
+    several = run if "metric.fd_std" in run else {}
+    return {
+        **_named(cell, run),
+        "blocks": str(len(str(several["protocol.seeds"]).split())) if several else "",
+        f"{labels['fd']}, mean": number(several, "metric.fd", "{:.3g}"),
+        "standard deviation": number(several, "metric.fd_std", "{:.2g}"),
+        "smallest": number(several, "metric.fd_min", "{:.3g}"),
+        "largest": number(several, "metric.fd_max", "{:.3g}"),
     }
 
 

@@ -13,7 +13,7 @@ from replication.report.latex import latex_document, latex_table
 from replication.report.plots import distance_plot, sample_grid
 from replication.report.published import HEADING, comparisons, published_csv, published_table
 from replication.report.rows import write_csv
-from replication.report.tables import Table, markdown, measured_table
+from replication.report.tables import Table, markdown, measured_tables
 
 SHOWN = 12  # values of a column of the protocol or the provenance
 
@@ -24,7 +24,7 @@ def write_report(evidence: Evidence, journal: Journal, folder: Path) -> list[Pat
     stem = f"{experiment.name}-{profile}"
     folder.mkdir(parents=True, exist_ok=True)
     found = comparisons(cells, rows)
-    tables = {"": measured_table(cells, rows)} | ({HEADING: published_table(found)} if found else {})
+    tables = measured_tables(cells, rows) | ({HEADING: published_table(found)} if found else {})
     written = [folder / f"{stem}.md"]
     if rows:
         written += [folder / f"{stem}.csv", folder / f"{stem}.tex", folder / f"{stem}.png"]

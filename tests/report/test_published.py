@@ -17,7 +17,7 @@ from replication.report.claims import Evidence
 from replication.report.latex import escaped, latex_table
 from replication.report.published import Comparison, comparisons, published_csv, published_table
 from replication.report.rows import rows_of
-from replication.report.tables import measured_table
+from replication.report.tables import measured_tables
 from replication.report.write import latex_report, write_report
 from replication.types import InputError
 
@@ -264,7 +264,7 @@ def test_latex_tables_are_whole(folder: Path) -> None:
     """Braces and environments close, every line has as many cells as the head. Catches: an unescaped & or %."""
     experiment = load_experiment(str(write_tiny(folder, ('label = "DDIM"\nsampler', 'label = "50 % & {x_T}"\nsampler'), ('label = "DDIM", steps', 'label = "50 % & {x_T}", steps'))))  # fmt: skip
     cells = cells_of(experiment, "cpu")
-    tables = {"": measured_table(cells, {}), "x_T": published_table(comparisons(cells, {}))}
+    tables = {**measured_tables(cells, {}), "x_T": published_table(comparisons(cells, {}))}
     text = latex_report("a & b", "tiny-cpu", tables)
     depth = 0
     for brace in re.findall(r"(?<!\\)[{}]", text.replace("\\\\", "")):
