@@ -12,6 +12,7 @@ from replication.metrics.training.__main__ import correct, packed
 from replication.metrics.training.augmentation import alternately_flipped, shifted
 from replication.metrics.training.recipe import train
 from replication.registry import DATASETS
+from replication.types import InputError
 
 
 def generator() -> torch.Generator:
@@ -93,7 +94,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 def test_training_is_deterministic_and_continues_to_the_same_bits(tmp_path: Path) -> None:
     """Two short trainings give the same bits, and so does one that is killed after five of eight epochs and started
-    again; they learn: the loss ends under 1.5 (chance is 2.3).
+    again; a truncated state is refused; they learn: the loss ends under 1.5 (chance is 2.3).
 
     Catches: a shuffle or an initialisation drawn from an unseeded generator; momentum, learning rate or the order of
     images lost with the process.
@@ -113,6 +114,9 @@ def test_training_is_deterministic_and_continues_to_the_same_bits(tmp_path: Path
         train(dataclasses.replace(recipe, augment=killed), images, labels, tmp_path / "state.pt")
     continued = train(recipe, images, labels, tmp_path / "state.pt")
     assert all(a.equal(b) for a, b in zip(first.state_dict().values(), continued.state_dict().values(), strict=True))
+    (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"state\.pt: no state of this training .* delete it"):
+        train(recipe, images, labels, tmp_path / "state.pt")
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(first(images)[1], labels)
     assert loss.item() < 1.5

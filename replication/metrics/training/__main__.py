@@ -13,8 +13,9 @@ from replication.files import write_atomically
 from replication.metrics.embedded import FOLDER
 from replication.metrics.training import cifar10_resnet, digits_cnn
 from replication.metrics.training.card import card
-from replication.metrics.training.recipe import train
+from replication.metrics.training.recipe import Recipe, train
 from replication.registry import DATASETS, EXTRACTORS
+from replication.types import InputError
 
 RECIPES = {recipe.extractor: recipe for recipe in (cifar10_resnet.RECIPE, digits_cnn.RECIPE)}
 
@@ -33,18 +34,25 @@ def correct(model: nn.Module, images: Tensor, labels: Tensor) -> int:
 
 
 def main() -> None:
-    """Train, measure what will be shipped, write weights and card, print the figures."""
+    """The command; wrong input, a dataset that is not here for one, ends in a message and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m replication.metrics.training", description=__doc__)
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("--state", type=Path, help="file that keeps the state after each epoch, and to continue from")
     arguments = parser.parse_args()
-    recipe = RECIPES[arguments.name]
+    try:
+        run(RECIPES[arguments.name], arguments.state)
+    except InputError as error:
+        parser.error(str(error))
+
+
+def run(recipe: Recipe, state: Path | None) -> None:
+    """Train, measure what will be shipped, write weights and card, print the figures."""
     torch.set_num_threads(1)  # the order of floating-point sums, hence the weights, must not depend on the core count
     torch.use_deterministic_algorithms(True)
     dataset = DATASETS.build(recipe.dataset)
     training, test = dataset.load("train"), dataset.load("test")
     start = time.perf_counter()
-    content = packed(train(recipe, training.images, training.labels, arguments.state), recipe.stored)
+    content = packed(train(recipe, training.images, training.labels, state), recipe.stored)
     shipped = EXTRACTORS.build(recipe.extractor).classifier()
     shipped.load_state_dict(load(content))
     found = correct(shipped.eval(), test.images, test.labels)

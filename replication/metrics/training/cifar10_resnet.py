@@ -14,15 +14,15 @@ from replication.metrics.training.augmentation import alternately_flipped, shift
 from replication.metrics.training.recipe import Recipe
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, BIAS_FACTOR, SMOOTHING = 0.73, 0.85, 1.3e-3, 64, 0.1
-FLOOR = 1e-3
+FLOOR = 1e-3  # variance that whitening adds to every direction
 START, PEAK, END = 0.2, 0.2, 0.02  # of the learning rate: its first share, when it is whole (share of steps), its last
 
 
 def whitening(images: Tensor) -> Tensor:
     """Filters [2K,C,P,P] that decorrelate the K = C P^2 values of a patch to variance 1, each beside its negative.
 
-    The patches are those of uint8 images [N,C,H,W] at even places, scaled to [-1, 1]; directions of variance below
-    FLOOR are not blown up to 1.
+    The patches are those of uint8 images [N,C,H,W] at even places, scaled to [-1, 1]; a direction of variance below
+    FLOOR stays small.
     """
     patches = (images.float() / 127.5 - 1).unfold(2, PATCH, 2).unfold(3, PATCH, 2)  # [N,C,h,w,P,P]
     vectors = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1] * PATCH**2).double()

@@ -2,8 +2,9 @@
 
 import io
 import math
+import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from replication.files import write_atomically
 from replication.numerics import Precision, numerics
 from replication.progress import bar
+from replication.types import InputError
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Recipe:
     optimizer: Callable[[nn.Module, int], tuple[Optimizer, LRScheduler]]  # network, number of steps
     augment: Callable[[Tensor, Tensor, int, torch.Generator], Tensor]  # images [B,C,H,W], indices [B], epoch
     network: str  # the card's first paragraph
-    details: dict[str, str] = field(default_factory=dict)  # further lines of the card's table
+    details: dict[str, str]  # further lines of the card's table
     smoothing: float = 0.0  # share of a label's weight that is spread over all classes
     precision: Precision = "float32"
     stored: torch.dtype = torch.float32  # of the weights file; the accuracy is that of the file
@@ -39,6 +41,7 @@ def train(recipe: Recipe, images: Tensor, labels: Tensor, state: Path | None = N
     """The classifier after all epochs over uint8 images [N,C,H,W] and labels [N]; a function of the recipe alone.
 
     `state`: file that is written after each epoch, and from which an interrupted training continues to the same bits.
+    Raises InputError where that file is of another network or not whole.
     """
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -81,9 +84,13 @@ class Run:
         write_atomically(path, file.getvalue())
 
     def restore(self, path: Path) -> int:
-        """Take the saved state; returns the number of epochs done."""
-        saved = torch.load(path, weights_only=True)
-        for name in ("model", "optimizer", "decay"):
-            getattr(self, name).load_state_dict(saved[name])
-        self.generator.set_state(saved["generator"])
-        return saved["epochs"]
+        """Take the saved state; returns the number of epochs done. InputError if it is none of this network's."""
+        try:
+            saved = torch.load(path, weights_only=True)
+            for name in ("model", "optimizer", "decay"):
+                getattr(self, name).load_state_dict(saved[name])
+            self.generator.set_state(saved["generator"])
+            return saved["epochs"]
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path}: no state of this training ({reason}); delete it to begin anew") from error
