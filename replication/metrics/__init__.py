@@ -1,6 +1,6 @@
 """Metrics: thin calls into torch-fidelity, feature extractors, and the uncertainty of each figure.
 
-extractor = EXTRACTORS.build("digits-cnn")          # or inception-v3-compat; extractor.ensure() fails early
+extractor = EXTRACTORS.build("digits-cnn")          # or cifar10-resnet, ...; extractor.ensure() fails early
 reference = reference_features(split.images, extractor, folder, fingerprint=split.fingerprint)
 row = evaluate([extractor(images) for images in one_tensor_per_seed], reference)
 extractor.labels["fd"]                              # "FD-digits": how row["fd"] is printed

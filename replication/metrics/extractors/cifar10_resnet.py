@@ -1,0 +1,74 @@
+"""`cifar10-resnet`: the embedded extractor of 32x32 colour images. Its distances are FD-cifar10-resnet, never FID.
+
+`python -m replication.metrics.training cifar10-resnet` trains it; weights/cifar10-resnet.md says how well it does. It
+is also registered with torch-fidelity as `cifar10-resnet`, with layers `values` [N,256], `logits` [N,10] and `spatial`
+[N,343].
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_fidelity import register_feature_extractor
+
+from replication.metrics.embedded import EmbeddedExtractor, EmbeddedFeatureExtractor
+from replication.metrics.extractor import metric_labels
+from replication.registry import EXTRACTORS
+
+WIDTHS = (48, 128, 256)
+PATCH = 2  # side of the patches that the first layer whitens, pixels
+
+
+class Block(nn.Module):
+    """[B,I,H,W] -> [B,O,H/2,W/2]: a convolution to O channels, 2x2 max-pooling, and a convolution with a skip."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.widen = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.refine = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _ in range(2))
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = F.silu(self.norms[0](F.max_pool2d(self.widen(h), 2)))
+        return h + F.silu(self.norms[1](self.refine(h)))
+
+
+class CIFAR10ResNet(nn.Module):
+    """uint8 [B,3,32,32] -> (values [B,256], logits [B,10], spatial [B,343]); the logits are linear in the values.
+
+    `whiten` is a fixed filter bank, each filter beside its negative; training puts it there from the images' covariance.
+    The values are standardised as digits-cnn's are; the spatial features are seven channels of the map of 7x7.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        directions = 3 * PATCH**2
+        self.whiten = nn.Conv2d(3, 2 * directions, PATCH, bias=False).requires_grad_(False)
+        inputs = (2 * directions, *WIDTHS[:-1])
+        self.blocks = nn.ModuleList(Block(i, o) for i, o in zip(inputs, WIDTHS, strict=True))
+        self.standardise = nn.BatchNorm1d(WIDTHS[-1], affine=False)
+        self.classes = nn.Linear(WIDTHS[-1], 10)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        h = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        h = F.silu(self.whiten(h))  # [B,24,31,31]
+        maps = []
+        for block in self.blocks:
+            h = block(h)  # 15x15, 7x7, 3x3
+            maps.append(h)
+        values = self.standardise(h.amax((2, 3)))
+        return values, self.classes(values) / 8, maps[1][:, :7].flatten(1)
+
+
+register_feature_extractor("cifar10-resnet", EmbeddedFeatureExtractor)
+
+
+@EXTRACTORS.register("cifar10-resnet")
+class CIFAR10Extractor(EmbeddedExtractor):
+    """256 features, 10 logits and 343 spatial features of 32x32 colour images; weights are part of the package."""
+
+    name = "cifar10-resnet"
+    classifies = "cifar10"
+    labels = metric_labels("cifar10-resnet")
+    sha256 = "2a204ebdce9d7acc2c7d5a203c63d637a9c5d4789069becc91b9a925968d8596"
+    classifier = CIFAR10ResNet
+    shape = (3, 32, 32)
