@@ -85,7 +85,7 @@ def test_the_base_is_the_experiments_cell(project: Path) -> None:
     cell = subject.base.samples.cell
     assert cell is not None
     record, _ = compute.compute(cell, Workplace(Path.cwd() / "runs", torch.device("cpu"), 8, progress=False))
-    assert found.findings[0].move.before == pytest.approx(record["metric.fd"], abs=1e-6)
+    assert found.findings[0].move.before == pytest.approx(record["metric.fd"], rel=1e-6)
 
 
 def test_checkpoint_file_is_examined_like_its_experiment(project: Path) -> None:

@@ -66,7 +66,7 @@ def test_report_is_byte_stable_and_names_where_a_choice_was_seen(examination: Ex
 def test_files_of_a_report(examination: Examination, tmp_path: Path) -> None:
     files = write_forensics(examination, tmp_path / "out")
     assert [file.name for file in files] == [f"forensics-tiny-cpu.{suffix}" for suffix in ("csv", "md", "png")]
-    assert [row["metric.move"] for row in read_csv(files[0])] == [2.5, -0.1, 1e-3, 0.0]
+    assert [row["metric.move"] for row in read_csv(files[0])] == pytest.approx([2.5, -0.1, 1e-3, 0.0])
 
 
 def test_command_writes_results_of_an_experiment_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
