@@ -106,6 +106,17 @@ def test_checkpoint_file_is_examined_like_its_experiment(project: Path) -> None:
     assert set(sets) < set((project / "runs" / "samples").iterdir())
 
 
+def test_labels_of_a_conditional_model_are_changed(project: Path) -> None:
+    """Balanced to random: other digits are asked for, from the same noise. Catches: a choice that is never offered."""
+    told = ('network = "ddpm-digits"', 'network = "ddpm-digits-label"\ncondition = "label"')
+    write_tiny(project, told, ('nll = "fixed-large"\n', ""), ("n = 16", "n = 20"))
+    found = investigated(subject_of("tiny", Wishes()), "labels")
+    (finding,) = found.findings
+    assert (finding.alternative.before, finding.alternative.after) == ("balanced", "random")
+    assert finding.move.value != 0
+    assert finding.move.paired
+
+
 def test_of_given_images_only_what_comes_after_sampling_is_changed(project: Path, digits: torch.Tensor) -> None:
     np.savez(project / "given.npz", arr_0=digits.permute(0, 2, 3, 1).numpy())
     found = investigated(subject_of(str(project / "given.npz"), Wishes(settings={"protocol.resamples": "5"})))

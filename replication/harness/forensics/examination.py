@@ -11,7 +11,6 @@ from replication.harness.forensics.move import Move, moves
 from replication.harness.forensics.subject import Subject
 from replication.harness.journal import Record
 from replication.harness.provenance import provenance
-from replication.progress import bar
 from replication.registry import EXTRACTORS, unknown
 
 
@@ -55,12 +54,8 @@ def investigate(subject: Subject, choices: Sequence[Choice], place: Workplace) -
         except Inapplicable as reason:
             missing.append((choice.name, str(reason)))
     laboratory = Laboratory(subject, place)
-    base, pairs = laboratory.base, []
-    with bar(len(alternatives), "choices", "change", enabled=place.progress) as shown:
-        for alternative in alternatives:
-            pairs.append(laboratory.measure(alternative.to))
-            shown.update()
-    found = moves(base, pairs, subject.protocol.resamples, place.progress)
+    pairs = [laboratory.measure(alternative.to) for alternative in alternatives]
+    found = moves(laboratory.base, pairs, subject.protocol.resamples, place.progress)
     findings = [Finding(alternative, move) for alternative, move in zip(alternatives, found, strict=True)]
     findings.sort(key=lambda finding: -abs(finding.move.value))
     common = _common(subject, place)

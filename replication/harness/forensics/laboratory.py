@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from replication.generation import SampleSet
 from replication.harness.compute import Workplace, file_sha256, samples
 from replication.harness.forensics.measurement import Extraction, Measurement, Reference, Samples
 from replication.harness.forensics.move import Pair, Pool
@@ -17,6 +16,7 @@ from replication.harness.forensics.treatment import treated
 from replication.metrics.extractor import Extractor
 from replication.metrics.reference import reference_features
 from replication.registry import DATASETS, EXTRACTORS
+from replication.sample_set import SampleSet
 from replication.training import load_network
 
 

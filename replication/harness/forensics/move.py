@@ -117,4 +117,4 @@ def _counts(pool: Pool, resamples: int) -> Tensor:
 
 def _row(counts: dict[tuple[str, int], Tensor], pool: Pool, resample: int) -> Tensor:
     row = counts[pool.population, pool.size][resample]
-    return (row if pool.rows is None else row[pool.rows]).to(pool.values.device)
+    return (row if pool.rows is None else row[pool.rows]).double().to(pool.values.device)

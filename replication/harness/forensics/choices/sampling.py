@@ -125,7 +125,7 @@ def tf32(base: Measurement) -> Iterator[Alternative]:
 
 def labels(base: Measurement) -> Iterator[Alternative]:
     cell = made_by_cell(base)
-    if getattr(cell.recipe, "condition", None) is None:
+    if cell.recipe.condition is None:
         raise Inapplicable("unconditional model")
     before = cell.protocol.labels
     after = "balanced" if before == "random" else "random"
