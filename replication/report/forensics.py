@@ -1,16 +1,18 @@
 """The report of `replicate forensics`: a table sorted by size, and a plot of every move with its interval."""
 
-from collections.abc import Sequence
+from math import ceil, log10
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from replication.files import write_atomically
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.examination import Examination, Finding
-from replication.harness.forensics.move import NEGLIGIBLE, Word
+from replication.harness.forensics.move import NEGLIGIBLE
 from replication.harness.journal import Record
 from replication.report.plots import COLOURS, STYLE, png
 from replication.report.rows import write_csv
@@ -18,8 +20,9 @@ from replication.report.tables import markdown
 from replication.report.write import shared_columns
 
 # Colour and shape both tell the verdict, so that either will do.
-LOOKS: dict[Word, tuple[str, str]] = {
+LOOKS = {
     "moves it": (COLOURS[1], "o"),
+    "noise": ("#000000", "v"),
     "negligible": (COLOURS[4], "D"),
     "no effect seen": (COLOURS[0], "s"),
     "identical": ("#777777", "x"),
@@ -27,8 +30,9 @@ LOOKS: dict[Word, tuple[str, str]] = {
 LEGEND = (
     "**moves it**: 0 lies outside the 95 % interval of the move. **negligible**: it does, but the whole interval stays "
     f"below {NEGLIGIBLE}, which no paper prints. **no effect seen**: 0 lies inside, so the move may be nothing, or "
-    "smaller than these images can show. **identical**: the same features to the last bit. One in twenty choices that do "
-    "nothing looks as if it did."
+    "smaller than these images can show. **identical**: the same features to the last bit. **noise**: other seeds, and "
+    "nothing else; the yardstick for whoever compares two runs without common seeds. One in twenty choices that do nothing "
+    "looks as if it did."
 )
 PAIRED = (
     "The interval is that of the move, not of a distance: images that correspond (the same seed and number, the same "
@@ -97,21 +101,22 @@ def markdown_report(examination: Examination, stem: str) -> str:
 
 def forest_plot(examination: Examination) -> bytes:
     """PNG bytes: one line per change, the largest move on top, linear near 0 and logarithmic beyond."""
-    findings = [f for f in examination.findings if f.move.word != "identical"] or examination.findings
+    findings = [f for f in examination.findings if f.word != "identical"] or examination.findings
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.5, 1.4 + 0.24 * len(findings)), layout="constrained")
         axes = figure.subplots()
         for y, finding in enumerate(findings):
-            move, (colour, marker) = finding.move, LOOKS[finding.move.word]
+            move, (colour, marker) = finding.move, LOOKS[finding.word]
             axes.plot([move.interval.low, move.interval.high], [y, y], color=colour, linewidth=1.6, zorder=2)
             axes.plot([move.value], [y], marker=marker, color=colour, markersize=5, zorder=3)
         axes.axvline(0, color="black", linewidth=0.8, zorder=1)
-        axes.set_xscale("symlog", linthresh=_threshold(findings))
+        _scale(axes, max(abs(end) for f in findings for end in (f.move.interval.low, f.move.interval.high)))
         axes.set_yticks(range(len(findings)), [_change(finding) for finding in findings])
         axes.set_ylim(len(findings) - 0.5, -0.5)
         axes.set_xlabel(f"move of {examination.label} (95 % interval of the move)")
+        axes.margins(x=0.04)
         axes.grid(axis="x", alpha=0.25, linewidth=0.5)
-        words = [word for word in LOOKS if any(f.move.word == word for f in findings)]
+        words = [word for word in LOOKS if any(f.word == word for f in findings)]
         handles = [Line2D([], [], color=LOOKS[w][0], marker=LOOKS[w][1], linewidth=1.6, label=w) for w in words]
         figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=len(handles))
         return png(figure)
@@ -137,7 +142,7 @@ def _line(finding: Finding) -> list[str]:
         f"{move.after:.4g}",
         "0" if move.word == "identical" else f"{move.value:+.3g} [{move.interval.low:+.2g}, {move.interval.high:+.2g}]",
         "same" if move.paired else "other images",
-        move.word,
+        finding.word,
     ]
 
 
@@ -146,6 +151,11 @@ def _change(finding: Finding) -> str:
     return f"{alternative.choice}: {alternative.before} → {alternative.after}"
 
 
-def _threshold(findings: Sequence[Finding]) -> float:
-    """Where the axis turns from linear to logarithmic: the resolution of what papers print, unless all is below it."""
-    return min(NEGLIGIBLE, max(abs(finding.move.value) for finding in findings)) or NEGLIGIBLE
+def _scale(axes: Axes, largest: float) -> None:
+    """Linear around 0 and logarithmic beyond a hundredth, or a hundredth of the largest end if all are small."""
+    linear = min(0.01, largest / 100) or 0.01
+    decades = [linear * 10**k for k in range(max(ceil(log10(largest / linear)), 0) + 1)] if largest else [linear]
+    axes.set_xscale("symlog", linthresh=linear)
+    axes.xaxis.set_major_locator(FixedLocator([*(-tick for tick in decades), 0, *decades]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.minorticks_off()

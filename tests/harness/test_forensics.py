@@ -1,8 +1,10 @@
 """Forensics: one choice at a time, on a tiny experiment, and its statistics where the answer is known."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from harness.tiny import write_tiny
 from PIL import Image
 from safetensors.torch import save_file
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from replication.harness import compute
 from replication.harness.compute import Workplace
@@ -68,6 +71,7 @@ def test_every_choice_gives_a_row_or_says_what_it_needs(project: Path, monkeypat
     ):
         assert words[changed].value != 0, changed
     assert not words["seed", "1"].paired
+    assert {f.word for f in found.findings if f.alternative.choice == "seed"} == {"noise"}
     assert words["weights", "raw"].paired
     assert words["n", "10"].paired
 
@@ -223,6 +227,40 @@ def test_float64_is_another_computation_of_the_same_features(digits: torch.Tenso
     double = in_float64(extractor)(digits).values
     assert 0 < float((double - before).abs().max()) < 1e-4
     assert torch.equal(extractor(digits).values, before)
+
+
+class Unloaded(FeatureExtractorInceptionV3):
+    """The bare architecture: the empty file that it is handed is not applied."""
+
+    def load_state_dict(self, *_: Any, **__: Any) -> Any:
+        return None
+
+
+def inception(dtype: str) -> Unloaded:
+    empty = io.BytesIO()
+    torch.save({}, empty)
+    empty.seek(0)
+    return Unloaded("i", ["2048", "logits_unbiased"], empty, dtype)
+
+
+def test_float64_of_inception_is_torch_fidelitys_own() -> None:
+    """Random weights: equal to its feature_extractor_internal_dtype, max-abs 1e-6 of values of order one, the resize
+    included. Catches: a resize left in float32, which differs by more."""
+    torch.manual_seed(0)
+    single, theirs = inception("float32"), inception("float64")
+    for module in single.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)  # keeps activations of order one through all layers
+    torch.nn.Module.load_state_dict(theirs, single.state_dict())
+    extractor = EXTRACTORS.build("inception-v3-compat", weights="unused")
+    extractor.network = single
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    ours = in_float64(extractor)(images).values
+    with torch.no_grad():
+        wanted = theirs(images)[0].float()
+    assert wanted.std() > 0.1
+    assert float((ours - wanted).abs().max()) < 1e-6
+    assert not torch.equal(ours, extractor(images).values)
 
 
 def test_last_alpha_keeps_the_noise_of_the_first_step(project: Path) -> None:

@@ -32,7 +32,7 @@ def examination(folder: Path) -> Examination:
 
     def finding(choice: str, value: float, width: float, word: Word) -> Finding:
         move = Move(1.0, 1.0 + value, Interval(value - width, value + width, width / 2), choice != "seed", word)
-        return Finding(Alternative(choice, "a", "b", subject.base), move)
+        return Finding(Alternative(choice, "a", "b", subject.base, noise=choice == "seed"), move)
 
     findings = [
         finding("weights", 2.5, 0.5, "moves it"), finding("seed", -0.1, 0.2, "no effect seen"),
@@ -49,6 +49,7 @@ def test_table_says_move_interval_and_verdict(examination: Examination) -> None:
     assert "+2.5 [+2, +3]" in lines[2]
     assert lines[2].rstrip("| ").endswith("moves it")
     assert "other images" in lines[3]
+    assert lines[3].rstrip("| ").endswith("noise")
     assert "| 0 " in lines[5]
     assert "| TF32        | needs CUDA |" in lines
 

@@ -13,12 +13,16 @@ class Inapplicable(Exception):
 
 @dataclass(frozen=True)
 class Alternative:
-    """One choice taken differently, as it is printed, and the measurement that it makes of the base."""
+    """One choice taken differently, as it is printed, and the measurement that it makes of the base.
+
+    noise: nothing but the draw of the images differs, so that any move is one of chance.
+    """
 
     choice: str
     before: str
     after: str
     to: Measurement
+    noise: bool = False
 
 
 Settings = Callable[[Measurement], Iterator[Alternative]]

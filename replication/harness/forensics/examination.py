@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from replication.harness.compute import Workplace, described
 from replication.harness.forensics.choice import Alternative, Choice, Inapplicable
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.laboratory import Laboratory
-from replication.harness.forensics.move import Move, moves
+from replication.harness.forensics.move import Move, Word, moves
 from replication.harness.forensics.subject import Subject
 from replication.harness.journal import Record
 from replication.harness.provenance import provenance
@@ -20,6 +21,11 @@ class Finding:
 
     alternative: Alternative
     move: Move
+
+    @property
+    def word(self) -> Word | Literal["noise"]:
+        """The verdict; of what is noise by construction, that it is."""
+        return "noise" if self.alternative.noise else self.move.word
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,6 @@ def _row(finding: Finding, common: Record) -> Record:
         "metric.move_high": move.interval.high,
         "metric.move_se": move.interval.standard_error,
         "paired": "yes" if move.paired else "no",
-        "verdict": move.word,
+        "verdict": finding.word,
         **common,
     }

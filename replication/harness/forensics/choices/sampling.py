@@ -42,9 +42,11 @@ def ema(base: Measurement) -> Iterator[Alternative]:
 
 
 def seed(base: Measurement) -> Iterator[Alternative]:
+    """Two more blocks: those of the protocol where it has three, else the numbers that follow."""
     cell, first = made_by_cell(base), base.samples.seed
-    others = [number for number in cell.protocol.seeds if number != first] or [first + 1]
-    yield Alternative("seed", str(first), str(others[0]), _samples(base, seed=others[0]))
+    others = dict.fromkeys([*cell.protocol.seeds, first + 1, first + 2])
+    for after in [number for number in others if number != first][:2]:
+        yield Alternative("seed", str(first), str(after), _samples(base, seed=after), noise=True)
 
 
 def quantizer(base: Measurement) -> Iterator[Alternative]:
