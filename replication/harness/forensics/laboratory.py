@@ -69,7 +69,7 @@ class Laboratory:
     def _extract(self, images: Tensor, extraction: Extraction, stored: str) -> Tensor:
         chunks = treated(images, (stored, extraction.resize), extraction.batch_size)
         extractor, device = self._extractor(extraction), self.place.device
-        return extractor(chunks, extraction.batch_size, device, self.place.progress).values.to(device)
+        return extractor(chunks, extraction.batch_size, device, self.place.progress, len(images)).values.to(device)
 
     def _extractor(self, extraction: Extraction) -> Extractor:
         if extraction.precision not in self._extractors:

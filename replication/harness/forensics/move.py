@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from replication.metrics.frechet import FrechetDistance, fit
-from replication.metrics.uncertainty import Interval, recentred, resample_counts
+from replication.metrics.frechet import FrechetDistance, fit, influence
+from replication.metrics.uncertainty import Interval, calibrated, recentred, resample_counts
 from replication.noise import stream_seed
 from replication.progress import bar
 
@@ -44,6 +44,7 @@ class Pool:
 
 
 Pair = tuple[Pool, Pool]  # generated, reference
+Counts = dict[tuple[str, int], Tensor]  # population and size -> how often each image is in each resample, [R,size]
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def moves(base: Pair, others: Sequence[Pair], resamples: int, progress: bool = F
     same = [base[0].same(g) and base[1].same(r) for g, r in others]
     changed = [pair for pair, is_same in zip(others, same, strict=True) if not is_same]
     points = iter(distances([base, *changed]).tolist())
-    drawn = iter(resampled([base, *changed], resamples, progress) if changed else [torch.zeros(1)])
-    before, of_base = next(points), next(drawn)
+    before = next(points)
+    deviations = iter(_deviations(base, changed, resamples, progress))
     found = []
     for pair, is_same in zip(others, same, strict=True):
         paired = base[0].corresponds(pair[0]) and base[1].corresponds(pair[1])
@@ -75,7 +76,7 @@ def moves(base: Pair, others: Sequence[Pair], resamples: int, progress: bool = F
             found.append(Move(before, before, Interval(0.0, 0.0, 0.0), paired, "identical"))
             continue
         after = next(points)
-        interval = recentred(after - before, next(drawn) - of_base)
+        interval = recentred(after - before, next(deviations))
         found.append(Move(before, after, interval, paired, word(interval)))
     return found
 
@@ -92,22 +93,42 @@ def distances(pairs: Sequence[Pair]) -> Tensor:
     return torch.stack([FrechetDistance(fit(r.values))(fit(g.values)).cpu() for g, r in pairs])
 
 
-def resampled(pairs: Sequence[Pair], resamples: int, progress: bool = False) -> Tensor:
+def _deviations(base: Pair, others: list[Pair], resamples: int, progress: bool) -> list[Tensor]:
+    """The deviation of each move from its mean in each resample [R], without the surplus that resamples have."""
+    if not others:
+        return []
+    pairs = [base, *others]
+    counts = {_key(p): _counts(p, resamples) for pair in pairs for p in pair}
+    whole = resampled(pairs, counts, resamples, progress)
+    linear = torch.stack([_linear(pair, counts) for pair in pairs])
+    return [calibrated(whole[j] - whole[0], linear[j] - linear[0]) for j in range(1, len(pairs))]
+
+
+def resampled(pairs: Sequence[Pair], counts: Counts, resamples: int, progress: bool = False) -> Tensor:
     """The distance of each pair in each resample, float64 [len(pairs), resamples] on the CPU.
 
     Pools of one population get one draw of counts; a pool that lacks some of its images gets the counts of the rest.
     """
-    counts = {(p.population, p.size): _counts(p, resamples) for pair in pairs for p in pair}
     found = torch.empty(len(pairs), resamples, dtype=torch.float64)
     with bar(resamples, "resampling", "resample", enabled=progress) as shown:
         for i in range(resamples):
-            references: dict[int, FrechetDistance] = {}  # its matrix root is the expensive part
+            references: dict[int, FrechetDistance] = {}  # its factor is the expensive part
             for j, (generated, reference) in enumerate(pairs):
                 if id(reference) not in references:
-                    references[id(reference)] = FrechetDistance(fit(reference.values, _row(counts, reference, i)))
-                found[j, i] = references[id(reference)](fit(generated.values, _row(counts, generated, i)))
+                    references[id(reference)] = FrechetDistance(fit(reference.values, _taken(reference, counts, i)))
+                found[j, i] = references[id(reference)](fit(generated.values, _taken(generated, counts, i)))
             shown.update()
     return found
+
+
+def _linear(pair: Pair, counts: Counts) -> Tensor:
+    """The part of the distance that is linear in the counts, less the distance, float64 [R] on the CPU."""
+    total = torch.zeros(())
+    for pool, of_image in zip(pair, influence(pair[0].values, pair[1].values), strict=True):
+        taken = counts[_key(pool)].double()
+        taken = taken if pool.rows is None else taken[:, pool.rows]
+        total = total + taken @ (of_image - of_image.mean()).cpu() / taken.sum(1)
+    return total
 
 
 def _counts(pool: Pool, resamples: int) -> Tensor:
@@ -115,6 +136,11 @@ def _counts(pool: Pool, resamples: int) -> Tensor:
     return resample_counts(resamples, pool.size, torch.Generator().manual_seed(seed))
 
 
-def _row(counts: dict[tuple[str, int], Tensor], pool: Pool, resample: int) -> Tensor:
-    row = counts[pool.population, pool.size][resample]
-    return (row if pool.rows is None else row[pool.rows]).double().to(pool.values.device)
+def _key(pool: Pool) -> tuple[str, int]:
+    return pool.population, pool.size
+
+
+def _taken(pool: Pool, counts: Counts, resample: int) -> Tensor:
+    """How often each row of the pool is in this resample, on its device."""
+    row = counts[_key(pool)][resample]
+    return (row if pool.rows is None else row[pool.rows]).to(pool.values.device)

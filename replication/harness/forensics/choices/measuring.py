@@ -107,6 +107,10 @@ MEASURING = (
         "clean-fid: PIL bicubic, antialiased, in place of TensorFlow 1's bilinear",
         extractor_resize,
     ),
-    Choice("extractor precision", "torch-fidelity #43: feature_extractor_internal_dtype", extractor_precision),
+    Choice(
+        "extractor precision",
+        "torch-fidelity #43; its own option for it computes in float32 in 0.4.0",
+        extractor_precision,
+    ),
     Choice("extractor batch", "torch-fidelity #43: a float32 Inception depends on the batch size", extractor_batch),
 )
