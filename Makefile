@@ -11,11 +11,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint mutants replicate-ddpm tables claims bench ui lock
+.PHONY: help setup test lint mutants replicate-ddpm forensics tables claims bench ui lock
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
-	@echo "targets: setup test lint replicate-ddpm tables claims bench ui"
+	@echo "targets: setup test lint replicate-ddpm forensics tables claims bench ui"
 
 setup: $(READY)
 
@@ -49,6 +49,10 @@ ifeq ($(SET),)
 else
 	@echo "results/ is left as it is: SET changes the experiment, and its rows are in the table above and in MLflow"
 endif
+
+# Changes one choice of the protocol at a time, on the checkpoint of replicate-ddpm (trained if it is not there).
+forensics: $(READY)
+	$(BIN)/replicate forensics ddpm --profile $(PROFILE) $(foreach pair,$(SET),--set $(pair))
 
 tables: $(READY)
 	$(BIN)/replicate report

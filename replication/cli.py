@@ -25,12 +25,15 @@ from replication.harness.cell import Cell, cells_of
 from replication.harness.claim import PROFILES
 from replication.harness.compute import Workplace
 from replication.harness.experiment import Experiment, experiment_names, load_experiment
+from replication.harness.forensics.examination import choices_named, investigate
+from replication.harness.forensics.subject import Wishes, subject_of
 from replication.harness.home import project, state
 from replication.harness.store import Store
 from replication.harness.sweep import all_journals, journal_of, run, sync
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.claims.evidence import evidence_of, others_of
 from replication.report.compare import comparison, find_row
+from replication.report.forensics import printed, write_forensics
 from replication.report.readme import refreshed
 from replication.report.rows import rows_of
 from replication.report.tables import markdown, measured_tables
@@ -146,6 +149,21 @@ def _compare(options: argparse.Namespace) -> None:
     print(comparison(found[0], found[1], labels, options.unequal))
 
 
+def _forensics(options: argparse.Namespace) -> None:
+    choices = choices_named(options.only)
+    settings = _settings(options.set)
+    wishes = Wishes(options.profile, options.row, options.steps, options.protocol, options.dataset, settings)
+    subject = subject_of(options.subject, wishes)
+    place = Workplace(state(), _device(options.device), subject.base.samples.batch_size)
+    found = investigate(subject, choices, place)
+    print("\n" + printed(found))
+    asked = settings or options.only or options.row or options.steps
+    # results/ holds the experiment's own table, whole; of anything else only what somebody wants kept
+    own = project() / "results" if subject.from_experiment and not asked else None
+    if folder := Path(options.out) if options.out else own:
+        print("\n" + "\n".join(f"wrote {file}" for file in write_forensics(found, folder)))
+
+
 def _sync(options: argparse.Namespace) -> None:
     store = Store(state())
     store.check()
@@ -256,6 +274,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("rows", nargs=2, metavar="EXPERIMENT:LABEL:STEPS")
     added.add_argument("--profile", default="cpu", choices=PROFILES)
     added.add_argument("--unequal", action="store_true", help="compare rows of unequal protocols too, with a mark")
+    _forensics_parser(
+        command("forensics", _forensics, "change one choice at a time: how far does each move the distance?")
+    )
     command("sync", _sync, "tell MLflow the rows that it lacks")
     for name, work, text in (
         ("doctor", _doctor, "look at this machine: versions, device, folders, data, weights, tracking store"),
@@ -265,6 +286,23 @@ def _parser() -> argparse.ArgumentParser:
     command("list", _list, "list the parts of one kind").add_argument("kind", help=", ".join(KINDS))
     _data_parser(command("data", lambda _: None, "datasets: list, add a local copy, verify"))
     return parser
+
+
+def _forensics_parser(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "subject", help="an experiment, a checkpoint of the suite, or images: a folder, an .npz, a chunk"
+    )
+    parser.add_argument("--profile", default="cpu", choices=PROFILES, help="of an experiment")
+    parser.add_argument("--row", help="the label of the base in the experiment's table; by default a deterministic one")
+    parser.add_argument("--steps", type=int, help="of the base; by default 50, or what the row has nearest to it")
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change one key of the profile")
+    parser.add_argument("--protocol", help="of a file: a named protocol; by default the suite's own")
+    parser.add_argument("--dataset", help="of images: what they are compared with; by default the one of their shape")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="CHOICE", help="this choice alone; may be repeated"
+    )
+    parser.add_argument("--out", metavar="FOLDER", help="where table and plot are written; an experiment's: results/")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
 
 def _data_parser(parser: argparse.ArgumentParser) -> None:

@@ -59,12 +59,12 @@ def compute(cell: Cell, place: Workplace) -> tuple[Record, bytes]:
     denoiser = cell.recipe.build_denoiser(load_network(cell.recipe, path, place.device, cell.protocol.ema))
     reset_peak_memory(place.device)
     floor = _floor(cell, denoiser, place)
-    weights = _file_sha256(path)
-    sets = [_samples(cell, denoiser, seed, weights, place) for seed in cell.protocol.seeds]
+    weights = file_sha256(path)
+    sets = [samples(cell, denoiser, seed, weights, place) for seed in cell.protocol.seeds]
     floor += _floor(cell, denoiser, place)
     memory = peak_memory(place.device)
     record: Record = {
-        **_described(cell),
+        **described(cell),
         "checkpoint.sha256": weights,
         "sampling.nfe": sets[0].nfe,
         **_metrics(cell, sets, place),
@@ -76,7 +76,8 @@ def compute(cell: Cell, place: Workplace) -> tuple[Record, bytes]:
     return record, strip_png(sets[0].first(STRIP_IMAGES))
 
 
-def _described(cell: Cell) -> Record:
+def described(cell: Cell) -> Record:
+    """The columns that say what a cell is, not what came of it."""
     recipe, training, protocol = cell.recipe, cell.recipe.training, cell.protocol
     return {
         "experiment": cell.experiment,
@@ -112,7 +113,8 @@ def _described(cell: Cell) -> Record:
     }
 
 
-def _samples(cell: Cell, denoiser: Denoiser, seed: int, weights: str, place: Workplace) -> SampleSet:
+def samples(cell: Cell, denoiser: Denoiser, seed: int, weights: str, place: Workplace, apart: str = "") -> SampleSet:
+    """The cell's images of one seed, from the chunks under the state folder or drawn now; `apart` gives them others."""
     dataset, protocol = cell.recipe.build_dataset(), cell.protocol
     return generate(
         cell.guided(denoiser),
@@ -120,7 +122,7 @@ def _samples(cell: Cell, denoiser: Denoiser, seed: int, weights: str, place: Wor
         (dataset.channels, dataset.resolution, dataset.resolution),
         protocol.n,
         seed,
-        place.state / "samples" / cell.sample_key / f"seed-{seed}",
+        place.state / "samples" / f"{cell.sample_key}{apart}" / f"seed-{seed}",
         place.batch_size,
         place.device,
         protocol.quantizer,
@@ -210,6 +212,7 @@ def strip_png(images: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def _file_sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """In hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -172,11 +172,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def _set(content: dict[str, Any], path: list[str], text: str) -> None:
-    """Put a `--set` value at its key path; text is read as TOML, and as a bare string where that fails."""
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+    """Put a `--set` value at its key path."""
     table: Any = content
     for depth, key in enumerate(path[:-1]):
         if not isinstance(table, dict) or key not in table:
@@ -189,7 +185,15 @@ def _set(content: dict[str, Any], path: list[str], text: str) -> None:
         table = table[key]
     if not isinstance(table, dict):
         raise InputError(f"--set {'.'.join(path[2:])}={text}: {path[-2]} is not a table")
-    table[path[-1]] = value
+    table[path[-1]] = toml_value(text)
+
+
+def toml_value(text: str) -> Any:
+    """The value of a `--set`: read as TOML, and as a bare string where that fails."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def explained(error: ValidationError, within: str = "") -> str:

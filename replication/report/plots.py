@@ -85,7 +85,7 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
         left.set_ylabel(f"{name} (95 % interval)")
         figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside right center")
         figure.suptitle(title)
-        return _png(figure)
+        return png(figure)
 
 
 def _draw(axes: Axes, curve: Curve, cost: Cost, joined: bool) -> None:
@@ -132,7 +132,7 @@ def sample_grid(cells: Sequence[Cell], strips: Mapping[str, Path]) -> bytes:
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
             axes.set_ylabel(f"{cell.label}\n{cell.sampling.steps} steps", rotation=0, ha="right", va="center")
-        return _png(figure, bbox_inches="tight", pad_inches=0.05)  # the layout forgets labels beside images
+        return png(figure, bbox_inches="tight", pad_inches=0.05)  # the layout forgets labels beside images
 
 
 def _spaced(strip: Image.Image) -> np.ndarray:
@@ -144,7 +144,8 @@ def _spaced(strip: Image.Image) -> np.ndarray:
     return np.concatenate(pieces[:-1], axis=1)
 
 
-def _png(figure: Figure, **options: Any) -> bytes:
+def png(figure: Figure, **options: Any) -> bytes:
+    """The figure as a PNG without dates and versions in it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None}, **options)
     return buffer.getvalue()

@@ -1,0 +1,105 @@
+"""The whole of it: a subject and the choices asked for -> findings, largest move first, and what could not be changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from replication.harness.compute import Workplace, described
+from replication.harness.forensics.choice import Alternative, Choice, Inapplicable
+from replication.harness.forensics.choices import CHOICES
+from replication.harness.forensics.laboratory import Laboratory
+from replication.harness.forensics.move import Move, Word, moves
+from replication.harness.forensics.subject import Subject
+from replication.harness.journal import Record
+from replication.harness.provenance import provenance
+from replication.registry import EXTRACTORS, unknown
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One choice taken differently, and how far that moved the distance."""
+
+    alternative: Alternative
+    move: Move
+
+    @property
+    def word(self) -> Word | Literal["noise"]:
+        """The verdict; of what is noise by construction, that it is."""
+        return "noise" if self.alternative.noise else self.move.word
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Findings, largest move first; `missing`: choice and what it needs; `rows`: a record per finding for the CSV."""
+
+    subject: Subject
+    label: str  # the printed name of the distance
+    findings: list[Finding]
+    missing: list[tuple[str, str]]
+    rows: list[Record]
+
+
+def choices_named(names: Sequence[str]) -> list[Choice]:
+    """The choices of these names, by default all; raises InputError with the nearest valid name."""
+    known = {choice.name: choice for choice in CHOICES}
+    for name in names:
+        if name not in known:
+            raise unknown("choice", name, list(known))
+    return [choice for choice in CHOICES if not names or choice.name in names]
+
+
+def investigate(subject: Subject, choices: Sequence[Choice], place: Workplace) -> Examination:
+    """Measure the base and every alternative to it. Raises InputError if data or weights are missing."""
+    extractor = subject.base.extraction.extractor.build(EXTRACTORS)
+    extractor.ensure()
+    alternatives: list[Alternative] = []
+    missing: list[tuple[str, str]] = []
+    for choice in choices:
+        try:
+            alternatives += choice.settings(subject.base)
+        except Inapplicable as reason:
+            missing.append((choice.name, str(reason)))
+    laboratory = Laboratory(subject, place)
+    pairs = [laboratory.measure(alternative.to) for alternative in alternatives]
+    found = moves(laboratory.base, pairs, subject.protocol.resamples, place.progress)
+    findings = [Finding(alternative, move) for alternative, move in zip(alternatives, found, strict=True)]
+    findings.sort(key=lambda finding: -abs(finding.move.value))
+    common = _common(subject, place)
+    rows = [_row(finding, common) for finding in findings]
+    return Examination(subject, extractor.labels["fd"], findings, missing, rows)
+
+
+def _common(subject: Subject, place: Workplace) -> Record:
+    """The columns that all findings share: the base's protocol, its cell if it has one, and the provenance."""
+    cell, protocol = subject.base.samples.cell, subject.protocol
+    if cell is not None:
+        about = described(cell)
+    else:
+        about = {
+            "cell": subject.name,
+            "protocol.name": protocol.name,
+            "protocol.reference": f"{subject.base.reference.dataset} {protocol.reference}",
+            "protocol.drop_last": str(protocol.drop_last),
+            "protocol.extractor": str(protocol.extractor),
+            "protocol.extractor_sha256": protocol.extractor.build(EXTRACTORS).sha256,
+        }
+    shown = {"protocol.n": subject.base.samples.n, "protocol.resamples": str(protocol.resamples)}
+    return {**about, **shown, "protocol.seeds": str(subject.base.samples.seed), **provenance(place.device)}
+
+
+def _row(finding: Finding, common: Record) -> Record:
+    alternative, move = finding.alternative, finding.move
+    return {
+        "choice": alternative.choice,
+        "from": alternative.before,
+        "to": alternative.after,
+        "metric.fd_before": move.before,
+        "metric.fd_after": move.after,
+        "metric.move": move.value,
+        "metric.move_low": move.interval.low,
+        "metric.move_high": move.interval.high,
+        "metric.move_se": move.interval.standard_error,
+        "paired": "yes" if move.paired else "no",
+        "verdict": finding.word,
+        **common,
+    }

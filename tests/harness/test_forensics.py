@@ -1,0 +1,388 @@
+"""Forensics: one choice at a time, on a tiny experiment, and its statistics where the answer is known."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from harness.tiny import write_tiny
+from PIL import Image
+from safetensors.torch import save_file
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from replication.harness import compute
+from replication.harness.compute import Workplace
+from replication.harness.forensics.choices import CHOICES
+from replication.harness.forensics.examination import Examination, choices_named, investigate
+from replication.harness.forensics.images import read_images
+from replication.harness.forensics.laboratory import in_float64, kept
+from replication.harness.forensics.move import Pool, moves
+from replication.harness.forensics.subject import Subject, Wishes, subject_of
+from replication.harness.forensics.treatment import TREATMENTS, treated
+from replication.registry import DATASETS, EXTRACTORS
+from replication.types import InputError
+
+DIGITS = DATASETS.build("digits")
+
+
+def investigated(subject: Subject, *names: str) -> Examination:
+    place = Workplace(Path.cwd() / "runs", torch.device("cpu"), subject.base.samples.batch_size, progress=False)
+    return investigate(subject, choices_named(names), place)
+
+
+@pytest.fixture
+def digits() -> torch.Tensor:
+    """uint8 [40,1,8,8]: real images that stand for samples from elsewhere."""
+    return DIGITS.load("test").images[:: len(DIGITS.load("test").images) // 40][:40]
+
+
+# ---------------------------------------------------------------- the whole command
+
+
+def test_every_choice_gives_a_row_or_says_what_it_needs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them on a tiny checkpoint; run again, no image is drawn anew. Catches: a choice lost on the way, a change
+    that leaks into the base, sample sets that overwrite each other."""
+    write_tiny(project)
+    subject = subject_of("tiny", Wishes())
+    found = investigated(subject)
+    told = {finding.alternative.choice for finding in found.findings}
+    needs = dict(found.missing)
+    assert told | set(needs) == {choice.name for choice in CHOICES}
+    assert {name: needs[name] for name in ("labels", "extractor's resize")} == {
+        "labels": "unconditional model", "extractor's resize": "needs an Inception extractor",
+    }  # fmt: skip
+    assert set(needs) - {"labels", "extractor's resize"} <= ({"TF32"} if not torch.cuda.is_available() else set())
+    sizes = [abs(finding.move.value) for finding in found.findings]
+    assert sizes == sorted(sizes, reverse=True)
+    words = {(f.alternative.choice, f.alternative.after): f.move for f in found.findings}
+    assert words["samples stored", "png"].value == 0.0
+    assert words["samples stored", "png"].word == "identical"
+    assert words["clip", "after the mean"].word == "identical"
+    for changed in (
+        ("weights", "raw"),
+        ("spacing", "uniform"),
+        ("reference", "train (1,438)"),
+        ("n", "10"),
+        ("quantizer", "truncate"),
+    ):
+        assert words[changed].value != 0, changed
+    assert not words["seed", "1"].paired
+    assert {f.word for f in found.findings if f.alternative.choice == "seed"} == {"noise"}
+    assert words["weights", "raw"].paired
+    assert words["n", "10"].paired
+
+    monkeypatch.setattr(compute, "train", lambda *_: None)
+    monkeypatch.setattr("replication.generation._draw", lambda *_: pytest.fail("an image was drawn again"))
+    again = investigated(subject_of("tiny", Wishes()))
+    assert [f.move for f in again.findings] == [f.move for f in found.findings]
+
+
+def test_the_base_is_the_experiments_cell(project: Path) -> None:
+    """The distance before is the one of the experiment's own row. Catches: another reference, seed or n in forensics."""
+    write_tiny(project)
+    subject = subject_of("tiny", Wishes(row="DDIM", steps=2))
+    found = investigated(subject, "extractor batch")
+    cell = subject.base.samples.cell
+    assert cell is not None
+    record, _ = compute.compute(cell, Workplace(Path.cwd() / "runs", torch.device("cpu"), 8, progress=False))
+    assert found.findings[0].move.before == pytest.approx(record["metric.fd"], rel=1e-6)
+
+
+def test_checkpoint_file_is_examined_like_its_experiment(project: Path) -> None:
+    """A checkpoint brings its recipe; copied elsewhere it leaves the experiment's sample sets alone."""
+    write_tiny(project)
+    own = investigated(subject_of("tiny", Wishes(row="DDIM", steps=2)), "weights")
+    copied = project / "mine.safetensors"
+    copied.write_bytes(next((project / "runs" / "checkpoints").iterdir()).read_bytes())
+    sets = sorted((project / "runs" / "samples").iterdir())
+    settings = {"protocol.n": "16", "protocol.reference": "test", "protocol.resamples": "5"}
+    subject = subject_of(str(copied), Wishes(steps=2, settings=settings))
+    assert (subject.protocol.name, subject.protocol.n) == ("suite-digits", 16)
+    subject = replace(
+        subject, base=replace(subject.base, samples=replace(subject.base.samples, cell=own.subject.base.samples.cell))
+    )
+    found = investigated(subject, "weights")
+    assert [f.move.after for f in found.findings] == pytest.approx([f.move.after for f in own.findings], abs=1e-6)
+    assert set(sets) < set((project / "runs" / "samples").iterdir())
+
+
+def test_labels_of_a_conditional_model_are_changed(project: Path) -> None:
+    """Balanced to random: other digits are asked for, from the same noise. Catches: a choice that is never offered."""
+    told = ('network = "ddpm-digits"', 'network = "ddpm-digits-label"\ncondition = "label"')
+    write_tiny(project, told, ('nll = "fixed-large"\n', ""), ("n = 16", "n = 20"))
+    found = investigated(subject_of("tiny", Wishes()), "labels")
+    (finding,) = found.findings
+    assert (finding.alternative.before, finding.alternative.after) == ("balanced", "random")
+    assert finding.move.value != 0
+    assert finding.move.paired
+
+
+def test_of_given_images_only_what_comes_after_sampling_is_changed(project: Path, digits: torch.Tensor) -> None:
+    np.savez(project / "given.npz", arr_0=digits.permute(0, 2, 3, 1).numpy())
+    found = investigated(subject_of(str(project / "given.npz"), Wishes(settings={"protocol.resamples": "5"})))
+    assert {name for name, reason in found.missing if reason == "needs a checkpoint"} == {
+        "weights", "seed", "quantizer", "clip", "spacing", "last alpha", "variance", "precision", "TF32", "labels", "sampling batch",
+    } - ({"TF32"} if ("TF32", "needs CUDA") in found.missing else set())  # fmt: skip
+    assert {f.alternative.choice for f in found.findings} >= {"n", "samples stored", "reference stored", "reference"}
+
+
+# ---------------------------------------------------------------- the statistics of a move
+
+
+def pool(shift: float = 0.0, seed: int = 0, population: str = "a", n: int = 400, noise: float = 0.0) -> Pool:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(n, 4, generator=generator)
+    values = values + noise * torch.randn(n, 4, generator=generator)
+    return Pool(values + torch.tensor([shift, 0, 0, 0]), population, n)
+
+
+def test_identical_features_move_the_distance_by_exactly_nothing() -> None:
+    reference = pool(seed=1, population="real")
+    move = moves((pool(), reference), [(pool(), pool(seed=1, population="real"))], 20)[0]
+    assert (move.value, *move.interval, move.word) == (0.0, 0.0, 0.0, 0.0, "identical")
+
+
+def test_a_known_shift_is_found() -> None:
+    """Means apart by 0.5 along one axis: 0.25, apart from what the finite reference adds. Catches: unshifted counts."""
+    reference = pool(seed=1, population="real", n=4000)
+    move = moves((pool(n=4000), reference), [(pool(0.5, n=4000), reference)], 100)[0]
+    assert move.word == "moves it"
+    assert move.interval.low < 0.25 < move.interval.high
+    assert move.interval.high - move.interval.low < 0.15
+
+
+def test_a_tiny_but_certain_move_is_called_negligible() -> None:
+    reference = pool(2.0, seed=1, population="real")
+    assert moves((pool(), reference), [(pool(1e-4), reference)], 50)[0].word == "negligible"
+
+
+def test_paired_interval_is_narrower() -> None:
+    """The same change, once with images that are told to correspond. Catches: counts drawn anew for every pool."""
+    reference = pool(seed=1, population="real")
+    changed = pool(noise=0.05)
+    apart = replace(changed, population="b")
+    paired, unpaired = moves((pool(), reference), [(changed, reference), (apart, reference)], 100)
+    assert paired.paired
+    assert not unpaired.paired
+    assert paired.value == unpaired.value
+    width = [move.interval.high - move.interval.low for move in (paired, unpaired)]
+    assert width[0] < width[1] / 3
+
+
+def test_a_part_of_a_pool_gets_the_counts_of_its_images() -> None:
+    """All rows given by name are the pool itself. Catches: counts of other rows, which would make the pairing blind."""
+    reference, whole = pool(seed=1, population="real"), pool()
+    part = Pool(whole.values.flip(0), whole.population, whole.size, torch.arange(whole.size).flip(0))
+    move = moves((whole, reference), [(part, reference)], 20)[0]
+    assert abs(move.value) < 1e-9
+    assert move.interval.high - move.interval.low < 1e-9
+
+
+# ---------------------------------------------------------------- the changes
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_treatments(channels: int) -> None:
+    """PNG and the box filter there and back give the very image; the others another one of the same size."""
+    images = torch.randint(0, 256, (5, channels, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for name in TREATMENTS:
+        found = torch.cat(list(treated(images, (name,), chunk=2)))
+        assert found.dtype == torch.uint8
+        assert found.shape == ((5, channels, 299, 299) if name == "pil-bicubic" else images.shape)
+        assert torch.equal(found, images) == (name in ("png", "resize-box")), name
+    with pytest.raises(InputError, match="unknown treatment 'jpeg-76'; did you mean 'jpeg-75'"):
+        list(treated(images, ("jpeg-76",), chunk=2))
+
+
+def test_worse_jpeg_is_further_off(digits: torch.Tensor) -> None:
+    off = {
+        name: float((torch.cat(list(treated(digits, (name,), 8))).float() - digits.float()).abs().mean())
+        for name in ("jpeg-95", "jpeg-75")
+    }
+    assert 0 < off["jpeg-95"] < off["jpeg-75"]
+
+
+def test_a_dropped_batch_takes_no_class_away(project: Path) -> None:
+    """158 of 1,438 digits go, about 16 of each class. Catches: the end of the sorted split, which would be all nines."""
+    write_tiny(project)
+    labels = DIGITS.load("train").labels
+    reference = replace(subject_of("tiny", Wishes()).base.reference, split="train", drop_last=256)
+    rows = kept(reference, len(labels))
+    assert rows is not None
+    assert len(rows) == len(rows.unique()) == 1280
+    lost = torch.bincount(labels, minlength=10) - torch.bincount(labels[rows], minlength=10)
+    assert 12 <= lost.min() <= lost.max() <= 20
+    assert kept(replace(reference, drop_last=0), len(labels)) is None
+    assert kept(reference, 512) is None
+
+
+def test_float64_is_another_computation_of_the_same_features(digits: torch.Tensor) -> None:
+    """Max-abs 1e-4, and not the same bits. Catches: a layer left in float32, a network changed for everyone."""
+    extractor = EXTRACTORS.build("digits-cnn")
+    before = extractor(digits).values
+    double = in_float64(extractor)(digits).values
+    assert 0 < float((double - before).abs().max()) < 1e-4
+    assert torch.equal(extractor(digits).values, before)
+
+
+class Unloaded(FeatureExtractorInceptionV3):
+    """The bare architecture: the empty file that it is handed is not applied."""
+
+    def load_state_dict(self, *_: Any, **__: Any) -> Any:
+        return None
+
+
+def inception(dtype: str) -> Unloaded:
+    empty = io.BytesIO()
+    torch.save({}, empty)
+    empty.seek(0)
+    return Unloaded("i", ["2048", "logits_unbiased"], empty, dtype)
+
+
+def test_float64_of_inception_is_float64_from_the_resize_on() -> None:
+    """Random weights, max-abs 1e-6 of values of order one against the network converted by hand. torch-fidelity 0.4.0
+    can't be asked for it: its feature_extractor_internal_dtype "float64" stands for float32, which is pinned here.
+    Catches: a resize or a layer left in float32, which differs by more."""
+    torch.manual_seed(0)
+    single, theirs = inception("float32"), inception("float64")
+    assert theirs.feature_extractor_internal_dtype is torch.float32
+    for module in single.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)  # keeps activations of order one through all layers
+    torch.nn.Module.load_state_dict(theirs.double(), single.state_dict())
+    theirs.feature_extractor_internal_dtype = torch.float64
+    extractor = EXTRACTORS.build("inception-v3-compat", weights="unused")
+    extractor.network, extractor.layers = single, ("2048", "logits_unbiased")
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    ours = in_float64(extractor)(images).values
+    with torch.no_grad():
+        wanted = theirs(images)[0].float()
+    assert wanted.std() > 0.1
+    assert float((ours - wanted).abs().max()) < 1e-6
+    assert float((ours - extractor(images).values).abs().max()) > 1e-6
+
+
+def test_last_alpha_keeps_the_noise_of_the_first_step(project: Path) -> None:
+    """The other end is t = 1/T, and nothing else of the times changes."""
+    write_tiny(project)
+    base = subject_of("tiny", Wishes(row="DDIM", steps=4)).base
+    (alternative,) = next(c for c in CHOICES if c.name == "last alpha").settings(base)
+    before, after = (m.samples.cell.sampling for m in (base, alternative.to))  # type: ignore[union-attr]
+    schedule = base.samples.cell.recipe.build_schedule()  # type: ignore[union-attr]
+    assert before.times(schedule)[-1] == 0
+    assert after.times(schedule)[-1] == 1 / schedule.T
+    assert set(after.times(schedule).tolist()) == (set(before.times(schedule).tolist()) - {0.0}) | {1 / schedule.T}
+
+
+# ---------------------------------------------------------------- files from elsewhere
+
+
+def test_folder_array_and_chunks_give_the_same_images(tmp_path: Path, digits: torch.Tensor) -> None:
+    """Catches: channels in another place, files in another order."""
+    for i, image in enumerate(digits):
+        (tmp_path / "png").mkdir(exist_ok=True)
+        Image.fromarray(image[0].numpy()).save(tmp_path / "png" / f"{i:03}.png")
+    np.savez(tmp_path / "a.npz", arr_0=digits.permute(0, 2, 3, 1).numpy(), arr_1=np.arange(40))
+    (tmp_path / "chunks").mkdir()
+    for start, stop in ((0, 30), (30, 40)):
+        save_file(
+            {"images": digits[start:stop].contiguous()},
+            tmp_path / "chunks" / f"{start:07}-{stop:07}.safetensors",
+            {"metadata": "{}"},
+        )
+    for name in ("png", "a.npz", "chunks"):
+        assert torch.equal(read_images(tmp_path / name), digits), name
+    assert torch.equal(read_images(tmp_path / "chunks" / "0000000-0000030.safetensors"), digits[:30])
+
+
+def _npz(path: Path, **arrays: np.ndarray) -> None:
+    np.savez(path, **arrays)
+
+
+def _grey(n: int, side: int = 8, channels: int = 1) -> np.ndarray:
+    return np.zeros((n, side, side, channels), dtype=np.uint8)
+
+
+WRONG = {
+    "few.npz": (lambda p: _npz(p, arr_0=_grey(9)), "holds 9 images, at least 10"),
+    "floats.npz": (lambda p: _npz(p, arr_0=_grey(12).astype(np.float32)), "must be uint8"),
+    "flat.npz": (lambda p: _npz(p, arr_0=_grey(12)[0]), "must be uint8"),
+    "other.npz": (lambda p: _npz(p, images=_grey(12), labels=_grey(12)), "no array 'arr_0'"),
+    "pickled.npz": (lambda p: _npz(p, arr_0=np.array([{}] * 12, dtype=object)), "without pickled objects"),
+    "size.npz": (lambda p: _npz(p, arr_0=_grey(12, side=9)), "no dataset has images of shape"),
+    "channels.npz": (lambda p: _npz(p, arr_0=_grey(12, channels=2)), "1 or 3 channels"),
+    "cut.npz": (lambda p: (_npz(p, arr_0=_grey(12)), p.write_bytes(p.read_bytes()[:200])), "not a readable .npz"),
+    "text.txt": (lambda p: p.write_text("hello"), "forensics takes an experiment, a checkpoint"),
+    "cut.safetensors": (lambda p: p.write_bytes(b"\x10\0\0\0\0\0\0\0{}"), "not a readable safetensors file"),
+    "neither.safetensors": (
+        lambda p: save_file({"x": torch.zeros(3)}, p, {"metadata": json.dumps({})}), "holds neither images nor a recipe",
+    ),
+    "empty": (lambda p: p.mkdir(), "there are no images in this folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_files_are_refused_with_the_reason(project: Path, name: str) -> None:
+    make, message = WRONG[name]
+    make(project / name)
+    with pytest.raises(InputError, match=message) as caught:
+        subject_of(str(project / name), Wishes())
+    assert name in str(caught.value)
+
+
+def test_unequal_images_of_a_folder_are_refused(project: Path) -> None:
+    folder = project / "mixed"
+    folder.mkdir()
+    for i in range(12):
+        Image.new("L", (8, 8)).save(folder / f"{i:02}.png")
+    Image.new("L", (9, 8)).save(folder / "05.png")
+    with pytest.raises(InputError, match=r"05\.png: is 9x8 with 1 channel, 00\.png is 8x8"):
+        subject_of(str(folder), Wishes())
+    Image.new("RGBA", (8, 8)).save(folder / "05.png")
+    with pytest.raises(InputError, match=r"05\.png: mode RGBA"):
+        subject_of(str(folder), Wishes())
+    (folder / "05.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"05\.png: not a readable PNG or JPEG"):
+        subject_of(str(folder), Wishes())
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        (Wishes(row="DDPN"), "unknown row 'DDPN'; did you mean 'DDPM'"),
+        (Wishes(steps=0), "--steps 0: .* at least 1"),
+        (Wishes(steps=21), "21 steps are more than the schedule's T = 20"),
+        (Wishes(dataset="digits"), "--dataset digits: an experiment says that itself"),
+        (Wishes(settings={"protocl.n": "5"}), "unknown table 'protocl'; did you mean 'protocol'"),
+    ],
+)
+def test_wishes_that_an_experiment_cannot_fulfil(project: Path, wishes: Wishes, message: str) -> None:
+    write_tiny(project)
+    with pytest.raises(InputError, match=message):
+        subject_of("tiny", wishes)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        (Wishes(row="DDIM"), "--row DDIM: the images are there already"),
+        (Wishes(dataset="cifar10"), r"images are \[1, 8, 8\], those of cifar10 are \[3, 32, 32\]"),
+        (Wishes(protocol="suit"), "unknown protocol 'suit'; did you mean 'suite'"),
+        (Wishes(settings={"batch_size": "5"}), "--set batch_size: only an experiment has that"),
+        (Wishes(settings={"protocol.resample": "5"}), "unknown key 'resample'; did you mean 'resamples'"),
+    ],
+)
+def test_wishes_that_images_cannot_fulfil(project: Path, digits: torch.Tensor, wishes: Wishes, message: str) -> None:
+    np.savez(project / "given.npz", arr_0=digits.permute(0, 2, 3, 1).numpy())
+    with pytest.raises(InputError, match=message):
+        subject_of(str(project / "given.npz"), wishes)
+
+
+def test_choices_are_known_by_name() -> None:
+    assert [choice.name for choice in choices_named(["clip"])] == ["clip"]
+    with pytest.raises(InputError, match="unknown choice 'spacings'; did you mean 'spacing'"):
+        choices_named(["spacings"])

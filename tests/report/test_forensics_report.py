@@ -1,0 +1,108 @@
+"""The forensics report: written whole for an experiment, only on request for anything else, the same bytes each time."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness.tiny import write_tiny
+from PIL import Image
+
+from replication.cli import main
+from replication.harness.forensics.choice import Alternative
+from replication.harness.forensics.examination import Examination, Finding
+from replication.harness.forensics.move import Move, Word
+from replication.harness.forensics.subject import Wishes, subject_of
+from replication.metrics.uncertainty import Interval
+from replication.report.forensics import forest_plot, markdown_report, printed, write_forensics
+from replication.report.rows import read_csv
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REPLICATION_HOME", raising=False)
+    write_tiny(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def examination(folder: Path) -> Examination:
+    subject = subject_of("tiny", Wishes())
+
+    def finding(choice: str, value: float, width: float, word: Word) -> Finding:
+        move = Move(1.0, 1.0 + value, Interval(value - width, value + width, width / 2), choice != "seed", word)
+        return Finding(Alternative(choice, "a", "b", subject.base, noise=choice == "seed"), move)
+
+    findings = [
+        finding("weights", 2.5, 0.5, "moves it"), finding("seed", -0.1, 0.2, "no effect seen"),
+        finding("quantizer", 1e-3, 1e-4, "negligible"), finding("samples stored", 0.0, 0.0, "identical"),
+    ]  # fmt: skip
+    rows = [{"cell": "key", "choice": f.alternative.choice, "metric.move": f.move.value} for f in findings]
+    return Examination(subject, "FD-digits", findings, [("TF32", "needs CUDA")], rows)
+
+
+def test_table_says_move_interval_and_verdict(examination: Examination) -> None:
+    lines = [line for line in printed(examination).splitlines() if line.startswith("|")]
+    assert "FD-digits before" in lines[0]
+    assert [line.split("|")[1].strip() for line in lines[2:6]] == ["weights", "seed", "quantizer", "samples stored"]
+    assert "+2.5 [+2, +3]" in lines[2]
+    assert lines[2].rstrip("| ").endswith("moves it")
+    assert "other images" in lines[3]
+    assert lines[3].rstrip("| ").endswith("noise")
+    assert "| 0 " in lines[5]
+    assert "| TF32        | needs CUDA |" in lines
+
+
+def test_report_is_byte_stable_and_names_where_a_choice_was_seen(examination: Examination) -> None:
+    text = markdown_report(examination, "forensics-tiny-cpu")
+    assert "pytorch-ddpm #22" in text
+    assert "DiT's README" in text  # of the choice that was not changed, too
+    assert "improved-diffusion" not in text  # of a choice that was not asked for
+    assert text == markdown_report(examination, "forensics-tiny-cpu")
+    assert forest_plot(examination) == forest_plot(examination)
+    assert Image.open(io.BytesIO(forest_plot(examination))).width > 800
+
+
+def test_files_of_a_report(examination: Examination, tmp_path: Path) -> None:
+    files = write_forensics(examination, tmp_path / "out")
+    assert [file.name for file in files] == [f"forensics-tiny-cpu.{suffix}" for suffix in ("csv", "md", "png")]
+    assert [row["metric.move"] for row in read_csv(files[0])] == pytest.approx([2.5, -0.1, 1e-3, 0.0])
+
+
+def test_command_writes_results_of_an_experiment_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whole and unchanged into results/; a part, or images, nowhere unless --out says so. Catches: a partial table in
+    place of the committed one."""
+    assert main(["forensics", "tiny", "--only", "samples stored", "--device", "cpu"]) == 0
+    assert "identical" in capsys.readouterr().out
+    assert not (folder / "results").exists()
+    np.savez(folder / "mine.npz", arr_0=np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8))
+    command = ["forensics", "mine.npz", "--set", "protocol.resamples=3", "--only", "n", "--only", "reference"]
+    assert main(command) == 0
+    assert not (folder / "results").exists()
+    assert main([*command, "--out", "kept"]) == 0
+    assert sorted(p.name for p in (folder / "kept").iterdir()) == [f"forensics-mine.{s}" for s in ("csv", "md", "png")]
+    assert main(["forensics", "tiny", "--device", "cpu"]) == 0
+    written = sorted(p.name for p in (folder / "results").iterdir())
+    assert written == [f"forensics-tiny-cpu.{s}" for s in ("csv", "md", "png")]
+    first = {name: (folder / "results" / name).read_bytes() for name in written}
+    assert main(["forensics", "tiny", "--device", "cpu"]) == 0
+    assert {name: (folder / "results" / name).read_bytes() for name in written} == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tiny", "--only", "jpeg"], "unknown choice 'jpeg'"),
+        (["tny"], "unknown experiment 'tny'; did you mean 'tiny'"),
+        (["gone.npz"], "gone.npz: there is no such file"),
+        (["tiny", "--set", "protocol.n"], "write it as key=value"),
+    ],
+)
+def test_wrong_input_exits_with_2(
+    folder: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["forensics", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
