@@ -12,13 +12,15 @@ Labels = Mapping[str, str]
 
 
 def measured_tables(cells: Sequence[Cell], rows: Mapping[str, Record]) -> dict[str, Table]:
-    """The tables of a profile by heading, the main one first and without; those that no cell fills are left out."""
+    """The tables of a profile by heading, the main one first and without; the others hold the cells that fill them."""
     labels = cells[0].protocol.extractor.build(EXTRACTORS).labels
     tables = {"": _table(_main, cells, rows, labels)}
-    for heading, line in (("Fidelity, variety and memory", _variety), ("Seed blocks", _blocks)):
-        table = _table(line, [cell for cell in cells if cell.key in rows], rows, labels)
-        if len(table[0]) > len(_named(cells[0], {})) and table[1]:
-            tables[heading] = table
+    for heading, line, needed in (
+        ("Fidelity, variety and memory", _variety, "metric.precision"),
+        ("Seed blocks", _blocks, "metric.fd_std"),
+    ):
+        if shown := [cell for cell in cells if needed in rows.get(cell.key, {})]:
+            tables[heading] = _table(line, shown, rows, labels)
     return tables
 
 
@@ -30,9 +32,7 @@ def _table(
 ) -> Table:
     """Lines without a figure say "not run" where they stay at all, and columns that no line fills are left out."""
     lines = [line(cell, rows.get(cell.key, {}), labels) for cell in cells]
-    columns = (
-        [c for c in lines[0] if any(of[c] not in ("", NOT_RUN) for of in lines) or c == labels["fd"]] if lines else []
-    )
+    columns = [c for c in lines[0] if any(of[c] not in ("", NOT_RUN) for of in lines) or c == labels["fd"]]
     return columns, [[of[c] for c in columns] for of in lines]
 
 
@@ -80,15 +80,14 @@ def _variety(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
 
 
 def _blocks(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
-    """Of rows with several seeds: what one block of n images says, how far the blocks lie apart, the smallest."""
-    several = run if "metric.fd_std" in run else {}
+    """What one block of n images says, how far the blocks lie apart, and the smallest, which papers print."""
     return {
         **_named(cell, run),
-        "blocks": str(len(str(several["protocol.seeds"]).split())) if several else "",
-        f"{labels['fd']}, mean": number(several, "metric.fd", "{:.3g}"),
-        "standard deviation": number(several, "metric.fd_std", "{:.2g}"),
-        "smallest": number(several, "metric.fd_min", "{:.3g}"),
-        "largest": number(several, "metric.fd_max", "{:.3g}"),
+        "blocks": str(len(str(run["protocol.seeds"]).split())),
+        f"{labels['fd']}, mean": number(run, "metric.fd", "{:.3g}"),
+        "standard deviation": number(run, "metric.fd_std", "{:.2g}"),
+        "smallest": number(run, "metric.fd_min", "{:.3g}"),
+        "largest": number(run, "metric.fd_max", "{:.3g}"),
     }
 
 
