@@ -34,6 +34,7 @@ from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.claims.evidence import evidence_of, others_of
 from replication.report.compare import comparison, find_row
 from replication.report.forensics import printed, write_forensics
+from replication.report.page import write_page
 from replication.report.readme import refreshed
 from replication.report.rows import rows_of
 from replication.report.tables import markdown, measured_tables
@@ -124,6 +125,7 @@ def _report(options: argparse.Namespace) -> None:
         if any(journal.read(key) for key in evidence.rows):
             tables.append((evidence.experiment.name, evidence.profile, journal, list(evidence.rows.values()), files))
     print(f"wrote {write_claims(every, results).relative_to(project())}")
+    print(f"wrote {write_page(every, results).relative_to(project())}")
     readme = project() / "README.md"
     if readme.exists():
         write_atomically(readme, refreshed(readme.read_text(encoding="utf-8"), project()).encode())

@@ -29,7 +29,7 @@ from replication.report.claims.verdict import Verdict
 from replication.report.comparable import MARK
 from replication.report.tables import markdown
 
-__all__ = ["Evidence", "Verdict", "judge", "markdown_claim", "markdown_claims"]
+__all__ = ["Evidence", "Verdict", "judge", "markdown_claim", "markdown_claims", "tally", "verdict_table"]
 
 JUDGES: dict[type[Statement], Callable[[Any, Evidence], list[Verdict]]] = {
     TradeOffClaim: judge_tradeoff,
@@ -76,25 +76,30 @@ def markdown_claims(evidence: Sequence[Evidence]) -> str:
 
 
 def _detail(claim: Claim, verdicts: Sequence[Verdict]) -> str:
+    title = f"**Claim `{claim.name}`**: {claim.statement} ({claim.citation})."
+    return f"{title}\n\n{markdown(*verdict_table(verdicts))}\n\n{tally(verdicts)}\n"
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:
+    """(columns, lines); what the papers' own numbers say is left out where they say nothing."""
     lines = [[v.definition, v.formula, _value(v), v.needed, _published(v), _word(v)] for v in verdicts]
     columns = ["definition", "formula", "measured [95 %]", "needed", "papers' own numbers", "verdict"]
     if not any(v.published for v in verdicts):
         columns, lines = columns[:4] + columns[5:], [line[:4] + line[5:] for line in lines]
+    return columns, lines
+
+
+def tally(verdicts: Sequence[Verdict]) -> str:
+    """Which definitions have which word, why some are not tested, and in what rows differ that were compared."""
     unequal = dict.fromkeys(difference for v in verdicts for difference in v.differing)
     note = f" {MARK} The rows differ in {'; '.join(unequal)}." if unequal else ""
-    title = f"**Claim `{claim.name}`**: {claim.statement} ({claim.citation})."
-    return f"{title}\n\n{markdown(columns, lines)}\n\n{_tally(verdicts)}{note}\n"
-
-
-def _tally(verdicts: Sequence[Verdict]) -> str:
-    """Which definitions have which word, and why some are not tested; the word alone if there is only one."""
     of: dict[str, list[str]] = {}
     for v in verdicts:
         of.setdefault(_word(v) + (f" ({v.reason})" if v.reason else ""), []).append(v.definition)
     if len(of) == 1:
-        return f"Verdict: {next(iter(of))}."
+        return f"Verdict: {next(iter(of))}.{note}"
     turns = "The verdict turns on the definition: " if {"supported", "refuted"} <= {v.word for v in verdicts} else ""
-    return turns + "; ".join(f"{word}: {', '.join(definitions)}" for word, definitions in of.items()) + "."
+    return turns + "; ".join(f"{word}: {', '.join(definitions)}" for word, definitions in of.items()) + f".{note}"
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:

@@ -1,0 +1,109 @@
+"""The distance plot once more, as geometry for inline SVG: sharp at any width, and each point leads to its row."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from replication.harness.cell import Cell
+from replication.harness.journal import Record
+from replication.report.plots import COLOURS, COSTS, DASHES, MARKERS, Cost, curves
+
+WIDTH, HEIGHT = 440, 320  # of a panel, in the user units that its text is set in
+LEFT, RIGHT, TOP, BOTTOM = 44, 432, 10, 276  # its axes
+TICKS = (1, 2, 5)
+SHAPES = {
+    "o": "M4 0A4 4 0 1 1-4 0A4 4 0 1 1 4 0Z", "s": "M-3.5-3.5H3.5V3.5H-3.5Z", "D": "M0-5 5 0 0 5-5 0Z",
+    "^": "M0-5 4.5 4H-4.5Z", "v": "M0 5 4.5-4H-4.5Z", "P": "M-1.6-4.5H1.6V-1.6H4.5V1.6H1.6V4.5H-1.6V1.6H-4.5V-1.6H-1.6Z",
+    "X": "M-4-2-2-4 0-2 2-4 4-2 2 0 4 2 2 4 0 2-2 4-4 2-2 0Z", "<": "M-5 0 4-4.5V4.5Z", ">": "M5 0-4-4.5V4.5Z",
+    "h": "M0-4.6 4-2.3V2.3L0 4.6-4 2.3V-2.3Z", "d": "M0-5.5 3 0 0 5.5-3 0Z",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the i-th line of a plot is told apart, as indices into the plots' own lists."""
+
+    index: int
+
+    @property
+    def classes(self) -> str:
+        return f"s{self.index} c{self.index % len(COLOURS)} d{self.index // len(COLOURS) % len(DASHES)}"
+
+    @property
+    def marker(self) -> str:
+        return f"m{self.index % len(MARKERS)}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line: paths in user units, and (x, y, cell key) of its points."""
+
+    style: Style
+    label: str
+    line: str
+    bars: str
+    points: list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Distance against one cost; ticks are (position, text)."""
+
+    label: str
+    x_ticks: list[tuple[str, str]]
+    y_ticks: list[tuple[str, str]]
+    series: list[Series]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Logarithmic, from values [low, high] to user units [start, end]; what lies below is drawn at the edge."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    @classmethod
+    def over(cls, values: Sequence[float], start: float, end: float) -> "Scale":
+        """The scale that holds every positive one of the values, with some air; [0.5, 2] if there is none."""
+        positive = [value for value in values if value > 0] or [1.0]
+        air = max((max(positive) / min(positive)) ** 0.04, 1.1)
+        return cls(min(positive) / air, max(positive) * air, start, end)
+
+    def __call__(self, value: float) -> str:
+        share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
+        return f"{self.start + share * (self.end - self.start):.1f}".removesuffix(".0")
+
+    def ticks(self) -> list[tuple[str, str]]:
+        """At 1, 2 and 5 of each decade; where there are more than two decades, 2 and 5 get a line but no text."""
+        decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        values = [tick * 10.0**decade for decade in decades for tick in TICKS]
+        crowded = self.high / self.low > 500
+        return [
+            (self(value), "" if crowded and f"{value:e}"[0] != "1" else f"{value:g}")
+            for value in values
+            if self.low <= value <= self.high
+        ]
+
+
+def panels(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Panel]:
+    """The two panels of `distance_plot`, from the same curves; a cost that no row has gets none."""
+    ends = [record[f"metric.fd{end}"] for record in rows.values() for end in ("", "_low", "_high")]
+    y = Scale.over(ends, BOTTOM, TOP)
+    return [_panel(cost, cells, rows, y) for cost in COSTS if any(cost.column in row for row in rows.values())]
+
+
+def _panel(cost: Cost, cells: Sequence[Cell], rows: Mapping[str, Record], y: Scale) -> Panel:
+    found = curves(cells, rows, cost.column)
+    x = Scale.over([record[cost.column] * cost.scale for curve in found for record in curve.records], LEFT, RIGHT)
+    series = []
+    for curve in found:
+        points = [(x(r[cost.column] * cost.scale), y(r["metric.fd"]), r["cell"]) for r in curve.records]
+        bars = [
+            f"M{px} {y(r['metric.fd_low'])}V{y(r['metric.fd_high'])}"
+            for (px, _, _), r in zip(points, curve.records, strict=True)
+        ]
+        line = "M" + "L".join(f"{px} {py}" for px, py, _ in points)
+        series.append(Series(Style(curve.index), curve.label, line, "".join(bars), points))
+    return Panel(cost.label, x.ticks(), y.ticks(), series)

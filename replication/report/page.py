@@ -1,0 +1,325 @@
+"""results/index.html: what results/ holds, on one page that loads nothing. A pure function of evidence and files.
+
+Cell texts are those of the Markdown tables, verdicts those of `judge`, pictures the files beside the page.
+"""
+
+import base64
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from PIL import Image, ImageChops
+
+from replication.files import write_atomically
+from replication.harness.cell import Cell
+from replication.harness.claim import Claim
+from replication.harness.journal import Record
+from replication.registry import EXTRACTORS
+from replication.report.chart import HEIGHT, SHAPES, WIDTH, Panel, panels
+from replication.report.claims import Evidence, Verdict, judge, tally, verdict_table
+from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
+from replication.report.published import HEADING, comparisons, published_table
+from replication.report.rows import exact_text
+from replication.report.tables import measured_tables
+from replication.report.write import shared_columns
+
+WORDS = ("supported", "refuted", "inconclusive", "not tested")
+GROUPS = ("sampling", "metric", "timing", "protocol", "recipe", "checkpoint", "env")  # of a record, in this order
+LONG = 24  # lines, from which on a table scrolls under its own head
+KEY_DIGITS = 12
+_NUMBER = re.compile(r"([-+]?\d\S*)(?: (.+))?")
+_IMAGE = re.compile(r"!\[(.*)\]\((.+)\)")
+_STRONG, _EMPHASIS = re.compile(r"\*\*(.+?)\*\*"), re.compile(r"\*(.+?)\*")
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "template"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+
+
+Columns = tuple[tuple[str, str], ...]  # (column, exact value)
+
+
+@dataclass(frozen=True)
+class Text:
+    """One cell of a table: a number and what qualifies it, a verdict's word, or words."""
+
+    text: str
+    rest: str = ""
+    kind: str = "words"
+
+    @classmethod
+    def of(cls, text: str) -> "Text":
+        if number := _NUMBER.fullmatch(text):
+            return cls(number[1], number[2] or "", "number")
+        return cls(text, kind=next((word for word in WORDS if text.startswith(word)), "words"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """The whole row behind a line, group by group, and which of the section's protocols it has."""
+
+    anchor: str
+    protocol: int
+    groups: Markup
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table; `again` where its first cell says what the line above says."""
+
+    texts: list[Text]
+    again: bool = False
+    row: Row | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """(heading, whether its column holds numbers), and the lines."""
+
+    columns: list[tuple[str, bool]]
+    lines: list[Line]
+
+    @classmethod
+    def of(cls, columns: Sequence[str], lines: Sequence[Sequence[str]], rows: Sequence[Row | None] = ()) -> "Table":
+        """The table of these texts; `rows` as many as lines, if there are any."""
+        texts = [[Text.of(text) for text in line] for line in lines]
+        numeric = [
+            any(line[i].kind == "number" for line in texts)
+            and all(line[i].kind == "number" or not line[i].text or line[0] is line[i] for line in texts)
+            for i in range(len(columns))
+        ]
+        again = [i > 0 and bool(line) and line[0] == lines[i - 1][0] for i, line in enumerate(lines)]
+        behind = rows or [None] * len(lines)
+        return cls(
+            list(zip(columns, numeric, strict=True)),
+            [Line(*parts) for parts in zip(texts, again, behind, strict=True)],
+        )
+
+    @property
+    def long(self) -> bool:
+        return len(self.lines) > LONG
+
+
+@dataclass(frozen=True)
+class Section:
+    """One profile of an experiment that has rows."""
+
+    evidence: Evidence
+    anchor: str
+    distance: str
+    protocols: list[tuple[str, Columns]]  # (title, what it fixes), distinct
+    table: Table
+    further: list[tuple[str, Table]]  # (heading, table) of more figures of the rows
+    panels: list[Panel]
+    point_titles: Mapping[str, str]  # by cell key
+    samples: str | None
+    published: Table | None
+    shared: list[tuple[str, list[list[str]]]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is said about a claim in the profiles that agree in it."""
+
+    profiles: list[str]
+    words: list[tuple[str, int]]
+    table: Table
+    tally: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim and its readings."""
+
+    claim: Claim
+    experiment: str
+    anchor: str
+    readings: list[Reading]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report that exists as Markdown only: (kind, content) of its blocks, the kind being heading, text, table or image."""
+
+    anchor: str
+    title: str
+    blocks: list[tuple[str, Any]]
+
+
+def write_page(evidence: Sequence[Evidence], folder: Path) -> Path:
+    """Write folder/index.html from the evidence of all profiles and from the pictures in `folder`."""
+    path = folder / "index.html"
+    write_atomically(path, page(evidence, folder).encode())
+    return path
+
+
+def page(evidence: Sequence[Evidence], folder: Path) -> str:
+    """The page as HTML."""
+    sections = [_section(e, folder) for e in evidence if e.rows]
+    claims = _judged(evidence)
+    rows = [record for section in sections for record in section.evidence.rows.values()]
+    devices = Counter(str(record["env.device"]) for record in rows if "env.device" in record)
+    return _TEMPLATES.get_template("page.html").render(
+        sections=sections,
+        claims=claims,
+        counts=_counts(word for c in claims for r in c.readings for word, n in r.words for _ in range(n)),
+        unrun=[e for e in evidence if e.cells and not e.rows],
+        forensics=[_document(path) for path in sorted(folder.glob("forensics-*.md"))],
+        row_count=len(rows),
+        devices=devices,
+        distances=_distances(sections),
+        width=WIDTH,
+        height=HEIGHT,
+        key_digits=KEY_DIGITS,
+        shapes=[SHAPES[marker] for marker in MARKERS],
+        colours=COLOURS,
+        named=NAMED_CURVES,
+        heading=HEADING,
+        zip=zip,
+        protocols=max((len(section.protocols) for section in sections), default=0),
+    )
+
+
+def _section(evidence: Evidence, folder: Path) -> Section:
+    cells, rows = evidence.cells, evidence.rows
+    stem = f"{evidence.experiment.name}-{evidence.profile}"
+    groups = {key: _grouped(record) for key, record in rows.items()}
+    fixed = {groups[cell.key]["protocol"]: cell.protocol.title for cell in cells if cell.key in rows}
+    order = list(fixed)
+    behind = [_row(stem, cell, groups[cell.key], order) if cell.key in rows else None for cell in cells]
+    measured = measured_tables(cells, rows)
+    columns, lines = measured.pop("")
+    distance = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
+    figure = columns.index(distance)
+    picture = folder / f"{stem}-samples.png"
+    return Section(
+        evidence=evidence,
+        anchor=stem,
+        distance=distance,
+        protocols=[(title, protocol) for protocol, title in fixed.items()],
+        table=Table.of(columns, lines, behind),
+        further=[(heading, Table.of(*table, [row for row in behind if row])) for heading, table in measured.items()],
+        panels=panels(cells, rows),
+        point_titles={
+            cell.key: f"{cell.label}, {cell.sampling.steps} steps: {distance} {line[figure]}"
+            for cell, line in zip(cells, lines, strict=True)
+        },
+        samples=_data(picture) if picture.exists() else None,
+        published=Table.of(*published_table(found)) if (found := comparisons(cells, rows)) else None,
+        shared=[
+            (title, shared_columns(rows, prefixes))
+            for title, prefixes in (
+                ("Protocol", ("protocol.",)),
+                ("Training recipe", ("recipe.",)),
+                ("Provenance", ("env.", "checkpoint.")),
+            )
+        ],
+    )
+
+
+def _row(stem: str, cell: Cell, groups: Mapping[str, Columns], protocols: Sequence[Columns]) -> Row:
+    published = [(p.metric, f"{p.value:g} ({p.citation})") for p in cell.published]
+    whole = Markup("").join(_group(*item) for item in (*groups.items(), ("published", tuple(published))) if item[1])
+    return Row(f"{stem}-{cell.key[:KEY_DIGITS]}", protocols.index(groups["protocol"]), whole)
+
+
+def _grouped(record: Record) -> dict[str, Columns]:
+    """The record's columns with a value, by what stands before their dot; metrics by name, a figure beside its interval."""
+    groups: dict[str, list[tuple[str, str]]] = {group: [] for group in ("row", *GROUPS)}
+    for column, value in record.items():
+        group, name = _split(column)
+        if value != "":
+            groups.setdefault(group, []).append((name, exact_text(value)))
+    groups["metric"].sort()
+    return {group: tuple(columns) for group, columns in groups.items()}
+
+
+@cache
+def _split(column: str) -> tuple[str, str]:
+    group, dot, name = column.partition(".")
+    return (group, name) if dot else ("row", column)
+
+
+@lru_cache(maxsize=1024)  # rows of a table share their protocol, recipe and provenance
+def _group(title: str, columns: Columns) -> Markup:
+    listed = "".join(f"<dt>{escape(name)}<dd>{escape(text)}" for name, text in columns)
+    return Markup(f"<section><h4>{escape(title)}</h4><dl>{listed}</dl></section>")
+
+
+def _judged(evidence: Sequence[Evidence]) -> list[Judged]:
+    """Every claim once; profiles that say the same are named together, those that say nothing only if all do."""
+    readings: dict[tuple[str, str], dict[tuple[Verdict, ...], list[str]]] = {}
+    claims: dict[tuple[str, str], Claim] = {}
+    for e in evidence:
+        for claim in e.experiment.claims:
+            which = (e.experiment.name, claim.name)
+            claims[which] = claim
+            readings.setdefault(which, {}).setdefault(tuple(judge(claim, e)), []).append(e.profile)
+    return [
+        Judged(claim, which[0], f"claim-{which[0]}-{which[1]}", _readings(readings[which]))
+        for which, claim in claims.items()
+    ]
+
+
+def _readings(found: Mapping[tuple[Verdict, ...], list[str]]) -> list[Reading]:
+    tested = {
+        verdicts: profiles for verdicts, profiles in found.items() if {v.word for v in verdicts} != {"not tested"}
+    }
+    kept = tested or dict(list(found.items())[:1])
+    return [
+        Reading(profiles, _counts(v.word for v in verdicts), Table.of(*verdict_table(verdicts)), tally(verdicts))
+        for verdicts, profiles in kept.items()
+    ]
+
+
+def _counts(words: Iterable[str]) -> list[tuple[str, int]]:
+    counts = Counter(words)
+    return [(word, counts[word]) for word in WORDS if counts[word]]
+
+
+def _distances(sections: Sequence[Section]) -> dict[str, str]:
+    """Extractor by the printed name of its distance."""
+    return {section.distance: str(section.evidence.cells[0].protocol.extractor) for section in sections}
+
+
+def _document(path: Path) -> Document:
+    """A report of this project: a title, then tables, pictures that lie beside it and paragraphs, apart by empty lines."""
+    title, *rest = path.read_text(encoding="utf-8").strip().split("\n\n")
+    blocks: list[tuple[str, Any]] = []
+    for block in rest:
+        image = _IMAGE.fullmatch(block.strip())
+        if block.startswith("|"):
+            columns, _, *lines = ([text.strip() for text in line.strip("|").split("|")] for line in block.splitlines())
+            blocks.append(("table", Table.of(columns, lines)))
+        elif image:
+            blocks.append(("image", (image[1], _data(path.parent / image[2]))))
+        else:
+            blocks.append(("heading" if block.startswith("#") else "text", _inline(block.strip("# \n"))))
+    return Document(path.stem, title.strip("# "), blocks)
+
+
+def _inline(text: str) -> Markup:
+    """**strong** and *emphasised* words as HTML, all else escaped."""
+    return Markup(_EMPHASIS.sub(r"<em>\1</em>", _STRONG.sub(r"<strong>\1</strong>", str(escape(text)))))
+
+
+def _data(path: Path) -> str:
+    """The PNG as a data URI, without the channels that say nothing."""
+    image = Image.open(path).convert("RGB")
+    red, green, blue = image.split()
+    if not (ImageChops.difference(red, green).getbbox() or ImageChops.difference(green, blue).getbbox()):
+        image = red
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
