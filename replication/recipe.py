@@ -16,6 +16,8 @@ from replication.registry import CONDITIONS, DATASETS, MODELS, OBJECTIVES, SCHED
 from replication.settings import Part, Settings, content_key
 from replication.types import InputError
 
+_CHECKED: set[str] = set()  # keys of recipes that fit: the experiments share most of theirs
+
 
 class Training(Settings):
     """Adam (eps 1e-8) with warm-up, global gradient clipping and EMA: Ho et al. 2020, appendix B."""
@@ -63,7 +65,9 @@ class Recipe(Settings):
         }
 
     def check(self) -> None:
-        """Build every part, the network without memory; raises InputError for whatever doesn't fit."""
+        """Build every part, the network without memory, once per process; raises InputError for whatever doesn't fit."""
+        if self.key in _CHECKED:
+            return
         dataset = self.build_dataset()
         with torch.device("meta"):
             network = self.build_network()
@@ -83,6 +87,7 @@ class Recipe(Settings):
             )
         if self.training.flip and not dataset.flip:
             raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
+        _CHECKED.add(self.key)
 
     def build_dataset(self) -> Any:
         return self.dataset.build(DATASETS)

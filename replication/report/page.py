@@ -27,11 +27,12 @@ from replication.report.claims import Evidence, Verdict, judge, tally, verdict_t
 from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
 from replication.report.published import HEADING, comparisons, published_table
 from replication.report.rows import exact_text
-from replication.report.tables import measured_tables
+from replication.report.tables import FURTHER, cells_with, measured_tables
 from replication.report.write import shared_columns
 
 WORDS = ("supported", "refuted", "inconclusive", "not tested")
 GROUPS = ("sampling", "metric", "timing", "protocol", "recipe", "checkpoint", "env")  # of a record, in this order
+ROWS = 1000  # of a section: what a page can hold; the others are in the CSV beside it
 LONG = 24  # lines, from which on a table scrolls under its own head
 KEY_DIGITS = 12
 _NUMBER = re.compile(r"([-+]?\d\S*)(?: (.+))?")
@@ -192,12 +193,13 @@ def page(evidence: Sequence[Evidence], folder: Path) -> str:
 
 
 def _section(evidence: Evidence, folder: Path) -> Section:
-    cells, rows = evidence.cells, evidence.rows
+    cells = evidence.cells[:ROWS]
+    rows = {cell.key: evidence.rows[cell.key] for cell in cells if cell.key in evidence.rows}
     stem = f"{evidence.experiment.name}-{evidence.profile}"
     groups = {key: _grouped(record) for key, record in rows.items()}
     fixed = {groups[cell.key]["protocol"]: cell.protocol.title for cell in cells if cell.key in rows}
     order = list(fixed)
-    behind = [_row(stem, cell, groups[cell.key], order) if cell.key in rows else None for cell in cells]
+    behind = {cell.key: _row(stem, cell, groups[cell.key], order) for cell in cells if cell.key in rows}
     measured = measured_tables(cells, rows)
     columns, lines = measured.pop("")
     distance = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
@@ -208,8 +210,11 @@ def _section(evidence: Evidence, folder: Path) -> Section:
         anchor=stem,
         distance=distance,
         protocols=[(title, protocol) for protocol, title in fixed.items()],
-        table=Table.of(columns, lines, behind),
-        further=[(heading, Table.of(*table, [row for row in behind if row])) for heading, table in measured.items()],
+        table=Table.of(columns, lines, [behind.get(cell.key) for cell in cells]),
+        further=[
+            (heading, Table.of(*table, [behind[cell.key] for cell in cells_with(FURTHER[heading][1], cells, rows)]))
+            for heading, table in measured.items()
+        ],
         panels=panels(cells, rows),
         point_titles={
             cell.key: f"{cell.label}, {cell.sampling.steps} steps: {distance} {line[figure]}"

@@ -15,13 +15,15 @@ def measured_tables(cells: Sequence[Cell], rows: Mapping[str, Record]) -> dict[s
     """The tables of a profile by heading, the main one first and without; the others hold the cells that fill them."""
     labels = cells[0].protocol.extractor.build(EXTRACTORS).labels
     tables = {"": _table(_main, cells, rows, labels)}
-    for heading, line, needed in (
-        ("Fidelity, variety and memory", _variety, "metric.precision"),
-        ("Seed blocks", _blocks, "metric.fd_std"),
-    ):
-        if shown := [cell for cell in cells if needed in rows.get(cell.key, {})]:
+    for heading, (line, needed) in FURTHER.items():
+        if shown := cells_with(needed, cells, rows):
             tables[heading] = _table(line, shown, rows, labels)
     return tables
+
+
+def cells_with(column: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Cell]:
+    """The cells whose rows have this column."""
+    return [cell for cell in cells if column in rows.get(cell.key, {})]
 
 
 def _table(
@@ -89,6 +91,13 @@ def _blocks(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
         "smallest": number(run, "metric.fd_min", "{:.3g}"),
         "largest": number(run, "metric.fd_max", "{:.3g}"),
     }
+
+
+# The tables besides the main one: what their lines hold, and the column that a row must have to be in them.
+FURTHER: dict[str, tuple[Callable[[Cell, Record, Labels], dict[str, str]], str]] = {
+    "Fidelity, variety and memory": (_variety, "metric.precision"),
+    "Seed blocks": (_blocks, "metric.fd_std"),
+}
 
 
 def number(record: Mapping[str, object], column: str, form: str, scale: float = 1.0) -> str:

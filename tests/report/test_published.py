@@ -15,6 +15,7 @@ from replication.harness.home import catalogue
 from replication.harness.journal import Journal, Record
 from replication.report.claims import Evidence
 from replication.report.latex import escaped, latex_table
+from replication.report.page import write_page
 from replication.report.published import Comparison, comparisons, published_csv, published_table
 from replication.report.rows import rows_of
 from replication.report.tables import measured_tables
@@ -345,9 +346,11 @@ def test_ten_thousand_rows_are_reported_in_five_seconds(folder: Path, labels: in
     cells = cells_of(experiment, "cpu")
     rows, journal = synthetic(cells), Journal(folder / "journal")
     start = time.process_time()
-    files = write_report(Evidence(experiment, "cpu", cells, rows), journal, folder / "results")
+    evidence = Evidence(experiment, "cpu", cells, rows)
+    files = [*write_report(evidence, journal, folder / "results"), write_page([evidence], folder / "results")]
     written = time.process_time() - start
-    assert {file.suffix for file in files} == {".md", ".csv", ".tex", ".png"}
+    assert {file.suffix for file in files} == {".md", ".csv", ".tex", ".png", ".html"}
+    assert files[-1].stat().st_size < 5e6
     assert written < 5
     start = time.process_time()
     assert len(rows_of(cells, journal, folder / "results" / "big-cpu.csv")) == 10_000

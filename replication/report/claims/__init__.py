@@ -48,7 +48,17 @@ it, *refuted* where none of it does, *inconclusive* where it lies on both sides,
 
 
 def judge(claim: Claim, evidence: Evidence) -> list[Verdict]:
-    """One verdict per reading. Below the claim's minimum profile, or without its rows, each is "not tested"."""
+    """One verdict per reading. Below the claim's minimum profile, or without its rows, each is "not tested".
+
+    The evidence keeps them: a report asks for them in the table, in the list of claims and on the page.
+    """
+    key = repr(claim)
+    if key not in evidence.verdicts:
+        evidence.verdicts[key] = _judged(claim, evidence)
+    return evidence.verdicts[key]
+
+
+def _judged(claim: Claim, evidence: Evidence) -> list[Verdict]:
     verdicts, reason = JUDGES[type(claim)](claim, evidence), evidence.shortfall(claim)
     if not reason:
         return verdicts

@@ -11,7 +11,7 @@ from replication.harness.experiment import Experiment, sibling
 from replication.harness.journal import Record
 from replication.harness.sweep import journal_of
 from replication.registry import EXTRACTORS
-from replication.report.claims.verdict import NotTested
+from replication.report.claims.verdict import NotTested, Verdict
 from replication.report.comparable import differences
 from replication.report.rows import rows_of
 
@@ -29,6 +29,7 @@ class Evidence:
     cells: Sequence[Cell]
     rows: Mapping[str, Record]
     others: Mapping[str, "Evidence"] = field(default_factory=dict)
+    verdicts: dict[str, list[Verdict]] = field(default_factory=dict, compare=False)  # by the text of the claim, once judged
 
     def shortfall(self, claim: Statement) -> str:
         """Why nothing can be said about the claim here, empty if something can."""
