@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
-	@echo "targets: setup test lint replicate-ddpm forensics tables claims bench ui"
+	@echo "targets: setup test lint mutants replicate-ddpm forensics tables claims bench ui lock"
 
 setup: $(READY)
 
@@ -33,7 +33,7 @@ $(READY): requirements.lock pyproject.toml
 test: $(READY)
 	$(BIN)/python -m pytest
 
-# Breaks the samplers in twenty and more ways, one at a time, and expects the tests to notice each.
+# Breaks the samplers and what is around them in 65 ways, one at a time, and expects the tests to notice each.
 mutants: $(READY)
 	$(BIN)/python tests/mutants.py
 

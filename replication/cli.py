@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,9 +26,11 @@ from replication.harness.cell import Cell, cells_of
 from replication.harness.claim import PROFILES
 from replication.harness.compute import Workplace
 from replication.harness.experiment import Experiment, experiment_names, load_experiment
+from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.examination import choices_named, investigate
 from replication.harness.forensics.subject import Wishes, subject_of
 from replication.harness.home import project, state
+from replication.harness.protocol import named_protocol, protocol_names
 from replication.harness.store import Store
 from replication.harness.sweep import all_journals, journal_of, run, sync
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
@@ -42,12 +45,23 @@ from replication.report.write import write_claims, write_report
 from replication.settings import content_key
 from replication.types import InputError, RunError
 
-KINDS = {
+
+def _parts(parts: registry.Registry) -> dict[str, str]:
+    """First line of the docstring, by name."""
+    return {name: ((parts.get(name).__doc__ or "").strip().splitlines() or [""])[0] for name in parts.names()}
+
+
+REGISTRIES = {
     "schedules": registry.SCHEDULES, "spacings": registry.SPACINGS, "samplers": registry.SAMPLERS,
     "objectives": registry.OBJECTIVES, "models": registry.MODELS, "autoencoders": registry.AUTOENCODERS,
-    "datasets": registry.DATASETS, "extractors": registry.EXTRACTORS,
+    "conditions": registry.CONDITIONS, "datasets": registry.DATASETS, "extractors": registry.EXTRACTORS,
     "quantities": registry.QUANTITIES,
 }  # fmt: skip
+LISTS: dict[str, Callable[[], dict[str, str]]] = {
+    **{kind: partial(_parts, parts) for kind, parts in REGISTRIES.items()},
+    "protocols": lambda: {name: named_protocol(name).source for name in protocol_names()},
+    "choices": lambda: {choice.name: choice.source for choice in CHOICES},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,15 +139,20 @@ def _report(options: argparse.Namespace) -> None:
         if any(journal.read(key) for key in evidence.rows):
             tables.append((evidence.experiment.name, evidence.profile, journal, list(evidence.rows.values()), files))
     print(f"wrote {write_claims(every, results).relative_to(project())}")
-    print(f"wrote {write_page(every, results).relative_to(project())}")
-    readme = project() / "README.md"
-    if readme.exists():
-        write_atomically(readme, refreshed(readme.read_text(encoding="utf-8"), project()).encode())
+    _write_fronts(every)
     for name, profile, journal, records, files in tables:  # last, since a dead server stops it
         told = f"{store.address} {content_key(records)}"
         if journal.synced_with("table") != told:
             store.log_table(name, profile, records, files)
             journal.mark_synced("table", told)
+
+
+def _write_fronts(every: Sequence[Evidence]) -> None:
+    """What shows everything that there is in results/: the page, and the README's tables."""
+    print(f"wrote {write_page(every, project() / 'results').relative_to(project())}")
+    readme = project() / "README.md"
+    if readme.exists():
+        write_atomically(readme, refreshed(readme.read_text(encoding="utf-8"), project()).encode())
 
 
 def _claims(options: argparse.Namespace) -> None:
@@ -162,8 +181,10 @@ def _forensics(options: argparse.Namespace) -> None:
     asked = settings or options.only or options.row or options.steps
     # results/ holds the experiment's own table, whole; of anything else only what somebody wants kept
     own = project() / "results" if subject.from_experiment and not asked else None
-    if folder := Path(options.out) if options.out else own:
+    if folder := Path(options.out).absolute() if options.out else own:
         print("\n" + "\n".join(f"wrote {file}" for file in write_forensics(found, folder)))
+        if folder == project() / "results":
+            _write_fronts(_evidence(experiment_names()))
 
 
 def _sync(options: argparse.Namespace) -> None:
@@ -185,7 +206,11 @@ def _data_add(options: argparse.Namespace) -> None:
 
 def _data_verify(options: argparse.Namespace) -> None:
     for name in options.datasets or registry.DATASETS.names():
-        for split, fingerprint in registry.DATASETS.build(name).verify().items():
+        dataset = registry.DATASETS.build(name)
+        if not options.datasets and not dataset.present():
+            print(dataset.status())
+            continue
+        for split, fingerprint in dataset.verify().items():
             print(f"{name} {split}: {fingerprint}")
 
 
@@ -203,11 +228,10 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    if options.kind not in KINDS:
-        raise registry.unknown("kind", options.kind, list(KINDS))
-    for name in KINDS[options.kind].names():
-        summary = (KINDS[options.kind].get(name).__doc__ or "").strip().splitlines()
-        print(f"{name:24} {summary[0] if summary else ''}")
+    if options.kind not in LISTS:
+        raise registry.unknown("kind", options.kind, list(LISTS))
+    for name, summary in LISTS[options.kind]().items():
+        print(f"{name:24} {summary}")
 
 
 def _cells(name: str, profile: str, settings: dict[str, str]) -> tuple[Experiment, list[Cell]]:
@@ -285,7 +309,7 @@ def _parser() -> argparse.ArgumentParser:
         ("bench", _bench, "measure what the sampling loop costs over the bare forward passes"),
     ):
         command(name, work, text).add_argument("--device", default="auto", help="auto, cpu or cuda")
-    command("list", _list, "list the parts of one kind").add_argument("kind", help=", ".join(KINDS))
+    command("list", _list, "list the parts of one kind").add_argument("kind", help=", ".join(LISTS))
     _data_parser(command("data", lambda _: None, "datasets: list, add a local copy, verify"))
     return parser
 

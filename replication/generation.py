@@ -40,6 +40,11 @@ class Guidance(Settings):
     channels: str | PositiveInt = "all"
     interval: Annotated[tuple[float, float], Field(strict=False)] = (0.0, 1.0)  # TOML has arrays alone
 
+    def __str__(self) -> str:
+        channels = "" if self.channels == "all" else f", channels {self.channels}"
+        interval = "" if self.interval == (0.0, 1.0) else f", t in [{self.interval[0]:g}, {self.interval[1]:g}]"
+        return f"{self.weight:g}{channels}{interval}"
+
     def around(self, denoise: Denoise, null: Tensor) -> Guided:
         """The guided denoiser; raises InputError for options that it does not take."""
         return Guided(denoise, self.weight, null, self.channels, self.interval)

@@ -79,6 +79,12 @@ class Recipe(Settings):
             raise InputError(f"network {self.network} does not take images of {dataset.name}: {error}") from error
         except InputError as error:
             raise InputError(f'network {self.network}: {error}; condition = "label" gives it one') from error
+        classes = len(dataset.classes) if self.condition else 0
+        if getattr(network, "classes", classes) != classes:
+            raise InputError(
+                f"network {self.network} knows {network.classes} classes, and condition = {self.condition or 'none'} on "
+                f"{dataset.name} tells it of {classes}"
+            )
         expected = channels * (2 if self.build_objective().learns_variance else 1)
         if output.shape[1] != expected:
             raise InputError(

@@ -12,7 +12,7 @@ FILES = sorted(p for p in ROOT.rglob("*.py") if not p.name.startswith("."))
 
 # What each part of the package may import of the package, its own modules apart.
 GROUND = {"types", "registry"}
-SMALL = GROUND | {"settings", "noise", "numerics", "progress", "files", "checkpoint", "condition"}
+SMALL = GROUND | {"settings", "noise", "numerics", "progress", "files", "checkpoint", "condition", "quantity"}
 NETWORKS = {"ddpm", "ldm", "dit"}
 WORK = {"recipe", "ema", "training", "sample_set", "generation"}
 COMMANDS = {"bench", "doctor"}
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "diffusion": GROUND,
     "datasets": SMALL,
     "conditions": SMALL,
+    "quantities": SMALL | {"diffusion", "datasets"},
     "metrics": SMALL,
     **{name: SMALL | {"diffusion"} for name in NETWORKS},
     **{name: SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics"} for name in WORK},

@@ -42,6 +42,10 @@ class Dataset(ABC):
         shape = f"{self.resolution}x{self.resolution}x{self.channels}"
         return f"{self.name}: {shape}, {len(self.classes)} classes, {sizes}; {self._whereabouts()}"
 
+    def present(self) -> bool:
+        """Whether the content is on this machine; that of a dataset which is computed or embedded always is."""
+        return True
+
     @abstractmethod
     def add(self, path: str | PathLike[str]) -> None:
         """Import the dataset from a local copy; InputError where that is no copy of it."""

@@ -52,14 +52,14 @@ class StoredDataset(Dataset):
             tensors = {"images": content.images, "labels": content.labels}
             write_atomically(self.file(split), safetensors.torch.save(tensors))
 
-    def _present(self) -> bool:
+    def present(self) -> bool:
         return all(self.file(split).exists() for split in self.fingerprints)
 
     def _obtain(self) -> None:
-        if self._present():
+        if self.present():
             return
         with locked(self.folder / ".lock", f"dataset {self.name}"):
-            if not self._present():  # another process may have been faster
+            if not self.present():  # another process may have been faster
                 archive = self.folder / self.remote.filename
                 download(self.remote, archive, f"a copy on disk will do: {self._command}")
                 self._store(self._import(archive))
@@ -77,7 +77,7 @@ class StoredDataset(Dataset):
             raise InputError(f"{self._blame(split)}: it cannot be read ({error})") from error
 
     def _whereabouts(self) -> str:
-        if self._present():
+        if self.present():
             return f"stored in {self.folder}"
         return f"not here: downloaded on first use ({self.remote.size / 1e6:.0f} MB), or {self._command}"
 

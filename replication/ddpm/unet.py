@@ -107,6 +107,7 @@ class UNet(nn.Module):
         self.groups = groups
         self.width, embedding = width, 4 * width
         self.embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.classes = classes
         self.label = nn.Embedding(classes + 1, embedding) if classes else None
         self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
 

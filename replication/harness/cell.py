@@ -102,6 +102,12 @@ class Cell(Settings):
             raise unknown("quantizer", self.protocol.quantizer, list(QUANTIZERS))
         if self.nll is not None:
             check_variance(self.nll)
+        if self.protocol.preprocessing != "none":
+            dataset = self.recipe.build_dataset()
+            raise InputError(
+                f"protocol.preprocessing = {self.protocol.preprocessing!r}: {dataset.name} is stored at "
+                f"{dataset.resolution}x{dataset.resolution}, there is nothing to crop or resize; 'none' is what it takes"
+            )
         self._check_condition()
         dataset = self.recipe.build_dataset()
         shape = (1, dataset.channels, dataset.resolution, dataset.resolution)
@@ -147,6 +153,11 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
             raise InputError(f"{where}: {explained(error, within=part)}") from error
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
+        if str(protocol.extractor) != str(profile.protocol.extractor):
+            raise InputError(
+                f"{where}: protocol.extractor = {protocol.extractor}: the table is one of {profile.protocol.extractor}, "
+                "and two extractors' distances have nothing to do with each other"
+            )
         cells += of_row
     check_claims(experiment)
     return cells

@@ -88,7 +88,8 @@ def described(cell: Cell) -> Record:
         "sampling.spacing": str(cell.sampling.spacing),
         "sampling.steps": cell.sampling.steps,
         "sampling.clip": cell.sampling.clip,
-        "sampling.guidance": "" if cell.sampling.guidance is None else f"{cell.sampling.guidance.weight:g}",
+        "sampling.guidance": str(cell.sampling.guidance or "none"),
+        "sampling.nll_variance": cell.nll or "none",
         "recipe.key": recipe.key,
         "recipe.dataset": str(recipe.dataset),
         "recipe.fingerprint": recipe.build_dataset().fingerprints["train"],
@@ -105,11 +106,14 @@ def described(cell: Cell) -> Record:
         "protocol.ema": str(protocol.ema).lower(),
         "protocol.quantizer": protocol.quantizer,
         "protocol.reference": f"{recipe.dataset} {protocol.reference}",
+        "protocol.preprocessing": protocol.preprocessing,
         "protocol.drop_last": str(protocol.drop_last),
         "protocol.extractor": str(protocol.extractor),
         "protocol.extractor_sha256": protocol.extractor.build(EXTRACTORS).sha256,
         "protocol.labels": protocol.labels if recipe.condition else "none: unconditional",
         "protocol.precision": protocol.precision,
+        "protocol.resamples": str(protocol.resamples),
+        "protocol.nll_images": str(protocol.nll_images),
     }
 
 
@@ -139,17 +143,27 @@ def _metrics(cell: Cell, sets: list[SampleSet], place: Workplace) -> Record:
     extractor = protocol.extractor.build(EXTRACTORS)
     real = {split: _real_features(dataset.load(split), extractor, place) for split in ("train", "test")}
     whole = real[protocol.reference]
-    # a split is sorted by label, so what is left out is taken evenly from the whole of it
     kept = protocol.reference_count(len(whole))
-    reference = whole[torch.arange(kept) * len(whole) // kept]
+    # a split is sorted by label, so what is left out is taken evenly from the whole of it
+    reference = whole if kept == len(whole) else whole[torch.arange(kept) * len(whole) // kept]
     generated = [extractor(s.batches(), device=place.device, total=s.n) for s in sets]
     values = evaluate(generated, reference, protocol.resamples, device=place.device)
     values |= memorisation(torch.cat([g.values for g in generated]), real["train"].values, real["test"].values)
-    logits = [g.logits for g in generated if g.logits is not None]
-    if cell.recipe.condition and extractor.classifies == dataset.name and logits:
-        asked = [cell.labels(seed, 0, protocol.n) for seed in protocol.seeds]
-        values |= class_accuracy(torch.cat(logits), torch.cat(asked))
+    if cell.recipe.condition:
+        values |= _class_accuracy(cell, sets, place)
     return {f"metric.{name}": value for name, value in values.items()}
+
+
+def _class_accuracy(cell: Cell, sets: list[SampleSet], place: Workplace) -> dict[str, float]:
+    """By the classifier that ships for the dataset, whatever the distance's extractor is; nothing where none does."""
+    dataset, n = cell.recipe.build_dataset().name, cell.protocol.n
+    classifiers = (EXTRACTORS.build(name) for name in EXTRACTORS.names())
+    classifier = next((c for c in classifiers if c.classifies == dataset), None)
+    if classifier is None:
+        return {}
+    logits = [classifier(s.batches(), device=place.device, total=n).parts()["logits"] for s in sets]
+    asked = [cell.labels(seed, 0, n) for seed in cell.protocol.seeds]
+    return class_accuracy(torch.cat(logits), torch.cat(asked))
 
 
 def _real_features(split: Split, extractor: Extractor, place: Workplace) -> Features:

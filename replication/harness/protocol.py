@@ -19,7 +19,11 @@ from replication.settings import Part, Settings
 from replication.types import InputError
 
 LabelPolicy = Literal["random", "uniform", "balanced"]
+# How the reference's images came to the model's resolution: as the dataset stores them, LSUN's and LDM's loader, ADM's
+# and DiT's. The datasets of this project are stored at that resolution, so a cell under another one is refused.
+Preprocessing = Literal["none", "crop, bicubic", "box halving, bicubic, crop"]
 _DESCRIPTION = {"name", "changed", "source", "note"}  # what a reader is told, and no figure depends on
+_STATED = {"preprocessing"}  # what a cell can't have otherwise, so that it has no part in its key
 
 
 class Protocol(Settings):
@@ -34,6 +38,7 @@ class Protocol(Settings):
     ema: bool = True
     quantizer: str
     reference: Literal["train", "test"]
+    preprocessing: Preprocessing = "none"
     drop_last: int = Field(default=0, ge=0)  # the reference's last partial batch of this size is left out; 0: none is
     extractor: Part
     labels: LabelPolicy = "balanced"  # how labels are chosen where the model is conditional
@@ -61,8 +66,13 @@ class Protocol(Settings):
 
     def identity(self) -> dict[str, Any]:
         """What the figures depend on, for keys."""
-        fields = self.model_dump(exclude=_DESCRIPTION | {"extractor"})
-        return {**fields, "extractor": self.extractor.identity(EXTRACTORS)}
+        fields = self.model_dump(exclude=_DESCRIPTION | _STATED | {"extractor"})
+        extractor = self.extractor.identity(EXTRACTORS)
+        # where the weights lie is no part of what they are; weights other than the published ones are
+        extractor["options"] = {k: v for k, v in extractor["options"].items() if k != "weights"}
+        if foreign := self.extractor.build(EXTRACTORS).foreign_weights:
+            extractor["weights"] = foreign
+        return {**fields, "extractor": extractor}
 
     def with_changes(self, changes: str | Mapping[str, Any]) -> "Protocol":
         """This protocol with keys changed, or the named one; raises InputError or pydantic's ValidationError."""

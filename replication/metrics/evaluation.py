@@ -15,6 +15,7 @@ from replication.metrics.manifold import Manifold, manifold
 from replication.metrics.uncertainty import Draws, Influence, averaging_noise, calibrated, draw, linear_part, recentred
 from replication.types import InputError
 
+ENOUGH = 5  # images for each feature, below which FD is no straight line in 1/n any more: no FD-infinity is given
 LEAST_IMAGES = 10  # one per split of the inception score
 
 Row = dict[str, float]
@@ -29,22 +30,25 @@ def evaluate(
 ) -> Row:
     """Metrics of generated images, one Features per seed, against a reference; `device` is where they are computed.
 
-    Keys: `fd`, `fd_infinity`, `kid`, `precision`, `recall`, `density`, `coverage`, and where the features have logits
-    `is`, where they have a spatial part `sfd`; each also with `_low`, `_high` (95 %) and `_se`. Points are means over
-    seeds: `fd_min`, `fd_max` and, of several seeds, `fd_std` say how far those lie apart. `kid_std` over subsets and
-    `is_std` over splits are what papers print.
+    Keys: `fd`, `kid`, `precision`, `recall`, `density`, `coverage`; `fd_infinity` where there are five images or more for
+    each feature, `is` where the features have logits, `sfd` where they have a spatial part; each also with `_low`, `_high`
+    (95 %) and `_se`. Points are means over seeds: `fd_min`, `fd_max` and, of several seeds, `fd_std` say how far those lie
+    apart. `kid_std` over subsets and `is_std` over splits are what papers print.
 
     The interval of `fd` is for sets of this size, whose mean FD lies above the distances of the distributions; that one
     is estimated by `fd_infinity`. `kid` has no such bias; its error is not `kid_std`, the scatter of sets of at most
     1,000 images whatever n is, but the bootstrap's over all images, to which the error of averaging over finitely many
-    subsets is added. Intervals of precision, recall, density and coverage hold the balls and what lies in them fixed,
-    hence are too narrow for small sets: density's was 0.4 of its scatter over references of 55 images.
+    subsets is added. Intervals of precision, recall, density and coverage hold the balls and what lies in them fixed;
+    several seeds widen them to those seeds' own scatter, with one seed they are too narrow for small sets: density's was
+    0.4 of its scatter over references of 55 images.
     Raises InputError for no seeds, fewer than ten images, or features of different extractors.
     """
     _check(generated, reference)
     draws = draw([len(features) for features in generated], len(reference), resamples, seed)
     values, real = [features.values.to(device) for features in generated], reference.values.to(device)
-    row = _frechet(values, real, draws, seed) | _kernel(values, real, draws, seed) | _manifold(values, real, draws)
+    row = (
+        _frechet(values, real, draws, seed) | _kernel(values, real, draws, seed) | _manifold(values, real, draws, seed)
+    )
     if logits := [features.logits for features in generated if features.logits is not None]:
         row |= _inception(logits, draws)
     if reference.spatial is not None:
@@ -78,6 +82,8 @@ def _frechet(generated: Sequence[Tensor], reference: Tensor, draws: Draws, seed:
     row = _of_distance("fd", points, replicates) | {"fd_min": min(points), "fd_max": max(points)}
     if len(points) > 1:
         row["fd_std"] = statistics.stdev(points)
+    if min(map(len, [*generated, reference])) < ENOUGH * reference.shape[1]:
+        return row
     estimates = [without_bias(values, reference, seed) for values in generated]
     noise = averaging_noise([e.var().item() / len(e) for e in estimates], len(replicates), seed)
     point = statistics.fmean(e.mean().item() for e in estimates)
@@ -109,14 +115,18 @@ def _inception(logits: Sequence[Tensor], draws: Draws) -> Row:
     return row | {"is_std": statistics.fmean(score[KEY_METRIC_ISC_STD] for score in scores)}
 
 
-def _manifold(generated: Sequence[Tensor], reference: Tensor, draws: Draws) -> Row:
+def _manifold(generated: Sequence[Tensor], reference: Tensor, draws: Draws, seed: int) -> Row:
     covers = [manifold(values, reference) for values in generated]
     influences = [_manifold_influences(cover) for cover in covers]
     row: Row = {}
     for key in influences[0]:
         points = [cover.metrics()[key] for cover in covers]
         replicates = linear_part(points, [of_seed[key] for of_seed in influences], draws)
-        row |= _with_interval(key, statistics.fmean(points), replicates)
+        # what the balls' own sampling adds shows between seeds alone
+        between = statistics.variance(points) / len(points) if len(points) > 1 else 0.0
+        missing = max(0.0, between - replicates.var().item()) * len(points)
+        noise = averaging_noise([missing] * len(points), len(replicates), seed)
+        row |= _with_interval(key, statistics.fmean(points), replicates + noise)
     return row
 
 

@@ -75,6 +75,7 @@ class Extractor(ABC):
     name: str
     version: str
     layers: tuple[str, ...]  # torch-fidelity's names of the values, the logits and the spatial layer, or the first ones
+    foreign_weights = ""  # the hash of weights that are not those the name stands for
     classifies: str | None = None  # the dataset whose classes, in its order, the logits are of
 
     @property

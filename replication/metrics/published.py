@@ -57,6 +57,10 @@ class PublishedExtractor(Extractor):
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     @property
+    def foreign_weights(self) -> str:  # type: ignore[override]
+        return "" if not self.present or self.published else self.sha256
+
+    @property
     def published(self) -> bool:
         """Whether the file is the published one; raises InputError where there is none."""
         return self.sha256.startswith(self.published_sha256)
@@ -80,7 +84,7 @@ class PublishedExtractor(Extractor):
             raise InputError(
                 f"extractor {self.name!r}: no weights at {self.path}, and the download failed ({error}). Fetch "
                 f"{self.url} where there is a network, and put it there or set {self.variable} to its path; "
-                "or use the extractor 'digits-cnn', which needs no download"
+                "or use an extractor that needs no download: 'cifar10-resnet' (32x32, colour), 'digits-cnn' (8x8, grey)"
             ) from error
 
     def _state(self) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ FIELDS = {
     "protocol.extractor": "extractor",
     "protocol.extractor_sha256": "extractor weights",
     "protocol.reference": "reference",
+    "protocol.preprocessing": "preprocessing",
     "protocol.drop_last": "reference batches",
     "profile": "profile",
 }

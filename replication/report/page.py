@@ -204,7 +204,7 @@ def _section(evidence: Evidence, folder: Path) -> Section:
     columns, lines = measured.pop("")
     distance = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
     figure = columns.index(distance)
-    picture = folder / f"{stem}-samples.png"
+    picture, found = folder / f"{stem}-samples.png", comparisons(cells, rows)
     return Section(
         evidence=evidence,
         anchor=stem,
@@ -221,7 +221,7 @@ def _section(evidence: Evidence, folder: Path) -> Section:
             for cell, line in zip(cells, lines, strict=True)
         },
         samples=_data(picture) if picture.exists() else None,
-        published=Table.of(*published_table(found)) if (found := comparisons(cells, rows)) else None,
+        published=Table.of(*published_table(found), [behind.get(c.cell.key) for c in found]) if found else None,
         shared=[
             (title, shared_columns(rows, prefixes))
             for title, prefixes in (
@@ -272,18 +272,18 @@ def _judged(evidence: Sequence[Evidence]) -> list[Judged]:
             claims[which] = claim
             readings.setdefault(which, {}).setdefault(tuple(judge(claim, e)), []).append(e.profile)
     return [
-        Judged(claim, which[0], f"claim-{which[0]}-{which[1]}", _readings(readings[which]))
+        Judged(claim, which[0], f"claim-{which[0]}-{which[1]}", _readings(claim, readings[which]))
         for which, claim in claims.items()
     ]
 
 
-def _readings(found: Mapping[tuple[Verdict, ...], list[str]]) -> list[Reading]:
+def _readings(claim: Claim, found: Mapping[tuple[Verdict, ...], list[str]]) -> list[Reading]:
     tested = {
         verdicts: profiles for verdicts, profiles in found.items() if {v.word for v in verdicts} != {"not tested"}
     }
     kept = tested or dict(list(found.items())[:1])
     return [
-        Reading(profiles, _counts(v.word for v in verdicts), Table.of(*verdict_table(verdicts)), tally(verdicts))
+        Reading(profiles, _counts(v.word for v in verdicts), Table.of(*verdict_table(verdicts)), tally(claim, verdicts))
         for verdicts, profiles in kept.items()
     ]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import hypot
 
 from replication.harness.cell import Cell
@@ -13,13 +14,14 @@ from replication.report.rows import csv_text
 from replication.report.tables import NOT_RUN, Table
 
 Z95 = 1.959964
+IS_SPLITS = 10
 HEADING = "Paper against measured"
 OF_SAMPLES = ("n", "seeds", "ema", "quantizer", "labels", "precision", "extractor")
-OF_REFERENCE = ("reference", "drop_last")
+OF_REFERENCE = ("reference", "preprocessing", "drop_last")
 FIELDS = {"is": OF_SAMPLES, "nll": ("ema", "precision", "nll_images")}  # all others: those of both
 FORMS = {"fd": ".2f", "is": ".2f", "nll": ".3f", "precision": ".3f", "recall": ".3f", "kid": ".5f", "sfd": ".2f"}
 COLUMNS = (
-    "sampler", "spacing", "steps", "metric", "paper", "measured", "difference [95 %]", "inside", "protocols agree",
+    "sampler", "spacing", "steps", "metric", "paper", "measured", "difference [our 95 %]", "inside", "protocols agree",
     "differs in", "source",
 )  # fmt: skip
 
@@ -50,8 +52,10 @@ class Comparison:
 
     @property
     def inside(self) -> bool | None:
-        """Whether the interval of the difference holds 0."""
-        return None if self.low is None or self.high is None else self.low <= 0 <= self.high
+        """Whether the interval of the difference holds 0; an NLL is printed as a bound, which less than it does not break."""
+        if self.low is None or self.high is None:
+            return None
+        return self.low <= 0 and (self.published.metric == "nll" or self.high >= 0)
 
     @property
     def agree(self) -> str:
@@ -71,30 +75,37 @@ def comparisons(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Compa
 
 
 def _comparison(cell: Cell, published: PublishedValue, record: Record | None) -> Comparison:
-    run = record or {}
-    low, high = _bounds(run, published)
+    run, differs = record or {}, tuple(_differing(cell, published, record or {}))
+    # another extractor's or dataset's figure is another quantity: there is no difference to be taken
+    same = not any(difference.startswith(("dataset", "extractor")) for difference in differs)
+    low, high = _bounds(run, published) if same else (None, None)
     return Comparison(
         cell=cell,
         published=published,
         run=record is not None,
-        measured=run.get(f"metric.{published.metric}"),
+        measured=run.get(f"metric.{published.metric}") if same else None,
         low=low,
         high=high,
-        differs=tuple(_differing(cell, published, run)),
+        differs=differs,
         unknown=tuple(field for field in _fields(cell, published) if field in published.protocol.unknown),
         recipe=tuple(_differing_recipe(cell, published)),
     )
 
 
 def _bounds(record: Record, published: PublishedValue) -> tuple[float | None, float | None]:
-    """The row's interval moved by the paper's value, and widened by its printed error, taken as a standard error."""
+    """The row's interval moved by the paper's value; that value's own error is in it where it is known.
+
+    An IS is printed with its standard deviation over ten splits, whose mean it is. The sampling and training noise of a
+    paper's FID is in no table, so that the interval is ours alone.
+    """
     column = f"metric.{published.metric}"
     value, error = record.get(column), record.get(f"{column}_se")
     if value is None or (error is None and f"{column}_low" not in record):
         return None, None
     below = value - record.get(f"{column}_low", value - Z95 * (error or 0))
     above = record.get(f"{column}_high", value + Z95 * (error or 0)) - value
-    difference, papers = value - published.value, Z95 * (published.error or 0)
+    splits = IS_SPLITS if published.metric == "is" else 1
+    difference, papers = value - published.value, Z95 * (published.error or 0) / splits**0.5
     return difference - hypot(below, papers), difference + hypot(above, papers)
 
 
@@ -139,11 +150,10 @@ def _text(protocol: Protocol, field: str) -> str:
 
 def published_table(found: Sequence[Comparison]) -> Table:
     """One line per comparison, for a reader."""
-    labels = found[0].cell.protocol.extractor.build(EXTRACTORS).labels | {"nll": "NLL, bits/dim"}
-    return list(COLUMNS), [_line(comparison, labels) for comparison in found]
+    return list(COLUMNS), [_line(comparison) for comparison in found]
 
 
-def _line(c: Comparison, labels: Mapping[str, str]) -> list[str]:
+def _line(c: Comparison) -> list[str]:
     form, published = FORMS[c.published.metric], c.published
     measured = NOT_RUN if not c.run else "not measured" if c.measured is None else f"{c.measured:{form}}"
     difference = "" if c.difference is None else f"{c.difference:+{form}}"
@@ -153,7 +163,7 @@ def _line(c: Comparison, labels: Mapping[str, str]) -> list[str]:
         c.cell.label,
         str(c.cell.sampling.spacing),
         str(c.cell.sampling.steps),
-        labels.get(published.metric, published.metric),
+        _label(published),
         f"{published.value:.10g}" + (f" ± {published.error:.10g}" if published.error is not None else ""),
         measured,
         difference,
@@ -162,6 +172,16 @@ def _line(c: Comparison, labels: Mapping[str, str]) -> list[str]:
         c.all_differences,
         published.citation,
     ]
+
+
+@cache
+def _labels(extractor: str) -> Mapping[str, str]:
+    return EXTRACTORS.build(extractor).labels | {"nll": "NLL, bits/dim"}
+
+
+def _label(published: PublishedValue) -> str:
+    """The metric as the paper's own extractor calls it."""
+    return _labels(published.protocol.protocol.extractor.name)[published.metric]
 
 
 def published_csv(found: Sequence[Comparison]) -> str:

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from replication.harness.cell import Cell
 from replication.harness.journal import Record
 from replication.registry import EXTRACTORS
+from replication.report.comparable import MARK
 
 NOT_RUN = "not run"
+MARK_MEANS = f"{MARK} measured with another n or another reference than the first line: not to be compared with it."
 Table = tuple[list[str], list[list[str]]]  # (columns, lines)
 Labels = Mapping[str, str]
 
@@ -19,6 +21,11 @@ def measured_tables(cells: Sequence[Cell], rows: Mapping[str, Record]) -> dict[s
         if shown := cells_with(needed, cells, rows):
             tables[heading] = _table(line, shown, rows, labels)
     return tables
+
+
+def _measured_as(cell: Cell) -> tuple[object, ...]:
+    protocol = cell.protocol
+    return str(cell.recipe.dataset), protocol.n, protocol.reference, protocol.drop_last
 
 
 def cells_with(column: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Cell]:
@@ -34,6 +41,9 @@ def _table(
 ) -> Table:
     """Lines without a figure say "not run" where they stay at all, and columns that no line fills are left out."""
     lines = [line(cell, rows.get(cell.key, {}), labels) for cell in cells]
+    for cell, of in zip(cells, lines, strict=True):
+        if _measured_as(cell) != _measured_as(cells[0]):  # its figures are not comparable with the table's
+            of["sampler"] += f" {MARK}"
     columns = [c for c in lines[0] if any(of[c] not in ("", NOT_RUN) for of in lines) or c == labels["fd"]]
     return columns, [[of[c] for c in columns] for of in lines]
 

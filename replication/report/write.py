@@ -9,11 +9,12 @@ from pathlib import Path
 from replication.files import write_atomically
 from replication.harness.journal import Journal, Record
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
+from replication.report.comparable import MARK
 from replication.report.latex import latex_document, latex_table
 from replication.report.plots import distance_plot, sample_grid
 from replication.report.published import HEADING, comparisons, published_csv, published_table
 from replication.report.rows import write_csv
-from replication.report.tables import Table, markdown, measured_tables
+from replication.report.tables import MARK_MEANS, Table, markdown, measured_tables
 
 SHOWN = 12  # values of a column of the protocol or the provenance
 
@@ -55,6 +56,8 @@ def markdown_report(evidence: Evidence, tables: Mapping[str, Table], has_grid: b
     experiment, rows = evidence.experiment, evidence.rows
     stem = f"{experiment.name}-{evidence.profile}"
     parts = [f"# {experiment.title} ({evidence.profile})", markdown(*tables[""])]
+    if any(f" {MARK} " in f" {line[0]} " for line in tables[""][1]):
+        parts.append(MARK_MEANS)
     if rows:
         parts.append(f"![distance against evaluations and time]({stem}.png)")
     if has_grid:

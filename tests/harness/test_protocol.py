@@ -93,6 +93,7 @@ def test_rows_of_equal_protocol_are_compared_without_a_mark() -> None:
         ("protocol.extractor", "inception-v3-compat", "extractor digits-cnn against inception-v3-compat"),
         ("protocol.extractor_sha256", "cd", "extractor weights ab against cd"),
         ("protocol.reference", "digits test", "reference digits train against digits test"),
+        ("protocol.preprocessing", "crop, bicubic", "preprocessing None against crop, bicubic"),
         ("protocol.drop_last", "256", "reference batches 0 against 256"),
     ],
 )
@@ -103,3 +104,35 @@ def test_rows_that_differ_are_refused_unless_asked_for_and_then_marked(key: str,
     with pytest.raises(InputError, match=named):
         check_comparable([ROW, ROW, other])
     assert check_comparable([ROW, other], unequal=True) == MARK
+
+
+def test_a_reference_that_cannot_be_prepared_as_stated_is_refused(tmp_path: Path) -> None:
+    """Catches a row that names LDM's protocol on images that were never cropped."""
+    path = write_tiny(
+        tmp_path, (TABLE, '[profiles.cpu.protocol]\nname = "ldm-2022"\nn = 20\nextractor = "digits-cnn"\n')
+    )
+    with pytest.raises(InputError, match="preprocessing = 'crop, bicubic': digits is stored at 8x8"):
+        cells_of(load_experiment(str(path)), "cpu")
+
+
+def test_other_weights_make_another_protocol_and_their_place_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches rows measured with some weights that pass for rows measured with the published ones."""
+    published = named_protocol("suite").identity()
+    for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / name).write_bytes(content)
+    found = []
+    for name in "abc":
+        monkeypatch.setenv("REPLICATION_INCEPTION_WEIGHTS", str(tmp_path / name))
+        found.append(named_protocol("suite").identity())
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+    assert published not in found
+
+
+def test_a_table_has_one_extractor(tmp_path: Path) -> None:
+    """Catches another extractor's distance in the FID column."""
+    path = write_tiny(tmp_path, ('label = "DDIM"\n', 'label = "DDIM"\nprotocol = { extractor = "cifar10-resnet" }\n'))
+    with pytest.raises(InputError, match="cifar10-resnet"):
+        cells_of(load_experiment(str(path)), "cpu")

@@ -79,7 +79,7 @@ def test_seeds_are_averaged(real: torch.Tensor) -> None:
     seeds = [extractor(noisy(real[:80], seed)) for seed in (1, 2)]
     one, two = (evaluate([features], reference, resamples=20) for features in seeds)
     both = evaluate(seeds, reference, resamples=20)
-    for key in ("fd", "fd_infinity", "kid", "is", "precision", "recall", "density", "coverage"):
+    for key in ("fd", "kid", "is", "precision", "recall", "density", "coverage"):
         assert both[key] == pytest.approx((one[key] + two[key]) / 2, rel=1e-9)
     assert (both["fd_min"], both["fd_max"]) == (min(one["fd"], two["fd"]), max(one["fd"], two["fd"]))
     assert both["fd_std"] == pytest.approx(abs(one["fd"] - two["fd"]) / 2**0.5, rel=1e-9)
@@ -97,7 +97,7 @@ def test_intervals_have_the_size_of_the_noise(real: torch.Tensor) -> None:
     parts = [Features(features.values[p], features.logits[p]) for p in order[: 24 * 55].split(55)]
     moved = [Features(1.2 * part.values + 0.1, part.logits) for part in parts[:12]]
     rows = [evaluate([g], r, resamples=60) for g, r in zip(moved, parts[12:], strict=True)]
-    for key in ("fd", "fd_infinity", "kid", "is", "precision"):
+    for key in ("fd", "kid", "is", "precision"):
         scatter = torch.tensor([row[key] for row in rows]).std().item()
         stated = sum(row[f"{key}_se"] for row in rows) / len(rows)
         assert 0.5 < stated / scatter < 2, key
@@ -138,3 +138,11 @@ def test_unusable_features_are_refused() -> None:
         evaluate([Features(torch.randn(20, 5), torch.randn(20, 3))], enough)
     with pytest.raises(InputError, match="agree in N"):
         Features(torch.randn(20, 5), torch.randn(19, 3))
+
+
+def test_fd_infinity_takes_enough_images_for_its_features() -> None:
+    """Catches: an extrapolation from where FD is no straight line, which no interval covers."""
+    generator = torch.Generator().manual_seed(0)
+    sets = {n: Features(torch.randn(n, 8, generator=generator)) for n in (39, 40)}
+    assert "fd_infinity" not in evaluate([sets[39]], sets[40], resamples=4)
+    assert "fd_infinity" in evaluate([sets[40]], sets[40], resamples=4)

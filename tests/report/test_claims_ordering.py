@@ -31,3 +31,12 @@ def test_figures_may_be_negative(folder: Path) -> None:
     (verdict,) = judge(claim("ordering", points=[ddim(2), ddim(3)], rising=["metric.kid"]), rows)
     assert verdict.word == "supported"
     assert abs(verdict.value - 0.03) <= 1e-12
+
+
+def test_equal_exact_figures_are_in_no_order(folder: Path) -> None:
+    """Catches: a tie that counts as rising and as falling."""
+    rows = evidence(folder, {"metric.precision": {2: (1.0, 0.0), 3: (1.0, 0.0)}})
+    for direction in ("rising", "falling"):
+        assert words(claim("ordering", points=[ddim(2), ddim(3)], **{direction: ["metric.precision"]}), rows) == [
+            "refuted"
+        ]

@@ -73,7 +73,7 @@ def test_files_of_a_report(examination: Examination, tmp_path: Path) -> None:
 def test_command_writes_results_of_an_experiment_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whole and unchanged into results/; a part, or images, nowhere unless --out says so. Catches: a partial table in
     place of the committed one."""
-    assert main(["forensics", "tiny", "--only", "samples stored", "--device", "cpu"]) == 0
+    assert main(["forensics", "tiny", "--only", "clip", "--device", "cpu"]) == 0
     assert "identical" in capsys.readouterr().out
     assert not (folder / "results").exists()
     np.savez(folder / "mine.npz", arr_0=np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8))
@@ -84,7 +84,7 @@ def test_command_writes_results_of_an_experiment_alone(folder: Path, capsys: pyt
     assert sorted(p.name for p in (folder / "kept").iterdir()) == [f"forensics-mine.{s}" for s in ("csv", "md", "png")]
     assert main(["forensics", "tiny", "--device", "cpu"]) == 0
     written = sorted(p.name for p in (folder / "results").iterdir())
-    assert written == [f"forensics-tiny-cpu.{s}" for s in ("csv", "md", "png")]
+    assert written == [*(f"forensics-tiny-cpu.{s}" for s in ("csv", "md", "png")), "index.html"]
     first = {name: (folder / "results" / name).read_bytes() for name in written}
     assert main(["forensics", "tiny", "--device", "cpu"]) == 0
     assert {name: (folder / "results" / name).read_bytes() for name in written} == first

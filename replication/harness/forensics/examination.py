@@ -12,7 +12,8 @@ from replication.harness.forensics.move import Move, Word, moves
 from replication.harness.forensics.subject import Subject
 from replication.harness.journal import Record
 from replication.harness.provenance import provenance
-from replication.registry import EXTRACTORS, unknown
+from replication.registry import DATASETS, EXTRACTORS, unknown
+from replication.types import InputError
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,22 @@ def investigate(subject: Subject, choices: Sequence[Choice], place: Workplace) -
     """Measure the base and every alternative to it. Raises InputError if data or weights are missing."""
     extractor = subject.base.extraction.extractor.build(EXTRACTORS)
     extractor.ensure()
+    subject.base.reference.dataset.build(DATASETS).load(subject.base.reference.split)  # before anything is computed
     alternatives: list[Alternative] = []
     missing: list[tuple[str, str]] = []
     for choice in choices:
         try:
-            alternatives += choice.settings(subject.base)
-        except Inapplicable as reason:
+            found = list(choice.settings(subject.base))
+            for cell in (alternative.to.samples.cell for alternative in found):
+                if cell is not None:
+                    cell.check()
+            alternatives += found
+        except (Inapplicable, InputError) as reason:
             missing.append((choice.name, str(reason)))
     laboratory = Laboratory(subject, place)
     pairs = [laboratory.measure(alternative.to) for alternative in alternatives]
-    found = moves(laboratory.base, pairs, subject.protocol.resamples, place.progress)
-    findings = [Finding(alternative, move) for alternative, move in zip(alternatives, found, strict=True)]
+    measured = moves(laboratory.base, pairs, subject.protocol.resamples, place.progress)
+    findings = [Finding(alternative, move) for alternative, move in zip(alternatives, measured, strict=True)]
     findings.sort(key=lambda finding: -abs(finding.move.value))
     common = _common(subject, place)
     rows = [_row(finding, common) for finding in findings]
@@ -78,6 +84,7 @@ def _common(subject: Subject, place: Workplace) -> Record:
         about = {
             "cell": subject.name,
             "protocol.name": protocol.name,
+            "protocol.changed": protocol.changes,
             "protocol.reference": f"{subject.base.reference.dataset} {protocol.reference}",
             "protocol.drop_last": str(protocol.drop_last),
             "protocol.extractor": str(protocol.extractor),

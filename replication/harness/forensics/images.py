@@ -41,6 +41,11 @@ def read_images(path: Path) -> Tensor:
     return images
 
 
+def any_jpeg(path: Path) -> bool:
+    """Whether it is a folder with JPEG files in it: what that took from the images cannot be given back."""
+    return path.is_dir() and any(file.suffix.lower() in (".jpg", ".jpeg") for file in path.iterdir())
+
+
 def _words(images: Tensor) -> str:
     return f"{str(images.dtype).removeprefix('torch.')} {list(images.shape)}"
 
@@ -48,12 +53,16 @@ def _words(images: Tensor) -> str:
 def _read_folder(path: Path) -> Tensor:
     if chunks := sorted(path.glob("[0-9]*-[0-9]*.safetensors")):
         pieces = [_read_chunk(chunk) for chunk in chunks]
-        starts = [int(chunk.stem.split("-")[0]) for chunk in chunks]
-        for chunk, piece, start, end in zip(chunks, pieces, starts, [*starts[1:], None], strict=True):
+        expected = 0
+        for chunk, piece in zip(chunks, pieces, strict=True):
             if piece.shape[1:] != pieces[0].shape[1:]:
                 raise InputError(f"{chunk}: holds {_words(piece)}, {chunks[0].name} holds {_words(pieces[0])}")
-            if end is not None and start + len(piece) != end:
-                raise InputError(f"{chunk}: holds {len(piece)} images, but the next chunk begins at image {end}")
+            start, stop = map(int, chunk.stem.split("-"))
+            if start != expected or stop != start + len(piece):
+                raise InputError(
+                    f"{chunk}: holds {len(piece)} images, its name says {start} to {stop}, and the set goes on at {expected}"
+                )
+            expected = stop
         return torch.cat(pieces)
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
     if not files:

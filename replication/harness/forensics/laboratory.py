@@ -111,7 +111,7 @@ def kept(setting: Reference, size: int) -> Tensor | None:
 
 
 def in_float64(extractor: Extractor) -> Extractor:
-    """A copy that computes in float64 throughout; only its answer is float32."""
+    """A copy whose every layer computes in float64; the pixels that enter and the answer are float32."""
     twin = copy.copy(extractor)
     twin.network = copy.deepcopy(extractor.network).double()
     # torch-fidelity's Inception converts its input to this; other extractors' inputs are converted on the way in

@@ -18,6 +18,7 @@ class Samples:
     seed: int
     batch_size: int  # of sampling
     stored: str = "png"  # a treatment
+    came_as_jpeg: bool = False
 
     @property
     def population(self) -> str:

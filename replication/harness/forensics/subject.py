@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from replication.checkpoint import load_checkpoint
 from replication.generation import Sampling
 from replication.harness.cell import Cell, cells_of
 from replication.harness.experiment import explained, load_experiment, toml_value
-from replication.harness.forensics.images import read_images
+from replication.harness.forensics.images import any_jpeg, read_images
 from replication.harness.forensics.measurement import Extraction, Measurement, Reference, Samples, with_fields
 from replication.harness.protocol import Protocol, named_protocol
 from replication.recipe import Recipe
@@ -114,6 +114,8 @@ def _of_checkpoint(path: Path, metadata: Mapping[str, object], wishes: Wishes) -
         raise InputError(f"{path}: {explained(error, within='recipe')}") from error
     recipe.check()
     protocol = _protocol(recipe.dataset, wishes)
+    if recipe.condition and protocol.labels == "balanced":  # the protocol's n need not be a multiple of the classes
+        protocol = protocol.with_changes({"labels": "uniform"})
     steps = wishes.steps or STEPS
     cell = Cell(
         experiment=path.stem,
@@ -135,8 +137,10 @@ def _of_images(path: Path, wishes: Wishes) -> Subject:
     images = read_images(path)
     dataset = Part(name=wishes.dataset or _dataset_of(images, path))
     _check_shape(images, dataset, path)
-    protocol = _protocol(dataset, wishes)
+    protocol = _protocol(dataset, wishes).with_changes({"n": len(images)})
     base = _base(None, protocol, dataset, len(images), BATCH_SIZE)
+    if any_jpeg(path):
+        base = replace(base, samples=replace(base.samples, came_as_jpeg=True))
     return Subject(path.stem or path.resolve().name, f"images of {path.name}", base, protocol, images=images)
 
 

@@ -87,19 +87,19 @@ def markdown_claims(evidence: Sequence[Evidence]) -> str:
 
 def _detail(claim: Claim, verdicts: Sequence[Verdict]) -> str:
     title = f"**Claim `{claim.name}`**: {claim.statement} ({claim.citation})."
-    return f"{title}\n\n{markdown(*verdict_table(verdicts))}\n\n{tally(verdicts)}\n"
+    return f"{title}\n\n{markdown(*verdict_table(verdicts))}\n\n{tally(claim, verdicts)}\n"
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:
     """(columns, lines); what the papers' own numbers say is left out where they say nothing."""
     lines = [[v.definition, v.formula, _value(v), v.needed, _published(v), _word(v)] for v in verdicts]
-    columns = ["definition", "formula", "measured [95 %]", "needed", "papers' own numbers", "verdict"]
+    columns = ["definition", "formula", "measured [95 %]", "needed", "the same in the papers (FID, IS)", "verdict"]
     if not any(v.published for v in verdicts):
         columns, lines = columns[:4] + columns[5:], [line[:4] + line[5:] for line in lines]
     return columns, lines
 
 
-def tally(verdicts: Sequence[Verdict]) -> str:
+def tally(claim: Statement, verdicts: Sequence[Verdict]) -> str:
     """Which definitions have which word, why some are not tested, and in what rows differ that were compared."""
     unequal = dict.fromkeys(difference for v in verdicts for difference in v.differing)
     note = f" {MARK} The rows differ in {'; '.join(unequal)}." if unequal else ""
@@ -108,7 +108,9 @@ def tally(verdicts: Sequence[Verdict]) -> str:
         of.setdefault(_word(v) + (f" ({v.reason})" if v.reason else ""), []).append(v.definition)
     if len(of) == 1:
         return f"Verdict: {next(iter(of))}.{note}"
-    turns = "The verdict turns on the definition: " if {"supported", "refuted"} <= {v.word for v in verdicts} else ""
+    both = {"supported", "refuted"} <= {v.word for v in verdicts}
+    # other kinds judge several things, and it is no wonder that they differ; this one judges a single thing several ways
+    turns = "The verdict turns on the definition: " if both and isinstance(claim, TradeOffClaim) else ""
     return turns + "; ".join(f"{word}: {', '.join(definitions)}" for word, definitions in of.items()) + f".{note}"
 
 

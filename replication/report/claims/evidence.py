@@ -29,7 +29,9 @@ class Evidence:
     cells: Sequence[Cell]
     rows: Mapping[str, Record]
     others: Mapping[str, "Evidence"] = field(default_factory=dict)
-    verdicts: dict[str, list[Verdict]] = field(default_factory=dict, compare=False)  # by the text of the claim, once judged
+    verdicts: dict[str, list[Verdict]] = field(
+        default_factory=dict, compare=False
+    )  # by the text of the claim, once judged
 
     def shortfall(self, claim: Statement) -> str:
         """Why nothing can be said about the claim here, empty if something can."""

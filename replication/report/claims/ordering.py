@@ -1,5 +1,6 @@
 """Points in an order, pair by pair: neighbours are compared, and the order stands if every pair does."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from replication.harness.claim import OrderingClaim, Point, Range
@@ -23,6 +24,8 @@ def _of_pair(
     first: Point, second: Point, column: str, needed: Range, claim: OrderingClaim, evidence: Evidence
 ) -> Verdict:
     name = f"{evidence.title(column, first)}: {first.cell}, then {second.cell}"
-    return Reading(name, "second - first", needed, lambda a, b: b - a).verdict(
+    found = Reading(name, "second - first", needed, lambda a, b: b - a).verdict(
         [(first, column), (second, column)], claim, evidence
     )
+    # two exact figures that are equal neither rise nor fall
+    return replace(found, word="refuted") if found.low == found.high == 0 else found

@@ -2,8 +2,8 @@
 
 import math
 
+from replication.quantity import Quantity
 from replication.registry import QUANTITIES
-from replication.report.quantity import Quantity
 from replication.types import InputError
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from replication.diffusion.forward import transition
+from replication.quantity import Quantity
 from replication.registry import QUANTITIES, SCHEDULES
-from replication.report.quantity import Quantity
 from replication.settings import Part
 
 
