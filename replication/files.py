@@ -1,6 +1,7 @@
 """Files that are whole or not there, and locks that die with their holder: a kill leaves nothing to clean up."""
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,12 @@ def replaced(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of the file's content, hexadecimal; raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -1,6 +1,5 @@
 """One cell, computed: checkpoint -> images -> features -> metrics -> row."""
 
-import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 from replication.datasets.content import Split
 from replication.diffusion.bound import bits_per_dim
 from replication.diffusion.denoiser import Denoiser
-from replication.files import locked
+from replication.files import file_sha256, locked
 from replication.generation import generate
 from replication.harness.cell import Cell
 from replication.harness.journal import Record
@@ -224,9 +223,3 @@ def strip_png(images: Tensor) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def file_sha256(path: Path) -> str:
-    """In hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,11 +17,9 @@ from typing import Any
 import pandas as pd
 
 from replication.files import locked
-from replication.harness.journal import Record
+from replication.harness.journal import MEASURED, Record
 from replication.settings import content_key
 from replication.types import InputError, RunError
-
-METRICS = ("metric.", "timing.")  # columns that are measured; `env.` are tags, the rest are parameters
 
 
 class Store:
@@ -61,7 +59,7 @@ class Store:
             tags |= {k: str(v) for k, v in record.items() if k.startswith("env.")}
             run = client.create_run(experiment, run_name=name, tags=tags)
             for column, value in record.items():
-                if column.startswith(METRICS) and value is not None:
+                if column.startswith(MEASURED) and value is not None:
                     client.log_metric(run.info.run_id, column, float(value))
                 elif not column.startswith("env."):
                     client.log_param(run.info.run_id, column, value)

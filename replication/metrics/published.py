@@ -4,7 +4,6 @@ The networks are torch-fidelity's, the weights are read here: torch-fidelity 0.4
 given, and checks the hash of neither. Here a pickle is only ever opened with `weights_only`.
 """
 
-import hashlib
 import os
 import pickle
 import urllib.request
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 from torch_fidelity import __version__ as fidelity_version
 
+from replication.files import file_sha256
 from replication.metrics.extractor import Extractor, metric_labels
 from replication.types import InputError
 
@@ -53,8 +53,7 @@ class PublishedExtractor(Extractor):
     @cached_property
     def sha256(self) -> str:
         self.ensure()
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(self.path)
 
     @property
     def foreign_weights(self) -> str:  # type: ignore[override]

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from replication.harness.cell import Cell
 from replication.harness.journal import Record
+from replication.metrics.proportion import Z95
 from replication.registry import unknown
 from replication.report.comparable import check_comparable, differences
 from replication.report.tables import markdown
 from replication.types import InputError
-
-Z95 = 1.959964
 
 
 def find_row(name: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> Record:

@@ -9,11 +9,11 @@ from replication.harness.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
+from replication.metrics.proportion import Z95
 from replication.registry import EXTRACTORS
 from replication.report.rows import csv_text
 from replication.report.tables import NOT_RUN, Table
 
-Z95 = 1.959964
 IS_SPLITS = 10
 HEADING = "Paper against measured"
 OF_SAMPLES = ("n", "seeds", "ema", "quantizer", "labels", "precision", "extractor")

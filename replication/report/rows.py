@@ -9,10 +9,9 @@ from typing import Any
 
 from replication.files import write_atomically
 from replication.harness.cell import Cell
-from replication.harness.journal import Journal, Record
+from replication.harness.journal import MEASURED, Journal, Record
 from replication.types import InputError
 
-NUMBER_GROUPS = ("metric.", "timing.")
 NUMBERS = ("sampling.steps", "sampling.nfe", "protocol.n")  # all other columns are text: a commit may look like 1e5
 
 
@@ -68,4 +67,4 @@ def exact_text(value: Any) -> str:
 
 
 def _holds_numbers(column: str) -> bool:
-    return column in NUMBERS or column.startswith(NUMBER_GROUPS)
+    return column in NUMBERS or column.startswith(MEASURED)

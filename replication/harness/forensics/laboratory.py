@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from replication.harness.compute import Workplace, file_sha256, samples
+from replication.files import file_sha256
+from replication.harness.compute import Workplace, samples
 from replication.harness.forensics.measurement import Extraction, Measurement, Reference, Samples
 from replication.harness.forensics.move import Pair, Pool
 from replication.harness.forensics.subject import Subject

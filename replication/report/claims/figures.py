@@ -3,10 +3,10 @@
 import numpy as np
 
 from replication.harness.journal import Record
+from replication.metrics.proportion import Z95
 from replication.report.claims.verdict import NotTested
 
 DRAWS = 20_000
-Z95 = 1.959964
 
 # These are positive and vary by a factor, which the log scale respects; others, such as KID, may be negative.
 FACTORS = ("metric.fd", "metric.sfd", "metric.is", "timing.seconds_per_image")
