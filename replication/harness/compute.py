@@ -140,7 +140,10 @@ def samples(cell: Cell, denoiser: Denoiser, seed: int, weights: str, place: Work
 def _metrics(cell: Cell, sets: list[SampleSet], place: Workplace) -> Record:
     protocol, dataset = cell.protocol, cell.recipe.build_dataset()
     extractor = protocol.extractor.build(EXTRACTORS)
-    real = {split: _real_features(dataset.load(split), extractor, place) for split in ("train", "test")}
+    real = {
+        split: _real_features(dataset.load(split), extractor, protocol.preprocessing, place)
+        for split in ("train", "test")
+    }
     whole = real[protocol.reference]
     kept = protocol.reference_count(len(whole))
     # a split is sorted by label, so what is left out is taken evenly from the whole of it
@@ -165,9 +168,15 @@ def _class_accuracy(cell: Cell, sets: list[SampleSet], place: Workplace) -> dict
     return class_accuracy(torch.cat(logits), torch.cat(asked))
 
 
-def _real_features(split: Split, extractor: Extractor, place: Workplace) -> Features:
-    folder = place.state / "references"
-    return reference_features(split.images, extractor, folder, fingerprint=split.fingerprint, device=place.device)
+def _real_features(split: Split, extractor: Extractor, preprocessing: str, place: Workplace) -> Features:
+    return reference_features(
+        split.images,
+        extractor,
+        place.state / "references",
+        fingerprint=split.fingerprint,
+        preprocessing=preprocessing,
+        device=place.device,
+    )
 
 
 def _timing(sets: list[SampleSet], floor: list[float], memory: int) -> Record:
