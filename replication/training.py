@@ -84,8 +84,7 @@ class _Run:
         x0 = x0.contiguous(memory_format=torch.channels_last)
         if settings.flip:
             x0 = torch.where(torch.rand(len(x0), 1, 1, 1, device=x0.device) < 0.5, x0.flip(-1), x0)
-        T = self.denoiser.schedule.T
-        t = torch.randint(1, T + 1, (len(x0),), device=x0.device).double() / T
+        t = self.objective.draw_times(len(x0), self.denoiser.schedule.T, x0.device)
         noise, cond = torch.randn_like(x0), self._condition(labels[chosen])
         with numerics(settings.precision, self.device):
             loss = self.objective(self.denoiser, x0, cond, t, noise).mean()

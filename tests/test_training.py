@@ -17,6 +17,8 @@ from training_recipes import CPU, recipe
 import replication.training
 from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.datasets.content import Split
+from replication.diffusion.denoiser import Denoiser
+from replication.diffusion.objective import Objective
 from replication.ema import EMA
 from replication.recipe import Recipe
 from replication.training import batch_indices, load_network, train, warmup
@@ -119,13 +121,13 @@ def test_a_finished_run_is_left_alone(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not any(name.startswith("adam.") for name in first)
 
 
-class Diverging:
+class Diverging(Objective):
     """An objective whose loss, or whose gradient alone, is NaN from the given step on."""
 
     def __init__(self, step: int, gradient_only: bool):
         self.step, self.gradient_only, self.calls = step, gradient_only, 0
 
-    def __call__(self, denoiser: object, x0: Tensor, cond: None, t: Tensor, noise: Tensor) -> Tensor:
+    def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
         self.calls += 1
         weight = next(denoiser.network.parameters())  # type: ignore[attr-defined]
         loss = weight.square().sum().expand(len(x0))
@@ -253,11 +255,12 @@ def test_flips_mirror_about_half_of_the_images_left_to_right(monkeypatch: pytest
     """Within 5 standard errors of a half. Catches upside down, all or none, and one coin for a whole batch."""
     seen: list[Tensor] = []
 
-    def record(denoiser: object, x0: Tensor, cond: None, t: Tensor, noise: Tensor) -> Tensor:
-        seen.append(x0)
-        return next(denoiser.network.parameters()).sum().expand(len(x0))  # type: ignore[attr-defined]
+    class Recording(Objective):
+        def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
+            seen.append(x0)
+            return next(denoiser.network.parameters()).sum().expand(len(x0))  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(Recipe, "build_objective", lambda self: record)
+    monkeypatch.setattr(Recipe, "build_objective", lambda self: Recording())
     ramp = torch.arange(8, dtype=torch.uint8).expand(1, 1, 8, 8) * 30 + 10
     images = Split(ramp.expand(400, 1, 8, 8), torch.zeros(400), "").images
     replication.training._Run(recipe(flip=True, batch_size=400), CPU).advance(

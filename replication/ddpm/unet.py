@@ -5,7 +5,6 @@ only (TensorFlow's SAME); the embedding added between the convolutions; xavier-u
 1e-5) where a residual branch ends. No scale-shift norm, several heads or learned resampling: those are IDDPM's.
 """
 
-import math
 from collections.abc import Iterable
 from typing import cast
 
@@ -13,56 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from replication.layers.attention import Attention
+from replication.layers.resnet_block import ResnetBlock
+from replication.layers.timestep_embedding import timestep_embedding
 from replication.registry import MODELS
 from replication.types import InputError
 
-NORM_EPS = 1e-6
 ZERO_GAIN = 1e-5  # the official scale of 1e-10 is a variance
-
-
-def timestep_embedding(timestep: Tensor, dim: int) -> Tensor:
-    """Float[B] -> Float[B,dim]: sin, then cos, at frequencies 10000^(-i / (half - 1))."""
-    half = dim // 2
-    frequencies = torch.exp(torch.arange(half, device=timestep.device) * (-math.log(10000) / (half - 1)))
-    angles = timestep.float()[:, None] * frequencies[None]
-    return torch.cat([angles.sin(), angles.cos()], dim=1).to(timestep.dtype)
-
-
-class ResnetBlock(nn.Module):
-    """[B,c_in,H,W], embedding [B,E] -> [B,c_out,H,W]."""
-
-    def __init__(self, c_in: int, c_out: int, embedding: int, dropout: float, groups: int):
-        super().__init__()
-        self.norm1 = nn.GroupNorm(groups, c_in, NORM_EPS)
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.embed = nn.Linear(embedding, c_out)
-        self.norm2 = nn.GroupNorm(groups, c_out, NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
-        self.shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.embed(F.silu(embedding))[:, :, None, None]
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        return self.shortcut(x) + h
-
-
-class Attention(nn.Module):
-    """One head of self-attention over the H*W positions, [B,C,H,W] -> [B,C,H,W]."""
-
-    def __init__(self, channels: int, groups: int):
-        super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, NORM_EPS)
-        self.q = nn.Linear(channels, channels)
-        self.k = nn.Linear(channels, channels)
-        self.v = nn.Linear(channels, channels)
-        self.out = nn.Linear(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(x).flatten(2).transpose(1, 2)  # [B,H*W,C]
-        h = self.out(F.scaled_dot_product_attention(self.q(h), self.k(h), self.v(h)))
-        return x + h.transpose(1, 2).reshape(x.shape)
 
 
 class Level(nn.Module):
@@ -136,7 +92,7 @@ class UNet(nn.Module):
             if i > 0:
                 self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
 
-        self.norm_out = nn.GroupNorm(groups, c, NORM_EPS)
+        self.norm_out = nn.GroupNorm(groups, c, eps=1e-6)
         self.conv_out = nn.Conv2d(c, in_channels * (2 if learned_variance else 1), 3, padding=1)
         self._initialise()
 

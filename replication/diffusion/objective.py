@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 from replication.diffusion.denoiser import Denoiser
@@ -16,3 +17,7 @@ class Objective(ABC):
     @abstractmethod
     def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
         """The loss per image, Float[B], for times t = k/T and noise ~ N(0, I) of the shape of x0."""
+
+    def draw_times(self, n: int, T: int, device: torch.device) -> Tensor:
+        """The times that n training images are seen at, Float[n] in float64: k/T with every k of 1..T equally likely."""
+        return torch.randint(1, T + 1, (n,), device=device).double() / T

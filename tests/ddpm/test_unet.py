@@ -10,7 +10,10 @@ from torch import nn
 from oracles.diffusers_peers import peer_unet
 from oracles.networks import randomize
 from replication.ddpm.diffusers_weights import from_diffusers
-from replication.ddpm.unet import Attention, ResnetBlock, UNet, timestep_embedding
+from replication.ddpm.unet import UNet
+from replication.layers.attention import Attention
+from replication.layers.resnet_block import ResnetBlock
+from replication.layers.timestep_embedding import timestep_embedding
 from replication.registry import MODELS
 from replication.types import InputError
 
