@@ -16,7 +16,7 @@ from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.progress import bar
 from replication.registry import SAMPLERS, SPACINGS, unknown
-from replication.sample_set import Chunk, SampleSet, stored_chunks
+from replication.sample_set import Chunk, SampleSet, Seconds, stored_chunks
 from replication.settings import Part, Settings
 from replication.types import RunError
 
@@ -82,11 +82,12 @@ def generate(
     weights: str = "",
     drawn_by: str = "",
     cond: Callable[[int, int], Tensor] | None = None,
+    decode: Callable[[Tensor], Tensor] | None = None,
 ) -> SampleSet:
-    """Images 0..n-1 of the seed, [C,H,W] = shape, from the chunks in `folder` and, where they end, anew.
+    """Images 0..n-1 of the seed from the chunks in `folder` and, where they end, anew; x_0 is [C,H,W] = shape.
 
     Chunks drawn with other `weights` (their SHA-256) count as absent; `drawn_by` names the device for the timings.
-    `cond(start, stop)` is what a conditional network is told about those images.
+    `cond(start, stop)` is what a conditional network is told about those images; `decode` makes pixels of latents x_0.
     Each chunk is timed by itself after a warm-up. The last chunks are made equally large, so that their times compare.
     Raises RunError if sampling gives NaN or infinity.
     """
@@ -101,15 +102,18 @@ def generate(
             noise = ImageNoise(seed, torch.arange(start, stop), device)
             told = cond(start, stop).to(device) if cond else None
             if i == 0:
-                _warm_up(denoiser, noise.prior((stop - start, *shape)), precision, told)
+                _warm_up(denoiser, noise.prior((stop - start, *shape)), precision, told, decode)
             counted = Counted(denoiser)
-            with numerics(precision, device), Stopwatch(device) as watch:
-                x = _draw(counted, sampling, noise, (stop - start, *shape), told)
+            with numerics(precision, device):
+                with Stopwatch(device) as watch:
+                    x = _draw(counted, sampling, noise, (stop - start, *shape), told)
+                with Stopwatch(device) as decoding:
+                    x = _decoded(x, decode)
             if not torch.isfinite(x).all():
                 raise RunError(f"{description}: sampling gave NaN or infinity in images {start} to {stop - 1}")
-            images = quantize(x, quantizer).cpu()
+            images = quantize(x.float(), quantizer).cpu()
             chunks.append(Chunk(folder, start, stop))
-            chunks[-1].write(images, counted.nfe, watch.seconds, weights, drawn_by)
+            chunks[-1].write(images, counted.nfe, Seconds(watch.seconds, decoding.seconds), weights, drawn_by)
             shown.update(stop - start)
     return SampleSet([chunk for chunk in chunks if chunk.start < n], n, drawn_by)
 
@@ -123,6 +127,18 @@ def _draw(
     return sample(denoiser, sampler, times, x_T, noise, clip=sampling.clip, cond=cond)
 
 
-def _warm_up(denoiser: Denoise, x: Tensor, precision: Precision, cond: Tensor | None) -> None:
+@torch.no_grad()
+def _decoded(x: Tensor, decode: Callable[[Tensor], Tensor] | None) -> Tensor:
+    return decode(x) if decode else x
+
+
+def _warm_up(
+    denoiser: Denoise,
+    x: Tensor,
+    precision: Precision,
+    cond: Tensor | None,
+    decode: Callable[[Tensor], Tensor] | None,
+) -> None:
     with torch.no_grad(), numerics(precision, x.device):
         denoiser(x.double(), torch.ones((), dtype=torch.float64), cond)
+        _decoded(x, decode)

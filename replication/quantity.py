@@ -1,5 +1,6 @@
 """A quantity that is computed and not measured: a claim about it needs no rows and has no interval."""
 
+import math
 from abc import ABC, abstractmethod
 
 
@@ -12,3 +13,8 @@ class Quantity(ABC):
     @abstractmethod
     def value(self) -> float:
         """The number, in float64."""
+
+
+def magnitude(deviation: float) -> float:
+    """The next power of ten, 0 for none: what a deviation that is rounding alone says, since its digits are a machine's."""
+    return 10.0 ** math.ceil(math.log10(deviation)) if deviation else 0.0

@@ -8,12 +8,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
 from replication.types import InputError
+
+
+class Seconds(NamedTuple):
+    """What images took: drawing x_0, and decoding it to pixels where it is a latent."""
+
+    sampling: float
+    decoding: float
+
+    @property
+    def image(self) -> float:
+        """Until there are pixels."""
+        return self.sampling + self.decoding
 
 
 @dataclass(frozen=True)
@@ -24,22 +37,23 @@ class Chunk:
     start: int
     stop: int
 
+    def __len__(self) -> int:
+        return self.stop - self.start
+
     @property
     def path(self) -> Path:
         return self.folder / f"{self.start:07d}-{self.stop:07d}.safetensors"
 
-    def write(self, images: Tensor, nfe: int, seconds: float, weights: str, drawn_by: str) -> None:
+    def write(self, images: Tensor, nfe: int, seconds: Seconds, weights: str, drawn_by: str) -> None:
         """Images uint8 [stop-start,C,H,W], evaluations per image, seconds for all, and by whom; raises RunError."""
-        made = {"nfe": nfe, "seconds": seconds, "weights": weights, "drawn_by": drawn_by}
-        save_checkpoint(self.path, {"images": images}, made)
+        made = {"nfe": nfe, "seconds": seconds.sampling, "decoding": seconds.decoding}
+        save_checkpoint(self.path, {"images": images}, {**made, "weights": weights, "drawn_by": drawn_by})
 
     def images(self) -> Tensor:
         """uint8 [stop-start,C,H,W]; raises InputError for a damaged file, or one that holds another number."""
         images = load_checkpoint(self.path)[0]["images"]
-        if len(images) != self.stop - self.start:
-            raise InputError(
-                f"{self.path}: holds {len(images)} images, its name says {self.stop - self.start}; delete it"
-            )
+        if len(images) != len(self):
+            raise InputError(f"{self.path}: holds {len(images)} images, its name says {len(self)}; delete it")
         return images
 
 
@@ -57,7 +71,7 @@ def stored_chunks(folder: Path, weights: str) -> list[Chunk]:
 class SampleSet:
     """The first n images of a seed; `nfe` is the network evaluations per image.
 
-    seconds_per_image: of sampling alone, one value per chunk that this device drew; empty if another one drew them all.
+    seconds_per_image: one value per chunk that this device drew; empty if another one drew them all.
     """
 
     def __init__(self, chunks: Sequence[Chunk], n: int, drawn_by: str):
@@ -65,7 +79,7 @@ class SampleSet:
         made = [load_metadata(chunk.path) for chunk in chunks]
         self.nfe: int = made[-1]["nfe"]
         self.seconds_per_image = [
-            m["seconds"] / (chunk.stop - chunk.start)
+            Seconds(m["seconds"] / len(chunk), m.get("decoding", 0.0) / len(chunk))
             for chunk, m in zip(chunks, made, strict=True)
             if m["drawn_by"] == drawn_by
         ]

@@ -1,6 +1,7 @@
 """One cell, computed: checkpoint -> images -> features -> metrics -> row."""
 
 import io
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def described(cell: Cell) -> Record:
         "recipe.condition": str(recipe.condition or "none"),
         **{f"recipe.{name}": str(value) for name, value in training.model_dump().items()},
         "protocol.name": protocol.name,
-        "protocol.changed": protocol.changes,
+        "protocol.changed": protocol.changes or "nothing",
         "protocol.n": protocol.n,
         "protocol.seeds": " ".join(map(str, protocol.seeds)),
         "protocol.ema": str(protocol.ema).lower(),
@@ -180,16 +181,24 @@ def _real_features(split: Split, extractor: Extractor, preprocessing: str, place
 
 
 def _timing(sets: list[SampleSet], floor: list[float], memory: int) -> Record:
-    """Seconds per image of sampling alone; the floor is its bare forward passes at the fastest that was seen of one."""
+    """Seconds per image of sampling alone; the floor is its bare forward passes at the fastest that was seen of one.
+
+    `image_seconds` are those until there are pixels: with decoding, where the model is a latent one.
+    """
     seconds = [t for s in sets for t in s.seconds_per_image]
     if not seconds:
         return {}  # another device drew them all: its time says nothing here
-    median, low, high = median_interval(seconds)
+    median, low, high = median_interval([t.sampling for t in seconds])
+    whole, whole_low, whole_high = median_interval([t.image for t in seconds])
     return {
         "timing.seconds_per_image": median,
         "timing.seconds_low": low,
         "timing.seconds_high": high,
         "timing.images_per_second": 1 / median,
+        "timing.decoding_seconds": statistics.median(t.decoding for t in seconds),
+        "timing.image_seconds": whole,
+        "timing.image_seconds_low": whole_low,
+        "timing.image_seconds_high": whole_high,
         "timing.floor_seconds": sets[0].nfe * min(floor),
         "timing.chunks": len(seconds),
         "timing.peak_memory_bytes": memory,

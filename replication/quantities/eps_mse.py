@@ -15,7 +15,7 @@ from replication.diffusion.bound import bound_term
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.forward import marginal
 from replication.diffusion.schedule import DiscreteSchedule
-from replication.quantity import Quantity
+from replication.quantity import Quantity, magnitude
 from replication.registry import OBJECTIVES, QUANTITIES, SCHEDULES
 
 SHAPE = (3, 8, 8)  # of the random images, one for each time
@@ -43,7 +43,10 @@ class _OnRandomData(Quantity):
 class SimpleLossDeviation(_OnRandomData):
     """The objective `simple` against the mean squared error of the noise: the largest relative deviation over all t."""
 
-    title, formula = "the simple objective", "largest relative deviation from the mean squared error of eps"
+    title, formula = (
+        "the simple objective",
+        "magnitude of the largest relative deviation from the mean squared error of eps",
+    )
 
     def value(self) -> float:
         loss = OBJECTIVES.build("simple")(self.denoiser, self.x0, None, self.t, self.noise)
@@ -56,7 +59,7 @@ class BoundDeviation(_OnRandomData):
 
     title, formula = (
         "the bound, term by term",
-        "largest relative deviation from w_k times the mean squared error of eps",
+        "magnitude of the largest relative deviation from w_k times the mean squared error of eps",
     )
 
     def value(self) -> float:
@@ -72,4 +75,4 @@ class BoundDeviation(_OnRandomData):
 
 
 def _deviation(values: Tensor, expected: Tensor) -> float:
-    return float((values / expected - 1).abs().max())
+    return magnitude(float((values / expected - 1).abs().max()))

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from replication.diffusion.forward import transition
-from replication.quantity import Quantity
+from replication.quantity import Quantity, magnitude
 from replication.registry import QUANTITIES, SCHEDULES
 from replication.settings import Part
 
@@ -18,7 +18,7 @@ class MarginalDeviation(Quantity):
         part = Part.model_validate(schedule)
         self.schedule = part.build(SCHEDULES)
         self.title = str(part)
-        self.formula = f"largest deviation of scale and variance, {self.schedule.T} steps"
+        self.formula = f"magnitude of the largest deviation of scale and variance, {self.schedule.T} steps"
 
     def value(self) -> float:
         T = self.schedule.T
@@ -30,4 +30,4 @@ class MarginalDeviation(Quantity):
             of_scale = (scale - self.schedule.alpha(t)).abs()
             of_variance = (variance - self.schedule.sigma(t) ** 2).abs()
             worst = max(worst, float(of_scale), float(of_variance))
-        return worst
+        return magnitude(worst)

@@ -17,7 +17,12 @@ from replication.report.rows import rows_of
 
 MACHINE = ("env.device", "env.threads")  # without the same of these, two times say nothing about two samplers
 PLAIN = {"fd": "FD", "kid": "KID", "is": "IS"}
-TITLES = {"sampling.nfe": "NFE", "sampling.steps": "steps", "timing.seconds_per_image": "seconds/image"}
+TITLES = {
+    "sampling.nfe": "NFE",
+    "sampling.steps": "steps",
+    "timing.seconds_per_image": "seconds/image",
+    "timing.image_seconds": "seconds/image, decoding included",
+}
 
 
 @dataclass(frozen=True)

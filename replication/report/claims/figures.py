@@ -8,8 +8,13 @@ from replication.report.claims.verdict import NotTested
 
 DRAWS = 20_000
 
+# Seconds carry the range over chunks, in these columns.
+RANGES = {
+    "timing.seconds_per_image": ("timing.seconds_low", "timing.seconds_high"),
+    "timing.image_seconds": ("timing.image_seconds_low", "timing.image_seconds_high"),
+}
 # These are positive and vary by a factor, which the log scale respects; others, such as KID, may be negative.
-FACTORS = ("metric.fd", "metric.sfd", "metric.is", "timing.seconds_per_image")
+FACTORS = ("metric.fd", "metric.sfd", "metric.is", *RANGES)
 
 
 def figure(record: Record, column: str) -> float:
@@ -28,12 +33,13 @@ def redrawn(record: Record, column: str, generator: np.random.Generator, draws: 
 
 
 def standard_error(record: Record, column: str) -> float:
-    """Of a row's figure. Counts such as NFE have none, and seconds carry the range over chunks.
+    """Of a row's figure. Counts such as NFE have none, and seconds have half of the range over chunks.
 
     Raises NotTested for a measured figure whose error the row doesn't say: it would pass for exact.
     """
-    if column == "timing.seconds_per_image":
-        return (figure(record, "timing.seconds_high") - figure(record, "timing.seconds_low")) / (2 * Z95)
+    if column in RANGES:
+        low, high = (figure(record, bound) for bound in RANGES[column])
+        return (high - low) / (2 * Z95)
     if column.startswith(("metric.", "timing.")):
         if f"{column}_se" not in record:
             raise NotTested(f"{_cell(record)} has no interval for {column}")
@@ -43,7 +49,7 @@ def standard_error(record: Record, column: str) -> float:
 
 def bounded(record: Record, column: str) -> bool:
     """Whether the error is known at all: fewer than five chunks don't bound a median."""
-    return column != "timing.seconds_per_image" or figure(record, "timing.chunks") >= 5
+    return column not in RANGES or figure(record, "timing.chunks") >= 5
 
 
 def _cell(record: Record) -> str:
