@@ -1,6 +1,8 @@
 """What a condition is, and which labels the images of a sample set are asked for."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -9,9 +11,21 @@ from replication.noise import ImageNoise
 from replication.types import InputError
 
 
-class Condition(ABC):
-    """Turns labels into what the network takes as `cond`, and says what stands for "nothing said".
+class LabelledDataset(Protocol):
+    """As much of a dataset as a condition speaks of."""
 
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+
+class Condition(ABC):
+    """Turns labels or prompts into what the network takes as `cond`, and says what stands for "nothing said".
+
+    Whichever it is, `cond` has one shape and dtype beyond B. Every method raises InputError for a dataset of which the
+    condition has nothing to say, `of_prompts` also for a prompt that it does not understand.
     dropout: how often nothing is said while training, which classifier-free guidance needs (Ho and Salimans 2022).
     """
 
@@ -19,12 +33,23 @@ class Condition(ABC):
     dropout: float
 
     @abstractmethod
-    def of(self, labels: Tensor) -> Tensor:
-        """`cond` for labels Int[B], one per image."""
+    def of(self, labels: Tensor, images: Tensor, dataset: LabelledDataset) -> Tensor:
+        """`cond` for labels Int[B] and the images' numbers Int[B], on their device.
+
+        A number is the image's place in the training split, or in the sample set: it chooses among several captions.
+        """
 
     @abstractmethod
-    def null(self, classes: int) -> Tensor:
-        """The `cond` of one image that nothing is said about, for a dataset of so many classes."""
+    def null(self, dataset: LabelledDataset) -> Tensor:
+        """The `cond` of one image that nothing is said about."""
+
+    @abstractmethod
+    def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
+        """`cond` for words of one's own, one prompt per image."""
+
+    def identity(self, described: dict[str, Any]) -> dict[str, Any]:
+        """What enters keys: the registry's description of this part, in which files may take the place of their paths."""
+        return described
 
 
 def labels_of(policy: str, start: int, stop: int, n: int, classes: int, seed: int) -> Tensor:

@@ -61,8 +61,12 @@ class Recipe(Settings):
             "parameterization": self.parameterization,
             "objective": self.objective.identity(OBJECTIVES),
             "training": self.training.model_dump(),
-            **({"condition": self.condition.identity(CONDITIONS)} if self.condition else {}),
+            **({"condition": self._condition_identity(self.condition)} if self.condition else {}),
         }
+
+    def _condition_identity(self, part: Part) -> dict[str, Any]:
+        condition: Condition = part.build(CONDITIONS)
+        return condition.identity(part.identity(CONDITIONS))
 
     def check(self) -> None:
         """Build every part, the network without memory, once per process; raises InputError for whatever doesn't fit."""
@@ -119,7 +123,7 @@ class Recipe(Settings):
         condition = self.build_condition()
         if condition is None:
             return None
-        null = condition.null(len(self.build_dataset().classes)).to(device)
+        null = condition.null(self.build_dataset()).to(device)
         return null.expand(n, *null.shape)
 
     def build_denoiser(self, network: nn.Module) -> Denoiser:

@@ -69,7 +69,8 @@ class _Run:
         self.recipe, self.device, self.settings = recipe, device, recipe.training
         torch.manual_seed(stream_seed("weights", self.settings.seed))
         self.network = recipe.build_network().to(device).to(memory_format=torch.channels_last).train()
-        self.condition, self.null = recipe.build_condition(), recipe.null(recipe.training.batch_size, device)
+        self.dataset, self.condition = recipe.build_dataset(), recipe.build_condition()
+        self.null = recipe.null(recipe.training.batch_size, device)
         self.denoiser, self.objective = recipe.build_denoiser(self.network), recipe.build_objective()
         self.ema = EMA(self.network, self.settings.ema_decay)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.0, eps=1e-8)
@@ -85,7 +86,7 @@ class _Run:
         if settings.flip:
             x0 = torch.where(torch.rand(len(x0), 1, 1, 1, device=x0.device) < 0.5, x0.flip(-1), x0)
         t = self.objective.draw_times(len(x0), self.denoiser.schedule.T, x0.device)
-        noise, cond = torch.randn_like(x0), self._condition(labels[chosen])
+        noise, cond = torch.randn_like(x0), self._condition(labels[chosen], chosen)
         with numerics(settings.precision, self.device):
             loss = self.objective(self.denoiser, x0, cond, t, noise).mean()
         self.optimizer.zero_grad(set_to_none=True)
@@ -100,11 +101,11 @@ class _Run:
         # a finite loss may have a gradient that is not, and then the weights are no longer worth a checkpoint
         return torch.where(norm.isfinite(), loss.detach(), math.nan)
 
-    def _condition(self, labels: Tensor) -> Tensor | None:
-        """What the network is told about the batch: of some images nothing, so that it learns that answer too."""
+    def _condition(self, labels: Tensor, chosen: Tensor) -> Tensor | None:
+        """What the network is told about these images: of some of them nothing, so that it learns that answer too."""
         if self.condition is None or self.null is None:
             return None
-        cond = self.condition.of(labels)
+        cond = self.condition.of(labels, chosen, self.dataset)
         dropped = torch.rand(len(labels), device=labels.device) < self.condition.dropout
         return torch.where(dropped.reshape(-1, *[1] * (cond.ndim - 1)), self.null, cond)
 

@@ -12,7 +12,7 @@ from replication.condition import labels_of
 from replication.generation import Guidance, Sampling, generate
 from replication.harness.cell import Cell, cells_of
 from replication.harness.experiment import load_experiment
-from replication.registry import CONDITIONS
+from replication.registry import CONDITIONS, DATASETS
 from replication.training import _Run
 from replication.types import InputError
 
@@ -50,11 +50,27 @@ def test_training_leaves_some_labels_unsaid_and_the_others_as_they_are() -> None
     """Catches dropout of the wrong share (0.1 of 4,000, within five standard errors), and labels that are shuffled."""
     run = _Run(recipe(network="ddpm-digits-label", condition={"name": "label", "dropout": 0.1}, batch_size=4000), CPU)
     labels = torch.arange(4000) % 10
-    told = run._condition(labels)
+    told = run._condition(labels, torch.arange(4000))
     assert told is not None
     dropped = told == 10
     assert abs(float(dropped.double().mean()) - 0.1) < 5 * (0.1 * 0.9 / 4000) ** 0.5
     assert torch.equal(told[~dropped], labels[~dropped])
+
+
+def test_a_label_is_asked_for_by_the_name_of_its_class() -> None:
+    """Catches names looked up in another order than the dataset's, and a wrong name that passes."""
+    label, cifar10 = CONDITIONS.build("label"), DATASETS.build("cifar10")
+    names = ["ship", "airplane", "ship"]
+    assert label.of_prompts(names, cifar10).tolist() == [8, 0, 8]
+    assert label.null(cifar10).tolist() == 10
+    with pytest.raises(InputError, match="unknown class of cifar10 'shipp'; did you mean 'ship'"):
+        label.of_prompts(["ship", "shipp"], cifar10)
+
+
+def test_the_key_of_a_labelled_recipe_is_what_it_was() -> None:
+    """Catches a condition that enters keys otherwise than as the registry describes it: results would be orphaned."""
+    described = {"name": "label", "options": {"dropout": 0.1}, "version": 1}
+    assert recipe(network="ddpm-digits-label", condition="label").identity()["condition"] == described
 
 
 def test_a_conditional_set_is_the_same_in_any_batch_and_guidance_of_one_is_off(tmp_path: Path) -> None:
@@ -62,7 +78,7 @@ def test_a_conditional_set_is_the_same_in_any_batch_and_guidance_of_one_is_off(t
     made_of = recipe(network="ddpm-digits-label", condition="label")
     network = made_of.build_network().eval().requires_grad_(False)
     randomize(network, seed=5)
-    denoiser, null = made_of.build_denoiser(network), CONDITIONS.build("label").null(10)
+    denoiser, null = made_of.build_denoiser(network), CONDITIONS.build("label").null(made_of.build_dataset())
     setting = Sampling.model_validate({"sampler": "ddim", "spacing": "uniform", "steps": 3, "clip": "x0+eps"})
 
     def drawn(name: str, batch: int, weight: float | None, shift: int = 0) -> torch.Tensor:

@@ -1,10 +1,12 @@
 """The class of an image, as a number: what DiT and class-conditional LDM are told."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from replication.condition import Condition
-from replication.registry import CONDITIONS
+from replication.condition import Condition, LabelledDataset
+from replication.registry import CONDITIONS, unknown
 from replication.types import InputError
 
 
@@ -17,8 +19,15 @@ class Label(Condition):
             raise InputError(f"condition 'label': dropout must be in [0, 1), not {dropout}")
         self.dropout = dropout
 
-    def of(self, labels: Tensor) -> Tensor:
+    def of(self, labels: Tensor, images: Tensor, dataset: LabelledDataset) -> Tensor:
         return labels
 
-    def null(self, classes: int) -> Tensor:
-        return torch.tensor(classes)
+    def null(self, dataset: LabelledDataset) -> Tensor:
+        return torch.tensor(len(dataset.classes))
+
+    def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
+        """A prompt is the name of a class; raises InputError for any other."""
+        for prompt in prompts:
+            if prompt not in dataset.classes:
+                raise unknown(f"class of {dataset.name}", prompt, list(dataset.classes))
+        return torch.tensor([dataset.classes.index(prompt) for prompt in prompts])

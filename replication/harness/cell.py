@@ -61,10 +61,17 @@ class Cell(Settings):
         """How labels are chosen; `balanced` draws those of `uniform` and insists on equal counts."""
         return "uniform" if self.protocol.labels == "balanced" else self.protocol.labels
 
-    def cond(self, seed: int) -> Callable[[int, int], Tensor] | None:
+    def cond(self, seed: int, device: torch.device) -> Callable[[int, int], Tensor] | None:
         """`cond(start, stop)` of a seed's images; None for an unconditional network."""
-        condition = self.recipe.build_condition()
-        return (lambda start, stop: condition.of(self.labels(seed, start, stop))) if condition else None
+        condition, dataset = self.recipe.build_condition(), self.recipe.build_dataset()
+        if condition is None:
+            return None
+
+        def told(start: int, stop: int) -> Tensor:
+            images = torch.arange(start, stop, device=device)
+            return condition.of(self.labels(seed, start, stop).to(device), images, dataset)
+
+        return told
 
     def labels(self, seed: int, start: int, stop: int) -> Tensor:
         """What images start..stop-1 of the seed are asked to show, Int[stop-start]."""

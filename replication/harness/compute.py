@@ -134,7 +134,7 @@ def samples(cell: Cell, denoiser: Denoiser, seed: int, weights: str, place: Work
         place.progress,
         weights,
         device_name(place.device),
-        cell.cond(seed),
+        cell.cond(seed, place.device),
     )
 
 
