@@ -24,18 +24,20 @@ from replication.doctor import examine
 from replication.files import write_atomically
 from replication.harness.cell import Cell, cells_of
 from replication.harness.claim import PROFILES
-from replication.harness.compute import Workplace
 from replication.harness.experiment import Experiment, experiment_names, load_experiment
+from replication.harness.first_stage_cell import first_stage_cells
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.examination import choices_named, investigate
 from replication.harness.forensics.subject import Wishes, subject_of
 from replication.harness.home import project, state
 from replication.harness.protocol import named_protocol, protocol_names
 from replication.harness.store import Store
-from replication.harness.sweep import all_journals, journal_of, run, sync
+from replication.harness.sweep import all_journals, first_stage_journal, journal_of, run, sync
+from replication.harness.workplace import Workplace
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.claims.evidence import evidence_of, others_of
 from replication.report.compare import comparison, find_row
+from replication.report.first_stages import first_stage_table
 from replication.report.forensics import printed, write_forensics
 from replication.report.page import write_page
 from replication.report.readme import refreshed
@@ -93,9 +95,13 @@ def _fail(message: str, code: int) -> int:
 def _run(options: argparse.Namespace) -> None:
     experiment, cells = _cells(options.experiment, options.profile, _settings(options.set))
     place = Workplace(state(), _device(options.device), experiment.profile(options.profile).batch_size)
-    run(cells, place, Store(place.state))
+    stages = first_stage_cells(experiment, options.profile)
+    run(cells, place, Store(place.state), stages)
     rows = rows_of(cells, journal_of(cells, place.state))
     print("\n" + markdown(*measured_tables(cells, rows)[""]) + "\n")
+    if stages:
+        found = rows_of(stages, first_stage_journal(experiment.name, options.profile, place.state))
+        print(markdown(*first_stage_table(stages, found)) + "\n")
     others = others_of(experiment, options.profile, state(), project() / "results")
     for claim in experiment.claims:
         print(markdown_claim(claim, Evidence(experiment, options.profile, cells, rows, others)))
@@ -134,7 +140,8 @@ def _report(options: argparse.Namespace) -> None:
         if not evidence.cells:
             continue
         journal = journal_of(evidence.cells, state())
-        files = write_report(evidence, journal, results)
+        stage_journal = first_stage_journal(evidence.experiment.name, evidence.profile, state())
+        files = write_report(evidence, journal, stage_journal, results)
         print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
         if any(journal.read(key) for key in evidence.rows):
             tables.append((evidence.experiment.name, evidence.profile, journal, list(evidence.rows.values()), files))

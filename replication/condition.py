@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,17 @@ class LabelledDataset(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]: ...
+
+
+class Numbers(NamedTuple):
+    """What a network must know to be told: how many classes, how many different tokens, how many of them at a time."""
+
+    classes: int = 0
+    vocabulary: int = 0
+    length: int = 0
+
+
+NOTHING = Numbers()
 
 
 class Condition(ABC):
@@ -42,6 +53,10 @@ class Condition(ABC):
     @abstractmethod
     def null(self, dataset: LabelledDataset) -> Tensor:
         """The `cond` of one image that nothing is said about."""
+
+    @abstractmethod
+    def numbers(self, dataset: LabelledDataset) -> Numbers:
+        """What a network of this condition must know."""
 
     @abstractmethod
     def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:

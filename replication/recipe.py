@@ -7,10 +7,11 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from replication.condition import Condition
+from replication.condition import NOTHING, Condition
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
 from replication.diffusion.schedule import NoiseSchedule
+from replication.first_stage import FirstStage
 from replication.numerics import Precision
 from replication.registry import CONDITIONS, DATASETS, MODELS, OBJECTIVES, SCHEDULES
 from replication.settings import Part, Settings, content_key
@@ -42,6 +43,7 @@ class Recipe(Settings):
     parameterization: str
     objective: Part
     condition: Part | None = None  # what the network is told about each image; left out: nothing
+    first_stage: FirstStage | None = None  # what makes latents of images; left out: the network sees pixels
     training: Training
 
     @cached_property
@@ -62,6 +64,7 @@ class Recipe(Settings):
             "objective": self.objective.identity(OBJECTIVES),
             "training": self.training.model_dump(),
             **({"condition": self._condition_identity(self.condition)} if self.condition else {}),
+            **({"first_stage": self.first_stage.identity()} if self.first_stage else {}),
         }
 
     def _condition_identity(self, part: Part) -> dict[str, Any]:
@@ -73,23 +76,20 @@ class Recipe(Settings):
         if self.key in _CHECKED:
             return
         dataset = self.build_dataset()
+        if self.first_stage is not None:
+            self.first_stage.check(dataset)
         with torch.device("meta"):
             network = self.build_network()
         self.build_denoiser(network)
-        channels, shape = dataset.channels, (1, dataset.channels, dataset.resolution, dataset.resolution)
+        shape = self.latent_shape()
+        self._check_condition(network)
+        seen = f"latents {list(shape)}" if self.first_stage else "images"
         try:
-            output = network(torch.empty(shape, device="meta"), torch.empty(1, device="meta"), self.null(1, "meta"))
-        except RuntimeError as error:
-            raise InputError(f"network {self.network} does not take images of {dataset.name}: {error}") from error
-        except InputError as error:
-            raise InputError(f'network {self.network}: {error}; condition = "label" gives it one') from error
-        classes = len(dataset.classes) if self.condition else 0
-        if getattr(network, "classes", classes) != classes:
-            raise InputError(
-                f"network {self.network} knows {network.classes} classes, and condition = {self.condition or 'none'} on "
-                f"{dataset.name} tells it of {classes}"
-            )
-        expected = channels * (2 if self.build_objective().learns_variance else 1)
+            x, timestep = torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta")
+            output = network(x, timestep, self.null(1, "meta"))
+        except (RuntimeError, InputError) as error:
+            raise InputError(f"network {self.network} does not take {seen} of {dataset.name}: {error}") from error
+        expected = shape[0] * (2 if self.build_objective().learns_variance else 1)
         if output.shape[1] != expected:
             raise InputError(
                 f"network {self.network} has {output.shape[1]} output channels, objective {self.objective} on "
@@ -98,6 +98,23 @@ class Recipe(Settings):
         if self.training.flip and not dataset.flip:
             raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
         _CHECKED.add(self.key)
+
+    def _check_condition(self, network: nn.Module) -> None:
+        """What the network knows of classes and words, where it says so, is what the condition tells it of."""
+        condition = self.build_condition()
+        told = condition.numbers(self.build_dataset()) if condition else NOTHING
+        for what, number in told._asdict().items():
+            if getattr(network, what, number) != number:
+                raise InputError(
+                    f"network {self.network} has {what} = {getattr(network, what)}, and condition = "
+                    f"{self.condition or 'none'} on {self.dataset} takes {what} = {number}"
+                )
+
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of what the network sees: the images themselves where there is no first stage."""
+        dataset = self.build_dataset()
+        image = (dataset.channels, dataset.resolution, dataset.resolution)
+        return self.first_stage.latent_shape(image) if self.first_stage else image
 
     def build_dataset(self) -> Any:
         return self.dataset.build(DATASETS)

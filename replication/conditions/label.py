@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from replication.condition import Condition, LabelledDataset
+from replication.condition import Condition, LabelledDataset, Numbers
 from replication.registry import CONDITIONS, unknown
 from replication.types import InputError
 
@@ -24,6 +24,9 @@ class Label(Condition):
 
     def null(self, dataset: LabelledDataset) -> Tensor:
         return torch.tensor(len(dataset.classes))
+
+    def numbers(self, dataset: LabelledDataset) -> Numbers:
+        return Numbers(classes=len(dataset.classes))
 
     def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
         """A prompt is the name of a class; raises InputError for any other."""

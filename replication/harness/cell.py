@@ -78,10 +78,10 @@ class Cell(Settings):
         classes = len(self.recipe.build_dataset().classes)
         return labels_of(self.protocol.labels, start, stop, self.protocol.n, classes, seed)
 
-    def guided(self, denoiser: Denoise) -> Denoise:
-        """The denoiser as this cell samples it."""
-        null, guidance = self.recipe.null(1, "cpu"), self.sampling.guidance
-        return denoiser if guidance is None or null is None else guidance.around(denoiser, null[0])
+    def guided(self, denoiser: Denoise, null: Tensor) -> Denoise:
+        """The denoiser as this cell samples it; null: what stands for no condition, of one image."""
+        guidance = self.sampling.guidance
+        return denoiser if guidance is None else guidance.around(denoiser, null)
 
     @property
     def targets(self) -> dict[str, float]:
@@ -109,6 +109,8 @@ class Cell(Settings):
             raise unknown("quantizer", self.protocol.quantizer, list(QUANTIZERS))
         if self.nll is not None:
             check_variance(self.nll)
+            if self.recipe.first_stage is not None:
+                raise InputError(f"nll = {self.nll!r}: the bound is that of pixels, and this model is one of latents")
         if self.protocol.preprocessing != "none":
             dataset = self.recipe.build_dataset()
             raise InputError(
@@ -128,7 +130,9 @@ class Cell(Settings):
         if self.nll is not None:
             raise InputError(f"nll = {self.nll!r}: the bound is that of an unconditional network; leave it out")
         self.labels(self.protocol.seeds[0], 0, 1)
-        self.guided(self.recipe.build_denoiser(nn.Identity()))
+        null = self.recipe.null(1, "cpu")
+        assert null is not None
+        self.guided(self.recipe.build_denoiser(nn.Identity()), null[0])
 
 
 def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:

@@ -2,8 +2,6 @@
 
 import io
 import statistics
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -12,11 +10,11 @@ from torch import Tensor
 from replication.datasets.content import Split
 from replication.diffusion.bound import bits_per_dim
 from replication.diffusion.denoiser import Denoiser
-from replication.files import file_sha256, locked
 from replication.generation import generate
 from replication.harness.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.provenance import device_name, provenance
+from replication.harness.workplace import Model, Workplace
 from replication.metrics.class_accuracy import class_accuracy
 from replication.metrics.evaluation import evaluate
 from replication.metrics.extractor import Extractor
@@ -27,51 +25,32 @@ from replication.metrics.timing import median_interval, peak_memory, repeated, r
 from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.progress import bar
-from replication.recipe import Recipe
 from replication.registry import EXTRACTORS
 from replication.sample_set import SampleSet
-from replication.training import load_network, train
+from replication.training import FIRST_STAGE
 
 STRIP_IMAGES = 10
 FLOOR_REPEATS = 10  # before and after sampling each
 
 
-@dataclass(frozen=True)
-class Workplace:
-    """Where and on what cells are computed."""
-
-    state: Path
-    device: torch.device
-    batch_size: int
-    progress: bool = True
-
-    def checkpoint(self, recipe: Recipe) -> Path:
-        """The trained checkpoint of a recipe: trained now, gone on with, or found. One process at a time."""
-        path = self.state / "checkpoints" / f"{recipe.key}.safetensors"
-        with locked(self.state / "locks" / recipe.key, f"checkpoint {recipe.key[:12]}"):
-            train(recipe, path, self.device, self.progress)
-        return path
-
-
 def compute(cell: Cell, place: Workplace) -> tuple[Record, bytes]:
     """(row, PNG of the first images). What has been computed of it before is used."""
-    path = place.checkpoint(cell.recipe)
-    denoiser = cell.recipe.build_denoiser(load_network(cell.recipe, path, place.device, cell.protocol.ema))
+    model = place.model(cell.recipe, cell.protocol.ema)
     reset_peak_memory(place.device)
-    floor = _floor(cell, denoiser, place)
-    weights = file_sha256(path)
-    sets = [samples(cell, denoiser, seed, weights, place) for seed in cell.protocol.seeds]
-    floor += _floor(cell, denoiser, place)
+    floor = _floor(cell, model, place)
+    sets = [samples(cell, model, seed, place) for seed in cell.protocol.seeds]
+    floor += _floor(cell, model, place)
     memory = peak_memory(place.device)
     record: Record = {
         **described(cell),
-        "checkpoint.sha256": weights,
+        "checkpoint.sha256": model.sha256["checkpoint"],
+        "checkpoint.first_stage_sha256": model.sha256.get(FIRST_STAGE, "none"),
         "sampling.nfe": sets[0].nfe,
         **_metrics(cell, sets, place),
         **_timing(sets, floor, memory),
     }
     if cell.nll is not None:
-        record["metric.nll"], record["metric.nll_se"], record["metric.nll_images"] = _nll(cell, denoiser, place)
+        record["metric.nll"], record["metric.nll_se"], record["metric.nll_images"] = _nll(cell, model.denoiser, place)
     record |= provenance(place.device)
     return record, strip_png(sets[0].first(STRIP_IMAGES))
 
@@ -93,6 +72,7 @@ def described(cell: Cell) -> Record:
         "recipe.key": recipe.key,
         "recipe.dataset": str(recipe.dataset),
         "recipe.fingerprint": recipe.build_dataset().fingerprints["train"],
+        "recipe.first_stage": recipe.first_stage.title if recipe.first_stage else "none",
         "recipe.network": str(recipe.network),
         "recipe.schedule": str(recipe.schedule),
         "recipe.parameterization": recipe.parameterization,
@@ -117,13 +97,14 @@ def described(cell: Cell) -> Record:
     }
 
 
-def samples(cell: Cell, denoiser: Denoiser, seed: int, weights: str, place: Workplace, apart: str = "") -> SampleSet:
+def samples(cell: Cell, model: Model, seed: int, place: Workplace, apart: str = "") -> SampleSet:
     """The cell's images of one seed, from the chunks under the state folder or drawn now; `apart` gives them others."""
-    dataset, protocol = cell.recipe.build_dataset(), cell.protocol
+    protocol, told = cell.protocol, cell.cond(seed, place.device)
+    null = cell.recipe.null(1, place.device)
     return generate(
-        cell.guided(denoiser),
+        model.denoiser if null is None else cell.guided(model.denoiser, model.encode(null)[0]),
         cell.sampling,
-        (dataset.channels, dataset.resolution, dataset.resolution),
+        cell.recipe.latent_shape(),
         protocol.n,
         seed,
         place.state / "samples" / f"{cell.sample_key}{apart}" / f"seed-{seed}",
@@ -132,9 +113,10 @@ def samples(cell: Cell, denoiser: Denoiser, seed: int, weights: str, place: Work
         protocol.quantizer,
         protocol.precision,
         place.progress,
-        weights,
+        model.weights,
         device_name(place.device),
-        cell.cond(seed, place.device),
+        (lambda start, stop: model.encode(told(start, stop))) if told else None,
+        model.autoencoder.decode if cell.recipe.first_stage else None,
     )
 
 
@@ -142,7 +124,7 @@ def _metrics(cell: Cell, sets: list[SampleSet], place: Workplace) -> Record:
     protocol, dataset = cell.protocol, cell.recipe.build_dataset()
     extractor = protocol.extractor.build(EXTRACTORS)
     real = {
-        split: _real_features(dataset.load(split), extractor, protocol.preprocessing, place)
+        split: real_features(dataset.load(split), extractor, protocol.preprocessing, place)
         for split in ("train", "test")
     }
     whole = real[protocol.reference]
@@ -169,7 +151,7 @@ def _class_accuracy(cell: Cell, sets: list[SampleSet], place: Workplace) -> dict
     return class_accuracy(torch.cat(logits), torch.cat(asked))
 
 
-def _real_features(split: Split, extractor: Extractor, preprocessing: str, place: Workplace) -> Features:
+def real_features(split: Split, extractor: Extractor, preprocessing: str, place: Workplace) -> Features:
     return reference_features(
         split.images,
         extractor,
@@ -205,14 +187,15 @@ def _timing(sets: list[SampleSet], floor: list[float], memory: int) -> Record:
     }
 
 
-def _floor(cell: Cell, denoiser: Denoiser, place: Workplace) -> list[float]:
+def _floor(cell: Cell, model: Model, place: Workplace) -> list[float]:
     """Seconds per image of one bare network evaluation."""
-    dataset, rounds = cell.recipe.build_dataset(), -(-cell.protocol.n // place.batch_size)
+    rounds = -(-cell.protocol.n // place.batch_size)
     size = -(-cell.protocol.n // rounds)
-    x = torch.zeros(size, dataset.channels, dataset.resolution, dataset.resolution, device=place.device)
-    timestep, cond = torch.zeros(size, device=place.device), cell.recipe.null(size, place.device)
+    x = torch.zeros(size, *cell.recipe.latent_shape(), device=place.device)
+    timestep, null = torch.zeros(size, device=place.device), cell.recipe.null(size, place.device)
+    cond = None if null is None else model.encode(null)
     with torch.no_grad(), numerics(cell.protocol.precision, place.device):
-        seconds = repeated(lambda: denoiser.network(x, timestep, cond), place.device, FLOOR_REPEATS)
+        seconds = repeated(lambda: model.denoiser.network(x, timestep, cond), place.device, FLOOR_REPEATS)
     return [s / size for s in seconds]
 
 

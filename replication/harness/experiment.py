@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
+from replication.first_stage import FirstStage
 from replication.generation import Guidance
 from replication.harness.claim import TABLES, Claim, ProfileName
 from replication.harness.home import catalogue, project
@@ -36,9 +37,24 @@ class Row(Settings):
     published: list[Published] = []
 
 
-class Profile(Settings):
-    """How big a replication is. `batch_size` is a matter of speed and changes no result."""
+class FirstStageRow(Settings):
+    """A line of the table of first stages: its reconstructions of the dataset, by default that of the profile's recipe.
 
+    `published` are the rows that they replicate; such a row prints its rFID as `fd` at one step.
+    """
+
+    first_stage: FirstStage
+    dataset: Part | None = None
+    published: list[Published] = []
+
+
+class Profile(Settings):
+    """How big a replication is. `batch_size` is a matter of speed and changes no result.
+
+    `first_stages` by name; recipe.first_stage of the profile or of a row says which of them it is about.
+    """
+
+    first_stages: dict[str, FirstStageRow] = {}
     recipe: Recipe
     protocol: Protocol
     batch_size: PositiveInt
@@ -73,9 +89,10 @@ class Experiment(Settings):
             raise unknown(f"profile of {self.path.name}", name, list(self.profiles))
         return self.profiles[name]
 
-    def published(self, row: Row) -> list[PublishedValue]:
+    def published(self, row: Row | FirstStageRow) -> list[PublishedValue]:
         """What is printed for the row at its step counts, the first named first; raises InputError for a wrong name."""
-        return [value for named in row.published for value in named.values(self.tables, row.steps)]
+        steps = row.steps if isinstance(row, Row) else [1]
+        return [value for named in row.published for value in named.values(self.tables, steps)]
 
 
 def experiment_names() -> list[str]:
@@ -110,6 +127,8 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
     for key, value in (settings or {}).items():
         _set(content, ["profiles", profile, *key.split(".")], value)
     for name, table in profiles.items() if isinstance(profiles, dict) else ():
+        if isinstance(table, dict):
+            _name_first_stages(table, f"{path}: profiles.{name}")
         if isinstance(table, dict) and "protocol" in table:
             try:
                 table["protocol"] = protocol_table(table["protocol"])
@@ -154,6 +173,39 @@ def _inherit(table: dict[str, Any], path: Path, content: dict[str, Any]) -> None
         raise InputError(f"{path}: profiles.{name}.like: {other.name} has no profile {name!r}")
     _name_in_table(base)
     table |= merged({key: base[key] for key in ("recipe", "protocol", "batch_size") if key in base}, table)
+
+
+def _name_first_stages(profile: dict[str, Any], where: str) -> None:
+    """Give each first stage of a profile its name, and put the whole table where a recipe says that name."""
+    given = profile.get("first_stages")
+    stages = (
+        {name: table for name, table in given.items() if isinstance(table, dict)} if isinstance(given, dict) else {}
+    )
+    whole = {
+        name: {k: v for k, v in table.items() if k not in ("dataset", "published")} for name, table in stages.items()
+    }
+    whole = {name: {**table, "name": name} for name, table in whole.items()}
+    for name, table in stages.items():
+        rest = {key: table[key] for key in ("dataset", "published") if key in table}
+        profile["first_stages"] = {**profile["first_stages"], name: {"first_stage": whole[name], **rest}}
+
+    def resolved(recipe: Any, place: str) -> Any:
+        named = recipe.get("first_stage") if isinstance(recipe, dict) else None
+        if not isinstance(named, str):
+            return recipe
+        if named not in whole:
+            raise InputError(f"{where}.{place}.first_stage: {unknown('first stage', named, sorted(whole))}")
+        return {**recipe, "first_stage": whole[named]}
+
+    if "recipe" in profile:
+        profile["recipe"] = resolved(profile["recipe"], "recipe")
+    if isinstance(profile.get("rows"), list):  # rows may be other profiles' too: none is changed in place
+        profile["rows"] = [
+            {**row, "recipe": resolved(row["recipe"], f"rows[{i}].recipe")}
+            if isinstance(row, dict) and "recipe" in row
+            else row
+            for i, row in enumerate(profile["rows"])
+        ]
 
 
 def _name_in_table(profile: dict[str, Any]) -> None:
@@ -215,7 +267,7 @@ def explained(error: ValidationError, within: str = "") -> str:
 
 
 _TABLES: dict[str, type[Settings]] = {
-    "profiles": Profile, "recipe": Recipe, "training": Training, "protocol": Protocol, "rows": Row, "guidance": Guidance,
+    "profiles": Profile, "recipe": Recipe, "first_stages": FirstStageRow, "first_stage": FirstStage, "training": Training, "protocol": Protocol, "rows": Row, "guidance": Guidance,
     "published": Published, "tables": PublishedTable, **TABLES,
 }  # fmt: skip
 

@@ -22,6 +22,11 @@ from replication.settings import content_key
 from replication.types import InputError, RunError
 
 
+def steps_of(record: Record) -> str:
+    """ " x 50" for a row of samples; a first stage takes no steps."""
+    return f" x {record['sampling.steps']}" if "sampling.steps" in record else ""
+
+
 class Store:
     """The tracking store at $MLFLOW_TRACKING_URI, by default an SQLite file and an artifact folder under `state`."""
 
@@ -55,7 +60,7 @@ class Store:
             if self._has(client, tags):
                 return
             experiment = self._experiment(client, record["experiment"])
-            name = f"{record['label']} x {record['sampling.steps']} ({record['profile']})"
+            name = f"{record['label']}{steps_of(record)} ({record['profile']})"
             tags |= {k: str(v) for k, v in record.items() if k.startswith("env.")}
             run = client.create_run(experiment, run_name=name, tags=tags)
             for column, value in record.items():

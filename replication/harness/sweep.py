@@ -1,15 +1,20 @@
 """A sweep: the cells of a profile that have no row yet are computed, one after the other, and journalled."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from replication.files import locked
 from replication.harness.cell import Cell
-from replication.harness.compute import Workplace, compute
-from replication.harness.journal import Journal
+from replication.harness.compute import compute
+from replication.harness.first_stage_cell import FirstStageCell, compute_first_stage
+from replication.harness.journal import Journal, Record
 from replication.harness.store import Store
+from replication.harness.workplace import Workplace
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import RunError
+
+FIRST_STAGES = "-first-stages"  # after the name of an experiment and profile: what belongs to its first stages
 
 
 def journal_of(cells: Sequence[Cell], state: Path) -> Journal:
@@ -17,31 +22,52 @@ def journal_of(cells: Sequence[Cell], state: Path) -> Journal:
     return Journal(state / "journal" / f"{cells[0].experiment}-{cells[0].profile}")
 
 
+def first_stage_journal(experiment: str, profile: str, state: Path) -> Journal:
+    """The journal of the profile's first stages."""
+    return Journal(state / "journal" / f"{experiment}-{profile}{FIRST_STAGES}")
+
+
 def all_journals(state: Path) -> list[Journal]:
     """Every journal there is, those of changed or foreign experiments too."""
     return [Journal(folder) for folder in sorted((state / "journal").glob("*")) if folder.is_dir()]
 
 
-def run(cells: Sequence[Cell], place: Workplace, store: Store) -> None:
-    """Compute what is missing, row by row; a row is in the journal before MLflow hears of it.
+def run(cells: Sequence[Cell], place: Workplace, store: Store, stages: Sequence[FirstStageCell] = ()) -> None:
+    """Compute what is missing, first stages first, row by row; a row is in the journal before MLflow hears of it.
 
     Raises InputError at once if data, weights or the tracking server are missing; RunError when a cell fails, or at the
     end when rows could not be told to MLflow. Rows that are done are kept in either case.
     """
     store.check()
-    journal = journal_of(cells, place.state)
-    missing = [cell for cell in cells if journal.read(cell.key) is None]
-    for dataset in {str(cell.recipe.dataset): cell.recipe.dataset for cell in missing}.values():
+    first, own = (
+        first_stage_journal(cells[0].experiment, cells[0].profile, place.state),
+        journal_of(cells, place.state),
+    )
+    missing = [cell for cell in cells if own.read(cell.key) is None]
+    missing_stages = [stage for stage in stages if first.read(stage.key) is None]
+    parts = [(cell.recipe.dataset, cell.protocol.extractor) for cell in missing]
+    parts += [(stage.dataset, stage.protocol.extractor) for stage in missing_stages]
+    for dataset in {str(dataset): dataset for dataset, _ in parts}.values():
         dataset.build(DATASETS).load("train")
-    for extractor in {str(cell.protocol.extractor): cell.protocol.extractor for cell in missing}.values():
+    for extractor in {str(extractor): extractor for _, extractor in parts}.values():
         extractor.build(EXTRACTORS).ensure()
     if len(missing) < len(cells):
         print(f"{len(cells) - len(missing)} of {len(cells)} cells are done already", flush=True)
+    for stage in missing_stages:
+        _complete(first, stage.key, f"first stage {stage.label}", place, partial(compute_first_stage, stage, place))
     for cell in missing:
-        with locked(place.state / "locks" / cell.key, f"cell {cell.label} x {cell.sampling.steps}"):
-            if journal.read(cell.key) is None:  # another process may have finished it meanwhile
-                journal.write(*compute(cell, place))
-    sync(journal, store, trust_marks=True)
+        _complete(own, cell.key, f"cell {cell.label} x {cell.sampling.steps}", place, partial(compute, cell, place))
+    for journal in (first, own) if stages else (own,):
+        sync(journal, store, trust_marks=True)
+
+
+def _complete(
+    journal: Journal, key: str, what: str, place: Workplace, work: Callable[[], tuple[Record, bytes]]
+) -> None:
+    """Compute and journal one row, unless another process has meanwhile."""
+    with locked(place.state / "locks" / key, what):
+        if journal.read(key) is None:
+            journal.write(*work())
 
 
 def sync(journal: Journal, store: Store, trust_marks: bool) -> int:

@@ -12,7 +12,16 @@ from replication.metrics.frechet import frechet_distance, resampled_fd, without_
 from replication.metrics.inception_score import resampled_is
 from replication.metrics.kernel_distance import SUBSETS, kernel_distance
 from replication.metrics.manifold import Manifold, manifold
-from replication.metrics.uncertainty import Draws, Influence, averaging_noise, calibrated, draw, linear_part, recentred
+from replication.metrics.uncertainty import (
+    Draws,
+    Influence,
+    averaging_noise,
+    calibrated,
+    draw,
+    draw_paired,
+    linear_part,
+    recentred,
+)
 from replication.types import InputError
 
 ENOUGH = 5  # images for each feature, below which FD is no straight line in 1/n any more: no FD-infinity is given
@@ -55,6 +64,23 @@ def evaluate(
         spatial = [features.spatial.to(device) for features in generated if features.spatial is not None]
         row |= _of_distance("sfd", *_distance(spatial, reference.spatial.to(device), draws))
     return row
+
+
+def evaluate_reconstructions(
+    reconstructions: Features,
+    originals: Features,
+    resamples: int = 200,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> Row:
+    """`fd` with its interval, of images against what a first stage made of them (rFID, Rombach et al. 2022, table 8).
+
+    Row i of one is row i of the other, and both are resampled together: what the draw of the images adds to an FD of
+    independent sets is not in this one. Raises InputError as `evaluate` does.
+    """
+    _check([reconstructions], originals)
+    draws = draw_paired(len(originals), resamples, seed)
+    return _of_distance("fd", *_distance([reconstructions.values.to(device)], originals.values.to(device), draws))
 
 
 def _check(generated: Sequence[Features], reference: Features) -> None:

@@ -98,6 +98,12 @@ def draw(sizes: Sequence[int], reference: int, resamples: int, seed: int) -> Dra
     return Draws(seeds, generated, resample_counts(resamples, reference, generator), tuple(sizes))
 
 
+def draw_paired(n: int, resamples: int, seed: int) -> Draws:
+    """Resamples of n images together with their counterparts: image i and reference i are taken equally often."""
+    counts = resample_counts(resamples, n, torch.Generator().manual_seed(seed))
+    return Draws(torch.zeros(resamples, 1, dtype=torch.int64), counts[:, None], counts, (n,))
+
+
 def linear_part(points: Sequence[float], influences: Sequence[Influence], draws: Draws) -> Tensor:
     """The metric of each resample to first order: one point and one influence per seed -> float64 [R]."""
     parts = []

@@ -22,8 +22,10 @@ from replication.harness.cell import Cell
 from replication.harness.claim import Claim
 from replication.harness.journal import Record
 from replication.registry import EXTRACTORS
+from replication.report import first_stages
 from replication.report.chart import HEIGHT, SHAPES, WIDTH, Panel, panels
 from replication.report.claims import Evidence, Verdict, judge, tally, verdict_table
+from replication.report.first_stages import first_stage_table
 from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
 from replication.report.published import HEADING, comparisons, published_table
 from replication.report.rows import exact_text
@@ -125,6 +127,7 @@ class Section:
     panels: list[Panel]
     point_titles: Mapping[str, str]  # by cell key
     samples: str | None
+    reconstructions: str | None
     published: Table | None
     shared: list[tuple[str, list[list[str]]]]
 
@@ -204,23 +207,27 @@ def _section(evidence: Evidence, folder: Path) -> Section:
     columns, lines = measured.pop("")
     distance = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
     figure = columns.index(distance)
-    picture, found = folder / f"{stem}-samples.png", comparisons(cells, rows)
+    found = comparisons(cells, rows)
+    further = [
+        (heading, Table.of(*table, [behind[cell.key] for cell in cells_with(FURTHER[heading][1], cells, rows)]))
+        for heading, table in measured.items()
+    ]
+    if stages := evidence.first_stages:
+        further.append((first_stages.HEADING, Table.of(*first_stage_table(stages, evidence.first_stage_rows))))
     return Section(
         evidence=evidence,
         anchor=stem,
         distance=distance,
         protocols=[(title, protocol) for protocol, title in fixed.items()],
         table=Table.of(columns, lines, [behind.get(cell.key) for cell in cells]),
-        further=[
-            (heading, Table.of(*table, [behind[cell.key] for cell in cells_with(FURTHER[heading][1], cells, rows)]))
-            for heading, table in measured.items()
-        ],
+        further=further,
         panels=panels(cells, rows),
         point_titles={
             cell.key: f"{cell.label}, {cell.sampling.steps} steps: {distance} {line[figure]}"
             for cell, line in zip(cells, lines, strict=True)
         },
-        samples=_data(picture) if picture.exists() else None,
+        samples=_picture(folder / f"{stem}-samples.png"),
+        reconstructions=_picture(folder / f"{stem}-reconstructions.png"),
         published=Table.of(*published_table(found), [behind.get(c.cell.key) for c in found]) if found else None,
         shared=[
             (title, shared_columns(rows, prefixes))
@@ -317,6 +324,10 @@ def _document(path: Path) -> Document:
 def _inline(text: str) -> Markup:
     """**strong** and *emphasised* words as HTML, all else escaped."""
     return Markup(_EMPHASIS.sub(r"<em>\1</em>", _STRONG.sub(r"<strong>\1</strong>", str(escape(text)))))
+
+
+def _picture(path: Path) -> str | None:
+    return _data(path) if path.exists() else None
 
 
 def _data(path: Path) -> str:

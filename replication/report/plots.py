@@ -124,21 +124,27 @@ def sample_grid(cells: Sequence[Cell], strips: Mapping[str, Path]) -> bytes:
             label: [cell for cell in shown if cell.label == label] for label in {cell.label: 0 for cell in shown}
         }
         shown = [of[len(of) // 2] for of in of_label.values()]
+    return picture_grid([(f"{cell.label}\n{cell.sampling.steps} steps", strips[cell.key]) for cell in shown])
+
+
+def picture_grid(lines: Sequence[tuple[str, Path]], rows: int = 1) -> bytes:
+    """PNG bytes: strips of square images, each with its label; a strip may hold several rows of images."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8, 0.62 * len(shown) + 0.1), layout="constrained")
-        for axes, cell in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
-            axes.imshow(_spaced(Image.open(strips[cell.key])), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        figure = Figure(figsize=(8, 0.62 * rows * len(lines) + 0.1), layout="constrained")
+        for axes, (label, strip) in zip(figure.subplots(len(lines), 1, squeeze=False)[:, 0], lines, strict=True):
+            pixels = _spaced(Image.open(strip), rows)
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
-            axes.set_ylabel(f"{cell.label}\n{cell.sampling.steps} steps", rotation=0, ha="right", va="center")
+            axes.set_ylabel(label, rotation=0, ha="right", va="center")
         return png(figure, bbox_inches="tight", pad_inches=0.05)  # the layout forgets labels beside images
 
 
-def _spaced(strip: Image.Image) -> np.ndarray:
+def _spaced(strip: Image.Image, rows: int) -> np.ndarray:
     """The strip's square images with a white column between them, uint8 [H,W] or [H,W,3]."""
     pixels = np.asarray(strip)
-    size = len(pixels)
+    size = len(pixels) // rows
     white = np.full_like(pixels[:, :1], 255)
     pieces = [piece for i in range(0, pixels.shape[1], size) for piece in (pixels[:, i : i + size], white)]
     return np.concatenate(pieces[:-1], axis=1)

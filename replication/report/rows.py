@@ -5,17 +5,30 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from replication.files import write_atomically
-from replication.harness.cell import Cell
 from replication.harness.journal import MEASURED, Journal, Record
 from replication.types import InputError
 
-NUMBERS = ("sampling.steps", "sampling.nfe", "protocol.n")  # all other columns are text: a commit may look like 1e5
+NUMBERS = (
+    "sampling.steps",
+    "sampling.nfe",
+    "protocol.n",
+    "first_stage.f",
+    "first_stage.parameters",
+    "first_stage.scale",
+)  # all other columns are text: a commit may look like 1e5
 
 
-def rows_of(cells: Sequence[Cell], journal: Journal, committed: Path | None = None) -> dict[str, Record]:
+class Keyed(Protocol):
+    """What has a row: a cell, or a first stage."""
+
+    @property
+    def key(self) -> str: ...
+
+
+def rows_of(cells: Sequence[Keyed], journal: Journal, committed: Path | None = None) -> dict[str, Record]:
     """Row by cell key, in the table's order, for cells that have one. Raises InputError for a damaged file.
 
     Committed rows count only where the journal has none at all: two machines' times make no table.

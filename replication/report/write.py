@@ -1,6 +1,7 @@
 """The files of a report, from rows alone: results/<experiment>-<profile>.csv, .md, .tex, .png and -samples.png.
 
-Where papers have values for the cells, -published.csv has them beside the measured ones.
+Where papers have values for the cells, -published.csv has them beside the measured ones; where there are first stages,
+-first-stages.csv and -reconstructions.png.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,24 +9,32 @@ from pathlib import Path
 
 from replication.files import write_atomically
 from replication.harness.journal import Journal, Record
+from replication.harness.sweep import FIRST_STAGES
+from replication.report import first_stages
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.comparable import MARK
 from replication.report.latex import latex_document, latex_table
-from replication.report.plots import distance_plot, sample_grid
+from replication.report.plots import distance_plot, picture_grid, sample_grid
 from replication.report.published import HEADING, comparisons, published_csv, published_table
 from replication.report.rows import write_csv
 from replication.report.tables import MARK_MEANS, Table, markdown, measured_tables
 
+PICTURES = {  # by the end of the file's name
+    "samples": "samples, one line per row of the table",
+    "reconstructions": "test images, and below them what each first stage makes of them",
+}
 SHOWN = 12  # values of a column of the protocol or the provenance
 
 
-def write_report(evidence: Evidence, journal: Journal, folder: Path) -> list[Path]:
-    """Write what the rows allow, and return the files. The sample grid needs strips, which only the journal has."""
+def write_report(evidence: Evidence, journal: Journal, stage_journal: Journal, folder: Path) -> list[Path]:
+    """Write what the rows allow, and return the files. Pictures need strips, which only the journals have."""
     experiment, profile, cells, rows = evidence.experiment, evidence.profile, evidence.cells, evidence.rows
     stem = f"{experiment.name}-{profile}"
     folder.mkdir(parents=True, exist_ok=True)
     found = comparisons(cells, rows)
     tables = measured_tables(cells, rows) | ({HEADING: published_table(found)} if found else {})
+    if evidence.first_stages:
+        tables[first_stages.HEADING] = first_stages.first_stage_table(evidence.first_stages, evidence.first_stage_rows)
     written = [folder / f"{stem}.md"]
     if rows:
         written += [folder / f"{stem}.csv", folder / f"{stem}.tex", folder / f"{stem}.png"]
@@ -39,8 +48,28 @@ def write_report(evidence: Evidence, journal: Journal, folder: Path) -> list[Pat
     if strips:
         written.append(folder / f"{stem}-samples.png")
         write_atomically(written[-1], sample_grid(cells, strips))
-    text = markdown_report(evidence, tables, has_grid=(folder / f"{stem}-samples.png").exists())
+    written += _write_first_stages(evidence, folder / stem, stage_journal)
+    pictures = {kind: (folder / f"{stem}-{kind}.png").exists() for kind in PICTURES}
+    text = markdown_report(evidence, tables, [kind for kind, there in pictures.items() if there])
     write_atomically(written[0], text.encode())
+    return written
+
+
+def _write_first_stages(evidence: Evidence, stem: Path, journal: Journal) -> list[Path]:
+    """Rows and reconstructions of the first stages, where there are any."""
+    if not (rows := evidence.first_stage_rows):
+        return []
+    written = [stem.with_name(f"{stem.name}{FIRST_STAGES}.csv")]
+    write_csv(rows, written[0])
+    strips = {key: path for key in rows if (path := journal.strip_path(key)).exists()}
+    if strips:
+        lines = [
+            (f"{cell.label}\noriginals, above", strips[cell.key])
+            for cell in evidence.first_stages
+            if cell.key in strips
+        ]
+        written.append(stem.with_name(f"{stem.name}-reconstructions.png"))
+        write_atomically(written[-1], picture_grid(lines, rows=2))
     return written
 
 
@@ -51,7 +80,7 @@ def write_claims(evidence: Sequence[Evidence], folder: Path) -> Path:
     return folder / "claims.md"
 
 
-def markdown_report(evidence: Evidence, tables: Mapping[str, Table], has_grid: bool) -> str:
+def markdown_report(evidence: Evidence, tables: Mapping[str, Table], pictures: Sequence[str]) -> str:
     """The whole page: table, plot, grid, verdicts, further tables by heading, protocol and provenance."""
     experiment, rows = evidence.experiment, evidence.rows
     stem = f"{experiment.name}-{evidence.profile}"
@@ -60,8 +89,7 @@ def markdown_report(evidence: Evidence, tables: Mapping[str, Table], has_grid: b
         parts.append(MARK_MEANS)
     if rows:
         parts.append(f"![distance against evaluations and time]({stem}.png)")
-    if has_grid:
-        parts.append(f"![samples, one line per row of the table]({stem}-samples.png)")
+    parts += [f"![{PICTURES[kind]}]({stem}-{kind}.png)" for kind in pictures]
     parts += [markdown_claim(claim, evidence) for claim in experiment.claims]
     for heading, table in tables.items():
         parts += [f"## {heading}", markdown(*table)] if heading else []

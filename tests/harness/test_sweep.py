@@ -13,10 +13,10 @@ from harness.tiny import write_tiny
 
 from replication.harness import sweep
 from replication.harness.cell import Cell, cells_of
-from replication.harness.compute import Workplace
 from replication.harness.experiment import load_experiment
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run, sync
+from replication.harness.workplace import Workplace
 from replication.types import InputError, RunError
 
 

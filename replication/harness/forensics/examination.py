@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from replication.harness.compute import Workplace, described
+from replication.harness.compute import described
 from replication.harness.forensics.choice import Alternative, Choice, Inapplicable
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.laboratory import Laboratory
@@ -12,6 +12,7 @@ from replication.harness.forensics.move import Move, Word, moves
 from replication.harness.forensics.subject import Subject
 from replication.harness.journal import Record
 from replication.harness.provenance import provenance
+from replication.harness.workplace import Workplace
 from replication.registry import DATASETS, EXTRACTORS, unknown
 from replication.types import InputError
 

@@ -8,17 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from replication.files import file_sha256
-from replication.harness.compute import Workplace, samples
+from replication.harness.compute import samples
 from replication.harness.forensics.measurement import Extraction, Measurement, Reference, Samples
 from replication.harness.forensics.move import Pair, Pool
 from replication.harness.forensics.subject import Subject
 from replication.harness.forensics.treatment import treated
+from replication.harness.workplace import Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.reference import reference_features
 from replication.registry import DATASETS, EXTRACTORS
 from replication.sample_set import SampleSet
-from replication.training import load_network
 
 
 class Laboratory:
@@ -88,14 +87,12 @@ class Laboratory:
     def _drawn(self, setting: Samples) -> SampleSet:
         cell = setting.cell
         assert cell is not None
-        own = self.place.checkpoint(cell.recipe) if self.subject.checkpoint is None else self.subject.checkpoint
-        weights = file_sha256(own)
+        place = replace(self.place, batch_size=setting.batch_size)
+        model = place.model(cell.recipe, cell.protocol.ema, self.subject.checkpoint)
         # images of another batch size are other bits, and another checkpoint's would be drawn over the suite's
         apart = "" if setting.batch_size == self.place.batch_size else f"-batch-{setting.batch_size}"
-        apart += "" if self.subject.checkpoint is None else f"-{weights[:12]}"
-        network = load_network(cell.recipe, own, self.place.device, cell.protocol.ema)
-        place = replace(self.place, batch_size=setting.batch_size)
-        return samples(cell, cell.recipe.build_denoiser(network), setting.seed, weights, place, apart)
+        apart += "" if self.subject.checkpoint is None else f"-{model.weights[:12]}"
+        return samples(cell, model, setting.seed, place, apart)
 
 
 def _first(n: int, pool: Pool) -> Pool:

@@ -8,8 +8,9 @@ from replication.harness.cell import Cell, cells_of
 from replication.harness.claim import PROFILES, OnRows, Point, Statement
 from replication.harness.claim_check import check_claims
 from replication.harness.experiment import Experiment, sibling
+from replication.harness.first_stage_cell import FirstStageCell, first_stage_cells
 from replication.harness.journal import Record
-from replication.harness.sweep import journal_of
+from replication.harness.sweep import FIRST_STAGES, first_stage_journal, journal_of
 from replication.registry import EXTRACTORS
 from replication.report.claims.verdict import NotTested, Verdict
 from replication.report.comparable import differences
@@ -34,6 +35,8 @@ class Evidence:
     cells: Sequence[Cell]
     rows: Mapping[str, Record]
     others: Mapping[str, "Evidence"] = field(default_factory=dict)
+    first_stages: Sequence[FirstStageCell] = ()
+    first_stage_rows: Mapping[str, Record] = field(default_factory=dict)
     verdicts: dict[str, list[Verdict]] = field(
         default_factory=dict, compare=False
     )  # by the text of the claim, once judged
@@ -96,7 +99,10 @@ def evidence_of(experiment: Experiment, profile: str, state: Path, results: Path
     if not experiment.profiles:
         check_claims(experiment)
         return Evidence(experiment, profile, [], {}, others)
-    return Evidence(experiment, profile, *_table(experiment, profile, state, results), others)
+    stages = first_stage_cells(experiment, profile)
+    committed = results / f"{experiment.name}-{profile}{FIRST_STAGES}.csv"
+    stage_rows = rows_of(stages, first_stage_journal(experiment.name, profile, state), committed)
+    return Evidence(experiment, profile, *_table(experiment, profile, state, results), others, stages, stage_rows)
 
 
 def others_of(experiment: Experiment, profile: str, state: Path, results: Path) -> dict[str, Evidence]:

@@ -1,0 +1,164 @@
+"""One first stage, measured: what it makes of the test images. One row of the table of first stages.
+
+The paper's rFID is the Fréchet distance between images and their reconstructions (Rombach et al. 2022, table 8); here as
+there latents are drawn from the posterior, with noise that belongs to the image.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from replication.first_stage import FirstStage
+from replication.generation import quantize
+from replication.harness.compute import real_features, strip_png
+from replication.harness.experiment import Experiment
+from replication.harness.journal import Record
+from replication.harness.protocol import Protocol
+from replication.harness.provenance import provenance
+from replication.harness.published import PublishedValue
+from replication.harness.workplace import Workplace
+from replication.ldm.autoencoder import Autoencoder
+from replication.ldm.codebook_usage import codebook_usage
+from replication.metrics.evaluation import evaluate_reconstructions
+from replication.metrics.reconstruction import pixel_similarity
+from replication.metrics.timing import Stopwatch
+from replication.noise import ImageNoise
+from replication.numerics import numerics
+from replication.progress import bar
+from replication.registry import DATASETS, EXTRACTORS
+from replication.settings import Part, Settings, content_key
+from replication.types import InputError
+
+STRIP_IMAGES = 10
+SEED = 0
+
+
+class FirstStageCell(Settings):
+    """Frozen; `key` is the SHA-256 of the canonical JSON of `identity()`."""
+
+    experiment: str
+    profile: str
+    first_stage: FirstStage
+    dataset: Part
+    protocol: Protocol
+    published: list[PublishedValue]
+
+    @property
+    def label(self) -> str:
+        return self.first_stage.name
+
+    def build_dataset(self) -> Any:
+        return self.dataset.build(DATASETS)
+
+    def identity(self) -> dict[str, Any]:
+        fingerprints, protocol = self.build_dataset().fingerprints, self.protocol.identity()
+        return {
+            "profile": self.profile,
+            "first_stage": self.first_stage.identity(),
+            "train": fingerprints["train"],
+            "test": fingerprints["test"],
+            "protocol": {key: protocol[key] for key in ("quantizer", "extractor", "precision", "resamples")},
+        }
+
+    @cached_property
+    def key(self) -> str:
+        return content_key(self.identity())
+
+
+def first_stage_cells(experiment: Experiment, profile_name: str) -> list[FirstStageCell]:
+    """The first stages of a profile in the order of the file, each of them checked; raises InputError naming the one."""
+    profile = experiment.profile(profile_name)
+    cells = []
+    for name, row in profile.first_stages.items():
+        cell = FirstStageCell(
+            experiment=experiment.name,
+            profile=profile_name,
+            first_stage=row.first_stage,
+            dataset=row.dataset or profile.recipe.dataset,
+            protocol=profile.protocol,
+            published=experiment.published(row),
+        )
+        try:
+            row.first_stage.check(cell.build_dataset())
+        except InputError as error:
+            raise InputError(f"{experiment.path}: profiles.{profile_name}.first_stages.{name}: {error}") from error
+        cells.append(cell)
+    return cells
+
+
+def compute_first_stage(cell: FirstStageCell, place: Workplace) -> tuple[Record, bytes]:
+    """(row, PNG of test images above their reconstructions)."""
+    dataset = cell.build_dataset()
+    autoencoder, sha256 = place.autoencoder(cell.first_stage, dataset)
+    originals = dataset.load("test")
+    with numerics(cell.protocol.precision, place.device), Stopwatch(place.device) as watch:
+        images, codes = _reconstructed(autoencoder, originals.images, cell, place)
+    extractor = cell.protocol.extractor.build(EXTRACTORS)
+    of_images = extractor(images, device=place.device)
+    real = real_features(originals, extractor, cell.protocol.preprocessing, place)
+    values = evaluate_reconstructions(of_images, real, cell.protocol.resamples, device=place.device)
+    values |= pixel_similarity(images, originals.images)
+    if codes is not None:
+        values |= codebook_usage(codes, autoencoder.codebook_size)
+    record: Record = {
+        **described(cell, autoencoder),
+        "checkpoint.sha256": sha256,
+        **{f"metric.{name}": value for name, value in values.items()},
+        "timing.seconds_per_image": watch.seconds / len(images),
+        **provenance(place.device),
+    }
+    shown = torch.arange(STRIP_IMAGES) * len(images) // STRIP_IMAGES  # a split is sorted by label
+    return record, strip_png(torch.cat([originals.images[shown], images[shown]], dim=2))
+
+
+def described(cell: FirstStageCell, autoencoder: Autoencoder) -> Record:
+    """The columns that say what was measured."""
+    stage, dataset, protocol = cell.first_stage, cell.build_dataset(), cell.protocol
+    image = (dataset.channels, dataset.resolution, dataset.resolution)
+    return {
+        "experiment": cell.experiment,
+        "profile": cell.profile,
+        "cell": cell.key,
+        "label": cell.label,
+        "first_stage.key": stage.key(dataset.fingerprints["train"]),
+        "first_stage.dataset": str(cell.dataset),
+        "first_stage.fingerprint": dataset.fingerprints["train"],
+        "first_stage.f": autoencoder.f,
+        "first_stage.latent": "x".join(map(str, _channels_last(stage.latent_shape(image)))),
+        "first_stage.parameters": sum(p.numel() for p in autoencoder.parameters()),
+        "first_stage.scale": float(autoencoder.scale),
+        **{f"first_stage.{name}": value for name, value in stage.columns().items()},
+        "protocol.name": protocol.name,
+        "protocol.n": dataset.sizes["test"],
+        "protocol.quantizer": protocol.quantizer,
+        "protocol.reference": f"{cell.dataset} test",
+        "protocol.extractor": str(protocol.extractor),
+        "protocol.extractor_sha256": protocol.extractor.build(EXTRACTORS).sha256,
+        "protocol.precision": protocol.precision,
+        "protocol.resamples": str(protocol.resamples),
+    }
+
+
+def _channels_last(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    channels, height, width = shape
+    return height, width, channels
+
+
+@torch.no_grad()
+def _reconstructed(
+    autoencoder: Autoencoder, images: Tensor, cell: FirstStageCell, place: Workplace
+) -> tuple[Tensor, Tensor | None]:
+    """uint8 [N,C,H,W], and which entries of the codebook the latents fell on, Int[N,h,w]; None without one."""
+    pieces, codes = [], []
+    with bar(len(images), f"reconstructing, {cell.label}", "image", enabled=place.progress) as shown:
+        for start in range(0, len(images), place.batch_size):
+            x = images[start : start + place.batch_size].to(place.device).float() / 127.5 - 1
+            noise = ImageNoise(SEED, torch.arange(start, start + len(x)), place.device)
+            shape = autoencoder.latent_shape((x.shape[1], x.shape[2], x.shape[3]))
+            made = autoencoder.reconstruct(x, noise.prior((len(x), *shape)))
+            pieces.append(quantize(made.x.float(), cell.protocol.quantizer).cpu())
+            codes += [] if made.codes is None else [made.codes.cpu()]
+            shown.update(len(x))
+    return torch.cat(pieces), torch.cat(codes) if codes else None

@@ -1,0 +1,84 @@
+"""What a first stage says of every image of a split, computed once, kept on disk and memory-mapped from there.
+
+Moments are kept, not latents: a latent is drawn from them anew each time that an image is trained on.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from replication.files import locked, replaced
+from replication.ldm.autoencoder import Autoencoder
+from replication.progress import bar
+from replication.settings import content_key
+
+BATCH = 256
+
+
+def cached_moments(
+    images: Tensor,
+    autoencoder: Autoencoder,
+    folder: Path,
+    *,
+    fingerprint: str,
+    weights: str,
+    mirrored: bool,
+    device: torch.device,
+    progress: bool = True,
+) -> Tensor:
+    """Moments float32 [N,m,h,w] of uint8 images [N,C,H,W], backed by a memory map; with `mirrored`, [2N,m,h,w].
+
+    `fingerprint` identifies the images, `weights` (SHA-256) the first stage; they name the file in `folder`. A damaged
+    file is computed anew with a warning. Raises RunError where it can't be written.
+    """
+    identity = {"images": fingerprint, "first_stage": weights, "mirrored": mirrored}
+    path = folder / f"{content_key(identity)}.npy"
+    with torch.no_grad():
+        of_one = autoencoder.moments(images[:1].to(device).float() / 127.5 - 1).shape[1:]  # [m,h,w]
+    shape = (len(images) * (2 if mirrored else 1), *of_one)
+    with locked(path.with_suffix(".lock"), "the cache of latents"):
+        found = _mapped(path, shape)
+        if found is None:
+            with replaced(path) as partial:
+                _write(partial, images, autoencoder, shape, device, progress)
+            found = _mapped(path, shape)
+            assert found is not None
+    return found
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor | None:
+    """The file as a tensor that is read where it is used; None if there is none, or not this one."""
+    if not path.exists():
+        return None
+    try:
+        content = np.load(path, mmap_mode="c", allow_pickle=False)  # copy on write: torch wants a writable array
+        if content.shape != shape or content.dtype != np.float32:
+            raise ValueError(f"it holds {content.dtype} {list(content.shape)}, not float32 {list(shape)}")
+    except (ValueError, OSError, EOFError) as error:
+        warnings.warn(f"{path}: {error}; the latents are computed anew", stacklevel=3)
+        return None
+    return torch.from_numpy(content)
+
+
+@torch.no_grad()
+def _write(
+    path: Path,
+    images: Tensor,
+    autoencoder: Autoencoder,
+    shape: tuple[int, ...],
+    device: torch.device,
+    progress: bool,
+) -> None:
+    memory = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    with bar(len(memory), "encoding", "image", enabled=progress) as shown:
+        for start in range(0, len(memory), BATCH):
+            # an index from N on is the mirror image of that index less N
+            rows = torch.arange(start, min(start + BATCH, len(memory)))
+            x = images[rows % len(images)].to(device).float() / 127.5 - 1
+            x = torch.where((rows >= len(images)).to(device)[:, None, None, None], x.flip(-1), x)
+            memory[start : start + len(rows)] = autoencoder.moments(x).float().cpu().numpy()
+            shown.update(len(rows))
+    memory.flush()
