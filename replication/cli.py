@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ from replication.doctor import examine
 from replication.files import write_atomically
 from replication.harness.cell import Cell, cells_of
 from replication.harness.claim import PROFILES
-from replication.harness.experiment import Experiment, experiment_names, load_experiment
+from replication.harness.experiment import Experiment, experiment_names, load_experiment, toml_value
 from replication.harness.first_stage_cell import first_stage_cells
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.examination import choices_named, investigate
@@ -44,7 +45,7 @@ from replication.report.readme import refreshed
 from replication.report.rows import rows_of
 from replication.report.tables import markdown, measured_tables
 from replication.report.write import write_claims, write_report
-from replication.settings import content_key
+from replication.settings import Part, content_key
 from replication.types import InputError, RunError
 
 
@@ -207,13 +208,15 @@ def _data_list(_: argparse.Namespace) -> None:
 
 
 def _data_add(options: argparse.Namespace) -> None:
-    registry.DATASETS.build(options.dataset).add(Path(options.path))
-    print(registry.DATASETS.build(options.dataset).status())
+    dataset = Part(name=options.dataset, options=_options_of_part(options.set))
+    dataset.build(registry.DATASETS).add(Path(options.path))
+    print(dataset.build(registry.DATASETS).status())
 
 
 def _data_verify(options: argparse.Namespace) -> None:
+    asked = _options_of_part(options.set)
     for name in options.datasets or registry.DATASETS.names():
-        dataset = registry.DATASETS.build(name)
+        dataset = registry.DATASETS.build(name, **asked)
         if not options.datasets and not dataset.present():
             print(dataset.status())
             continue
@@ -263,6 +266,10 @@ def _settings(pairs: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--set {pair}: write it as key=value, e.g. --set protocol.n=500")
         settings[key] = value
     return settings
+
+
+def _options_of_part(pairs: Sequence[str]) -> dict[str, Any]:
+    return {option: toml_value(value) for option, value in _settings(pairs).items()}
 
 
 def _device(name: str) -> torch.device:
@@ -341,10 +348,14 @@ def _forensics_parser(parser: argparse.ArgumentParser) -> None:
 def _data_parser(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     actions.add_parser("list", help="what is there").set_defaults(command=_data_list)
-    add = actions.add_parser("add", help="take in a local copy: parquet shards, PNG folders or the binary archive")
+    add = actions.add_parser(
+        "add", help="take in a local copy: a folder of images, parquet shards or the binary archive"
+    )
     add.add_argument("dataset")
     add.add_argument("path")
     add.set_defaults(command=_data_add)
     verify = actions.add_parser("verify", help="read everything and compare fingerprints")
     verify.add_argument("datasets", nargs="*")
+    for action in (add, verify):
+        action.add_argument("--set", action="append", default=[], metavar="a=b", help="one option of the dataset")
     verify.set_defaults(command=_data_verify)

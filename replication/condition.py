@@ -35,13 +35,17 @@ NOTHING = Numbers()
 class Condition(ABC):
     """Turns labels or prompts into what the network takes as `cond`, and says what stands for "nothing said".
 
-    Whichever it is, `cond` has one shape and dtype beyond B. Every method raises InputError for a dataset of which the
-    condition has nothing to say, `of_prompts` also for a prompt that it does not understand.
+    Whichever it is, `cond` has one shape and dtype beyond B. `of` and `null` raise InputError for a dataset of which the
+    condition has nothing to say, `of_prompts` for a prompt that it does not understand.
     dropout: how often nothing is said while training, which classifier-free guidance needs (Ho and Salimans 2022).
     """
 
     version = 1
-    dropout: float
+
+    def __init__(self, dropout: float):
+        if not 0 <= dropout < 1:
+            raise InputError(f"condition: dropout must be in [0, 1), not {dropout}")
+        self.dropout = dropout
 
     @abstractmethod
     def of(self, labels: Tensor, images: Tensor, dataset: LabelledDataset) -> Tensor:
@@ -62,8 +66,8 @@ class Condition(ABC):
     def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
         """`cond` for words of one's own, one prompt per image."""
 
-    def identity(self, described: dict[str, Any]) -> dict[str, Any]:
-        """What enters keys: the registry's description of this part, in which files may take the place of their paths."""
+    def identity(self, described: dict[str, Any], dataset: LabelledDataset) -> dict[str, Any]:
+        """What enters keys: the registry's description of this part, and whatever else fixes `cond` on the dataset."""
         return described
 
 

@@ -69,7 +69,7 @@ class Recipe(Settings):
 
     def _condition_identity(self, part: Part) -> dict[str, Any]:
         condition: Condition = part.build(CONDITIONS)
-        return condition.identity(part.identity(CONDITIONS))
+        return condition.identity(part.identity(CONDITIONS), self.build_dataset())
 
     def check(self) -> None:
         """Build every part, the network without memory, once per process; raises InputError for whatever doesn't fit."""

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from replication.condition import Condition, LabelledDataset, Numbers
 from replication.registry import CONDITIONS, unknown
-from replication.types import InputError
 
 
 @CONDITIONS.register("label")
@@ -15,9 +14,7 @@ class Label(Condition):
     """cond: Int[B], the label itself; the number after the last class says nothing. Dropout 0.1 is DiT's and LDM's."""
 
     def __init__(self, dropout: float = 0.1):
-        if not 0 <= dropout < 1:
-            raise InputError(f"condition 'label': dropout must be in [0, 1), not {dropout}")
-        self.dropout = dropout
+        super().__init__(dropout)
 
     def of(self, labels: Tensor, images: Tensor, dataset: LabelledDataset) -> Tensor:
         return labels

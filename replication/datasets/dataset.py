@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
+from typing import ClassVar
 
 from replication.datasets.content import Split
+from replication.datasets.preprocessing import Preprocessing
 from replication.registry import unknown
 from replication.types import InputError
 
@@ -14,6 +16,8 @@ from replication.types import InputError
 class Dataset(ABC):
     """A fixed set of labelled square images, known by what its splits must contain."""
 
+    computed: ClassVar[bool] = False  # drawn by this code: nobody has images of it from elsewhere
+
     name: str
     channels: int
     resolution: int  # H = W, pixels
@@ -21,6 +25,7 @@ class Dataset(ABC):
     flip: bool  # whether a horizontal flip of an image is another image of its class
     sizes: Mapping[str, int]  # split -> number of examples
     fingerprints: Mapping[str, str]  # split -> SHA-256, see content.py
+    preprocessing: Preprocessing = field(default="none", kw_only=True)  # how its images came to the resolution
 
     def load(self, split: str) -> Split:
         """The split, checked against its fingerprint.

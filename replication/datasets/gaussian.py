@@ -23,6 +23,8 @@ SEED = 20200619
 class Gaussian(Dataset):
     """See the module."""
 
+    computed = True
+
     def add(self, path: str | PathLike[str]) -> None:
         raise InputError(f"{self.name} is computed: there is nothing to add, and {path} was not read")
 

@@ -111,14 +111,9 @@ class Cell(Settings):
             check_variance(self.nll)
             if self.recipe.first_stage is not None:
                 raise InputError(f"nll = {self.nll!r}: the bound is that of pixels, and this model is one of latents")
-        if self.protocol.preprocessing != "none":
-            dataset = self.recipe.build_dataset()
-            raise InputError(
-                f"protocol.preprocessing = {self.protocol.preprocessing!r}: {dataset.name} is stored at "
-                f"{dataset.resolution}x{dataset.resolution}, there is nothing to crop or resize; 'none' is what it takes"
-            )
-        self._check_condition()
         dataset = self.recipe.build_dataset()
+        self.protocol.check_preprocessing(dataset)
+        self._check_condition()
         shape = (1, dataset.channels, dataset.resolution, dataset.resolution)
         self.protocol.extractor.build(EXTRACTORS).prepare(torch.empty(shape, dtype=torch.uint8))
 

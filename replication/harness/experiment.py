@@ -199,12 +199,13 @@ def _name_first_stages(profile: dict[str, Any], where: str) -> None:
 
     if "recipe" in profile:
         profile["recipe"] = resolved(profile["recipe"], "recipe")
-    if isinstance(profile.get("rows"), list):  # rows may be other profiles' too: none is changed in place
+    rows = profile.get("rows")
+    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):  # rows may be other profiles' too: none is changed in place
         profile["rows"] = [
             {**row, "recipe": resolved(row["recipe"], f"rows[{i}].recipe")}
             if isinstance(row, dict) and "recipe" in row
             else row
-            for i, row in enumerate(profile["rows"])
+            for i, row in enumerate(rows)
         ]
 
 
@@ -267,8 +268,8 @@ def explained(error: ValidationError, within: str = "") -> str:
 
 
 _TABLES: dict[str, type[Settings]] = {
-    "profiles": Profile, "recipe": Recipe, "first_stages": FirstStageRow, "first_stage": FirstStage, "training": Training, "protocol": Protocol, "rows": Row, "guidance": Guidance,
-    "published": Published, "tables": PublishedTable, **TABLES,
+    "profiles": Profile, "recipe": Recipe, "first_stages": FirstStageRow, "first_stage": FirstStage,
+    "training": Training, "protocol": Protocol, "rows": Row, "guidance": Guidance, "published": Published, "tables": PublishedTable, **TABLES,
 }  # fmt: skip
 
 

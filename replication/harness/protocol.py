@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from replication.datasets.dataset import Dataset
+from replication.datasets.preprocessing import Preprocessing
 from replication.harness.home import catalogue
 from replication.numerics import Precision
 from replication.registry import EXTRACTORS, unknown
@@ -19,11 +21,8 @@ from replication.settings import Part, Settings
 from replication.types import InputError
 
 LabelPolicy = Literal["random", "uniform", "balanced"]
-# How the reference's images came to the model's resolution: as the dataset stores them, LSUN's and LDM's loader, ADM's
-# and DiT's. The datasets of this project are stored at that resolution, so a cell under another one is refused.
-Preprocessing = Literal["none", "crop, bicubic", "box halving, bicubic, crop"]
 _DESCRIPTION = {"name", "changed", "source", "note"}  # what a reader is told, and no figure depends on
-_STATED = {"preprocessing"}  # what a cell can't have otherwise, so that it has no part in its key
+_STATED = {"preprocessing"}  # the dataset's own, by its fingerprint in the key already; a cell under another is refused
 
 
 class Protocol(Settings):
@@ -38,7 +37,7 @@ class Protocol(Settings):
     ema: bool = True
     quantizer: str
     reference: Literal["train", "test"]
-    preprocessing: Preprocessing = "none"
+    preprocessing: Preprocessing = "none"  # how the reference's images came to the model's resolution
     drop_last: int = Field(default=0, ge=0)  # the reference's last partial batch of this size is left out; 0: none is
     extractor: Part
     labels: LabelPolicy = "balanced"  # how labels are chosen where the model is conditional
@@ -82,6 +81,17 @@ class Protocol(Settings):
             return Protocol.model_validate(protocol_table(changes)) if changes else self
         own = self.model_dump(exclude={"changed"}) if self.name not in protocol_names() else {}
         return Protocol.model_validate(protocol_table({**own, "name": self.name, **self.changed, **changes}))
+
+    def check_preprocessing(self, dataset: Dataset) -> None:
+        """Raises InputError unless the dataset's images were prepared as the protocol says its reference is."""
+        if self.preprocessing == dataset.preprocessing:
+            return
+        shape = f"{dataset.resolution}x{dataset.resolution}"
+        own = "there is nothing to crop or resize" if dataset.preprocessing == "none" else "prepared otherwise"
+        raise InputError(
+            f"protocol.preprocessing = {self.preprocessing!r}: {dataset.name} is stored at {shape}, {own}; "
+            f"{dataset.preprocessing!r} is what it takes"
+        )
 
     def reference_count(self, n: int) -> int:
         """How many of a reference split's n images are used: whole batches alone where `drop_last` says so."""

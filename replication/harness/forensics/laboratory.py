@@ -51,11 +51,17 @@ class Laboratory:
         return Pool(values, setting.population, len(values))
 
     def _reference(self, setting: Reference, extraction: Extraction) -> Pool:
-        split = setting.dataset.build(DATASETS).load(setting.split)
+        dataset = setting.dataset.build(DATASETS)
+        split = dataset.load(setting.split)
         if setting.stored == "png" and extraction == self.subject.base.extraction:
             folder, device = self.place.state / "references", self.place.device
             found = reference_features(
-                split.images, self._extractor(extraction), folder, fingerprint=split.fingerprint, device=device
+                split.images,
+                self._extractor(extraction),
+                folder,
+                fingerprint=split.fingerprint,
+                preprocessing=dataset.preprocessing,  # as a sweep does, so that the two share their cache
+                device=device,
             )
             values = found.values.to(device)
         else:

@@ -138,6 +138,7 @@ def _of_images(path: Path, wishes: Wishes) -> Subject:
     dataset = Part(name=wishes.dataset or _dataset_of(images, path))
     _check_shape(images, dataset, path)
     protocol = _protocol(dataset, wishes).with_changes({"n": len(images)})
+    protocol.check_preprocessing(dataset.build(DATASETS))
     base = _base(None, protocol, dataset, len(images), BATCH_SIZE)
     if any_jpeg(path):
         base = replace(base, samples=replace(base.samples, came_as_jpeg=True))
@@ -145,11 +146,13 @@ def _of_images(path: Path, wishes: Wishes) -> Subject:
 
 
 def _dataset_of(images: Tensor, path: Path) -> str:
-    """The dataset of the project whose images have this shape; a tie goes to one that was collected, not computed."""
+    """The one dataset of the project that was collected, not computed, and whose images have this shape."""
     fitting = [name for name in DATASETS.names() if _shape(Part(name=name)) == images.shape[1:]]
-    if real := [name for name in fitting if len(DATASETS.build(name).classes) > 1]:
-        return real[0]
-    raise InputError(f"{path}: no dataset has images of shape {list(images.shape[1:])}; name one with --dataset")
+    collected = [name for name in fitting if not DATASETS.build(name).computed]
+    if len(collected) == 1:
+        return collected[0]
+    reason = f"{', '.join(collected)} have" if collected else "no dataset has"
+    raise InputError(f"{path}: {reason} images of shape {list(images.shape[1:])}; name one with --dataset")
 
 
 def _check_shape(images: Tensor, dataset: Part, path: Path) -> None:
@@ -169,7 +172,10 @@ def _protocol(dataset: Part, wishes: Wishes) -> Protocol:
         if not key.startswith("protocol."):
             raise InputError(f"--set {key}: only an experiment has that; of a file, keys of `protocol.` can be changed")
         changes[key.removeprefix("protocol.")] = toml_value(value)
-    name = wishes.protocol or next(name for name in PROTOCOLS if _takes(named_protocol(name), dataset))
+    name = wishes.protocol
+    if name is None:
+        name = next(name for name in PROTOCOLS if _takes(named_protocol(name), dataset))
+        changes.setdefault("preprocessing", dataset.build(DATASETS).preprocessing)
     try:
         return named_protocol(name).with_changes(changes)
     except ValidationError as error:

@@ -1,0 +1,96 @@
+"""Text as word numbers, for a small text transformer that is trained inside the network."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from replication.condition import Condition, LabelledDataset
+from replication.conditions.captions import caption_numbers, captions, every_caption
+from replication.conditions.prompts import readable, shown
+from replication.registry import CONDITIONS, unknown
+from replication.settings import content_key
+from replication.types import InputError
+
+PADDING, START, FIRST_WORD = 0, 1, 2
+LENGTH = 12  # the start token and eleven words
+
+
+@CONDITIONS.register("text")
+class Text(Condition):
+    """cond: Int[B,12], token numbers: start, one per word, padding 0. Images are told their fixed captions.
+
+    The words are those of all captions of all datasets, so that one network may learn several. Nothing said is the
+    empty prompt, the start token alone. Dropout 0.1 is the usual one of text-to-image networks.
+    """
+
+    length = LENGTH
+
+    def __init__(self, dropout: float = 0.1):
+        super().__init__(dropout)
+        self.vocabulary = FIRST_WORD + len(words())  # how many token numbers there are
+
+    def of(self, labels: Tensor, images: Tensor, dataset: LabelledDataset) -> Tensor:
+        numbers = caption_numbers(labels, images, dataset)
+        return _table(captions(dataset), labels.device)[numbers]
+
+    def null(self, dataset: LabelledDataset) -> Tensor:
+        captions(dataset)
+        return _padded([])
+
+    def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
+        """Raises InputError for a prompt that is blank, too long or not UTF-8, or that has a word no caption has."""
+        return _tokens(prompts)
+
+    def identity(self, described: dict[str, Any], dataset: LabelledDataset) -> dict[str, Any]:
+        return {**described, "words": content_key(words()), "captions": content_key(captions(dataset))}
+
+
+@cache
+def words() -> tuple[str, ...]:
+    """Every word of every caption, in the order of their first use; word i is token i + 2."""
+    return tuple(dict.fromkeys(word for caption in every_caption() for word in _split(caption)))
+
+
+def _split(prompt: str) -> list[str]:
+    """Lower-case words; punctuation separates them and is dropped. Other symbols are no punctuation, and no caption's."""
+    normal = unicodedata.normalize("NFKC", prompt).lower()
+    return re.sub(".", lambda c: " " if unicodedata.category(c[0]).startswith("P") else c[0], normal).split()
+
+
+@cache
+def _numbers() -> dict[str, int]:
+    return {word: i for i, word in enumerate(words(), FIRST_WORD)}
+
+
+def _padded(numbers: Sequence[int]) -> Tensor:
+    return torch.tensor([START, *numbers] + [PADDING] * (LENGTH - 1 - len(numbers)))
+
+
+def _tokens(prompts: Sequence[str]) -> Tensor:
+    rows = [_padded([_number(word, prompt) for word in _words_of(prompt)]) for prompt in prompts]
+    return torch.stack(rows) if rows else torch.empty(0, LENGTH, dtype=torch.int64)
+
+
+def _words_of(prompt: str) -> list[str]:
+    said = _split(readable(prompt))
+    if not said:
+        raise InputError(f"prompt {shown(prompt)} has no words: say what the image is to show")
+    if len(said) >= LENGTH:
+        raise InputError(f"prompt {shown(prompt)} has {len(said):,} words, and {LENGTH - 1} fit")
+    return said
+
+
+def _number(word: str, prompt: str) -> int:
+    if word not in _numbers():
+        raise InputError(f"prompt {shown(prompt)}: {unknown('word', word[:40], list(words()))}")
+    return _numbers()[word]
+
+
+@cache
+def _table(of: tuple[str, ...], device: torch.device) -> Tensor:
+    return _tokens(of).to(device)

@@ -1,0 +1,15 @@
+"""ffhq-256: 70,000 faces at 1024x1024 (Karras et al. 2019), as LDM used them: 60,000 to train, 10,000 to test.
+
+What celebahq.py says about LDM's lists and filter holds here too.
+"""
+
+from pydantic import PositiveInt
+
+from replication.datasets.brought import RESOLUTION, Brought, brought
+from replication.registry import DATASETS
+
+
+@DATASETS.register("ffhq-256")
+def ffhq(resolution: PositiveInt = RESOLUTION) -> Brought:
+    """Faces from Flickr, one class; a user brings them. One image of seven is held out."""
+    return brought("ffhq-256", ("face",), 7, resolution)

@@ -1,0 +1,143 @@
+"""A folder of photographs, in whatever sizes they have: which files it holds, and one file as RGB.
+
+    PATH/...                        PNG, JPEG or WebP files, at any depth
+    PATH/{CLASS}/...                where the dataset has classes: label k is the k-th class folder by name
+    PATH/train/..., PATH/test/...   the same below each, where the copy has a split of its own; val is as good as test
+
+Files of other kinds are passed over and counted, hidden ones without a word. Nothing is unpickled, and LSUN's lmdb is
+not read.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from replication.types import InputError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+FORMATS = ("PNG", "JPEG", "WEBP")
+MOST_PIXELS = 1 << 26  # ImageNet's largest image has 61 million; beyond that a small file is one that fills the memory
+ACCEPTED = "a folder of PNG, JPEG or WebP images, perhaps in train/ and test/ (or val/)"
+
+
+class Photograph(NamedTuple):
+    """One file and its label, 0 where the dataset has one class."""
+
+    file: str  # not a Path: there may be millions
+    label: int
+
+
+class Copy(NamedTuple):
+    """What was found: the photographs of each split that the copy has, the class folders' names, and what was not read."""
+
+    splits: dict[str, list[Photograph]]
+    classes: tuple[str, ...]  # empty without class folders
+    skipped: list[str]
+
+
+def find_photographs(path: Path, classes: int, name: str) -> Copy:
+    """The photographs below `path`, in class folders if there is more than one class; `name` is the dataset's.
+
+    Raises InputError for a folder without images, of another structure or number of classes, and for LSUN's lmdb.
+    """
+    accepted = f"{name} can be added from {ACCEPTED}" + (", each with one folder per class" if classes > 1 else "")
+    if not path.is_dir():
+        reason = "is a file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {reason}{_lmdb(path)}; {accepted}")
+    found = Copy({}, (), [])
+    for split, folder in _splits(path).items():
+        photographs, names = (
+            _in_classes(folder, classes, found.skipped) if classes > 1 else _at_any_depth(folder, found)
+        )
+        if not photographs:
+            raise InputError(f"{folder} holds no images; {accepted}")
+        if found.classes and names != found.classes:
+            odd = sorted(set(names) ^ set(found.classes))[0]
+            raise InputError(f"{path}: class folder {odd!r} is in one of the splits alone")
+        found = Copy({**found.splits, split: photographs}, names, found.skipped)
+    return found
+
+
+def read_photograph(photograph: Photograph, smallest: int) -> Image.Image:
+    """The file as RGB with 8 bits, no side below `smallest`; raises InputError naming the file and what it is."""
+    try:
+        with Image.open(photograph.file, formats=FORMATS) as image:
+            width, height = image.size  # known before a pixel is decoded
+            if width * height > MOST_PIXELS:
+                raise InputError(f"{photograph.file}: {width}x{height} is more than {MOST_PIXELS:,} pixels")
+            if min(width, height) < smallest:
+                raise InputError(
+                    f"{photograph.file}: the image is {width}x{height}, smaller than {smallest}x{smallest}; enlarging it "
+                    "would make a reference that nobody photographed"
+                )
+            if image.mode.startswith(("I", "F")):
+                raise InputError(f"{photograph.file}: mode {image.mode} has more than 8 bits for each channel")
+            return image.convert("RGB")
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{photograph.file}: more than {MOST_PIXELS:,} pixels ({error})") from error
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error) as error:
+        raise InputError(f"{photograph.file}: not a readable PNG, JPEG or WebP image ({error})") from error
+
+
+def _splits(path: Path) -> dict[str, Path]:
+    """Split -> folder: the whole of `path` as train where it has no split of its own."""
+    there = [name for name in ("train", "test", "val") if (path / name).is_dir()]
+    if not there:
+        return {"train": path}
+    if there[0] != "train":
+        raise InputError(f"{path} has {there[0]}/ and no train/")
+    if len(there) == 3:
+        raise InputError(f"{path} has both test/ and val/: move away the one that is not to be measured against")
+    if loose := sorted(file.name for file in path.iterdir() if _is_image(file.name)):
+        raise InputError(f"{path / loose[0]} lies beside train/: no split would have it")
+    return dict(zip(("train", "test"), (path / name for name in there), strict=False))
+
+
+def _at_any_depth(folder: Path, found: Copy) -> tuple[list[Photograph], tuple[str, ...]]:
+    return [Photograph(file, 0) for file in _images(folder, found.skipped)], ()
+
+
+def _in_classes(folder: Path, classes: int, skipped: list[str]) -> tuple[list[Photograph], tuple[str, ...]]:
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    if loose := [entry for entry in entries if _is_image(entry.name) and entry.is_file()]:
+        raise InputError(f"{loose[0]} lies in no class folder, and its name is no label")
+    folders = [entry for entry in entries if entry.is_dir()]
+    if len(folders) != classes:
+        raise InputError(
+            f"{folder} has {len(folders):,} class folders, and there are {classes:,} classes{_lmdb(folder)}"
+        )
+    photographs: list[Photograph] = []
+    for label, place in enumerate(folders):
+        of_class = [Photograph(file, label) for file in _images(place, skipped)]
+        if not of_class:
+            raise InputError(f"{place} holds no images")
+        photographs += of_class
+    return photographs, tuple(place.name for place in folders)
+
+
+def _images(folder: Path, skipped: list[str]) -> Iterator[str]:
+    """The image files below the folder, by name; raises InputError for an lmdb among them."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if _is_image(name):
+                yield os.path.join(place, name)
+            elif lmdb := _lmdb(Path(place, name)):
+                raise InputError(f"{Path(place, name)}{lmdb}")
+            elif not name.startswith("."):
+                skipped.append(os.path.join(place, name))
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def _lmdb(path: Path) -> str:
+    """What to do with LSUN's database, if it is one."""
+    lies = path.suffix == ".mdb" or path.name.endswith(("_lmdb", "_lmdb.zip")) or (path / "data.mdb").exists()
+    return ": LSUN's lmdb is not read here; export its images to a folder, as LSUN's own tools do" if lies else ""

@@ -1,0 +1,476 @@
+"""Datasets that a user brings: what is read, how it is prepared, where it is kept, and what is refused."""
+
+import dataclasses
+import os
+import signal
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from harness.tiny import TOML, write_tiny
+from photograph_folders import FORMS, cropped, expected_print, halved, records_in_order, write_photographs
+from PIL import Image
+
+from replication.cli import main
+from replication.datasets import brought as brought_module
+from replication.datasets.brought import Brought
+from replication.datasets.mapped import labels_file
+from replication.datasets.preprocessing import prepared
+from replication.harness.cell import cells_of
+from replication.harness.compute import described
+from replication.harness.experiment import load_experiment
+from replication.registry import DATASETS, EXTRACTORS
+from replication.types import InputError, RunError
+
+NAMES = ["celebahq-256", "ffhq-256", "imagenet-256", "lsun-bedrooms-256", "lsun-churches-256"]
+
+
+def faces() -> Brought:
+    return DATASETS.build("celebahq-256", resolution=8)
+
+
+def three_classes() -> Brought:
+    """ImageNet's class with three of them; after `add` it is read back by the factory."""
+    return dataclasses.replace(DATASETS.build("imagenet-256", resolution=8), classes=("0", "1", "2"))
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    write_photographs(tmp_path / "copy", 30)
+    return tmp_path / "copy"
+
+
+# ---------------------------------------------------------------- what is read and how it is prepared
+
+
+@pytest.mark.parametrize(("preprocessing", "expected"), [("crop, bicubic", cropped), ("box halving, bicubic, crop", halved)])  # fmt: skip
+def test_each_preprocessing_is_pillow_s_own_computation(tmp_path: Path, preprocessing, expected) -> None:
+    """Max-abs 0 at 40 odd sizes. Catches: resize before crop, a bilinear filter, one halving too many or too few, a
+    crop that is off by a pixel, a size that is cut off and not rounded."""
+    different = 0
+    for file in write_photographs(tmp_path, 40):
+        own = prepared(Image.open(file).convert("RGB"), 8, preprocessing)
+        assert np.array_equal(own, expected(file, 8)), file.name
+        different += not np.array_equal(cropped(file, 8), halved(file, 8))
+    assert different > 30  # the two are two
+
+
+def test_a_square_of_the_resolution_is_taken_as_it_is() -> None:
+    """Max-abs 0. Catches a filter that is applied at factor one."""
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    for way in ("crop, bicubic", "box halving, bicubic, crop"):
+        assert np.array_equal(prepared(Image.fromarray(pixels), 16, way), pixels)
+
+
+def test_a_copy_without_a_test_split(copy: Path) -> None:
+    """Every sixth of the canonical order is test; images, fingerprint and sizes against the definition, max-abs 0.
+    Catches: the order of the files, CHW records, a label of one byte, files of one format or folder left out."""
+    faces().add(copy)
+    pairs = records_in_order([(0, cropped(f, 8)) for f in copy.rglob("*") if f.suffix in FORMS])
+    splits = {"test": pairs[::6], "train": [pair for i, pair in enumerate(pairs) if i % 6]}
+    dataset = faces()
+    assert dataset.sizes == {"train": 25, "test": 5}
+    for split, examples in splits.items():
+        loaded = dataset.load(split)
+        assert np.array_equal(loaded.images.permute(0, 2, 3, 1).numpy(), np.stack([image for _, image in examples]))
+        assert loaded.labels.tolist() == [0] * len(examples)
+        assert loaded.fingerprint == dataset.fingerprints[split] == expected_print(examples)
+    assert dataset.verify() == dataset.fingerprints
+
+
+def test_content_alone_identifies(copy: Path, tmp_path: Path) -> None:
+    """Catches a fingerprint or a split that depends on names, folders or the order of the files."""
+    faces().add(copy)
+    before = faces().fingerprints
+    for i, file in enumerate(sorted(copy.rglob("*.*"), reverse=True)):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        file.rename(tmp_path / "other" / f"{i:03}{file.suffix}")
+    faces().add(tmp_path / "other")
+    assert faces().fingerprints == before
+
+
+@pytest.mark.parametrize("second", ["test", "val"])
+def test_a_split_of_its_own_is_kept(tmp_path: Path, second: str) -> None:
+    """Catches a copy whose splits are mixed, and one whose test images are split once more."""
+    write_photographs(tmp_path / "train", 12, seed=1)
+    files = write_photographs(tmp_path / second, 10, seed=2)
+    faces().add(tmp_path)
+    assert faces().sizes == {"train": 12, "test": 10}
+    assert faces().load("test").fingerprint == expected_print([(0, cropped(f, 8)) for f in files])
+
+
+def test_a_folder_per_class(tmp_path: Path) -> None:
+    """Labels are the order of the folders' names. Catches: the order of the disk, a label lost in the sorting."""
+    names, counts = ("n03", "n01", "n02"), (8, 6, 7)
+    pairs = []
+    for name, n in zip(names, counts, strict=True):
+        files = write_photographs(tmp_path / "train" / name, n, seed=n)
+        pairs += [(sorted(names).index(name), cropped(f, 8)) for f in files]
+        write_photographs(tmp_path / "val" / name, 4, seed=10 * n)
+    three_classes().add(tmp_path)
+    dataset = DATASETS.build("imagenet-256", resolution=8)
+    train = dataset.load("train")
+    assert dataset.classes == ("n01", "n02", "n03")
+    assert train.labels.tolist() == [0] * 6 + [1] * 7 + [2] * 8
+    assert train.fingerprint == expected_print(pairs)
+    assert dataset.verify() == dataset.fingerprints
+
+
+def test_a_thousand_classes_need_two_bytes(tmp_path: Path) -> None:
+    """Catches a label that is cut to its last byte: 999 is 3 x 256 + 231."""
+    image = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+    for k in range(1000):
+        (tmp_path / f"n{k:08}").mkdir()
+        image.save(tmp_path / f"n{k:08}" / "0.png", compress_level=0)
+    DATASETS.build("imagenet-256", resolution=8).add(tmp_path)
+    dataset = DATASETS.build("imagenet-256", resolution=8)
+    assert dataset.sizes == {"train": 990, "test": 10}
+    assert dataset.load("test").labels.tolist() == list(range(0, 1000, 100))
+    pixels = np.asarray(image)
+    assert dataset.fingerprints["train"] == expected_print([(k, pixels) for k in range(1000) if k % 100])
+
+
+def test_resolutions_and_preprocessings_stand_side_by_side(tmp_path: Path) -> None:
+    """Catches one that overwrites the other, and a fingerprint that a way of preparing has no part in."""
+    for k in "abc":
+        write_photographs(tmp_path / "copy" / k, 8, seed=ord(k), smallest=24)
+    built = {}
+    for resolution, way in ((8, "crop, bicubic"), (8, "box halving, bicubic, crop"), (12, "crop, bicubic")):
+        options = {"resolution": resolution, "preprocessing": way}
+        dataclasses.replace(DATASETS.build("imagenet-256", **options), classes=("0", "1", "2")).add(tmp_path / "copy")
+        built[resolution, way] = DATASETS.build("imagenet-256", **options)
+    assert len({d.fingerprints["train"] for d in built.values()}) == 3
+    assert all(d.load("train").images.shape[2] == d.resolution for d in built.values())
+    assert "also as 8-box-halving-bicubic-crop" in built[8, "crop, bicubic"].status()
+
+
+# ---------------------------------------------------------------- where it is kept
+
+
+def test_images_are_mapped_and_not_read(copy: Path) -> None:
+    """A byte that changes in the file changes in the tensor. Catches a load that reads everything, one that maps a
+    private copy, which counts as memory that was promised, and torch's warning about arrays that cannot be written."""
+    faces().add(copy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        images = faces().load("train").images
+    before = int(images[-1, -1, -1, -1])
+    with open(faces().file("train"), "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([before ^ 1]))
+    assert int(images[-1, -1, -1, -1]) == before ^ 1
+    maps = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(faces().file("train")) in line]
+    assert maps
+    assert all(" r--s " in line for line in maps)  # shared, read-only
+
+
+def test_the_suite_takes_a_mapped_tensor(copy: Path) -> None:
+    """What training and the extractors do with it: a batch by index, chunks, a copy that may be written to."""
+    faces().add(copy)
+    images = faces().load("train").images
+    batch = images[torch.tensor([3, 0, 3])].float() / 127.5 - 1
+    assert torch.equal(batch[0], batch[2])
+    features = EXTRACTORS.build("digits-cnn")(images[:, :1], 10)
+    assert len(features) == 25
+    assert torch.equal(features.values, EXTRACTORS.build("digits-cnn")(images[:, :1].clone(), 10).values)
+
+
+@pytest.mark.parametrize("which", ["images", "labels"])
+def test_verify_finds_a_flipped_bit(copy: Path, which: str) -> None:
+    """Catches a verify that compares the record with itself; loading has no way to notice, which is why it exists."""
+    faces().add(copy)
+    file = faces().file("test") if which == "images" else labels_file(faces().file("test"))
+    data = bytearray(file.read_bytes())
+    data[-8] ^= 1
+    file.write_bytes(data)
+    faces().load("test")
+    with pytest.raises(InputError, match=r"test\.npy is damaged.*its SHA-256 is .* when it was added"):
+        faces().verify()
+    faces().add(copy)
+    assert faces().verify() == faces().fingerprints
+
+
+def test_a_truncated_or_missing_array_is_named(copy: Path) -> None:
+    """Catches a map beyond the end of the file, which kills the process that reads there."""
+    faces().add(copy)
+    file = faces().file("train")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(
+        InputError, match=r"train\.npy is damaged.*`replicate data add celebahq-256 PATH --set resolution=8`"
+    ):
+        faces().load("train")
+    file.unlink()
+    with pytest.raises(InputError, match=r"train\.npy is damaged"):
+        faces().load("train")
+
+
+def killed_after(images: int, copy: Path) -> int:
+    """The signal that ended a process which added the copy, `images` images into it."""
+    child = os.fork()
+    if child == 0:
+        count, read = 0, brought_module.read_photograph
+
+        def counting(*given):
+            nonlocal count
+            count += 1
+            if count > images:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return read(*given)
+
+        brought_module.read_photograph = counting
+        faces().add(copy)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize(("images", "kept"), [(10, True), (40, False)])
+def test_killed_in_the_middle_and_repeated(copy: Path, images: int, kept: bool) -> None:
+    """While it reads, what was there before stays; while it stores, nothing passes for whole. Catches: a record that is
+    written first, a half array under its name, and one that stays for ever."""
+    write_photographs(copy.parent / "before", 12, seed=7)
+    faces().add(copy.parent / "before")
+    before = faces().fingerprints
+    assert killed_after(images, copy) == -signal.SIGKILL
+    assert faces().present() == kept
+    if kept:
+        assert faces().verify() == before
+    else:
+        with pytest.raises(InputError, match="celebahq-256 is not here"):
+            faces().load("train")
+    faces().add(copy)
+    assert faces().sizes == {"train": 25, "test": 5}
+    assert faces().verify() == faces().fingerprints
+    assert sorted(file.name for file in faces().folder.iterdir()) == [
+        ".lock", "added.json", "test-labels.npy", "test.npy", "train-labels.npy", "train.npy",
+    ]  # fmt: skip
+
+
+def test_a_disk_that_is_too_small_is_named_first(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a disk that fills up for hours."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 100}))
+    with pytest.raises(RunError, match=r"cannot write .*GB are needed"):
+        faces().add(copy)
+
+
+def test_an_object_from_before_does_not_take_what_was_added_since(copy: Path) -> None:
+    """Catches a row under the key of a dataset that was not there."""
+    early = faces()
+    early.add(copy)
+    with pytest.raises(InputError, match=r"added again meanwhile; if running again does not help"):
+        early.load("train")
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def spoil_truncated(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def spoil_text(file: Path) -> None:
+    file.write_bytes(b"\x80\x04 a pickle, perhaps")
+
+
+def spoil_small(file: Path) -> None:
+    Image.new("RGB", (7, 90)).save(file, "PNG")
+
+
+def spoil_deep(file: Path) -> None:
+    Image.fromarray(np.full((9, 9), 40_000, np.uint16)).save(file, "PNG")
+
+
+def spoil_bomb(file: Path) -> None:
+    Image.new("1", (9000, 9000)).save(file, "PNG")
+
+
+def spoil_great_bomb(file: Path) -> None:
+    Image.new("1", (20_000, 20_000)).save(file, "PNG")
+
+
+def spoil_gif(file: Path) -> None:
+    Image.new("RGB", (9, 9)).save(file, "GIF")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_truncated, "not a readable PNG, JPEG or WebP image"),
+        (spoil_text, "not a readable PNG, JPEG or WebP image"),
+        (spoil_gif, "not a readable PNG, JPEG or WebP image"),
+        (spoil_small, "the image is 7x90, smaller than 8x8"),
+        (spoil_deep, "has more than 8 bits"),
+        (spoil_bomb, "9000x9000 is more than 67,108,864 pixels"),
+        (spoil_great_bomb, "more than 67,108,864 pixels"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_one_bad_file_is_named_and_nothing_is_stored(copy: Path, spoil, message: str) -> None:
+    """The first of two bad ones. Catches: a file that is skipped, enlarged or cut to 8 bits, and pixels that are decoded
+    before their number is looked at."""
+    files = sorted(copy.rglob("*.png"), key=lambda file: str(file))
+    spoil(files[2])
+    spoil(files[5])
+    with pytest.raises(InputError, match=f"{files[2].name}: .*{message}|{files[2].name}: {message}"):
+        faces().add(copy)
+    assert not faces().present()
+    assert not list(faces().folder.glob("*.npy"))
+
+
+def empty(folder: Path) -> None:
+    (folder / "LICENSE.txt").write_text("")
+
+
+def few(folder: Path) -> None:
+    write_photographs(folder, 9)
+
+
+def lmdb(folder: Path) -> None:
+    few(folder)
+    (folder / "data.mdb").write_bytes(b"")
+
+
+def no_train(folder: Path) -> None:
+    write_photographs(folder / "val", 10)
+
+
+def both(folder: Path) -> None:
+    for split in ("train", "test", "val"):
+        write_photographs(folder / split, 10)
+
+
+def beside(folder: Path) -> None:
+    write_photographs(folder / "train", 10)[0].rename(folder / "loose.png")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (empty, "holds no images; celebahq-256 can be added from a folder of PNG"),
+        (few, "train has 9 images, at least 10 are needed"),
+        (lmdb, r"data\.mdb: LSUN's lmdb is not read here; export its images"),
+        (no_train, "has val/ and no train/"),
+        (both, "has both test/ and val/"),
+        (beside, r"loose\.png lies beside train/"),
+        (lambda folder: folder.rmdir(), "does not exist; celebahq-256 can be added from"),
+    ],
+)
+def test_a_folder_of_another_structure_is_refused(tmp_path: Path, make, message: str) -> None:
+    (tmp_path / "copy").mkdir()
+    make(tmp_path / "copy")
+    with pytest.raises(InputError, match=message):
+        faces().add(tmp_path / "copy")
+
+
+def test_class_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    """Catches labels that mean one class in training and another in the test split."""
+    for k in "abc":
+        write_photographs(tmp_path / "train" / k, 8)
+        write_photographs(tmp_path / "test" / k, 8)
+    with pytest.raises(InputError, match="train has 3 class folders, and there are 1,000 classes"):
+        DATASETS.build("imagenet-256", resolution=8).add(tmp_path)
+    (tmp_path / "test" / "c").rename(tmp_path / "test" / "d")
+    with pytest.raises(InputError, match="class folder 'c' is in one of the splits alone"):
+        three_classes().add(tmp_path)
+    (tmp_path / "test" / "d" / "0" / "0-0.png").rename(tmp_path / "test" / "0.png")
+    with pytest.raises(InputError, match=r"test/0\.png lies in no class folder"):
+        three_classes().add(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("imagenet-256", {"preprocessing": "none"}, "option 'preprocessing'"),
+        ("ffhq-256", {"preprocessing": "crop, bicubic"}, "unknown option 'preprocessing'"),
+        ("ffhq-256", {"resolution": 0}, "option 'resolution'"),
+    ],
+)
+def test_options_that_no_set_has_are_refused(name: str, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        DATASETS.build(name, **options)
+
+
+# ---------------------------------------------------------------- experiments
+
+
+def experiment(folder: Path, dataset: str, protocol: str) -> Path:
+    """The tiny experiment on a dataset of 32x32 colour images; the published table keeps its own protocol."""
+    start, stop = TOML.index("[profiles.cpu.protocol]"), TOML.index("[[profiles.cpu.rows]]")
+    return write_tiny(
+        folder,
+        ('dataset = "digits"\nnetwork = "ddpm-digits"', f'dataset = {dataset}\nnetwork = "ddpm-cifar10"'),
+        (TOML[start:stop], f'[profiles.cpu.protocol]\nname = "{protocol}"\nextractor = "cifar10-resnet"\n'),
+    )
+
+
+CELEBAHQ = '{ name = "celebahq-256", resolution = 32 }'
+FOR_DIT = '{ name = "imagenet-256", resolution = 32, preprocessing = "box halving, bicubic, crop" }'
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_the_data_it_says_how_to_add_it(name: str) -> None:
+    """Catches two absent sets that share a fingerprint, so that cells on them would share their keys."""
+    dataset = DATASETS.build(name)
+    assert not dataset.present()
+    assert f"not here: `replicate data add {name} PATH`" in dataset.status()
+    with pytest.raises(InputError, match=f"{name} is not here, .*`replicate data add {name} PATH`"):
+        dataset.load("train")
+    others = [DATASETS.build(name, resolution=512), *(DATASETS.build(other) for other in NAMES if other != name)]
+    assert dataset.fingerprints["train"] not in {other.fingerprints["train"] for other in others}
+
+
+def test_the_command_of_a_variant_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the message says is what works."""
+    for k in range(1000):
+        (tmp_path / "copy" / f"n{k}").mkdir(parents=True)
+        Image.new("RGB", (9, 8), (k % 256, 0, 0)).save(tmp_path / "copy" / f"n{k}" / "0.png", compress_level=0)
+    options = {"resolution": 8, "preprocessing": "box halving, bicubic, crop"}
+    with pytest.raises(InputError, match='--set resolution=8 --set preprocessing="box halving, bicubic, crop"`'):
+        DATASETS.build("imagenet-256", **options).load("train")
+    sets = ["--set", "resolution=8", "--set", f"preprocessing={options['preprocessing']}"]
+    assert main(["data", "add", "imagenet-256", str(tmp_path / "copy"), *sets]) == 0
+    assert main(["data", "verify", "imagenet-256", *sets]) == 0
+    assert DATASETS.build("imagenet-256", **options).fingerprints["train"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("dataset", "protocol"), [(CELEBAHQ, "ldm-2022"), (FOR_DIT, "dit-2023")])
+def test_a_paper_s_protocol_is_met_and_planned_without_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dataset: str, protocol: str
+) -> None:
+    """Catches a check that refuses every preprocessing, and a key that needs the data."""
+    monkeypatch.setenv("REPLICATION_HOME", str(tmp_path / "state"))
+    path = experiment(tmp_path, dataset, protocol)
+    cells = cells_of(load_experiment(str(path)), "cpu")
+    assert {described(cell)["protocol.preprocessing"] for cell in cells} == {
+        cells[0].recipe.build_dataset().preprocessing
+    }
+    assert main(["plan", str(path)]) == 0
+    assert capsys.readouterr().out.count("to run") == len(cells) == 3
+
+
+@pytest.mark.parametrize(
+    ("dataset", "protocol", "message"),
+    [
+        (CELEBAHQ, "dit-2023", "'box halving, bicubic, crop': celebahq-256 is stored at 32x32, prepared otherwise; 'crop, bicubic' is"),
+        (FOR_DIT, "ldm-2022", "'crop, bicubic': imagenet-256 is stored at 32x32, prepared otherwise; 'box halving, bicubic, crop' is"),
+        (CELEBAHQ, "suite", "'none': celebahq-256 is stored at 32x32, prepared otherwise; 'crop, bicubic' is what it takes"),
+    ],
+)  # fmt: skip
+def test_unequal_preprocessing_is_refused_and_both_are_named(
+    tmp_path: Path, dataset: str, protocol: str, message: str
+) -> None:
+    """Catches a cell of LDM's protocol on images prepared for DiT's, and the reverse."""
+    with pytest.raises(InputError, match=message):
+        cells_of(load_experiment(str(experiment(tmp_path, dataset, protocol))), "cpu")
+
+
+def test_another_copy_is_another_key(tmp_path: Path) -> None:
+    """Catches a checkpoint of one user's faces that passes for one of another's."""
+    path = experiment(tmp_path, CELEBAHQ, "ldm-2022")
+    keys = [cells_of(load_experiment(str(path)), "cpu")[0].recipe.key]
+    for seed in (1, 2):
+        write_photographs(tmp_path / str(seed), 12, seed, smallest=32)
+        DATASETS.build("celebahq-256", resolution=32).add(tmp_path / str(seed))
+        keys.append(cells_of(load_experiment(str(path)), "cpu")[0].recipe.key)
+    assert len(set(keys)) == 3
