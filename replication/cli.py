@@ -23,14 +23,16 @@ except (
 from replication import registry
 from replication.doctor import examine
 from replication.files import write_atomically
-from replication.harness.cell import Cell, cells_of
+from replication.harness.cell import Cell, cells_of, find_cell
 from replication.harness.claim import PROFILES
+from replication.harness.compute import strip
 from replication.harness.experiment import Experiment, experiment_names, load_experiment, toml_value
 from replication.harness.first_stage_cell import first_stage_cells
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.examination import choices_named, investigate
 from replication.harness.forensics.subject import Wishes, subject_of
 from replication.harness.home import project, state
+from replication.harness.prompt import prompted
 from replication.harness.protocol import named_protocol, protocol_names
 from replication.harness.store import Store
 from replication.harness.sweep import all_journals, first_stage_journal, journal_of, run, sync
@@ -41,6 +43,7 @@ from replication.report.compare import comparison, find_row
 from replication.report.first_stages import first_stage_table
 from replication.report.forensics import printed, write_forensics
 from replication.report.page import write_page
+from replication.report.plots import picture_grid
 from replication.report.readme import refreshed
 from replication.report.rows import rows_of
 from replication.report.tables import markdown, measured_tables
@@ -195,6 +198,21 @@ def _forensics(options: argparse.Namespace) -> None:
             _write_fronts(_evidence(experiment_names()))
 
 
+def _sample(options: argparse.Namespace) -> None:
+    experiment, cells = _cells(options.experiment, options.profile, _settings(options.set))
+    cell = find_cell(cells, options.row, options.steps)
+    if options.n < 1:
+        raise InputError(f"-n {options.n}: at least one image for each prompt")
+    out = Path(options.out).absolute()
+    if out.suffix != ".png":
+        raise InputError(f"--out {options.out}: the picture is a PNG, and its name ends in .png")
+    place = Workplace(state(), _device(options.device), experiment.profile(options.profile).batch_size)
+    pictures = prompted(cell, options.prompt, options.n, options.seed, place)
+    lines = [(prompt, strip(images)) for prompt, images in zip(options.prompt, pictures, strict=True)]
+    write_atomically(out, picture_grid(lines))
+    print(f"wrote {out}: {options.n} images for each prompt, {cell.label} x {cell.sampling.steps}, seed {options.seed}")
+
+
 def _sync(options: argparse.Namespace) -> None:
     store = Store(state())
     store.check()
@@ -310,6 +328,7 @@ def _parser() -> argparse.ArgumentParser:
         ("claims", _claims, "judge the claims from rows"),
     ):
         command(name, work, text).add_argument("experiments", nargs="*", metavar="EXPERIMENT")
+    _sample_parser(command("sample", _sample, "draw images of your own prompts, and write them to a PNG"))
     added = command("compare", _compare, "set two rows side by side, if their protocols allow it")
     added.add_argument("rows", nargs=2, metavar="EXPERIMENT:LABEL:STEPS")
     added.add_argument("--profile", default="cpu", choices=PROFILES)
@@ -326,6 +345,19 @@ def _parser() -> argparse.ArgumentParser:
     command("list", _list, "list the parts of one kind").add_argument("kind", help=", ".join(LISTS))
     _data_parser(command("data", lambda _: None, "datasets: list, add a local copy, verify"))
     return parser
+
+
+def _sample_parser(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", help="a name in experiments/, or the path of a TOML file")
+    parser.add_argument("--row", required=True, help="the label of a conditional row in the experiment's table")
+    parser.add_argument("--steps", type=int, help="of the sampler; by default the row's first step count")
+    parser.add_argument("--prompt", action="append", required=True, help="what the images are to show; may be repeated")
+    parser.add_argument("-n", type=int, default=10, help="images for each prompt")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", default="samples.png", help="the picture: one line of images for each prompt")
+    parser.add_argument("--profile", default="cpu", choices=PROFILES)
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change one key of the profile")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
 
 def _forensics_parser(parser: argparse.ArgumentParser) -> None:

@@ -58,9 +58,9 @@ class Condition(ABC):
     def null(self, dataset: LabelledDataset) -> Tensor:
         """The `cond` of one image that nothing is said about."""
 
-    @abstractmethod
     def numbers(self, dataset: LabelledDataset) -> Numbers:
-        """What a network of this condition must know."""
+        """What a network of this condition must know; nothing where it is told a context that is made already."""
+        return NOTHING
 
     @abstractmethod
     def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:

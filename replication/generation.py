@@ -67,6 +67,12 @@ class Sampling(Settings):
         return self.spacing.build(SPACINGS)(schedule, self.steps)
 
 
+def pixels(x: Tensor) -> Tensor:
+    """What is sampled, where that is pixels already."""
+    return x
+
+
+@torch.no_grad()
 def generate(
     denoiser: Denoise,
     sampling: Sampling,
@@ -82,7 +88,7 @@ def generate(
     weights: str = "",
     drawn_by: str = "",
     cond: Callable[[int, int], Tensor] | None = None,
-    decode: Callable[[Tensor], Tensor] | None = None,
+    decode: Callable[[Tensor], Tensor] = pixels,
 ) -> SampleSet:
     """Images 0..n-1 of the seed from the chunks in `folder` and, where they end, anew; x_0 is [C,H,W] = shape.
 
@@ -106,9 +112,9 @@ def generate(
             counted = Counted(denoiser)
             with numerics(precision, device):
                 with Stopwatch(device) as watch:
-                    x = _draw(counted, sampling, noise, (stop - start, *shape), told)
+                    x = draw(counted, sampling, noise, (stop - start, *shape), told)
                 with Stopwatch(device) as decoding:
-                    x = _decoded(x, decode)
+                    x = decode(x)
             if not torch.isfinite(x).all():
                 raise RunError(f"{description}: sampling gave NaN or infinity in images {start} to {stop - 1}")
             images = quantize(x.float(), quantizer).cpu()
@@ -118,27 +124,19 @@ def generate(
     return SampleSet([chunk for chunk in chunks if chunk.start < n], n, drawn_by)
 
 
-def _draw(
+def draw(
     denoiser: Denoise, sampling: Sampling, noise: ImageNoise, shape: tuple[int, ...], cond: Tensor | None
 ) -> Tensor:
+    """x_0 of the noise's images, Float[B,C,H,W] = shape, neither decoded nor quantised."""
     schedule = denoiser.schedule
     times, sampler = sampling.times(schedule), sampling.sampler.build(SAMPLERS)
     x_T = noise.prior(shape) * float(schedule.prior_std(times[0]))
     return sample(denoiser, sampler, times, x_T, noise, clip=sampling.clip, cond=cond)
 
 
-@torch.no_grad()
-def _decoded(x: Tensor, decode: Callable[[Tensor], Tensor] | None) -> Tensor:
-    return decode(x) if decode else x
-
-
 def _warm_up(
-    denoiser: Denoise,
-    x: Tensor,
-    precision: Precision,
-    cond: Tensor | None,
-    decode: Callable[[Tensor], Tensor] | None,
+    denoiser: Denoise, x: Tensor, precision: Precision, cond: Tensor | None, decode: Callable[[Tensor], Tensor]
 ) -> None:
-    with torch.no_grad(), numerics(precision, x.device):
+    with numerics(precision, x.device):
         denoiser(x.double(), torch.ones((), dtype=torch.float64), cond)
-        _decoded(x, decode)
+        decode(x)

@@ -104,9 +104,10 @@ class Recipe(Settings):
         condition = self.build_condition()
         told = condition.numbers(self.build_dataset()) if condition else NOTHING
         for what, number in told._asdict().items():
-            if getattr(network, what, number) != number:
+            known = getattr(network, what, number)
+            if known != number and not (what == "length" and 0 in (known, number)):  # 0: any length
                 raise InputError(
-                    f"network {self.network} has {what} = {getattr(network, what)}, and condition = "
+                    f"network {self.network} has {what} = {known}, and condition = "
                     f"{self.condition or 'none'} on {self.dataset} takes {what} = {number}"
                 )
 

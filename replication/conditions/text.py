@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from replication.condition import Condition, LabelledDataset
+from replication.condition import Condition, LabelledDataset, Numbers
 from replication.conditions.captions import caption_numbers, captions, every_caption
 from replication.conditions.prompts import readable, shown
 from replication.registry import CONDITIONS, unknown
@@ -41,6 +41,9 @@ class Text(Condition):
     def null(self, dataset: LabelledDataset) -> Tensor:
         captions(dataset)
         return _padded([])
+
+    def numbers(self, dataset: LabelledDataset) -> Numbers:
+        return Numbers(vocabulary=self.vocabulary, length=self.length)
 
     def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
         """Raises InputError for a prompt that is blank, too long or not UTF-8, or that has a word no caption has."""

@@ -1,6 +1,6 @@
 """A cell: one point of a sweep, a checkpoint + a sampling setting + a protocol. One cell = one row = one MLflow run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -128,6 +128,17 @@ class Cell(Settings):
         null = self.recipe.null(1, "cpu")
         assert null is not None
         self.guided(self.recipe.build_denoiser(nn.Identity()), null[0])
+
+
+def find_cell(cells: Sequence[Cell], label: str, steps: int | None) -> Cell:
+    """The cell of a row at a step count, the row's first by default; raises InputError with the nearest valid name."""
+    of_row = [cell for cell in cells if cell.label == label]
+    if not of_row:
+        raise unknown("row", label, list(dict.fromkeys(cell.label for cell in cells)))
+    for cell in of_row:
+        if steps in (None, cell.sampling.steps):
+            return cell
+    raise InputError(f"row {label!r} has {', '.join(str(c.sampling.steps) for c in of_row)} steps, not {steps}")
 
 
 def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:

@@ -116,7 +116,7 @@ def samples(cell: Cell, model: Model, seed: int, place: Workplace, apart: str = 
         model.weights,
         device_name(place.device),
         (lambda start, stop: model.encode(told(start, stop))) if told else None,
-        model.autoencoder.decode if cell.recipe.first_stage else None,
+        model.autoencoder.decode,
     )
 
 
@@ -219,8 +219,12 @@ def _nll(cell: Cell, denoiser: Denoiser, place: Workplace) -> tuple[float, float
 
 def strip_png(images: Tensor) -> bytes:
     """uint8 [N,C,H,W] side by side, as the bytes of a PNG."""
-    row = torch.cat(list(images), dim=2).permute(1, 2, 0)  # [H,N*W,C]
-    picture = Image.fromarray(row.squeeze(2).numpy() if row.shape[2] == 1 else row.numpy())
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    strip(images).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def strip(images: Tensor) -> Image.Image:
+    """uint8 [N,C,H,W] side by side."""
+    row = torch.cat(list(images), dim=2).permute(1, 2, 0)  # [H,N*W,C]
+    return Image.fromarray(row.squeeze(2).numpy() if row.shape[2] == 1 else row.numpy())

@@ -200,7 +200,8 @@ def _name_first_stages(profile: dict[str, Any], where: str) -> None:
     if "recipe" in profile:
         profile["recipe"] = resolved(profile["recipe"], "recipe")
     rows = profile.get("rows")
-    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):  # rows may be other profiles' too: none is changed in place
+    # rows may be other profiles' too: none is changed in place
+    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
         profile["rows"] = [
             {**row, "recipe": resolved(row["recipe"], f"rows[{i}].recipe")}
             if isinstance(row, dict) and "recipe" in row
@@ -269,7 +270,8 @@ def explained(error: ValidationError, within: str = "") -> str:
 
 _TABLES: dict[str, type[Settings]] = {
     "profiles": Profile, "recipe": Recipe, "first_stages": FirstStageRow, "first_stage": FirstStage,
-    "training": Training, "protocol": Protocol, "rows": Row, "guidance": Guidance, "published": Published, "tables": PublishedTable, **TABLES,
+    "training": Training, "protocol": Protocol, "rows": Row, "guidance": Guidance, "published": Published,
+    "tables": PublishedTable, **TABLES,
 }  # fmt: skip
 
 

@@ -124,16 +124,17 @@ def sample_grid(cells: Sequence[Cell], strips: Mapping[str, Path]) -> bytes:
             label: [cell for cell in shown if cell.label == label] for label in {cell.label: 0 for cell in shown}
         }
         shown = [of[len(of) // 2] for of in of_label.values()]
-    return picture_grid([(f"{cell.label}\n{cell.sampling.steps} steps", strips[cell.key]) for cell in shown])
+    return picture_grid(
+        [(f"{cell.label}\n{cell.sampling.steps} steps", Image.open(strips[cell.key])) for cell in shown]
+    )
 
 
-def picture_grid(lines: Sequence[tuple[str, Path]], rows: int = 1) -> bytes:
+def picture_grid(lines: Sequence[tuple[str, Image.Image]], rows: int = 1) -> bytes:
     """PNG bytes: strips of square images, each with its label; a strip may hold several rows of images."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 0.62 * rows * len(lines) + 0.1), layout="constrained")
         for axes, (label, strip) in zip(figure.subplots(len(lines), 1, squeeze=False)[:, 0], lines, strict=True):
-            pixels = _spaced(Image.open(strip), rows)
-            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.imshow(_spaced(strip, rows), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
