@@ -13,7 +13,7 @@ CONTRACT = {
     "OBJECTIVES": {"simple", "bound"},
     "MODELS": {"ddpm-cifar10", "ddpm-256", "ddpm-digits"},
     "DATASETS": {"digits", "cifar10"},
-    "CONDITIONS": {"label", "text"},
+    "CONDITIONS": {"label", "text", "clip-text", "t5-text"},
     "EXTRACTORS": set(),
 }
 

@@ -1,0 +1,137 @@
+"""The files of a pretrained text encoder: where they are, whether all are there, and the SHA-256 that enters keys.
+
+A folder is laid out as the Hugging Face Hub has it: config.json, model.safetensors (or its shards and their index) and
+the tokenizer's files together, or in `text_encoder` and `tokenizer` as in a pipeline. Nothing is downloaded: an
+experiment that starts does not fetch gigabytes unasked.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from replication.files import file_sha256
+from replication.settings import content_key
+from replication.types import InputError
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+# what save_pretrained writes about the place and the program, which change no number
+_ABOUT_THE_FILE = {"_name_or_path", "name_or_path", "transformers_version", "is_local", "tokenizer_class"}
+
+
+@dataclass(frozen=True)
+class EncoderKind:
+    """What a condition needs of a folder."""
+
+    condition: str
+    model_types: tuple[str, ...]  # of config.json
+    tokenizers: tuple[tuple[str, ...], ...]  # sets of files, any one of which will do
+    example: str  # a repository of the Hub that has all of it
+
+    def error(self, message: str) -> InputError:
+        files = ["config.json", "model.safetensors", *self.tokenizers[0], "tokenizer_config.json"]
+        return InputError(
+            f"condition {self.condition!r}: {message}. Nothing is downloaded here; where there is a network, `hf download "
+            f"{self.example} {' '.join(files)} --local-dir FOLDER`, then option model = FOLDER; or use condition 'text', "
+            "which needs no files"
+        )
+
+
+@dataclass(frozen=True)
+class EncoderFiles:
+    """Files that are all there; equal if nothing was written since."""
+
+    folder: Path  # of config.json and the weights
+    tokenizer: Path
+    weights: tuple[Path, ...]
+    written: tuple[int, ...]  # nanoseconds, of every file of `paths()`
+
+    def paths(self) -> list[Path]:
+        return _paths(self.folder, self.tokenizer, self.weights)
+
+    @property
+    def sha256(self) -> str:
+        """Of names and contents, wherever the folder lies; read once per process and change."""
+        return _sha256(self)
+
+
+def located(model: str, kind: EncoderKind) -> EncoderFiles:
+    """The files of `model`: a folder, or the name of a repository that was downloaded to the Hub's cache.
+
+    Raises InputError, which says what to fetch, where a file is missing, of another kind of model, or a pickle.
+    """
+    root = _root(model, kind)
+    folder, tokenizer = (root / part if (root / part).is_dir() else root for part in ("text_encoder", "tokenizer"))
+    if not any(all((tokenizer / name).is_file() for name in names) for names in kind.tokenizers):
+        wanted = " or ".join(" + ".join(names) for names in kind.tokenizers)
+        raise kind.error(f"{tokenizer} has no tokenizer ({wanted})")
+    found = _json(folder / "config.json", kind).get("model_type")
+    if found not in kind.model_types:
+        raise kind.error(f"{folder / 'config.json'} is of model_type {found!r}, not {' or '.join(kind.model_types)}")
+    weights = tuple(_weights(folder, kind))
+    written = tuple(path.stat().st_mtime_ns for path in _paths(folder, tokenizer, weights))
+    return EncoderFiles(folder, tokenizer, weights, written)
+
+
+def _root(model: str, kind: EncoderKind) -> Path:
+    given = Path(model).expanduser()
+    if given.is_dir():
+        return given
+    from huggingface_hub import snapshot_download  # slow to import, and every registry look-up imports this module
+
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise kind.error(f"model {model!r} is neither a folder nor in the cache of the Hugging Face Hub") from error
+
+
+def _weights(folder: Path, kind: EncoderKind) -> Sequence[Path]:
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file():
+        return [whole]
+    if index.is_file():
+        shards = [folder / name for name in sorted(set(_json(index, kind).get("weight_map", {}).values()))]
+        missing = [shard.name for shard in shards if not shard.is_file()]
+        if missing or not shards:
+            raise kind.error(f"{index} names shards that are missing: {', '.join(missing) or 'none at all'}")
+        return [index, *shards]
+    pickles = sorted(path.name for path in folder.glob("*.bin"))
+    only = f", only {pickles[0]}, a pickle, and pickles are never opened" if pickles else ""
+    raise kind.error(f"{folder} has no model.safetensors{only}")
+
+
+def _json(path: Path, kind: EncoderKind) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise kind.error(f"{path} is missing") from error
+    except (OSError, ValueError) as error:
+        raise kind.error(f"{path} can't be read ({error})") from error
+    if not isinstance(content, dict):
+        raise kind.error(f"{path} holds no settings")
+    return content
+
+
+def _paths(folder: Path, tokenizer: Path, weights: Sequence[Path]) -> list[Path]:
+    of_tokenizer = [tokenizer / name for name in TOKENIZER_FILES if (tokenizer / name).is_file()]
+    return [folder / "config.json", *weights, *of_tokenizer]
+
+
+@cache  # the weights are gigabytes
+def _sha256(files: EncoderFiles) -> str:
+    return content_key([[path.name, _content(path)] for path in files.paths()])
+
+
+def _content(path: Path) -> Any:
+    if path.name not in ("config.json", "tokenizer_config.json"):
+        return file_sha256(path)
+    return {k: v for k, v in json.loads(path.read_text()).items() if k not in _ABOUT_THE_FILE}
