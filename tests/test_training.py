@@ -21,7 +21,8 @@ from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
 from replication.ema import EMA
 from replication.recipe import Recipe
-from replication.training import batch_indices, load_network, train, warmup
+from replication.training import load_network, train
+from replication.training_loop import batch_indices, warmup
 from replication.types import InputError, RunError
 
 
