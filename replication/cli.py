@@ -61,7 +61,7 @@ REGISTRIES = {
     "schedules": registry.SCHEDULES, "spacings": registry.SPACINGS, "samplers": registry.SAMPLERS,
     "objectives": registry.OBJECTIVES, "models": registry.MODELS, "autoencoders": registry.AUTOENCODERS,
     "conditions": registry.CONDITIONS, "datasets": registry.DATASETS, "extractors": registry.EXTRACTORS,
-    "quantities": registry.QUANTITIES,
+    "quantities": registry.QUANTITIES, "perceptual": registry.PERCEPTUAL, "discriminators": registry.DISCRIMINATORS,
 }  # fmt: skip
 LISTS: dict[str, Callable[[], dict[str, str]]] = {
     **{kind: partial(_parts, parts) for kind, parts in REGISTRIES.items()},

@@ -4,7 +4,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from replication.condition import NOTHING, Condition
@@ -12,26 +11,12 @@ from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
 from replication.diffusion.schedule import NoiseSchedule
 from replication.first_stage import FirstStage
-from replication.numerics import Precision
 from replication.registry import CONDITIONS, DATASETS, MODELS, OBJECTIVES, SCHEDULES
 from replication.settings import Part, Settings, content_key
+from replication.training_settings import Training
 from replication.types import InputError
 
 _CHECKED: set[str] = set()  # keys of recipes that fit: the experiments share most of theirs
-
-
-class Training(Settings):
-    """Adam (eps 1e-8) with warm-up, global gradient clipping and EMA: Ho et al. 2020, appendix B."""
-
-    steps: PositiveInt
-    batch_size: PositiveInt
-    learning_rate: PositiveFloat
-    warmup: int = Field(ge=0)  # steps over which the rate climbs from 0, linearly
-    grad_clip: PositiveFloat = 1.0
-    ema_decay: float = Field(ge=0, lt=1)
-    flip: bool
-    precision: Precision = "float32"
-    seed: int = 0
 
 
 class Recipe(Settings):

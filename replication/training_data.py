@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from replication.datasets.content import Split
 from replication.ldm.autoencoder import Autoencoder
 
 RESIDENT_BYTES = 16 << 30  # a split up to this size lies on the device; of a larger one, each batch is moved there
@@ -35,6 +36,10 @@ class TrainingData(ABC):
 
 class Pixels(TrainingData):
     """Content: uint8 [N,C,H,W]; x_0 in [-1, 1]."""
+
+    @classmethod
+    def of(cls, split: Split, device: torch.device) -> "Pixels":
+        return cls(split.images, split.labels, device)
 
     def batch(self, chosen: Tensor, flip: bool) -> Tensor:
         x0 = self._rows(chosen).float() / 127.5 - 1

@@ -12,9 +12,11 @@ FILES = sorted(p for p in ROOT.rglob("*.py") if not p.name.startswith("."))
 
 # What each part of the package may import of the package, its own modules apart.
 GROUND = {"types", "registry"}
-SMALL = GROUND | {"settings", "noise", "numerics", "progress", "files", "checkpoint", "condition", "quantity"}
+SETTINGS = {"settings", "training_settings"}
+SMALL = GROUND | SETTINGS | {"noise", "numerics", "progress", "files", "checkpoint", "condition", "quantity"}
 NETWORKS = {"ddpm", "ldm", "dit"}
-WORK = {"recipe", "ema", "training", "sample_set", "generation"}
+FIRST_STAGE = {"first_stage", "first_stage_health", "first_stage_training"}
+WORK = FIRST_STAGE | {"recipe", "ema", "training_loop", "training", "sample_set", "generation"}
 COMMANDS = {"bench", "doctor"}
 MAY_IMPORT = {
     "__init__": set(),

@@ -16,12 +16,13 @@ from training_recipes import CPU, recipe
 
 import replication.training
 from replication.checkpoint import load_checkpoint, save_checkpoint
-from replication.datasets.content import Split
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
 from replication.ema import EMA
 from replication.recipe import Recipe
-from replication.training import batch_indices, load_network, train, warmup
+from replication.training import load_network, train
+from replication.training_data import Pixels
+from replication.training_loop import batch_indices, warmup
 from replication.types import InputError, RunError
 
 
@@ -100,9 +101,9 @@ def _weights_at(chosen: Recipe, path: Path, step: int, folder: Path) -> dict[str
     run = replication.training._Run(chosen, CPU)
     if path.exists():
         run.restore(path)
-    images = chosen.build_dataset().load("train").images
+    data = Pixels.of(chosen.build_dataset().load("train"), CPU)
     while run.step < step:
-        run.advance(images, torch.zeros(len(images), dtype=torch.int64))
+        run.advance(data)
     return {name: p.detach() for name, p in run.network.named_parameters()} | {
         f"ema.{k}": v for k, v in run.ema.weights.items()
     }
@@ -262,10 +263,9 @@ def test_flips_mirror_about_half_of_the_images_left_to_right(monkeypatch: pytest
 
     monkeypatch.setattr(Recipe, "build_objective", lambda self: Recording())
     ramp = torch.arange(8, dtype=torch.uint8).expand(1, 1, 8, 8) * 30 + 10
-    images = Split(ramp.expand(400, 1, 8, 8), torch.zeros(400), "").images
-    replication.training._Run(recipe(flip=True, batch_size=400), CPU).advance(
-        images, torch.zeros(len(images), dtype=torch.int64)
-    )
+    images = ramp.expand(400, 1, 8, 8)
+    data = Pixels(images, torch.zeros(len(images), dtype=torch.int64), CPU)
+    replication.training._Run(recipe(flip=True, batch_size=400), CPU).advance(data)
     once = images[0, 0].float() / 127.5 - 1
     flipped = [torch.equal(x[0], once.flip(-1)) for x in seen[0]]
     assert all(f or torch.equal(x[0], once) for f, x in zip(flipped, seen[0], strict=True))

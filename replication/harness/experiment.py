@@ -13,9 +13,10 @@ from replication.harness.claim import TABLES, Claim, ProfileName
 from replication.harness.home import catalogue, project
 from replication.harness.protocol import Protocol, protocol_table
 from replication.harness.published import Published, PublishedRow, PublishedTable, PublishedValue
-from replication.recipe import Recipe, Training
+from replication.recipe import Recipe
 from replication.registry import unknown
 from replication.settings import Part, Settings
+from replication.training_settings import Training
 from replication.types import InputError
 
 

@@ -95,7 +95,7 @@ class Workplace:
     def _training_data(self, recipe: Recipe) -> TrainingData:
         split = recipe.build_dataset().load("train")
         if recipe.first_stage is None:
-            return Pixels(split.images, split.labels, self.device)
+            return Pixels.of(split, self.device)
         autoencoder, sha256 = self.autoencoder(recipe.first_stage, recipe.build_dataset())
         moments = cached_moments(
             split.images,

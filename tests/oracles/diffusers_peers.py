@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from diffusers import UNet2DModel
+from diffusers import AutoencoderKL, UNet2DModel, VQModel
+
+from replication.ldm.autoencoder_networks import Levels
 
 
 def peer_unet(
@@ -31,3 +33,21 @@ def peer_unet(
         flip_sin_to_cos=False,
         freq_shift=1,
     )
+
+
+def peer_autoencoder(
+    levels: Levels, image_channels: int, latent_channels: int, codes: int = 0
+) -> AutoencoderKL | VQModel:
+    """The first stage of LDM in diffusers, with a codebook if `codes`."""
+    attends = [2**i in levels.attention for i in range(len(levels.multipliers))]
+    options = {
+        "in_channels": image_channels,
+        "out_channels": image_channels,
+        "block_out_channels": [levels.width * m for m in levels.multipliers],
+        "layers_per_block": levels.blocks,
+        "down_block_types": ["AttnDownEncoderBlock2D" if a else "DownEncoderBlock2D" for a in attends],
+        "up_block_types": ["AttnUpDecoderBlock2D" if a else "UpDecoderBlock2D" for a in reversed(attends)],
+        "norm_num_groups": levels.groups,
+        "latent_channels": latent_channels,
+    }
+    return VQModel(num_vq_embeddings=codes, **options) if codes else AutoencoderKL(**options)
