@@ -79,15 +79,14 @@ class TextEncoder(ABC):
         _silence()
         about = f"{self.files.folder} does not hold a {network.__name__} and its tokenizer"
         try:
-            with torch.random.fork_rng(devices=[]):  # it draws before it reads, and training's draws must not change
-                cut = tokenizer.from_pretrained(str(self.files.tokenizer), local_files_only=True)
-                made, found = network.from_pretrained(
-                    str(self.files.folder),
-                    local_files_only=True,
-                    use_safetensors=True,
-                    dtype=torch.float32,
-                    output_loading_info=True,
-                )
+            cut = tokenizer.from_pretrained(str(self.files.tokenizer), local_files_only=True)
+            made, found = network.from_pretrained(
+                str(self.files.folder),
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
         except Exception as error:  # tokenizers and safetensors raise bare subclasses of Exception for bad files
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise self.kind.error(f"{about} ({reason})") from error
