@@ -78,7 +78,11 @@ class Recipe(Settings):
         except RuntimeError as error:
             raise InputError(f"network {self.network} does not take images of {dataset.name}: {error}") from error
         except InputError as error:
-            hint = '; condition = "label" gives it one' if network.classes and self.condition is None else ""
+            hint = (
+                '; condition = "label" gives it one'
+                if getattr(network, "classes", 0) and self.condition is None
+                else ""
+            )
             raise InputError(f"network {self.network}: {error}{hint}") from error
         classes = len(dataset.classes) if self.condition else 0
         if getattr(network, "classes", classes) != classes:

@@ -1,28 +1,24 @@
 """What a network knows of a class: one vector for each, and one more that says nothing (Ho and Salimans 2022)."""
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from replication.types import InputError
+from replication.layers.encoder import Encoder, check_numbers
 
 
-class LabelEmbedding(nn.Embedding):
-    """Int[B] -> Float[B,dim] for the labels 0..classes-1, and for `classes`, which says nothing."""
+class LabelEmbedding(Encoder):
+    """Label Int[B] -> Float[B,width], for 0..classes-1 and for `classes`, which says nothing; standard normal at first."""
 
-    def __init__(self, classes: int, dim: int):
-        super().__init__(classes + 1, dim)
+    needs = "a label for every image"
+
+    def __init__(self, classes: int, width: int):
+        super().__init__(width=width)
         self.classes = classes
+        self.weight = nn.Parameter(torch.randn(classes + 1, width))
 
-    def check(self, labels: Tensor) -> None:
-        """Raises InputError unless these are labels Int[B] that the network knows."""
-        check_numbers("labels", labels, 1, self.classes, f"{self.classes} says nothing")
+    def check(self, cond: Tensor) -> None:
+        check_numbers("labels", cond, 1, self.classes, f"{self.classes} says nothing")
 
-
-def check_numbers(what: str, numbers: Tensor, ndim: int, last: int, note: str) -> None:
-    """Raises InputError unless these are integers 0..last in a tensor of so many axes; on CUDA it waits for the device."""
-    if numbers.ndim != ndim or numbers.is_floating_point() or numbers.is_complex():
-        found = f"{numbers.dtype} of shape {tuple(numbers.shape)}".removeprefix("torch.")
-        raise InputError(f"cond: this network takes {what} Int[{'B,L'[: 2 * ndim - 1]}], not {found}")
-    if numbers.numel():
-        low, high = (int(end) for end in numbers.aminmax())
-        if low < 0 or high > last:
-            raise InputError(f"cond: {what} go from 0 to {last} ({note}), not {low if low < 0 else high}")
+    def forward(self, labels: Tensor) -> Tensor:
+        return F.embedding(labels, self.weight)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from replication.layers.encoder import Encoder
 from replication.layers.label_embedding import LabelEmbedding
 from replication.layers.resnet_block import ResnetBlock
 from replication.layers.timestep_embedding import timestep_embedding
@@ -54,8 +55,6 @@ class UNet(nn.Module):
     A network that takes no condition does not look at cond. Raises InputError where cond or the image size does not fit.
     """
 
-    vocabulary, length = 0, 0  # a network that reads tokens says how many it knows, and how many it takes
-
     def __init__(
         self,
         resolution: int,
@@ -76,7 +75,7 @@ class UNet(nn.Module):
     ):
         super().__init__()
         self.resolution, self.in_channels, self.multipliers, self.blocks = resolution, in_channels, multipliers, blocks
-        self.attends, self.groups, self.width, self.classes = list(attends), groups, width, classes
+        self.attends, self.groups, self.width = list(attends), groups, width
         self.cos_first, self.pad_all_sides = cos_first, pad_all_sides
         embedding = 4 * width
         self.embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
@@ -115,38 +114,46 @@ class UNet(nn.Module):
         self.conv_out = nn.Conv2d(c, in_channels * (2 if learned_variance else 1), 3, padding=1)
 
     @property
-    def encoder(self) -> nn.Module | None:
-        """What reads labels or tokens: `check(cond)` raises InputError, and calling it gives what `encode` returns."""
+    def encoder(self) -> Encoder | None:
+        """What reads cond; None in a network that takes no condition."""
         return self.label
 
+    @property
+    def classes(self) -> int:
+        """How many classes the network knows, 0 where it reads no labels."""
+        return self.encoder.classes if self.encoder else 0
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the network knows, 0 where it reads none."""
+        return self.encoder.vocabulary if self.encoder else 0
+
+    @property
+    def length(self) -> int:
+        """How many tokens a text or a context has, 0 where that is free or there is none."""
+        return self.encoder.length if self.encoder else 0
+
     def encode(self, cond: Tensor) -> Tensor:
-        """What `cond` says, as the network hears it at every step: cond itself where it is Float or none is taken.
+        """What cond says, made once instead of at every step: `forward` takes it in the place of cond, to the same end.
 
-        A label that is added to the time gives Float[B,4*width]; the rest a context Float[B,L,D]. Raises InputError for
-        a number out of range, which on CUDA waits for the device.
+        A label that is added to the time gives Float[B,4*width], the rest a context Float[B,L,D]. A Float is returned as
+        it is, and so is anything where no condition is taken. Raises InputError where cond does not fit, a number out of
+        range included, for which it waits for the device.
         """
-        if self.encoder is not None and not cond.is_floating_point():
-            self.encoder.check(cond)  # type: ignore[operator]
-        return self._encoded(cond)
-
-    def _encoded(self, cond: Tensor) -> Tensor:
-        if cond.is_floating_point() or self.encoder is None:
-            return cond
-        return self.encoder(cond)
-
-    def _said(self, cond: Tensor | None) -> Tensor | None:
-        """None where the network takes no condition; forward looks at the numbers of a label on the CPU alone."""
         if self.encoder is None:
-            return None
-        if cond is None:
-            raise InputError("this network is conditional: it needs a label for every image")
-        return self.encode(cond) if cond.device.type == "cpu" else self._encoded(cond)
+            return cond
+        if not cond.is_floating_point():
+            self.encoder.check(cond)
+        return self.encoder.encoded(cond)
 
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
         embedding = self.embed(timestep_embedding(timestep, self.width, self.cos_first))  # [B,4*width]
-        said = self._said(cond)
-        if said is None:
+        if self.encoder is None:
             return self.trunk(x, embedding)
+        if cond is None:
+            raise InputError(f"this network is conditional: it needs {self.encoder.needs}")
+        # only on the CPU is it free to look at numbers before they are used
+        said = self.encode(cond) if cond.device.type == "cpu" else self.encoder.encoded(cond)
         return self.trunk(x, embedding + said) if said.ndim == 2 else self.trunk(x, embedding, said)
 
     def trunk(self, x: Tensor, embedding: Tensor, *context: Tensor) -> Tensor:
