@@ -9,14 +9,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from replication.ddpm.unet import UNet
-from replication.layers.weight_names import DIFFUSERS_BLOCKS, Shapes, highest, under_our_names
-
-_NAMES = (
-    (r"^time_embedding\.linear_1\.", "embed.0."),
-    (r"^time_embedding\.linear_2\.", "embed.2."),
-    (r"\.time_emb_proj\.", ".embed."),
-    *DIFFUSERS_BLOCKS,
-)
+from replication.layers.weight_names import DIFFUSERS_UNET, Shapes, highest, under_our_names
 
 
 def from_diffusers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -25,7 +18,7 @@ def from_diffusers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     The shapes tell which UNet it is, and every tensor of that network must be there. Raises InputError, naming a tensor,
     where one is missing, unexpected or of another shape.
     """
-    return under_our_names(weights, _NAMES, _described, "diffusers", "DDPM U-Net")
+    return under_our_names(weights, DIFFUSERS_UNET, _described, "diffusers", "DDPM U-Net")
 
 
 def _described(shapes: Shapes) -> UNet:

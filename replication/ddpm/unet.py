@@ -5,38 +5,18 @@ only (TensorFlow's SAME); the embedding added between the convolutions; xavier-u
 1e-5) where a residual branch ends. No scale-shift norm, several heads or learned resampling: those are IDDPM's.
 """
 
-from collections.abc import Iterable
-from typing import cast
+from torch import nn
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
+from replication.layers import unet
 from replication.layers.attention import Attention
 from replication.layers.resnet_block import ResnetBlock
-from replication.layers.timestep_embedding import timestep_embedding
 from replication.registry import MODELS
-from replication.types import InputError
 
+EPS = 1e-6
 ZERO_GAIN = 1e-5  # the official scale of 1e-10 is a variance
 
 
-class Level(nn.Module):
-    """The blocks at one resolution, an attention after each where it applies."""
-
-    def __init__(self, widths: list[tuple[int, int]], embedding: int, dropout: float, groups: int, attends: bool):
-        super().__init__()
-        self.blocks = nn.ModuleList(ResnetBlock(a, b, embedding, dropout, groups) for a, b in widths)
-        self.attentions = nn.ModuleList(Attention(b, groups) if attends else nn.Identity() for _, b in widths)
-
-    def __len__(self) -> int:
-        return len(self.blocks)
-
-    def step(self, i: int, x: Tensor, embedding: Tensor) -> Tensor:
-        return self.attentions[i](self.blocks[i](x, embedding))
-
-
-class UNet(nn.Module):
+class UNet(unet.UNet):
     """`network(x [B,in,H,W], timestep [B], cond=None) -> [B,out,H,W]`; out is twice `in` with learned_variance.
 
     With `classes`, cond is a label Int[B], and `classes` itself says nothing; its embedding is added to the time's.
@@ -57,43 +37,22 @@ class UNet(nn.Module):
         learned_variance: bool = False,
         classes: int = 0,
     ):
-        super().__init__()
-        self.resolution, self.in_channels, self.multipliers, self.blocks = resolution, in_channels, multipliers, blocks
-        self.attends = [resolution >> i in attention_resolutions for i in range(len(multipliers))]
-        self.groups = groups
-        self.width, embedding = width, 4 * width
-        self.embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        self.classes = classes
-        self.label = nn.Embedding(classes + 1, embedding) if classes else None
-        self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
-
-        self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
-        skips, c = [width], width
-        for i, multiplier in enumerate(multipliers):
-            widths = [(c if j == 0 else width * multiplier, width * multiplier) for j in range(blocks)]
-            self.down.append(Level(widths, embedding, dropout, groups, self.attends[i]))
-            c = width * multiplier
-            skips += [c] * blocks
-            if i < len(multipliers) - 1:
-                self.downsample.append(nn.Conv2d(c, c, 3, stride=2))
-                skips.append(c)
-
-        self.middle1 = ResnetBlock(c, c, embedding, dropout, groups)
-        self.middle_attention = Attention(c, groups)
-        self.middle2 = ResnetBlock(c, c, embedding, dropout, groups)
-
-        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
-        for i in reversed(range(len(multipliers))):
-            widths = []
-            for _ in range(blocks + 1):
-                widths.append((c + skips.pop(), width * multipliers[i]))
-                c = width * multipliers[i]
-            self.up.append(Level(widths, embedding, dropout, groups, self.attends[i]))
-            if i > 0:
-                self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
-
-        self.norm_out = nn.GroupNorm(groups, c, eps=1e-6)
-        self.conv_out = nn.Conv2d(c, in_channels * (2 if learned_variance else 1), 3, padding=1)
+        super().__init__(
+            resolution,
+            in_channels,
+            width,
+            multipliers,
+            blocks,
+            [resolution >> i in attention_resolutions for i in range(len(multipliers))],
+            lambda channels: Attention(channels, groups, EPS),
+            eps=EPS,
+            cos_first=False,
+            pad_all_sides=False,
+            dropout=dropout,
+            groups=groups,
+            learned_variance=learned_variance,
+            classes=classes,
+        )
         self._initialise()
 
     def _initialise(self) -> None:
@@ -107,29 +66,6 @@ class UNet(nn.Module):
         ends += [m.out for m in self.modules() if isinstance(m, Attention)]
         for end in ends:
             nn.init.xavier_uniform_(end.weight, gain=ZERO_GAIN)
-
-    def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
-        embedding = self.embed(timestep_embedding(timestep, self.width))  # [B,4*width]
-        if self.label is not None:
-            if cond is None:
-                raise InputError("this network is conditional: it needs a label for every image")
-            embedding = embedding + self.label(cond)
-        h = self.conv_in(x)
-        skips = [h]
-        for i, level in enumerate(cast(Iterable[Level], self.down)):
-            for j in range(len(level)):
-                h = level.step(j, h, embedding)
-                skips.append(h)
-            if i < len(self.downsample):
-                h = self.downsample[i](F.pad(h, (0, 1, 0, 1)))
-                skips.append(h)
-        h = self.middle2(self.middle_attention(self.middle1(h, embedding)), embedding)
-        for i, level in enumerate(cast(Iterable[Level], self.up)):
-            for j in range(len(level)):
-                h = level.step(j, torch.cat([h, skips.pop()], dim=1), embedding)
-            if i < len(self.upsample):
-                h = self.upsample[i](F.interpolate(h, scale_factor=2.0, mode="nearest"))
-        return self.conv_out(F.silu(self.norm_out(h)))
 
 
 @MODELS.register("ddpm-cifar10")

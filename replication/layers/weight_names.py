@@ -32,6 +32,14 @@ DIFFUSERS_BLOCKS: Table = (
     (r"(attentions?\.(?:\d+\.)*)(?:to_out\.0|proj_attn)\.", r"\1out."),
 )
 
+# and those that only a U-Net has, which is told the time
+DIFFUSERS_UNET: Table = (
+    (r"^time_embedding\.linear_1\.", "embed.0."),
+    (r"^time_embedding\.linear_2\.", "embed.2."),
+    (r"\.time_emb_proj\.", ".embed."),
+    *DIFFUSERS_BLOCKS,
+)
+
 
 def renamed(name: str, table: Table) -> str:
     """The name after every pattern of the table."""

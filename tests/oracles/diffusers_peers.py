@@ -1,8 +1,8 @@
-"""diffusers, an independent implementation: its U-Net under a published configuration."""
+"""diffusers, an independent implementation: its U-Nets under published configurations."""
 
 from collections.abc import Sequence
 
-from diffusers import AutoencoderKL, UNet2DModel, VQModel
+from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel, VQModel
 
 from replication.ldm.autoencoder_networks import Levels
 
@@ -51,3 +51,68 @@ def peer_autoencoder(
         "latent_channels": latent_channels,
     }
     return VQModel(num_vq_embeddings=codes, **options) if codes else AutoencoderKL(**options)
+
+
+def peer_ldm_unet(
+    resolution: int,
+    channels: int,
+    width: int,
+    multipliers: Sequence[int],
+    blocks: int,
+    attention: Sequence[int],
+    groups: int,
+    head_channels: int,
+    classes: int = 0,
+) -> UNet2DModel:
+    """The same under LDM's conventions (CompVis/ldm-celebahq-256); attention is at downsampling factors."""
+    attends = [1 << i in attention for i in range(len(multipliers))]
+    return UNet2DModel(
+        sample_size=resolution,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=[width * m for m in multipliers],
+        layers_per_block=blocks,
+        down_block_types=["AttnDownBlock2D" if a else "DownBlock2D" for a in attends],
+        up_block_types=["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
+        norm_num_groups=groups,
+        norm_eps=1e-5,
+        attention_head_dim=head_channels,
+        downsample_padding=1,
+        flip_sin_to_cos=True,
+        freq_shift=0,
+        class_embed_type=None,
+        num_class_embeds=classes + 1 if classes else None,
+    )
+
+
+def peer_text_unet(
+    resolution: int,
+    channels: int,
+    width: int,
+    multipliers: Sequence[int],
+    blocks: int,
+    attention: Sequence[int],
+    groups: int,
+    heads: int,
+    context: int,
+    depth: int = 1,
+) -> UNet2DConditionModel:
+    """Stable Diffusion 1's U-Net, where attention_head_dim is by an old mistake the number of heads."""
+    attends = [1 << i in attention for i in range(len(multipliers))]
+    return UNet2DConditionModel(
+        sample_size=resolution,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=[width * m for m in multipliers],
+        layers_per_block=blocks,
+        down_block_types=["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
+        up_block_types=["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
+        norm_num_groups=groups,
+        norm_eps=1e-5,
+        attention_head_dim=heads,
+        cross_attention_dim=context,
+        transformer_layers_per_block=depth,
+        downsample_padding=1,
+        flip_sin_to_cos=True,
+        freq_shift=0,
+    )

@@ -1,0 +1,185 @@
+"""The U-Net that DDPM and LDM share: Ho et al. 2020, appendix B; Dhariwal and Nichol 2021 (ADM); Rombach et al. 2022.
+
+Residual blocks with skips from the way down to the way up, an attention after each block where a level attends, and
+always one in the middle. The papers' conventions are arguments without a default: whoever uses it names them.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from replication.layers.encoder import Encoder
+from replication.layers.label_embedding import LabelEmbedding
+from replication.layers.resnet_block import ResnetBlock
+from replication.layers.timestep_embedding import timestep_embedding
+from replication.types import InputError
+
+MakeAttention = Callable[[int], nn.Module]
+
+
+class Level(nn.Module):
+    """The blocks at one resolution, an attention after each where it applies."""
+
+    def __init__(
+        self,
+        widths: list[tuple[int, int]],
+        embedding: int,
+        dropout: float,
+        groups: int,
+        eps: float,
+        attention: MakeAttention | None,
+    ):
+        super().__init__()
+        self.attends = attention is not None
+        self.blocks = nn.ModuleList(ResnetBlock(a, b, embedding, dropout, groups, eps) for a, b in widths)
+        self.attentions = nn.ModuleList(attention(b) if attention else nn.Identity() for _, b in widths)
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def step(self, i: int, x: Tensor, embedding: Tensor, *context: Tensor) -> Tensor:
+        h = self.blocks[i](x, embedding)
+        return self.attentions[i](h, *context) if self.attends else h
+
+
+class UNet(nn.Module):
+    """`network(x [B,in,H,W], timestep [B], cond=None) -> [B,out,H,W]`; out is twice `in` with learned_variance.
+
+    attends: for each level whether it attends; attention: makes one of so many channels, which is called with the
+    features and, in a network that knows a context, with the context [B,L,D]. eps: of the GroupNorms. cos_first: see
+    timestep_embedding. pad_all_sides: the stride-2 convolutions are padded by 1 all around, or else right and below.
+    classes: cond is a label Int[B] whose embedding is added to the time's, and `classes` itself says nothing.
+    A network that takes no condition does not look at cond. Raises InputError where cond or the image size does not fit.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        in_channels: int,
+        width: int,
+        multipliers: tuple[int, ...],
+        blocks: int,
+        attends: Sequence[bool],
+        attention: MakeAttention,
+        *,
+        eps: float,
+        cos_first: bool,
+        pad_all_sides: bool,
+        dropout: float,
+        groups: int,
+        learned_variance: bool,
+        classes: int,
+    ):
+        super().__init__()
+        self.resolution, self.in_channels, self.multipliers, self.blocks = resolution, in_channels, multipliers, blocks
+        self.attends, self.groups, self.width = list(attends), groups, width
+        self.cos_first, self.pad_all_sides = cos_first, pad_all_sides
+        embedding = 4 * width
+        self.embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.label = LabelEmbedding(classes, embedding) if classes else None
+        self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
+
+        def level(i: int, widths: list[tuple[int, int]]) -> Level:
+            return Level(widths, embedding, dropout, groups, eps, attention if self.attends[i] else None)
+
+        self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
+        skips, c = [width], width
+        for i, multiplier in enumerate(multipliers):
+            widths = [(c if j == 0 else width * multiplier, width * multiplier) for j in range(blocks)]
+            self.down.append(level(i, widths))
+            c = width * multiplier
+            skips += [c] * blocks
+            if i < len(multipliers) - 1:
+                self.downsample.append(nn.Conv2d(c, c, 3, stride=2, padding=1 if pad_all_sides else 0))
+                skips.append(c)
+
+        self.middle1 = ResnetBlock(c, c, embedding, dropout, groups, eps)
+        self.middle_attention = attention(c)
+        self.middle2 = ResnetBlock(c, c, embedding, dropout, groups, eps)
+
+        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
+        for i in reversed(range(len(multipliers))):
+            widths = []
+            for _ in range(blocks + 1):
+                widths.append((c + skips.pop(), width * multipliers[i]))
+                c = width * multipliers[i]
+            self.up.append(level(i, widths))
+            if i > 0:
+                self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
+
+        self.norm_out = nn.GroupNorm(groups, c, eps)
+        self.conv_out = nn.Conv2d(c, in_channels * (2 if learned_variance else 1), 3, padding=1)
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """What reads cond; None in a network that takes no condition."""
+        return self.label
+
+    @property
+    def classes(self) -> int:
+        """How many classes the network knows, 0 where it reads no labels."""
+        return self.encoder.classes if self.encoder else 0
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the network knows, 0 where it reads none."""
+        return self.encoder.vocabulary if self.encoder else 0
+
+    @property
+    def length(self) -> int:
+        """How many tokens a text or a context has, 0 where that is free or there is none."""
+        return self.encoder.length if self.encoder else 0
+
+    def encode(self, cond: Tensor) -> Tensor:
+        """What cond says, made once instead of at every step: `forward` takes it in the place of cond, to the same end.
+
+        A label that is added to the time gives Float[B,4*width], the rest a context Float[B,L,D]. A Float is returned as
+        it is, and so is anything where no condition is taken. Raises InputError where cond does not fit, a number out of
+        range included, for which it waits for the device.
+        """
+        if self.encoder is None:
+            return cond
+        if not cond.is_floating_point():
+            self.encoder.check(cond)
+        return self.encoder.encoded(cond)
+
+    def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
+        embedding = self.embed(timestep_embedding(timestep, self.width, self.cos_first))  # [B,4*width]
+        if self.encoder is None:
+            return self.trunk(x, embedding)
+        if cond is None:
+            raise InputError(f"this network is conditional: it needs {self.encoder.needs}")
+        # only on the CPU is it free to look at numbers before they are used
+        said = self.encode(cond) if cond.device.type == "cpu" else self.encoder.encoded(cond)
+        return self.trunk(x, embedding + said) if said.ndim == 2 else self.trunk(x, embedding, said)
+
+    def trunk(self, x: Tensor, embedding: Tensor, *context: Tensor) -> Tensor:
+        """[B,in,H,W], what is added in every block [B,4*width], and the attentions' context -> [B,out,H,W]."""
+        self._check_size(x)
+        h = self.conv_in(x)
+        skips = [h]
+        for i, level in enumerate(cast(Iterable[Level], self.down)):
+            for j in range(len(level)):
+                h = level.step(j, h, embedding, *context)
+                skips.append(h)
+            if i < len(self.downsample):
+                h = self.downsample[i](h if self.pad_all_sides else F.pad(h, (0, 1, 0, 1)))
+                skips.append(h)
+        h = self.middle2(self.middle_attention(self.middle1(h, embedding), *context), embedding)
+        for i, level in enumerate(cast(Iterable[Level], self.up)):
+            for j in range(len(level)):
+                h = level.step(j, torch.cat([h, skips.pop()], dim=1), embedding, *context)
+            if i < len(self.upsample):
+                h = self.upsample[i](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+    def _check_size(self, x: Tensor) -> None:
+        factor = 1 << len(self.downsample)
+        if x.shape[-1] % factor or x.shape[-2] % factor:
+            size = f"{x.shape[-2]}x{x.shape[-1]}"
+            raise InputError(
+                f"images of {size} do not halve {len(self.downsample)} times: sizes must be multiples of {factor}"
+            )

@@ -1,0 +1,211 @@
+"""The latent diffusion U-Net: published parameter counts, parity with diffusers, and what it starts as."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from oracles.diffusers_peers import peer_ldm_unet, peer_text_unet
+from oracles.networks import randomize
+from replication.layers.attention import Attention
+from replication.layers.resnet_block import ResnetBlock
+from replication.ldm.given_context import GivenContext
+from replication.ldm.published_weights import from_diffusers
+from replication.ldm.spatial_transformer import SpatialTransformer
+from replication.ldm.unet import UNet
+from replication.registry import MODELS
+from replication.types import InputError
+
+FACES: dict[str, Any] = {
+    "resolution": 16, "width": 16, "multipliers": (1, 2, 3, 4), "blocks": 2, "attention": (8, 4, 2), "groups": 4
+}  # fmt: skip
+TEXT = {**FACES, "multipliers": (1, 2, 4, 4), "attention": (4, 2, 1)}
+SMALL = {**FACES, "multipliers": (1, 2), "blocks": 1, "attention": (2,)}
+
+
+def image(channels: int, size: int = 16) -> torch.Tensor:
+    return torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("ldm-celebahq-4", 274_056_163), ("sd-v1", 859_520_964), ("ldm-ffhq-4", 274_056_163)]
+)
+def test_published_parameter_counts(name: str, count: int) -> None:
+    """Exact. Catches biases in q, k, v, a gate left out, attention at resolutions instead of factors."""
+    with torch.device("meta"):
+        network = MODELS.build(name)
+    assert sum(p.numel() for p in network.parameters()) == count
+
+
+def test_imagenet_networks_have_the_millions_that_are_published() -> None:
+    """400.92 M is what the official code prints of cin256-v2's U-Net. Catches other multipliers, a missing context."""
+    with torch.device("meta"):
+        networks = {name: MODELS.build(name) for name in ("ldm-imagenet-4", "ldm-imagenet-8")}
+        for network in networks.values():
+            assert network.encode(torch.zeros(2, dtype=torch.long)).shape == (2, 1, 512)
+            assert network.classes == 1000
+    trunk = [p for n, p in networks["ldm-imagenet-4"].named_parameters() if not n.startswith("context_encoder")]
+    assert round(sum(p.numel() for p in trunk) / 1e4) == 40092
+
+
+def test_presets_split_attention_into_the_published_heads() -> None:
+    """Exact; no parameter count shows it. Catches 8 heads for 32 channels a head, and the other way round."""
+    split = {}
+    for name in ("ldm-celebahq-4", "ldm-imagenet-8", "ldm-imagenet-4", "sd-v1"):
+        with torch.device("meta"):
+            attentions = [m for m in MODELS.build(name).modules() if hasattr(m, "heads")]
+        split[name] = {m.heads for m in attentions}, {m.q.out_features // m.heads for m in attentions}
+    assert split["ldm-celebahq-4"][1] == split["ldm-imagenet-8"][1] == {32}
+    assert split["sd-v1"][0] == {8}
+    assert split["ldm-imagenet-4"][0] == {1}
+
+
+@pytest.mark.parametrize(
+    ("config", "channels", "head_channels"),
+    [(FACES, 3, 8), ({**FACES, "attention": (4, 1), "blocks": 1}, 4, 16), (SMALL, 1, 4)],
+    ids=["faces", "other-levels", "small"],
+)
+def test_agrees_with_diffusers_with_its_weights(config: dict[str, Any], channels: int, head_channels: int) -> None:
+    """max-abs <= 1e-5 in float32, all weights random so that the branches that start at zero are heard.
+
+    Catches: GroupNorm eps 1e-6, padding right and below only, sin before cos, divisor half - 1, one head for several.
+    """
+    peer = peer_ldm_unet(channels=channels, head_channels=head_channels, **config).eval()
+    network = UNet(in_channels=channels, head_channels=head_channels, **config).eval()
+    randomize(peer, seed=1)
+    network.load_state_dict(from_diffusers(peer.state_dict(), network))
+    x, timestep = image(channels), torch.tensor([1.0, 437.0])
+    with torch.no_grad():
+        expected, answer = peer(x, timestep).sample, network(x, timestep)
+    assert expected.std() > 0.1
+    assert (answer - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("config", "heads", "context", "depth"),
+    [(TEXT, 8, 24, 1), ({**SMALL, "attention": (1, 2)}, 2, 7, 2), (SMALL, 1, 12, 1)],
+    ids=["sd-v1-narrow", "two-deep", "one-head"],
+)
+def test_agrees_with_diffusers_told_a_context(config: dict[str, Any], heads: int, context: int, depth: int) -> None:
+    """max-abs <= 1e-5 in float32, all weights random, and the context matters.
+
+    Catches: gate before value, tanh GELU, cross before self-attention, heads taken for channels, a norm left out.
+    """
+    peer = peer_text_unet(channels=4, heads=heads, context=context, depth=depth, **config).eval()
+    network = UNet(in_channels=4, heads=heads, encoder=GivenContext(context), depth=depth, **config).eval()
+    randomize(peer, seed=1)
+    network.load_state_dict(from_diffusers(peer.state_dict(), network))
+    x, timestep = image(4), torch.tensor([0.0, 999.0])
+    told = torch.randn(2, 5, context, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        expected, answer = peer(x, timestep, told).sample, network(x, timestep, told)
+        other = network(x, timestep, told.roll(1, dims=0))
+    assert expected.std() > 0.1
+    assert (answer - expected).abs().max() <= 1e-5
+    assert (answer - other).abs().max() > 1e-3
+
+
+def test_agrees_with_diffusers_told_a_label() -> None:
+    """max-abs <= 1e-5 in float32. Catches a label added after the activation, or not at all."""
+    peer = peer_ldm_unet(channels=3, head_channels=8, classes=10, **SMALL).eval()
+    network = UNet(in_channels=3, head_channels=8, classes=10, **SMALL).eval()
+    randomize(peer, seed=1)
+    network.load_state_dict(from_diffusers(peer.state_dict(), network))
+    x, timestep, label = image(3), torch.tensor([1.0, 437.0]), torch.tensor([3, 10])
+    with torch.no_grad():
+        expected, answer = peer(x, timestep, label).sample, network(x, timestep, label)
+    assert (answer - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["plain", "told"])
+def test_every_branch_starts_at_zero_and_the_rest_as_pytorch_does(told: bool) -> None:
+    """Exact, and within bounds. Catches DDPM's xavier or its gain of 1e-5 here, and an end left as it was."""
+    torch.manual_seed(0)
+    network = UNet(in_channels=3, heads=2, encoder=GivenContext(8) if told else None, **FACES)
+    ends: list[nn.Module] = [m.conv2 for m in network.modules() if isinstance(m, ResnetBlock)]
+    ends += [m.out for m in network.modules() if isinstance(m, Attention)]
+    ends += [m.proj_out for m in network.modules() if isinstance(m, SpatialTransformer)]
+    ends.append(network.conv_out)
+    assert len(ends) == 22 + 16 + 1  # blocks, attentions
+    for module in network.modules():
+        if any(module is end for end in ends):
+            assert not any(p.any() for p in module.parameters())
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            bound = module.weight[0].numel() ** -0.5
+            assert 0.8 * bound <= module.weight.abs().max() <= bound
+
+
+def test_group_norm_eps_is_one_in_a_million_in_the_transformers_alone() -> None:
+    """Exact. Catches one eps for both, which parity at activations of order 1 would hardly show."""
+    network = UNet(in_channels=3, heads=2, encoder=GivenContext(8), **SMALL)
+    inside = {m.norm for m in network.modules() if isinstance(m, SpatialTransformer)}
+    assert {m.eps for m in inside} == {1e-6}
+    assert {m.eps for m in network.modules() if isinstance(m, nn.GroupNorm) and m not in inside} == {1e-5}
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["plain", "told"])
+def test_channels_last_changes_nothing(told: bool) -> None:
+    """max-abs <= 1e-5 in float32. Catches a view of H*W positions that another memory format breaks."""
+    network = UNet(in_channels=3, heads=2, encoder=GivenContext(8) if told else None, **SMALL).eval()
+    randomize(network, seed=1)
+    with torch.no_grad():
+        expected = network(image(3), torch.ones(2), torch.ones(2, 3, 8))
+        network = network.to(memory_format=torch.channels_last)
+        answer = network(image(3).to(memory_format=torch.channels_last), torch.ones(2), torch.ones(2, 3, 8))
+    assert (answer - expected).abs().max() <= 1e-5
+
+
+def options(**more: Any) -> dict[str, Any]:
+    basic = {"resolution": 8, "channels": 3, "width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [2]}
+    return {**basic, "heads": 2, "groups": 4, **more}
+
+
+@pytest.mark.parametrize("name", ["ldm-celebahq-4", "ldm-imagenet-4", "ldm-imagenet-8", "sd-v1"])
+def test_dropout_of_the_presets(name: str) -> None:
+    """Exact: none by default, or the rate that is asked for, once in each block. Catches a rate that is not passed on."""
+    for rate in (0.0, 0.1):
+        with torch.device("meta"):
+            network = MODELS.build(name, **({"dropout": rate} if rate else {}))
+        rates = [m.p for m in network.modules() if isinstance(m, nn.Dropout)]
+        assert rates == [rate] * sum(isinstance(m, ResnetBlock) for m in network.modules())
+
+
+def test_options_of_the_factory_reach_the_network() -> None:
+    """Exact. Catches learned_variance, dropout, groups or depth accepted and ignored."""
+    with torch.device("meta"):
+        network = MODELS.build("ldm-unet", **options(learned_variance=True, dropout=0.2, context=8, depth=3))
+        assert network(torch.empty(2, 3, 8, 8), torch.empty(2), torch.empty(2, 1, 8)).shape == (2, 6, 8, 8)
+    assert {m.p for m in network.modules() if isinstance(m, nn.Dropout)} == {0.2}
+    assert {m.num_groups for m in network.modules() if isinstance(m, nn.GroupNorm)} == {4}
+    assert {len(m.blocks) for m in network.modules() if isinstance(m, SpatialTransformer)} == {3}
+    assert network.attends == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"attention": [16]}, r"\[1, 2\], not at \[16\]"),
+        ({"heads": 0}, "heads or head_channels"),
+        ({"head_channels": 8}, "heads or head_channels"),
+        ({"heads": 3}, "heads = 3"),
+        ({"heads": 0, "head_channels": 32}, "head_channels = 32"),
+        ({"vocabulary": 9, "length": 4}, "context is 0"),
+        ({"context": 8, "vocabulary": 9}, "needs length"),
+        ({"context": 8, "vocabulary": 9, "length": 4, "classes": 3}, "classes = 3"),
+        ({"context": 8, "vocabulary": 9, "length": 4, "text_heads": 3}, "3 heads"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_options_that_do_not_fit_are_refused_by_name(wrong: dict[str, Any], named: str) -> None:
+    """Catches an attention level that silently does not exist, as resolutions in the place of factors would be."""
+    with pytest.raises(InputError, match=named):
+        MODELS.build("ldm-unet", **options(**wrong))
+
+
+@pytest.mark.parametrize("size", [(9, 8), (8, 9)])
+def test_a_size_that_does_not_halve_is_refused_by_name(size: tuple[int, int]) -> None:
+    """Catches the skips' own message about sizes of tensors deep inside."""
+    network = MODELS.build("ldm-unet", **options())
+    with pytest.raises(InputError, match=f"{size[0]}x{size[1]} do not halve 1 times: sizes must be multiples of 2"):
+        network(torch.zeros(1, 3, *size), torch.zeros(1))

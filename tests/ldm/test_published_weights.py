@@ -1,0 +1,166 @@
+"""Official checkpoints read under our names: every tensor in its place, heads in their order."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from oracles.diffusers_peers import peer_ldm_unet
+from oracles.networks import randomize
+from replication.ldm.published_weights import from_diffusers, from_official
+from replication.ldm.unet import UNet
+from replication.registry import MODELS
+from replication.types import InputError
+
+OPTIONS: dict[str, Any] = {
+    "resolution": 8, "channels": 3, "width": 8, "multipliers": [1, 2], "blocks": 2, "attention": [2], "groups": 4
+}  # fmt: skip
+INNER = {
+    "norm1": "in_layers.0", "conv1": "in_layers.2", "embed": "emb_layers.1", "norm2": "out_layers.0",
+    "conv2": "out_layers.3", "shortcut": "skip_connection",
+}  # fmt: skip
+# two levels of two blocks, attention at the second: where the official code has each of our parts
+PLACES = {
+    "embed.": "time_embed.", "conv_in.": "input_blocks.0.0.", "norm_out.": "out.0.", "conv_out.": "out.2.",
+    "label.": "label_emb.",
+    "down.0.blocks.0.": "input_blocks.1.0.", "down.0.blocks.1.": "input_blocks.2.0.",
+    "downsample.0.": "input_blocks.3.0.op.",
+    "down.1.blocks.0.": "input_blocks.4.0.", "down.1.attentions.0.": "input_blocks.4.1.",
+    "down.1.blocks.1.": "input_blocks.5.0.", "down.1.attentions.1.": "input_blocks.5.1.",
+    "middle1.": "middle_block.0.", "middle_attention.": "middle_block.1.", "middle2.": "middle_block.2.",
+    "up.0.blocks.0.": "output_blocks.0.0.", "up.0.attentions.0.": "output_blocks.0.1.",
+    "up.0.blocks.1.": "output_blocks.1.0.", "up.0.attentions.1.": "output_blocks.1.1.",
+    "up.0.blocks.2.": "output_blocks.2.0.", "up.0.attentions.2.": "output_blocks.2.1.",
+    "upsample.0.": "output_blocks.2.2.conv.",
+    "up.1.blocks.0.": "output_blocks.3.0.", "up.1.blocks.1.": "output_blocks.4.0.", "up.1.blocks.2.": "output_blocks.5.0.",
+}  # fmt: skip
+TRANSFORMER = {
+    "blocks.0.self_attention.out": "transformer_blocks.0.attn1.to_out.0",
+    "blocks.0.cross_attention.out": "transformer_blocks.0.attn2.to_out.0",
+    "blocks.0.self_attention.": "transformer_blocks.0.attn1.to_",
+    "blocks.0.cross_attention.": "transformer_blocks.0.attn2.to_",
+    "blocks.0.feed_forward.expand": "transformer_blocks.0.ff.net.0.proj",
+    "blocks.0.feed_forward.contract": "transformer_blocks.0.ff.net.2",
+    "blocks.0.norm": "transformer_blocks.0.norm",
+}
+
+
+def build(**options: Any) -> UNet:
+    network: UNet = MODELS.build("ldm-unet", **OPTIONS, **{"heads": 2, **options}).eval()
+    randomize(network, seed=1)
+    return network
+
+
+def official(network: UNet, prefix: str = "model.diffusion_model.") -> dict[str, Tensor]:
+    """The network's tensors under the names, and in the shapes, of an official checkpoint."""
+    weights = {}
+    for name, tensor in network.state_dict().items():
+        if name.startswith("context_encoder."):
+            weights["cond_stage_model.embedding.weight"] = tensor
+            continue
+        ours, theirs = next(pair for pair in PLACES.items() if name.startswith(pair[0]))
+        rest = name.removeprefix(ours)
+        for inner, other in (TRANSFORMER if "attention" in ours else INNER).items():
+            if rest.startswith(inner):
+                rest = rest.replace(inner, other, 1)
+                break
+        weights[prefix + theirs + rest] = tensor
+    return weights
+
+
+def with_one_convolution_for_qkv(weights: dict[str, Tensor], heads: int) -> dict[str, Tensor]:
+    """Plain attention as the official code keeps it: head after head, each with its q, k and v rows."""
+    packed = {}
+    for name, tensor in weights.items():
+        stem, part, kind = name.rsplit(".", 2)
+        if part == "q":
+            rows = [weights[f"{stem}.{letter}.{kind}"].chunk(heads) for letter in "qkv"]
+            whole = torch.cat([rows[i][head] for head in range(heads) for i in range(3)])
+            packed[f"{stem}.qkv.{kind}"] = whole[..., None] if kind == "weight" else whole
+        elif part == "out" and kind in {"weight", "bias"} and f"{stem}.q.{kind}" in weights:
+            packed[f"{stem}.proj_out.{kind}"] = tensor[..., None] if kind == "weight" else tensor
+        elif part not in {"k", "v"}:
+            packed[name] = tensor
+    return packed
+
+
+@pytest.mark.parametrize("options", [{"context": 6}, {"context": 6, "classes": 4}], ids=["text", "class"])
+def test_spatial_transformers_come_back(options: dict[str, Any]) -> None:
+    """Exact. Catches a block, a level or a projection under another's name, and a class embedder left behind."""
+    network = build(**options)
+    weights = {**official(network), "first_stage_model.decoder.conv_in.weight": torch.zeros(1)}
+    assert not set(weights) & set(network.state_dict())
+    converted = from_official(weights, build(**options), ema=False)
+    assert set(converted) == set(network.state_dict())
+    assert all(torch.equal(converted[name], tensor) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("options", [{}, {"classes": 4}, {"heads": 0, "head_channels": 4}], ids=["2", "label", "of 4"])
+def test_plain_attention_comes_back(options: dict[str, Any]) -> None:
+    """Exact. Catches q, k and v read one after the other for all heads at once."""
+    network = build(**options)
+    weights = with_one_convolution_for_qkv(official(network), heads=2 if "head_channels" not in options else 4)
+    converted = from_official(weights, build(**options), ema=False)
+    assert set(converted) == set(network.state_dict())
+    assert all(torch.equal(converted[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_packed_heads_attend_as_the_official_equation_says() -> None:
+    """max-abs <= 1e-5 in float32: the attention computed from the packed convolution itself, each head its own q, k, v.
+
+    Catches an order of heads in which this test's packing and the converter agree with each other alone.
+    """
+    network = build()
+    stem = "model.diffusion_model.middle_block.1."
+    packed = with_one_convolution_for_qkv(official(network), heads=2)
+    x = torch.randn(1, 16, 2, 2, generator=torch.Generator().manual_seed(2))
+    h = network.middle_attention.norm(x).flatten(2)
+    qkv = F.conv1d(h, packed[stem + "qkv.weight"], packed[stem + "qkv.bias"])  # [1,3*16,4]
+    q, k, v = qkv.reshape(2, 24, 4).split(8, dim=1)  # one head of 8 channels after the other
+    weight = torch.softmax(torch.einsum("hct,hcs->hts", q, k) / 8**0.5, dim=-1)
+    heard = torch.einsum("hts,hcs->hct", weight, v).reshape(1, 16, 4)
+    expected = x + F.conv1d(heard, packed[stem + "proj_out.weight"], packed[stem + "proj_out.bias"]).reshape(x.shape)
+    assert (network.middle_attention(x) - expected).abs().max() <= 1e-5
+
+
+def test_the_moving_average_is_what_is_taken() -> None:
+    """Exact. Catches the raw weights in its place, and a silent fall-back to them."""
+    raw, averaged = build(context=6), build(context=6)
+    randomize(averaged, seed=5)
+    weights = official(raw)
+    for name, tensor in official(averaged, prefix="diffusion_model.").items():
+        weights["model_ema." + name.replace(".", "")] = tensor
+    converted = from_official(weights, build(context=6))
+    assert all(torch.equal(converted[name], tensor) for name, tensor in averaged.state_dict().items())
+    with pytest.raises(InputError, match=r"no moving average 'model_ema\.diffusion_model\w+weight'"):
+        from_official(official(raw), build(context=6))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"input_blocks.4.1.norm.weight": None}, "down.1.attentions.0.norm.weight"),
+        ({"input_blocks.9.0.op.weight": torch.zeros(3)}, "input_blocks.9.0.op.weight"),
+        ({"out.2.weight": torch.zeros(3, 3)}, r"conv_out.weight.*\(3, 3\), not \(3, 8, 3, 3\)"),
+    ],
+    ids=["missing", "unexpected", "shape"],
+)
+def test_official_weights_of_another_network_are_refused_by_name(change: dict[str, Tensor], named: str) -> None:
+    """Catches a conversion that leaves part of the network at its initial values."""
+    weights = with_one_convolution_for_qkv(official(build()), heads=2)
+    for name, tensor in change.items():
+        weights.pop("model.diffusion_model." + name, None)
+        if tensor is not None:
+            weights["model.diffusion_model." + name] = tensor
+    with pytest.raises(InputError, match=named):
+        from_official(weights, build(), ema=False)
+
+
+def test_diffusers_weights_of_another_network_are_refused_by_name() -> None:
+    """Catches weights of a network with attention at another level."""
+    config: dict[str, Any] = {"resolution": 8, "width": 8, "multipliers": (1, 2), "blocks": 2, "groups": 4}
+    weights = peer_ldm_unet(channels=3, head_channels=4, attention=(1,), **config).state_dict()
+    with pytest.raises(InputError, match=r"down.1.attentions.0"):
+        from_diffusers(weights, build())
