@@ -1,4 +1,4 @@
-"""`replicate bench`: what sampling costs over its bare forward passes, and the Fréchet distance beside its peer.
+"""`replicate bench`: what sampling costs over its bare passes, latents against pixels, our Fréchet distance and a peer's.
 
 All runs of a line use the same weights, batch and times, or the same features, and take turns, so that a machine that
 slows down slows them all; figures are medians over the turns.
@@ -6,6 +6,7 @@ slows down slows them all; figures are medians over the turns.
 
 import statistics
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +19,20 @@ from replication.metrics.frechet import frechet_distance, resampled_fd
 from replication.metrics.timing import Stopwatch, repeated
 from replication.metrics.uncertainty import draw
 from replication.noise import ImageNoise
-from replication.registry import MODELS, SAMPLERS, SCHEDULES, SPACINGS
+from replication.registry import AUTOENCODERS, MODELS, SAMPLERS, SCHEDULES, SPACINGS
 from replication.report.tables import markdown
 
 TURNS = 7
 STEPS = 20
+LATENT_STEPS = 50
 IMAGES, WIDTH = 5000, 2048  # of the Fréchet distance
 DISTANCE_TURNS = 3
 RESAMPLES = 200
 
 
 def bench(device: torch.device) -> str:
-    """Two Markdown tables: the sampling loop, and the Fréchet distance from given features."""
-    return f"{bench_sampling(device)}\n\n{bench_distance(device)}"
+    """Markdown tables: the sampling loop, latents against pixels, and the Fréchet distance from given features."""
+    return "\n\n".join((bench_sampling(device), bench_latents(device), bench_distance(device)))
 
 
 def bench_sampling(device: torch.device) -> str:
@@ -55,6 +57,43 @@ def bench_sampling(device: torch.device) -> str:
         lines.append([f"{name}, {sampler} x {STEPS}, batch {batch}", *_line(runs, batch, device)])
     columns = ["what", "floor, ms/image", "our loop", "over the floor", "diffusers' pipeline", "over the floor"]
     return markdown(columns, lines)
+
+
+def bench_latents(device: torch.device) -> str:
+    """Milliseconds per image of a pixel model, and of a latent one of equal width at f = 2 with decoding; the ratio."""
+    if device.type == "cuda":
+        batch, image = 256, (3, 32, 32)
+        sizes = {"width": 128, "multipliers": [1, 2, 2, 2], "blocks": 2, "attention": [2], "heads": 1}
+        first_stage: dict[str, Any] = {"width": 64}
+    else:
+        batch, image = 300, (1, 8, 8)
+        sizes = {"width": 32, "multipliers": [1, 1], "blocks": 1, "attention": [2], "heads": 1, "groups": 8}
+        first_stage = {"width": 32, "blocks": 1, "groups": 8, "image_channels": 1}
+    torch.manual_seed(0)
+    autoencoder = AUTOENCODERS.build("kl-f2", **first_stage, scaling="none").to(device).eval()
+    latent = autoencoder.latent_shape(image)
+    networks = {
+        shape: MODELS.build("ldm-unet", resolution=shape[1], channels=shape[0], **sizes)
+        .to(device)
+        .to(memory_format=torch.channels_last)
+        .eval()
+        for shape in (image, latent)
+    }
+    runs: dict[str, Callable[[], Tensor]] = {
+        "pixels": lambda: _loop(networks[image], "ddim", (batch, *image), device, LATENT_STEPS),
+        "latents": lambda: _loop(networks[latent], "ddim", (batch, *latent), device, LATENT_STEPS),
+        "decoding": torch.no_grad()(lambda: autoencoder.decode(torch.zeros(batch, *latent, device=device))),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(TURNS):
+        for name, work in runs.items():
+            seconds[name] += repeated(work, device, repeats=1, warmups=1 if turn == 0 else 0)
+    whole = [a + b for a, b in zip(seconds["latents"], seconds["decoding"], strict=True)]
+    ratio = statistics.median(a / b for a, b in zip(seconds["pixels"], whole, strict=True))
+    per_image = (f"{statistics.median(s) / batch * 1e3:.3f}" for s in (seconds["pixels"], whole, seconds["decoding"]))
+    what = f"{'x'.join(map(str, image))}, DDIM x {LATENT_STEPS}, batch {batch}"
+    columns = ["equal width, f = 2", "pixels, ms/image", "latents and decoding", "of it decoding", "ratio"]
+    return markdown(columns, [[what, *per_image, f"{ratio:.2f}"]])
 
 
 def bench_distance(device: torch.device) -> str:
@@ -119,11 +158,11 @@ def _floor(network: nn.Module, shape: tuple[int, ...], device: torch.device) -> 
         network(x, timestep, None)
 
 
-def _loop(network: nn.Module, sampler: str, shape: tuple[int, ...], device: torch.device) -> None:
+def _loop(network: nn.Module, sampler: str, shape: tuple[int, ...], device: torch.device, steps: int = STEPS) -> Tensor:
     schedule = SCHEDULES.build("linear", T=1000)
     noise = ImageNoise(0, torch.arange(shape[0]), device)
-    times = SPACINGS.build("uniform")(schedule, STEPS)
-    sample(Denoiser(network, schedule), SAMPLERS.build(sampler), times, noise.prior(shape), noise, clip="x0")
+    times = SPACINGS.build("uniform")(schedule, steps)
+    return sample(Denoiser(network, schedule), SAMPLERS.build(sampler), times, noise.prior(shape), noise, clip="x0")
 
 
 def _diffusers_unet(network: UNet) -> nn.Module | None:

@@ -41,15 +41,16 @@ class Recipe(Settings):
 
     @cached_property  # a sweep's cells share their recipe
     def _identity(self) -> dict[str, Any]:
+        fingerprint = self.build_dataset().fingerprints["train"]
         return {
-            "dataset": self.build_dataset().fingerprints["train"],
+            "dataset": fingerprint,
             "network": self.network.identity(MODELS),
             "schedule": self.schedule.identity(SCHEDULES),
             "parameterization": self.parameterization,
             "objective": self.objective.identity(OBJECTIVES),
             "training": self.training.model_dump(),
             **({"condition": self._condition_identity(self.condition)} if self.condition else {}),
-            **({"first_stage": self.first_stage.identity()} if self.first_stage else {}),
+            **({"first_stage": self.first_stage.identity(fingerprint)} if self.first_stage else {}),
         }
 
     def _condition_identity(self, part: Part) -> dict[str, Any]:

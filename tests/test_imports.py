@@ -16,7 +16,8 @@ SETTINGS = {"settings", "training_settings"}
 SMALL = GROUND | SETTINGS | {"noise", "numerics", "progress", "files", "checkpoint", "condition", "quantity"}
 NETWORKS = {"ddpm", "ldm", "dit"}
 FIRST_STAGE = {"first_stage", "first_stage_health", "first_stage_training"}
-WORK = FIRST_STAGE | {"recipe", "ema", "training_loop", "training", "sample_set", "generation"}
+DATA = {"training_data", "latent_cache"}
+WORK = FIRST_STAGE | DATA | {"recipe", "ema", "training_loop", "training", "sample_set", "generation"}
 COMMANDS = {"bench", "doctor"}
 MAY_IMPORT = {
     "__init__": set(),

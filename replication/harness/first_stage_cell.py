@@ -20,7 +20,7 @@ from replication.harness.provenance import provenance
 from replication.harness.published import PublishedValue
 from replication.harness.workplace import Workplace
 from replication.ldm.autoencoder import Autoencoder
-from replication.ldm.codebook_usage import codebook_usage
+from replication.ldm.losses.codebook_usage import codebook_usage
 from replication.metrics.evaluation import evaluate_reconstructions
 from replication.metrics.reconstruction import pixel_similarity
 from replication.metrics.timing import Stopwatch
@@ -56,8 +56,7 @@ class FirstStageCell(Settings):
         fingerprints, protocol = self.build_dataset().fingerprints, self.protocol.identity()
         return {
             "profile": self.profile,
-            "first_stage": self.first_stage.identity(),
-            "train": fingerprints["train"],
+            "first_stage": self.first_stage.identity(fingerprints["train"]),
             "test": fingerprints["test"],
             "protocol": {key: protocol[key] for key in ("quantizer", "extractor", "precision", "resamples")},
         }
@@ -101,7 +100,8 @@ def compute_first_stage(cell: FirstStageCell, place: Workplace) -> tuple[Record,
     values = evaluate_reconstructions(of_images, real, cell.protocol.resamples, device=place.device)
     values |= pixel_similarity(images, originals.images)
     if codes is not None:
-        values |= codebook_usage(codes, autoencoder.codebook_size)
+        usage = codebook_usage(torch.bincount(codes.flatten(), minlength=autoencoder.codebook_size))
+        values |= {"codebook_usage": usage.share, "codebook_perplexity": usage.perplexity}
     record: Record = {
         **described(cell, autoencoder),
         "checkpoint.sha256": sha256,
@@ -117,6 +117,7 @@ def described(cell: FirstStageCell, autoencoder: Autoencoder) -> Record:
     """The columns that say what was measured."""
     stage, dataset, protocol = cell.first_stage, cell.build_dataset(), cell.protocol
     image = (dataset.channels, dataset.resolution, dataset.resolution)
+    parts = {"autoencoder": stage.autoencoder, **dict(stage.loss), **dict(stage.training)}
     return {
         "experiment": cell.experiment,
         "profile": cell.profile,
@@ -129,7 +130,7 @@ def described(cell: FirstStageCell, autoencoder: Autoencoder) -> Record:
         "first_stage.latent": "x".join(map(str, _channels_last(stage.latent_shape(image)))),
         "first_stage.parameters": sum(p.numel() for p in autoencoder.parameters()),
         "first_stage.scale": float(autoencoder.scale),
-        **{f"first_stage.{name}": value for name, value in stage.columns().items()},
+        **{f"first_stage.{name}": str(value) for name, value in parts.items()},
         "protocol.name": protocol.name,
         "protocol.n": dataset.sizes["test"],
         "protocol.quantizer": protocol.quantizer,

@@ -38,6 +38,7 @@ class Autoencoder(nn.Module, ABC):
     """
 
     version = 1
+    codebook_size = 0  # entries of the codebook, where there is one
     scale: Tensor  # [], NaN until measured where scaling is "std"; a checkpoint holds it only there
 
     def __init__(self, f: int, latent_channels: int, image_channels: int, scaling: Scaling):

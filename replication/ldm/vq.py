@@ -37,7 +37,7 @@ class VQAutoencoder(TrainedAutoencoder):
     ):
         super().__init__(image_channels, latent_channels, latent_channels, levels, scaling)
         self.quant_conv = nn.Conv2d(latent_channels, latent_channels, 1)
-        self.codebook = nn.Embedding(codes, latent_channels)
+        self.codebook, self.codebook_size = nn.Embedding(codes, latent_channels), codes
         nn.init.uniform_(self.codebook.weight, -1 / codes, 1 / codes)
         self.post_quant_conv = nn.Conv2d(latent_channels, latent_channels, 1)
         self.weights = (1.0, BETA) if beta_weighs == "commitment" else (BETA, 1.0)  # codebook, commitment

@@ -64,7 +64,7 @@ def _write_first_stages(evidence: Evidence, stem: Path, journal: Journal) -> lis
     strips = {key: path for key in rows if (path := journal.strip_path(key)).exists()}
     if strips:
         lines = [
-            (f"{cell.label}\noriginals, above", strips[cell.key])
+            (f"{cell.label}\noriginals, above", Image.open(strips[cell.key]))
             for cell in evidence.first_stages
             if cell.key in strips
         ]
