@@ -11,7 +11,7 @@ CONTRACT = {
     "SPACINGS": {"uniform", "quadratic"},
     "SAMPLERS": {"ancestral", "ddim"},
     "OBJECTIVES": {"simple", "bound"},
-    "MODELS": {"ddpm-cifar10", "ddpm-256", "ddpm-digits"},
+    "MODELS": {"ddpm-cifar10", "ddpm-256", "ddpm-digits", "ldm-celebahq-4", "sd-v1"},
     "DATASETS": {"digits", "cifar10"},
     "CONDITIONS": {"label", "text", "clip-text", "t5-text"},
     "EXTRACTORS": set(),

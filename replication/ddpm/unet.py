@@ -48,6 +48,8 @@ class UNet(unet.UNet):
             eps=EPS,
             cos_first=False,
             pad_all_sides=False,
+            scale_shift=False,
+            resampling_blocks=False,
             dropout=dropout,
             groups=groups,
             learned_variance=learned_variance,

@@ -13,28 +13,21 @@ from torch import Tensor, nn
 
 from replication.layers.encoder import Encoder
 from replication.layers.label_embedding import LabelEmbedding
-from replication.layers.resnet_block import ResnetBlock
+from replication.layers.resnet_block import Resample, ResnetBlock, doubled, halved
 from replication.layers.timestep_embedding import timestep_embedding
 from replication.types import InputError
 
+MakeBlock = Callable[[int, int], nn.Module]
 MakeAttention = Callable[[int], nn.Module]
 
 
 class Level(nn.Module):
     """The blocks at one resolution, an attention after each where it applies."""
 
-    def __init__(
-        self,
-        widths: list[tuple[int, int]],
-        embedding: int,
-        dropout: float,
-        groups: int,
-        eps: float,
-        attention: MakeAttention | None,
-    ):
+    def __init__(self, widths: list[tuple[int, int]], block: MakeBlock, attention: MakeAttention | None):
         super().__init__()
         self.attends = attention is not None
-        self.blocks = nn.ModuleList(ResnetBlock(a, b, embedding, dropout, groups, eps) for a, b in widths)
+        self.blocks = nn.ModuleList(block(a, b) for a, b in widths)
         self.attentions = nn.ModuleList(attention(b) if attention else nn.Identity() for _, b in widths)
 
     def __len__(self) -> int:
@@ -51,6 +44,8 @@ class UNet(nn.Module):
     attends: for each level whether it attends; attention: makes one of so many channels, which is called with the
     features and, in a network that knows a context, with the context [B,L,D]. eps: of the GroupNorms. cos_first: see
     timestep_embedding. pad_all_sides: the stride-2 convolutions are padded by 1 all around, or else right and below.
+    scale_shift: how blocks hear the time, see ResnetBlock. resampling_blocks: such blocks halve and double the images,
+    in the place of convolutions.
     classes: cond is a label Int[B] whose embedding is added to the time's, and `classes` itself says nothing.
     A network that takes no condition does not look at cond. Raises InputError where cond or the image size does not fit.
     """
@@ -68,6 +63,8 @@ class UNet(nn.Module):
         eps: float,
         cos_first: bool,
         pad_all_sides: bool,
+        scale_shift: bool,
+        resampling_blocks: bool,
         dropout: float,
         groups: int,
         learned_variance: bool,
@@ -76,14 +73,17 @@ class UNet(nn.Module):
         super().__init__()
         self.resolution, self.in_channels, self.multipliers, self.blocks = resolution, in_channels, multipliers, blocks
         self.attends, self.groups, self.width = list(attends), groups, width
-        self.cos_first, self.pad_all_sides = cos_first, pad_all_sides
+        self.cos_first, self.pad_all_sides, self.resampling_blocks = cos_first, pad_all_sides, resampling_blocks
         embedding = 4 * width
         self.embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.label = LabelEmbedding(classes, embedding) if classes else None
         self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
 
+        def block(a: int, b: int, resample: Resample | None = None) -> ResnetBlock:
+            return ResnetBlock(a, b, embedding, dropout, groups, eps, scale_shift, resample)
+
         def level(i: int, widths: list[tuple[int, int]]) -> Level:
-            return Level(widths, embedding, dropout, groups, eps, attention if self.attends[i] else None)
+            return Level(widths, block, attention if self.attends[i] else None)
 
         self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
         skips, c = [width], width
@@ -93,12 +93,13 @@ class UNet(nn.Module):
             c = width * multiplier
             skips += [c] * blocks
             if i < len(multipliers) - 1:
-                self.downsample.append(nn.Conv2d(c, c, 3, stride=2, padding=1 if pad_all_sides else 0))
+                convolution = nn.Conv2d(c, c, 3, stride=2, padding=1 if pad_all_sides else 0)
+                self.downsample.append(block(c, c, halved) if resampling_blocks else convolution)
                 skips.append(c)
 
-        self.middle1 = ResnetBlock(c, c, embedding, dropout, groups, eps)
+        self.middle1 = block(c, c)
         self.middle_attention = attention(c)
-        self.middle2 = ResnetBlock(c, c, embedding, dropout, groups, eps)
+        self.middle2 = block(c, c)
 
         self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
         for i in reversed(range(len(multipliers))):
@@ -108,7 +109,7 @@ class UNet(nn.Module):
                 c = width * multipliers[i]
             self.up.append(level(i, widths))
             if i > 0:
-                self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
+                self.upsample.append(block(c, c, doubled) if resampling_blocks else nn.Conv2d(c, c, 3, padding=1))
 
         self.norm_out = nn.GroupNorm(groups, c, eps)
         self.conv_out = nn.Conv2d(c, in_channels * (2 if learned_variance else 1), 3, padding=1)
@@ -166,15 +167,20 @@ class UNet(nn.Module):
                 h = level.step(j, h, embedding, *context)
                 skips.append(h)
             if i < len(self.downsample):
-                h = self.downsample[i](h if self.pad_all_sides else F.pad(h, (0, 1, 0, 1)))
+                h = self._halve(i, h, embedding)
                 skips.append(h)
         h = self.middle2(self.middle_attention(self.middle1(h, embedding), *context), embedding)
         for i, level in enumerate(cast(Iterable[Level], self.up)):
             for j in range(len(level)):
                 h = level.step(j, torch.cat([h, skips.pop()], dim=1), embedding, *context)
             if i < len(self.upsample):
-                h = self.upsample[i](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+                h = self.upsample[i](h, embedding) if self.resampling_blocks else self.upsample[i](doubled(h))
         return self.conv_out(F.silu(self.norm_out(h)))
+
+    def _halve(self, i: int, h: Tensor, embedding: Tensor) -> Tensor:
+        if self.resampling_blocks:
+            return self.downsample[i](h, embedding)
+        return self.downsample[i](h if self.pad_all_sides else F.pad(h, (0, 1, 0, 1)))
 
     def _check_size(self, x: Tensor) -> None:
         factor = 1 << len(self.downsample)

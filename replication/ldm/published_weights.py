@@ -27,7 +27,10 @@ _TRANSFORMER: Table = (  # the same words in both
     (r"attention\.to_(q|k|v)\.", r"attention.\1."),
     (r"attention\.to_out\.0\.", "attention.out."),
 )
-_DIFFUSERS: Table = ((r"^class_embedding\.", "label."),)
+_DIFFUSERS: Table = (
+    (r"^class_embedding\.", "label."),
+    (r"^(down|up)_blocks\.(\d+)\.\1samplers\.0\.(?!conv\.)", r"\1sample.\2."),  # a block, where not a convolution
+)
 _OFFICIAL: Table = (
     (r"^time_embed\.", "embed."),
     (r"^label_emb\.", "label."),
@@ -110,12 +113,14 @@ def _blocks(network: UNet) -> Iterator[tuple[str, str]]:
             yield rf"^input_blocks\.{number}\.1\.", f"down.{i}.attentions.{j}."
             number += 1
         if i < last:
-            yield rf"^input_blocks\.{number}\.0\.op\.", f"downsample.{i}."
+            yield rf"^input_blocks\.{number}\.0\.(op\.)?", f"downsample.{i}."
             number += 1
     number = 0
-    for i in range(last + 1):
+    for i, attends in enumerate(reversed(network.attends)):
         for j in range(network.blocks + 1):
-            yield rf"^output_blocks\.{number}\.\d\.conv\.", f"upsample.{i}."
             yield rf"^output_blocks\.{number}\.0\.", f"up.{i}.blocks.{j}."
-            yield rf"^output_blocks\.{number}\.1\.", f"up.{i}.attentions.{j}."
+            if attends:
+                yield rf"^output_blocks\.{number}\.1\.", f"up.{i}.attentions.{j}."
             number += 1
+        if i < last:
+            yield rf"^output_blocks\.{number - 1}\.{2 if attends else 1}\.(conv\.)?", f"upsample.{i}."

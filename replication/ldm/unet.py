@@ -29,6 +29,8 @@ class UNet(unet.UNet):
     heads or head_channels: how many heads an attention has, or how many channels each head.
     classes: cond is a label Int[B], added to the time; `classes` itself says nothing.
     encoder: makes the context [B,L,D] of the spatial transformers, of `depth` blocks each; cond is what it reads.
+    scale_shift, resampling_blocks: ADM's options, which the churches' network has (use_scale_shift_norm and
+    resblock_updown in the official code), see ResnetBlock.
     Raises InputError where an option does not fit the others, and where cond does not fit the network.
     """
 
@@ -50,6 +52,8 @@ class UNet(unet.UNet):
         classes: int = 0,
         encoder: ClassEmbedder | TextTransformer | GivenContext | None = None,
         depth: int = 1,
+        scale_shift: bool = False,
+        resampling_blocks: bool = False,
     ):
         if encoder and classes:
             raise InputError(f"a label is added to the time or the context says it, not both: classes = {classes}")
@@ -78,6 +82,8 @@ class UNet(unet.UNet):
             eps=EPS,
             cos_first=True,
             pad_all_sides=True,
+            scale_shift=scale_shift,
+            resampling_blocks=resampling_blocks,
             dropout=dropout,
             groups=groups,
             learned_variance=learned_variance,

@@ -16,6 +16,24 @@ def ldm_celebahq_4(dropout: float = 0.0, learned_variance: bool = False) -> UNet
     )
 
 
+@MODELS.register("ldm-churches-8")
+def ldm_churches_8(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
+    """LSUN churches in the latents of kl-f8, 32x32x4: ADM's blocks throughout: 294,966,916 (the paper says 294M)."""
+    return UNet(
+        32,
+        4,
+        192,
+        (1, 2, 2, 4, 4),
+        2,
+        (1, 2, 4, 8),
+        heads=8,
+        dropout=dropout,
+        learned_variance=learned_variance,
+        scale_shift=True,
+        resampling_blocks=True,
+    )
+
+
 @MODELS.register("ldm-imagenet-8")
 def ldm_imagenet_8(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
     """Class-conditional ImageNet in the latents of vq-f8, 32x32x4 (cin-ldm-vq-f8), the label as context.
@@ -70,12 +88,15 @@ def ldm_unet(
     length: int = 0,
     text_layers: int = 4,
     text_heads: int = 4,
+    scale_shift: bool = False,
+    resampling_blocks: bool = False,
 ) -> UNet:
     """A latent diffusion U-Net of any size; attention: downsampling factors of the levels that have it.
 
     classes alone: labels are added to the time. context, its width: spatial transformers of `depth` blocks attend to
     it; with `classes` labels make it, with `vocabulary` and `length` a text transformer of text_layers blocks and
-    text_heads heads does, trained along, and with neither it is given, `length` tokens long (0: any).
+    text_heads heads does, trained along, and with neither it is given, `length` tokens long (0: any). scale_shift,
+    resampling_blocks: ADM's blocks.
     """
     encoder = _encoder(context, classes, vocabulary, length, text_layers, text_heads)
     return UNet(
@@ -93,6 +114,8 @@ def ldm_unet(
         classes=0 if encoder else classes,
         encoder=encoder,
         depth=depth,
+        scale_shift=scale_shift,
+        resampling_blocks=resampling_blocks,
     )
 
 

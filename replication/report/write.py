@@ -7,6 +7,8 @@ Where papers have values for the cells, -published.csv has them beside the measu
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from replication.files import write_atomically
 from replication.harness.journal import Journal, Record
 from replication.harness.sweep import FIRST_STAGES

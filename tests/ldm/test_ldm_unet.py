@@ -49,15 +49,22 @@ def test_imagenet_networks_have_the_millions_that_are_published() -> None:
     assert round(sum(p.numel() for p in trunk) / 1e4) == 40092
 
 
+def test_the_churches_network_has_the_millions_that_are_published() -> None:
+    """294M in the paper's table, cut off. Catches convolutions for its resampling blocks, or no scale beside the shift."""
+    with torch.device("meta"):
+        count = sum(p.numel() for p in MODELS.build("ldm-churches-8").parameters())
+    assert count // 10**6 == 294
+
+
 def test_presets_split_attention_into_the_published_heads() -> None:
     """Exact; no parameter count shows it. Catches 8 heads for 32 channels a head, and the other way round."""
     split = {}
-    for name in ("ldm-celebahq-4", "ldm-imagenet-8", "ldm-imagenet-4", "sd-v1"):
+    for name in ("ldm-celebahq-4", "ldm-churches-8", "ldm-imagenet-8", "ldm-imagenet-4", "sd-v1"):
         with torch.device("meta"):
             attentions = [m for m in MODELS.build(name).modules() if hasattr(m, "heads")]
         split[name] = {m.heads for m in attentions}, {m.q.out_features // m.heads for m in attentions}
     assert split["ldm-celebahq-4"][1] == split["ldm-imagenet-8"][1] == {32}
-    assert split["sd-v1"][0] == {8}
+    assert split["sd-v1"][0] == split["ldm-churches-8"][0] == {8}
     assert split["ldm-imagenet-4"][0] == {1}
 
 
@@ -104,6 +111,22 @@ def test_agrees_with_diffusers_told_a_context(config: dict[str, Any], heads: int
     assert expected.std() > 0.1
     assert (answer - expected).abs().max() <= 1e-5
     assert (answer - other).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("attention", [(1, 2, 4), (8, 2)], ids=["as-published", "other-levels"])
+def test_agrees_with_diffusers_with_adm_blocks(attention: tuple[int, ...]) -> None:
+    """max-abs <= 1e-5 in float32: the churches' network, narrow. Catches shift before scale, a scale without the 1,
+    resampling after the convolution or of one branch alone, and strided sampling for the mean of four."""
+    config = {**FACES, "attention": attention}
+    peer = peer_ldm_unet(channels=4, head_channels=8, adm_blocks=True, **config).eval()
+    network = UNet(in_channels=4, head_channels=8, scale_shift=True, resampling_blocks=True, **config).eval()
+    randomize(peer, seed=1)
+    network.load_state_dict(from_diffusers(peer.state_dict(), network))
+    x, timestep = image(4), torch.tensor([1.0, 437.0])
+    with torch.no_grad():
+        expected, answer = peer(x, timestep).sample, network(x, timestep)
+    assert expected.std() > 0.1
+    assert (answer - expected).abs().max() <= 1e-5
 
 
 def test_agrees_with_diffusers_told_a_label() -> None:
@@ -161,7 +184,7 @@ def options(**more: Any) -> dict[str, Any]:
     return {**basic, "heads": 2, "groups": 4, **more}
 
 
-@pytest.mark.parametrize("name", ["ldm-celebahq-4", "ldm-imagenet-4", "ldm-imagenet-8", "sd-v1"])
+@pytest.mark.parametrize("name", ["ldm-celebahq-4", "ldm-churches-8", "ldm-imagenet-4", "ldm-imagenet-8", "sd-v1"])
 def test_dropout_of_the_presets(name: str) -> None:
     """Exact: none by default, or the rate that is asked for, once in each block. Catches a rate that is not passed on."""
     for rate in (0.0, 0.1):

@@ -17,23 +17,25 @@ from replication.types import InputError
 OPTIONS: dict[str, Any] = {
     "resolution": 8, "channels": 3, "width": 8, "multipliers": [1, 2], "blocks": 2, "attention": [2], "groups": 4
 }  # fmt: skip
+ADM = {"scale_shift": True, "resampling_blocks": True}
 INNER = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "embed": "emb_layers.1", "norm2": "out_layers.0",
     "conv2": "out_layers.3", "shortcut": "skip_connection",
 }  # fmt: skip
-# two levels of two blocks, attention at the second: where the official code has each of our parts
+# two levels of two blocks: where the official code has each of our parts
 PLACES = {
     "embed.": "time_embed.", "conv_in.": "input_blocks.0.0.", "norm_out.": "out.0.", "conv_out.": "out.2.",
     "label.": "label_emb.",
     "down.0.blocks.0.": "input_blocks.1.0.", "down.0.blocks.1.": "input_blocks.2.0.",
-    "downsample.0.": "input_blocks.3.0.op.",
     "down.1.blocks.0.": "input_blocks.4.0.", "down.1.attentions.0.": "input_blocks.4.1.",
     "down.1.blocks.1.": "input_blocks.5.0.", "down.1.attentions.1.": "input_blocks.5.1.",
     "middle1.": "middle_block.0.", "middle_attention.": "middle_block.1.", "middle2.": "middle_block.2.",
     "up.0.blocks.0.": "output_blocks.0.0.", "up.0.attentions.0.": "output_blocks.0.1.",
     "up.0.blocks.1.": "output_blocks.1.0.", "up.0.attentions.1.": "output_blocks.1.1.",
     "up.0.blocks.2.": "output_blocks.2.0.", "up.0.attentions.2.": "output_blocks.2.1.",
-    "upsample.0.": "output_blocks.2.2.conv.",
+    "down.0.attentions.0.": "input_blocks.1.1.", "down.0.attentions.1.": "input_blocks.2.1.",
+    "up.1.attentions.0.": "output_blocks.3.1.", "up.1.attentions.1.": "output_blocks.4.1.",
+    "up.1.attentions.2.": "output_blocks.5.1.",
     "up.1.blocks.0.": "output_blocks.3.0.", "up.1.blocks.1.": "output_blocks.4.0.", "up.1.blocks.2.": "output_blocks.5.0.",
 }  # fmt: skip
 TRANSFORMER = {
@@ -48,7 +50,7 @@ TRANSFORMER = {
 
 
 def build(**options: Any) -> UNet:
-    network: UNet = MODELS.build("ldm-unet", **OPTIONS, **{"heads": 2, **options}).eval()
+    network: UNet = MODELS.build("ldm-unet", **{"heads": 2, **OPTIONS, **options}).eval()
     randomize(network, seed=1)
     return network
 
@@ -56,11 +58,18 @@ def build(**options: Any) -> UNet:
 def official(network: UNet, prefix: str = "model.diffusion_model.") -> dict[str, Tensor]:
     """The network's tensors under the names, and in the shapes, of an official checkpoint."""
     weights = {}
+    convolution = not network.resampling_blocks
+    places = {
+        **PLACES,
+        "downsample.0.": "input_blocks.3.0." + ("op." if convolution else ""),
+        # after the attention, or in its place
+        "upsample.0.": f"output_blocks.2.{2 if network.attends[1] else 1}." + ("conv." if convolution else ""),
+    }
     for name, tensor in network.state_dict().items():
         if name.startswith("context_encoder."):
             weights["cond_stage_model.embedding.weight"] = tensor
             continue
-        ours, theirs = next(pair for pair in PLACES.items() if name.startswith(pair[0]))
+        ours, theirs = next(pair for pair in places.items() if name.startswith(pair[0]))
         rest = name.removeprefix(ours)
         for inner, other in (TRANSFORMER if "attention" in ours else INNER).items():
             if rest.startswith(inner):
@@ -97,7 +106,11 @@ def test_spatial_transformers_come_back(options: dict[str, Any]) -> None:
     assert all(torch.equal(converted[name], tensor) for name, tensor in network.state_dict().items())
 
 
-@pytest.mark.parametrize("options", [{}, {"classes": 4}, {"heads": 0, "head_channels": 4}], ids=["2", "label", "of 4"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"classes": 4}, {"heads": 0, "head_channels": 4}, {"attention": [1]}, ADM, {**ADM, "attention": [1]}],
+    ids=["2", "label", "of 4", "other-level", "adm", "adm-other-level"],
+)
 def test_plain_attention_comes_back(options: dict[str, Any]) -> None:
     """Exact. Catches q, k and v read one after the other for all heads at once."""
     network = build(**options)

@@ -63,25 +63,33 @@ def peer_ldm_unet(
     groups: int,
     head_channels: int,
     classes: int = 0,
+    adm_blocks: bool = False,
 ) -> UNet2DModel:
-    """The same under LDM's conventions (CompVis/ldm-celebahq-256); attention is at downsampling factors."""
+    """The same under LDM's conventions (CompVis/ldm-celebahq-256); attention is at downsampling factors.
+
+    adm_blocks: scale-shift norms and resampling blocks.
+    """
     attends = [1 << i in attention for i in range(len(multipliers))]
+    plain = "Resnet{}sampleBlock2D" if adm_blocks else "{}Block2D"
     return UNet2DModel(
         sample_size=resolution,
         in_channels=channels,
         out_channels=channels,
         block_out_channels=[width * m for m in multipliers],
         layers_per_block=blocks,
-        down_block_types=["AttnDownBlock2D" if a else "DownBlock2D" for a in attends],
-        up_block_types=["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
+        down_block_types=["AttnDownBlock2D" if a else plain.format("Down") for a in attends],
+        up_block_types=["AttnUpBlock2D" if a else plain.format("Up") for a in reversed(attends)],
         norm_num_groups=groups,
         norm_eps=1e-5,
         attention_head_dim=head_channels,
         downsample_padding=1,
         flip_sin_to_cos=True,
         freq_shift=0,
-        class_embed_type=None,
         num_class_embeds=classes + 1 if classes else None,
+        attn_norm_num_groups=groups,  # or else the middle has no norm under scale_shift
+        resnet_time_scale_shift="scale_shift" if adm_blocks else "default",
+        downsample_type="resnet" if adm_blocks else "conv",
+        upsample_type="resnet" if adm_blocks else "conv",
     )
 
 
