@@ -1,4 +1,4 @@
-"""`replicate bench`: what sampling costs over its bare forward passes, and the Fréchet distance beside its peer.
+"""`replicate bench`: sampling over its bare forward passes, DiT and the Fréchet distance each beside its peer.
 
 All runs of a line use the same weights, batch and times, or the same features, and take turns, so that a machine that
 slows down slows them all; figures are medians over the turns.
@@ -14,6 +14,8 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics
 from replication.ddpm.diffusers_weights import from_diffusers
 from replication.ddpm.unet import UNet
 from replication.diffusion import Denoiser, sample
+from replication.dit.diffusers_weights import from_diffusers as dit_from_diffusers
+from replication.dit.model import DiT
 from replication.metrics.frechet import frechet_distance, resampled_fd
 from replication.metrics.timing import Stopwatch, repeated
 from replication.metrics.uncertainty import draw
@@ -25,12 +27,14 @@ TURNS = 7
 STEPS = 20
 IMAGES, WIDTH = 5000, 2048  # of the Fréchet distance
 DISTANCE_TURNS = 3
+DITS = ("dit-s/2", "dit-b/4")
+DIT_TURNS = 15
 RESAMPLES = 200
 
 
 def bench(device: torch.device) -> str:
-    """Two Markdown tables: the sampling loop, and the Fréchet distance from given features."""
-    return f"{bench_sampling(device)}\n\n{bench_distance(device)}"
+    """Three Markdown tables: the sampling loop, DiT's forward pass, and the Fréchet distance from given features."""
+    return f"{bench_sampling(device)}\n\n{bench_dit(device)}\n\n{bench_distance(device)}"
 
 
 def bench_sampling(device: torch.device) -> str:
@@ -55,6 +59,67 @@ def bench_sampling(device: torch.device) -> str:
         lines.append([f"{name}, {sampler} x {STEPS}, batch {batch}", *_line(runs, batch, device)])
     columns = ["what", "floor, ms/image", "our loop", "over the floor", "diffusers' pipeline", "over the floor"]
     return markdown(columns, lines)
+
+
+def bench_dit(device: torch.device) -> str:
+    """Milliseconds per image of our DiT's forward pass and of diffusers' with the same weights; a ratio above 1 is ours.
+
+    The largest difference is between the two answers, once theirs has the official sinusoids (dit/diffusers_weights.py).
+    """
+    batch = 64 if device.type == "cuda" else 2
+    lines = []
+    for name in DITS:
+        torch.manual_seed(0)
+        network = MODELS.build(name)
+        reference = _diffusers_dit(network)
+        what = f"{name}, batch {batch}, {torch.get_num_threads()} threads"
+        if reference is None:
+            lines.append([what, "", "not installed", "", ""])
+            continue
+        network.load_state_dict(dit_from_diffusers(reference.state_dict(), network))
+        lines.append([what, *_dit_line(network.to(device).eval(), reference.to(device).eval(), batch, device)])
+    return markdown(["DiT's forward", "ours, ms/image", "diffusers', ms/image", "ratio", "largest difference"], lines)
+
+
+@torch.no_grad()
+def _dit_line(network: DiT, reference: nn.Module, batch: int, device: torch.device) -> list[str]:
+    x = torch.randn(batch, network.in_channels, network.resolution, network.resolution, device=device)
+    timestep, label = torch.full((batch,), 500.0, device=device), torch.arange(batch, device=device)
+    runs: dict[str, Callable[[], Tensor]] = {
+        "ours": lambda: network(x, timestep, label),
+        "diffusers": lambda: reference(x, timestep, label).sample,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(DIT_TURNS):
+        for name, work in runs.items():
+            seconds[name] += repeated(work, device, repeats=1, warmups=2 if turn == 0 else 0)
+    times = [f"{statistics.median(taken) / batch * 1e3:.2f}" for taken in seconds.values()]
+    ratio = statistics.median(b / a for a, b in zip(seconds["ours"], seconds["diffusers"], strict=True))
+    return [*times, f"{ratio:.2f}", f"{float((runs['ours']() - runs['diffusers']()).abs().max()):.0e}"]
+
+
+def _diffusers_dit(network: DiT) -> nn.Module | None:
+    """diffusers' network of the same configuration, its last layers not 0; None where diffusers is not installed."""
+    try:
+        from diffusers import DiTTransformer2DModel
+    except ImportError:
+        return None
+    reference = DiTTransformer2DModel(
+        num_attention_heads=network.heads,
+        attention_head_dim=network.width // network.heads,
+        in_channels=network.in_channels,
+        out_channels=network.out_channels,
+        num_layers=network.depth,
+        sample_size=network.resolution,
+        patch_size=network.patch,
+        num_embeds_ada_norm=network.classes,
+        norm_eps=1e-6,
+    )
+    embedders = [block.norm1.emb for block in reference.transformer_blocks]
+    for embedder in embedders:
+        embedder.load_state_dict(embedders[0].state_dict())
+        embedder.time_proj.downscale_freq_shift = 0
+    return reference
 
 
 def bench_distance(device: torch.device) -> str:

@@ -78,7 +78,7 @@ class Recipe(Settings):
         except RuntimeError as error:
             raise InputError(f"network {self.network} does not take images of {dataset.name}: {error}") from error
         except InputError as error:
-            raise InputError(f"network {self.network}: {error}") from error
+            raise InputError(f'network {self.network}: {error}; condition = "label" gives it one') from error
         classes = len(dataset.classes) if self.condition else 0
         if getattr(network, "classes", classes) != classes:
             raise InputError(

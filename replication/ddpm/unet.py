@@ -112,9 +112,7 @@ class UNet(nn.Module):
         embedding = self.embed(timestep_embedding(timestep, self.width))  # [B,4*width]
         if self.label is not None:
             if cond is None:
-                raise InputError(
-                    'this network is conditional: it needs a label for every image; condition = "label" gives it'
-                )
+                raise InputError("this network is conditional: it needs a label for every image")
             embedding = embedding + self.label(cond)
         h = self.conv_in(x)
         skips = [h]

@@ -45,6 +45,7 @@ class MMDiT(nn.Module):
     """
 
     version = 1
+    classes = 0  # no label is told: a recipe compares this, vocabulary and length with its condition
 
     def __init__(
         self,
@@ -66,7 +67,8 @@ class MMDiT(nn.Module):
                 f"mm-dit reads tokens (vocabulary > 0) or context (context > 0), one of them; "
                 f"not vocabulary = {vocabulary} and context = {context}"
             )
-        self.resolution, self.in_channels, self.patch, self.length = resolution, channels, patch, length
+        self.resolution, self.in_channels, self.patch = resolution, channels, patch
+        self.vocabulary, self.length = vocabulary, length
         self.depth, self.width, self.heads = depth, width, heads
         self.out_channels = channels * (2 if learned_variance else 1)
         self.patches = PatchEmbedding(resolution, channels, patch, width)

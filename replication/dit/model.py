@@ -35,6 +35,7 @@ class DiT(nn.Module):
     """
 
     version = 1
+    vocabulary = length = 0  # no words are told: a recipe compares these with its condition
 
     def __init__(
         self,
@@ -76,9 +77,7 @@ class DiT(nn.Module):
         vectors = [self.timestep(timestep)]
         if self.label is not None:
             if cond is None:
-                raise InputError(
-                    'this network is conditional: it needs a label for every image; condition = "label" gives it'
-                )
+                raise InputError("this network is conditional: it needs a label for every image")
             vectors.append(self.label(cond))
         return torch.stack(vectors, dim=1)
 
