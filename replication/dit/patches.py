@@ -39,7 +39,8 @@ class PatchEmbedding(nn.Module):
         if x.shape[1:] != expected:
             raise InputError(f"this network's positions are for images {expected}, not {tuple(x.shape[1:])}")
         tokens: Tensor = self.project(x).flatten(2).transpose(1, 2)
-        return tokens + self.positions
+        # in the order of a sequence: the sum keeps the order of its terms, and every block would copy it anew
+        return tokens.contiguous() + self.positions
 
 
 def unpatchify(tokens: Tensor, patch: int) -> Tensor:
