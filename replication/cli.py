@@ -101,10 +101,11 @@ def _run(options: argparse.Namespace) -> None:
     place = Workplace(state(), _device(options.device), experiment.profile(options.profile).batch_size)
     stages = first_stage_cells(experiment, options.profile)
     run(cells, place, Store(place.state), stages)
-    rows = rows_of(cells, journal_of(cells, place.state))
+    journal = journal_of(cells, place.state)
+    rows = rows_of(cells, journal)
     print("\n" + markdown(*measured_tables(cells, rows)[""]) + "\n")
     if stages:
-        found = rows_of(stages, first_stage_journal(experiment.name, options.profile, place.state))
+        found = rows_of(stages, first_stage_journal(journal))
         print(markdown(*first_stage_table(stages, found)) + "\n")
     others = others_of(experiment, options.profile, state(), project() / "results")
     for claim in experiment.claims:
@@ -144,8 +145,7 @@ def _report(options: argparse.Namespace) -> None:
         if not evidence.cells:
             continue
         journal = journal_of(evidence.cells, state())
-        stage_journal = first_stage_journal(evidence.experiment.name, evidence.profile, state())
-        files = write_report(evidence, journal, stage_journal, results)
+        files = write_report(evidence, journal, results)
         print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
         if any(journal.read(key) for key in evidence.rows):
             tables.append((evidence.experiment.name, evidence.profile, journal, list(evidence.rows.values()), files))

@@ -131,4 +131,6 @@ class Recipe(Settings):
         return null.expand(n, *null.shape)
 
     def build_denoiser(self, network: nn.Module) -> Denoiser:
-        return Denoiser(network, self.build_schedule(), self.parameterization)
+        """The network read on the recipe's schedule, a learned variance in the way that the objective trains it."""
+        reading = self.build_objective().variance_reading
+        return Denoiser(network, self.build_schedule(), self.parameterization, variance=reading)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 ORDERS, CONTRACT = "test_sampler_orders.py", "test_sampler_contract.py"
 THEORY, PEERS, LOOP = "test_samplers_against_theory.py", "test_samplers_against_diffusers.py", "test_sampling.py"
-WRAPPERS, SPACED = "test_guidance.py", "test_spacings_all.py"
+WRAPPERS, SPACED, OBJECTIVE = "test_guidance.py", "test_spacings_all.py", "test_objectives.py"
 
 
 class Mutant(NamedTuple):
@@ -163,6 +163,15 @@ MUTANTS = [
            "(top + ramp * (bottom - top)) ** self.rho", "highest + ramp * (lowest - highest)", (SPACED, "test_karras_on_ve")),
     Mutant("trailing begins one index late", "spacings/trailing.py",
            ".flip(0) - 1", ".flip(0) - 2", (SPACED, "test_timesteps_are_those_of_diffusers and trailing")),
+    Mutant("the bound trains the mean as well", "objectives/hybrid.py",
+           "predicted.x0.detach()", "predicted.x0", (OBJECTIVE, "test_the_bound_trains_the_variance")),
+    Mutant("the bound's term is not summed over T", "objectives/hybrid.py",
+           "self.weight * denoiser.schedule.T", "self.weight", (OBJECTIVE, "test_hybrid_is_equation_16")),
+    Mutant("what hybrid trains is read as a log-variance", "objectives/hybrid.py",
+           'variance_reading = "learned-range"', 'variance_reading = "learned"', (OBJECTIVE, "test_a_recipe_reads")),
+    Mutant("times are uniform", "objectives/rectified_flow.py",
+           "torch.sigmoid(self.mean + self.std * torch.randn(n, device=device, dtype=torch.float64))",
+           "torch.rand(n, device=device, dtype=torch.float64)", (OBJECTIVE, "test_times_are_logit_normal")),
 ]  # fmt: skip
 
 

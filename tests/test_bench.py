@@ -3,16 +3,39 @@
 import pytest
 import torch
 
-from replication import bench
+from replication.bench import distance, dit, sampling
 
 
 def test_bench_prints_floor_loop_and_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches: a preset that the peer's configuration did not follow (weights would not fit)."""
-    monkeypatch.setattr(bench, "TURNS", 1)
-    monkeypatch.setattr(bench, "STEPS", 2)
-    lines = bench.bench_sampling(torch.device("cpu")).splitlines()
+    monkeypatch.setattr(sampling, "TURNS", 1)
+    monkeypatch.setattr(sampling, "STEPS", 2)
+    lines = sampling.bench_sampling(torch.device("cpu")).splitlines()
     assert len(lines) == 4
     assert all(line.count("%") == 2 for line in lines[2:])
+
+
+def test_bench_prints_dit_beside_its_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two answers of a random network differ by at most 1e-4 (max-abs, float32), and are not both 0.
+
+    Catches: other weights, a label or a timestep that one of them is not told, and diffusers' own sinusoids (0.1).
+    """
+    monkeypatch.setattr(dit, "DITS", ("dit-s/8",))
+    monkeypatch.setattr(dit, "TURNS", 1)
+    cells = [cell.strip() for cell in dit.bench_dit(torch.device("cpu")).splitlines()[2].split("|")]
+    assert cells[1].startswith("dit-s/8, batch 2")
+    assert all(float(cell) > 0 for cell in cells[2:5])
+    assert 0 < float(cells[5]) <= 1e-4
+
+
+def test_bench_prints_latents_beside_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches: a ratio of other figures than those printed (one turn: it is their quotient, to the digits shown)."""
+    monkeypatch.setattr(latents, "TURNS", 1)
+    monkeypatch.setattr(latents, "STEPS", 2)
+    cells = [cell.strip() for cell in latents.bench_latents(torch.device("cpu")).splitlines()[2].split("|")]
+    pixels, whole, decoding, ratio = (float(cell) for cell in cells[2:6])
+    assert 0 < decoding < whole
+    assert abs(ratio - pixels / whole) <= 0.02 * ratio + 0.01
 
 
 def test_bench_prints_distances_that_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,9 +43,9 @@ def test_bench_prints_distances_that_agree(monkeypatch: pytest.MonkeyPatch) -> N
 
     Catches: the two given different features, or one of them the reference twice.
     """
-    monkeypatch.setattr(bench, "IMAGES", 60)
-    monkeypatch.setattr(bench, "WIDTH", 64)
-    monkeypatch.setattr(bench, "RESAMPLES", 2)
-    cells = [cell.strip() for cell in bench.bench_distance(torch.device("cpu")).splitlines()[2].split("|")]
+    monkeypatch.setattr(distance, "IMAGES", 60)
+    monkeypatch.setattr(distance, "WIDTH", 64)
+    monkeypatch.setattr(distance, "RESAMPLES", 2)
+    cells = [cell.strip() for cell in distance.bench_distance(torch.device("cpu")).splitlines()[2].split("|")]
     assert cells[1].startswith("n = 60, D = 64")
     assert float(cells[5]) < 1e-6

@@ -26,16 +26,20 @@ MAY_IMPORT = {
     **dict.fromkeys(SMALL - GROUND, SMALL),
     "diffusion": GROUND,
     "layers": SMALL,
+    "cost": SMALL | {"layers"},
     "datasets": SMALL,
     "conditions": SMALL,
     "quantities": SMALL | {"diffusion", "datasets"},
     "metrics": SMALL,
-    **{name: SMALL | {"diffusion", "layers"} for name in NETWORKS},
-    **{name: SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics"} for name in WORK},
-    "harness": SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics"},
-    "report": SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "harness"},
-    **{name: SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "harness", "report"} for name in COMMANDS},
-    "cli": SMALL | NETWORKS | WORK | COMMANDS | {"diffusion", "datasets", "metrics", "harness", "report"},
+    **{name: SMALL | {"diffusion", "layers", "cost"} for name in NETWORKS},
+    **{name: SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "cost"} for name in WORK},
+    "harness": SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "cost"},
+    "report": SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "cost", "harness"},
+    **{
+        name: SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "cost", "harness", "report"}
+        for name in COMMANDS
+    },
+    "cli": SMALL | NETWORKS | WORK | COMMANDS | {"diffusion", "datasets", "metrics", "cost", "harness", "report"},
 }
 UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 

@@ -10,8 +10,9 @@ CONTRACT = {
     "SCHEDULES": {"linear", "scaled_linear", "quadratic", "cosine"},
     "SPACINGS": {"uniform", "quadratic"},
     "SAMPLERS": {"ancestral", "ddim"},
-    "OBJECTIVES": {"simple", "bound"},
-    "MODELS": {"ddpm-cifar10", "ddpm-256", "ddpm-digits", "ldm-celebahq-4", "sd-v1"},
+    "OBJECTIVES": {"simple", "bound", "hybrid", "rectified-flow"},
+    "MODELS": {"ddpm-cifar10", "ddpm-256", "ddpm-digits", "ldm-celebahq-4", "sd-v1", "dit", "mm-dit"}
+    | {f"dit-{size}/{patch}" for size in ("s", "b", "l", "xl") for patch in (8, 4, 2)},
     "DATASETS": {"digits", "cifar10"},
     "CONDITIONS": {"label", "text", "clip-text", "t5-text"},
     "EXTRACTORS": set(),

@@ -27,9 +27,14 @@ def bound_term(
     denoise: Denoise, variance: str, x0: Tensor, x_t: Tensor, t: Tensor, cond: Tensor | None = None
 ) -> Tensor:
     """L_{k-1} at t = k/T for k = 1..T, in bits/dim, Float[B]; x0 and x_t: Float[B,C,H,W], t: Float[B]."""
-    schedule = denoise.schedule
+    return term_of(denoise(x_t, t, cond), variance, denoise.schedule, x0, x_t, t)
+
+
+def term_of(
+    prediction: Prediction, variance: str, schedule: NoiseSchedule, x0: Tensor, x_t: Tensor, t: Tensor
+) -> Tensor:
+    """The same of an answer that is already there, for an objective that needs it twice."""
     s = (t.double() - 1 / schedule.T).clamp(min=0)
-    prediction = denoise(x_t, t, cond)
     true_mean, true_variance = posterior(schedule, x_t, x0, t, s)
     mean, _ = posterior(schedule, x_t, prediction.x0, t, s)
     first = t * schedule.T < 1.5

@@ -22,9 +22,9 @@ def journal_of(cells: Sequence[Cell], state: Path) -> Journal:
     return Journal(state / "journal" / f"{cells[0].experiment}-{cells[0].profile}")
 
 
-def first_stage_journal(experiment: str, profile: str, state: Path) -> Journal:
-    """The journal of the profile's first stages."""
-    return Journal(state / "journal" / f"{experiment}-{profile}{FIRST_STAGES}")
+def first_stage_journal(journal: Journal) -> Journal:
+    """The journal of the first stages behind the cells of this one."""
+    return Journal(journal.folder.with_name(f"{journal.folder.name}{FIRST_STAGES}"))
 
 
 def all_journals(state: Path) -> list[Journal]:
@@ -39,10 +39,8 @@ def run(cells: Sequence[Cell], place: Workplace, store: Store, stages: Sequence[
     end when rows could not be told to MLflow. Rows that are done are kept in either case.
     """
     store.check()
-    first, own = (
-        first_stage_journal(cells[0].experiment, cells[0].profile, place.state),
-        journal_of(cells, place.state),
-    )
+    own = journal_of(cells, place.state)
+    first = first_stage_journal(own)
     missing = [cell for cell in cells if own.read(cell.key) is None]
     missing_stages = [stage for stage in stages if first.read(stage.key) is None]
     parts = [(cell.recipe.dataset, cell.protocol.extractor) for cell in missing]

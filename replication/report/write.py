@@ -11,7 +11,7 @@ from PIL import Image
 
 from replication.files import write_atomically
 from replication.harness.journal import Journal, Record
-from replication.harness.sweep import FIRST_STAGES
+from replication.harness.sweep import FIRST_STAGES, first_stage_journal
 from replication.report import first_stages
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.comparable import MARK
@@ -28,7 +28,7 @@ PICTURES = {  # by the end of the file's name
 SHOWN = 12  # values of a column of the protocol or the provenance
 
 
-def write_report(evidence: Evidence, journal: Journal, stage_journal: Journal, folder: Path) -> list[Path]:
+def write_report(evidence: Evidence, journal: Journal, folder: Path) -> list[Path]:
     """Write what the rows allow, and return the files. Pictures need strips, which only the journals have."""
     experiment, profile, cells, rows = evidence.experiment, evidence.profile, evidence.cells, evidence.rows
     stem = f"{experiment.name}-{profile}"
@@ -50,7 +50,7 @@ def write_report(evidence: Evidence, journal: Journal, stage_journal: Journal, f
     if strips:
         written.append(folder / f"{stem}-samples.png")
         write_atomically(written[-1], sample_grid(cells, strips))
-    written += _write_first_stages(evidence, folder / stem, stage_journal)
+    written += _write_first_stages(evidence, folder / stem, first_stage_journal(journal))
     pictures = {kind: (folder / f"{stem}-{kind}.png").exists() for kind in PICTURES}
     text = markdown_report(evidence, tables, [kind for kind, there in pictures.items() if there])
     write_atomically(written[0], text.encode())

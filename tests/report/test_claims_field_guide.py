@@ -26,7 +26,7 @@ def test_verdicts_that_need_no_rows(name: str) -> None:
 def test_statements_that_await_experiments_name_them() -> None:
     """Catches: a statement of the guide that was dropped."""
     awaited = [claim.awaits for claim in load_experiment("field-guide").claims]
-    assert {name: awaited.count(name) for name in ("ldm", "dit", "scaling")} == {"ldm": 2, "dit": 3, "scaling": 1}
+    assert {name: awaited.count(name) for name in ("dit", "scaling")} == {"dit": 3, "scaling": 1}
 
 
 def test_marginal_deviation_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:

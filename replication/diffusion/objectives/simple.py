@@ -15,7 +15,10 @@ class Simple(Objective):
 
     def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
         x_t = marginal(denoiser.schedule, x0, t, noise)
-        predicted = denoiser(x_t, t, cond)
-        said = denoiser.parameterization.output(predicted, x_t, t, denoiser.schedule)
-        truth = denoiser.parameterization.output(Prediction(x0, noise), x_t, t, denoiser.schedule)
-        return (said - truth).square().flatten(1).mean(dim=1)
+        return squared_error(denoiser, denoiser(x_t, t, cond), Prediction(x0, noise), x_t, t)
+
+
+def squared_error(denoiser: Denoiser, predicted: Prediction, true: Prediction, x_t: Tensor, t: Tensor) -> Tensor:
+    """Between what the network said and what it should have, in its own terms: mean over pixels, Float[B]."""
+    said, truth = (denoiser.parameterization.output(p, x_t, t, denoiser.schedule) for p in (predicted, true))
+    return (said - truth).square().flatten(1).mean(dim=1)

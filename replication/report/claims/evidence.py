@@ -99,10 +99,11 @@ def evidence_of(experiment: Experiment, profile: str, state: Path, results: Path
     if not experiment.profiles:
         check_claims(experiment)
         return Evidence(experiment, profile, [], {}, others)
+    cells, rows = _table(experiment, profile, state, results)
     stages = first_stage_cells(experiment, profile)
     committed = results / f"{experiment.name}-{profile}{FIRST_STAGES}.csv"
-    stage_rows = rows_of(stages, first_stage_journal(experiment.name, profile, state), committed)
-    return Evidence(experiment, profile, *_table(experiment, profile, state, results), others, stages, stage_rows)
+    stage_rows = rows_of(stages, first_stage_journal(journal_of(cells, state)), committed)
+    return Evidence(experiment, profile, cells, rows, others, stages, stage_rows)
 
 
 def others_of(experiment: Experiment, profile: str, state: Path, results: Path) -> dict[str, Evidence]:

@@ -1,0 +1,100 @@
+"""What the sampling loop costs over its bare forward passes, and what diffusers' pipeline does."""
+
+import statistics
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from replication.bench.turns import in_turns
+from replication.ddpm.diffusers_weights import from_diffusers
+from replication.ddpm.unet import UNet
+from replication.diffusion import Denoiser, sample
+from replication.noise import ImageNoise
+from replication.registry import MODELS, SAMPLERS, SCHEDULES, SPACINGS
+from replication.report.tables import markdown
+
+TURNS = 7
+STEPS = 20
+
+
+def bench_sampling(device: torch.device) -> str:
+    """Milliseconds per image of the floor, of our loop, and of diffusers' pipeline, with ratios."""
+    name, batch = ("ddpm-cifar10", 256) if device.type == "cuda" else ("ddpm-digits", 300)
+    torch.manual_seed(0)
+    network = MODELS.build(name)
+    reference = _diffusers_unet(network)
+    if reference is not None:
+        network.load_state_dict(from_diffusers(reference.state_dict()))
+        reference = reference.to(device).to(memory_format=torch.channels_last).eval()
+    shape = (batch, network.in_channels, network.resolution, network.resolution)
+    network = network.to(device).to(memory_format=torch.channels_last).eval()
+    lines = []
+    for sampler in ("ddim", "ancestral"):
+        runs: dict[str, Callable[[], object]] = {
+            "floor": lambda: _floor(network, shape, device),
+            "loop": lambda sampler=sampler: loop(network, sampler, shape, device, STEPS),  # type: ignore[misc]
+        }
+        if reference is not None:
+            runs["diffusers"] = _pipeline(reference, sampler, batch, device)
+        lines.append([f"{name}, {sampler} x {STEPS}, batch {batch}", *_line(runs, batch, device)])
+    columns = ["what", "floor, ms/image", "our loop", "over the floor", "diffusers' pipeline", "over the floor"]
+    return markdown(columns, lines)
+
+
+def _line(runs: dict[str, Callable[[], object]], batch: int, device: torch.device) -> list[str]:
+    seconds = in_turns(runs, device, TURNS)
+    cells = [f"{statistics.median(seconds['floor']) / batch * 1e3:.3f}"]
+    for name in ("loop", "diffusers"):
+        if name not in seconds:
+            cells += ["not installed", ""]
+            continue
+        ratios = [a / b for a, b in zip(seconds[name], seconds["floor"], strict=True)]
+        cells += [f"{statistics.median(seconds[name]) / batch * 1e3:.3f}", f"{statistics.median(ratios) - 1:+.1%}"]
+    return cells
+
+
+@torch.no_grad()
+def _floor(network: nn.Module, shape: tuple[int, ...], device: torch.device) -> None:
+    x, timestep = torch.zeros(shape, device=device), torch.zeros(shape[0], device=device)
+    for _ in range(STEPS):
+        network(x, timestep, None)
+
+
+def loop(network: nn.Module, sampler: str, shape: tuple[int, ...], device: torch.device, steps: int) -> Tensor:
+    """The loop as a cell runs it: x_0 [B,C,H,W] = shape, of noise."""
+    schedule = SCHEDULES.build("linear", T=1000)
+    noise = ImageNoise(0, torch.arange(shape[0]), device)
+    times = SPACINGS.build("uniform")(schedule, steps)
+    return sample(Denoiser(network, schedule), SAMPLERS.build(sampler), times, noise.prior(shape), noise, clip="x0")
+
+
+def _diffusers_unet(network: UNet) -> nn.Module | None:
+    """diffusers' network of the same configuration, None where diffusers is not installed (it is in the dev extra)."""
+    try:
+        from diffusers import UNet2DModel
+    except ImportError:
+        return None
+    return UNet2DModel(
+        sample_size=network.resolution,
+        in_channels=network.in_channels,
+        out_channels=network.in_channels,
+        block_out_channels=[network.width * m for m in network.multipliers],
+        layers_per_block=network.blocks,
+        down_block_types=["AttnDownBlock2D" if a else "DownBlock2D" for a in network.attends],
+        up_block_types=["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(network.attends)],
+        norm_num_groups=network.groups,
+        attention_head_dim=None,
+        downsample_padding=0,
+        flip_sin_to_cos=False,
+        freq_shift=1,
+        norm_eps=1e-6,
+    )
+
+
+def _pipeline(unet: nn.Module, sampler: str, batch: int, device: torch.device) -> Callable[[], object]:
+    from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
+
+    pipeline = DDIMPipeline(unet, DDIMScheduler()) if sampler == "ddim" else DDPMPipeline(unet, DDPMScheduler())
+    pipeline.set_progress_bar_config(disable=True)
+    return lambda: pipeline(batch_size=batch, num_inference_steps=STEPS, output_type="np")

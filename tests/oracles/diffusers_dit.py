@@ -1,0 +1,76 @@
+"""diffusers, an independent implementation: its DiT and the joint block of its Stable Diffusion 3."""
+
+import torch
+from diffusers import DiTTransformer2DModel
+from diffusers.models.attention import JointTransformerBlock
+
+from oracles.networks import randomize
+from replication.dit.joint_block import JointBlock
+from replication.dit.model import DiT
+
+
+def peer_dit(network: DiT, seed: int) -> DiTTransformer2DModel:
+    """The peer of the same configuration with random weights, the copies of the embedders alike.
+
+    Its sinusoids have divisor half - 1 where the official code has half: here they are given the official one.
+    """
+    peer = DiTTransformer2DModel(
+        num_attention_heads=network.heads,
+        attention_head_dim=network.width // network.heads,
+        in_channels=network.in_channels,
+        out_channels=network.out_channels,
+        num_layers=network.depth,
+        sample_size=network.resolution,
+        patch_size=network.patch,
+        num_embeds_ada_norm=network.classes,
+        norm_eps=1e-6,
+    ).eval()
+    randomize(peer, seed)
+    embedders = [block.norm1.emb for block in peer.transformer_blocks]
+    for embedder in embedders:
+        embedder.load_state_dict(embedders[0].state_dict())
+        embedder.time_proj.downscale_freq_shift = 0
+    return peer
+
+
+def said_by(peer: torch.nn.Module, x: torch.Tensor, timestep: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Its answer [B,2C,H,W]."""
+    with torch.no_grad():
+        answer: torch.Tensor = peer(x, timestep, label).sample
+    return answer
+
+
+def peer_joint_block(block: JointBlock, width: int, last: bool) -> JointTransformerBlock:
+    """The peer with our block's weights; its last block's text modulation says scale before shift."""
+    peer = JointTransformerBlock(width, block.image.heads, width // block.image.heads, last, qk_norm="rms_norm").eval()
+    streams = (
+        (block.image, "norm1", ("to_q", "to_k", "to_v"), ("norm_q", "norm_k"), "to_out.0", "ff"),
+        (
+            block.text,
+            "norm1_context",
+            ("add_q_proj", "add_k_proj", "add_v_proj"),
+            ("norm_added_q", "norm_added_k"),
+            "to_add_out",
+            "ff_context",
+        ),
+    )
+    weights = {}
+    for stream, modulation, projections, norms, out, mlp in streams:
+        ours = stream.state_dict()
+        for kind in ("weight", "bias"):
+            modulated = ours[f"modulation.project.{kind}"]
+            if stream is block.text and last:
+                modulated = torch.cat(modulated.chunk(2)[::-1])
+            weights[f"{modulation}.linear.{kind}"] = modulated
+            for name, part in zip(projections, ours[f"qkv.{kind}"].chunk(3), strict=True):
+                weights[f"attn.{name}.{kind}"] = part
+            if f"out.{kind}" in ours:
+                weights[f"attn.{out}.{kind}"] = ours[f"out.{kind}"]
+                weights[f"{mlp}.net.0.proj.{kind}"], weights[f"{mlp}.net.2.{kind}"] = (
+                    ours[f"mlp.0.{kind}"],
+                    ours[f"mlp.2.{kind}"],
+                )
+        for name, part in zip(norms, "qk", strict=True):
+            weights[f"attn.{name}.weight"] = ours[f"qk_norm.{part}.weight"]
+    peer.load_state_dict(weights)
+    return peer
