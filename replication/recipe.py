@@ -93,8 +93,8 @@ class Recipe(Settings):
             known = getattr(network, what, number)
             if known != number and not (what == "length" and 0 in (known, number)):  # 0: any length
                 raise InputError(
-                    f"network {self.network} has {what} = {known}, and condition = "
-                    f"{self.condition or 'none'} on {self.dataset} takes {what} = {number}"
+                    f"network {self.network} knows {what} = {known}, and condition = {self.condition or 'none'} on "
+                    f"{self.dataset} tells it of {number}"
                 )
 
     def latent_shape(self) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from replication.bench import distance, dit, sampling
+from replication.bench import distance, dit, latents, sampling
 
 
 def test_bench_prints_floor_loop_and_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:

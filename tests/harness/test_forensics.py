@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from replication.harness import compute
+from replication.harness import compute, workplace
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.examination import Examination, choices_named, investigate
 from replication.harness.forensics.images import read_images
@@ -73,7 +73,7 @@ def test_every_choice_gives_a_row_or_says_what_it_needs(project: Path, monkeypat
     assert words["weights", "raw"].paired
     assert words["n", "10"].paired
 
-    monkeypatch.setattr(compute, "train", lambda *_: None)
+    monkeypatch.setattr(workplace, "train", lambda *_, **__: None)
     monkeypatch.setattr("replication.generation.draw", lambda *_: pytest.fail("an image was drawn again"))
     again = investigated(subject_of("tiny", Wishes()))
     assert [f.move for f in again.findings] == [f.move for f in found.findings]
