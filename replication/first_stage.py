@@ -1,0 +1,114 @@
+"""The recipe of a first stage: everything that fixes an autoencoder's weights, and nothing else.
+
+Rombach et al. 2022, section 3.1 and appendix G: reconstruction + regularizer + adversarial loss, all in units of a mean
+over an image's values (`Autoencoder.reconstruct` says how the official sums translate).
+"""
+
+from typing import Any
+
+import torch
+from pydantic import Field, PositiveFloat
+from torch import Tensor, nn
+
+from replication.datasets.dataset import Dataset
+from replication.ldm.autoencoder import Autoencoder
+from replication.ldm.losses.adversarial import LIMIT
+from replication.ldm.losses.perceptual import Perceptual
+from replication.ldm.losses.pixel import PIXEL, Pixel
+from replication.ldm.vq import VQAutoencoder
+from replication.registry import AUTOENCODERS, DISCRIMINATORS, PERCEPTUAL
+from replication.settings import Part, Settings, content_key
+from replication.training_settings import Training
+from replication.types import InputError
+
+
+class FirstStageLoss(Settings):
+    """Published: l1 + lpips-vgg16; regularizer 1e-6 (KL) or 1 (VQ); patchgan from step 50,001, weight 0.5 or 0.75 (VQ)."""
+
+    pixel: Pixel = "l1"
+    perceptual: Part
+    perceptual_weight: float = Field(default=1.0, ge=0)
+    regularizer_weight: float = Field(ge=0)
+    discriminator: Part | None = None
+    discriminator_start: int = Field(default=50_001, ge=0)  # the step, counted from 0, from which it exists
+    discriminator_weight: PositiveFloat = 0.5  # times the adaptive weight
+    adaptive_limit: PositiveFloat = LIMIT
+
+    def reconstruction(self, perceptual: Perceptual, x: Tensor, reconstructed: Tensor) -> Tensor:
+        """Pixels + weight * perceptual distance of two batches of images, []."""
+        distance = PIXEL[self.pixel](reconstructed, x).mean()
+        return distance + self.perceptual_weight * perceptual(x, reconstructed).mean()
+
+
+class FirstStage(Settings):
+    """autoencoder + loss + training; with the training images' fingerprint, `key` names the checkpoint's file."""
+
+    autoencoder: Part
+    loss: FirstStageLoss
+    training: Training
+
+    def identity(self, dataset_fingerprint: str) -> dict[str, Any]:
+        """What fixes the weights, for keys."""
+        loss, discriminator = self.loss, self.loss.discriminator
+        return {
+            "dataset": dataset_fingerprint,
+            "autoencoder": self.autoencoder.identity(AUTOENCODERS),
+            "loss": {
+                **loss.model_dump(),
+                "perceptual": loss.perceptual.identity(PERCEPTUAL),
+                "discriminator": discriminator.identity(DISCRIMINATORS) if discriminator else None,
+            },
+            "training": self.training.model_dump(),
+        }
+
+    def key(self, dataset_fingerprint: str) -> str:
+        """SHA-256 of the identity."""
+        return content_key(self.identity(dataset_fingerprint))
+
+    def build_autoencoder(self) -> Autoencoder:
+        return self.autoencoder.build(AUTOENCODERS)
+
+    def build_perceptual(self) -> Perceptual:
+        return self.loss.perceptual.build(PERCEPTUAL)
+
+    def build_discriminator(self) -> nn.Module | None:
+        return self.loss.discriminator.build(DISCRIMINATORS) if self.loss.discriminator else None
+
+    def check(self, dataset: Dataset) -> None:
+        """Build every part, the networks without memory; raises InputError for whatever doesn't fit the dataset."""
+        with torch.device("meta"):
+            autoencoder = self.build_autoencoder()
+        image = (dataset.channels, dataset.resolution, dataset.resolution)
+        try:
+            autoencoder.latent_shape(image)
+        except InputError as error:
+            raise InputError(f"first stage {self.autoencoder} on {dataset.name}: {error}") from error
+        if not any(True for _ in autoencoder.parameters()):
+            raise InputError(f"first stage {self.autoencoder}: there is nothing to train")
+        if isinstance(autoencoder, VQAutoencoder) and not self.loss.regularizer_weight:
+            raise InputError(
+                f"first stage {self.autoencoder}: loss.regularizer_weight = 0 leaves the codebook without a gradient; "
+                "the published weight is 1.0"
+            )
+        self.build_perceptual().check(dataset.channels, dataset.resolution)
+        self._check_discriminator(image)
+        if self.training.flip and not dataset.flip:
+            raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
+
+    def _check_discriminator(self, image: tuple[int, int, int]) -> None:
+        with torch.device("meta"):
+            discriminator = self.build_discriminator()
+        if discriminator is None:
+            return
+        try:
+            discriminator(torch.empty(2, *image, device="meta"))
+        except RuntimeError as error:
+            c, h, w = image
+            raise InputError(
+                f"discriminator {self.loss.discriminator} does not take images of {h}x{w} pixels and {c} channels: {error}"
+            ) from error
+        if self.loss.discriminator_start >= self.training.steps:
+            raise InputError(
+                f"loss.discriminator_start = {self.loss.discriminator_start} is never reached in training.steps = "
+                f"{self.training.steps}; leave the discriminator out"
+            )

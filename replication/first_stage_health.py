@@ -1,0 +1,89 @@
+"""Whether a first stage is still learning: two ways in which it fails although every number is finite.
+
+Judged once per window of WATCH_STEPS steps. Each needs several bad windows in a row, so that no single batch decides.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from replication.ldm.losses.codebook_usage import Usage, codebook_usage
+
+# A codebook has collapsed when hardly any of its codes occurred. Large published codebooks that work use a few per
+# cent of their codes in an epoch, and all start with one or two: hence a low bound and much patience.
+COLLAPSED_SHARE = 0.02  # of the codes that could have occurred; one code alone always counts as collapsed
+COLLAPSED_WINDOWS = 20
+
+# A discriminator has won when nearly every patch lies beyond its margin, so that it has no gradient left, while the
+# reconstruction has become worse than it once was. Either alone is harmless: a good reconstruction may still be told
+# apart, and it may give up some pixels for patches that convince.
+WON_LOSS = 0.05  # hinge loss, 1 at chance
+WORSE = 1.25  # times the best window's reconstruction loss
+WON_WINDOWS = 10
+
+
+class Health:
+    """Sums over the window so far, kept on the device, and how many windows in a row were bad."""
+
+    def __init__(self, codes: int, device: torch.device):
+        self.counts = torch.zeros(codes, dtype=torch.int64, device=device)
+        self.sums = torch.zeros(
+            4, dtype=torch.float64, device=device
+        )  # reconstruction, steps; discriminator, its steps
+        self.past = torch.tensor([0.0, 0.0, torch.inf], dtype=torch.float64)  # collapsed, won, best reconstruction
+        self.usage: Usage | None = None  # of the last whole window
+
+    @torch.no_grad()
+    def add(self, codes: Tensor | None, reconstruction: Tensor, discriminator: Tensor | None) -> None:
+        """One step: codes Int[B,h,w], reconstruction loss [], discriminator's loss [] once it exists."""
+        if codes is not None:
+            self.counts += torch.bincount(codes.flatten(), minlength=len(self.counts))
+        self.sums[0] += reconstruction
+        self.sums[1] += 1
+        if discriminator is not None:
+            self.sums[2] += discriminator
+            self.sums[3] += 1
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the last window was bad."""
+        return bool(self.past[:2].any())
+
+    def judge(self) -> str | None:
+        """End the window; what has gone wrong for too long, or None."""
+        collapsed, won, best = self.past.tolist()
+        reconstruction, steps, loss, adversarial = self.sums.tolist()
+        collapsed = collapsed + 1 if self._collapsed() else 0
+        mean = reconstruction / steps
+        fooled = adversarial > 0 and loss / adversarial < WON_LOSS and mean > WORSE * best
+        won, best = (won + 1 if fooled else 0), min(best, mean)
+        self.past = torch.tensor([collapsed, won, best], dtype=torch.float64)
+        self.counts.zero_()
+        self.sums.zero_()
+        if collapsed >= COLLAPSED_WINDOWS and self.usage:
+            return (
+                f"the codebook has collapsed: {self.usage.share:.2%} of its codes are used; a smaller codebook may help"
+            )
+        if won >= WON_WINDOWS:
+            return (
+                f"the discriminator has won: its loss is {loss / adversarial:.3f} and the reconstruction loss {mean:.4f}, "
+                f"which was {best:.4f}; a later discriminator_start or a smaller discriminator_weight may help"
+            )
+        return None
+
+    def _collapsed(self) -> bool:
+        if not len(self.counts):
+            return False
+        self.usage = codebook_usage(self.counts)
+        possible = min(len(self.counts), int(self.counts.sum()))
+        return self.usage.share * len(self.counts) <= max(1.0, COLLAPSED_SHARE * possible)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint needs to go on in the middle of a window."""
+        return {"health.counts": self.counts, "health.sums": self.sums, "health.past": self.past}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        self.counts.copy_(tensors["health.counts"])
+        self.sums.copy_(tensors["health.sums"])
+        self.past.copy_(tensors["health.past"])

@@ -1,0 +1,222 @@
+"""Training a first stage: Rombach et al. 2022, appendix G. Killed at any instant and run again, it ends in the same weights.
+
+As in the official code: Adam with betas (0.5, 0.9) for the autoencoder and for the discriminator, and both learn on every
+step once the latter exists. Two economies change no update: before `discriminator_start` it is not run at all, where the
+official code multiplies its losses by 0; and it judges the reconstruction that the autoencoder has just been trained on
+instead of one that is computed anew after the step.
+"""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from replication.checkpoint import load_checkpoint, save_checkpoint
+from replication.datasets.dataset import Dataset
+from replication.ema import EMA
+from replication.first_stage import FirstStage
+from replication.first_stage_health import Health
+from replication.ldm.autoencoder import Autoencoder
+from replication.ldm.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
+from replication.noise import stream_seed
+from replication.numerics import numerics
+from replication.training_loop import (
+    CHECKPOINT_SECONDS,
+    WATCH_STEPS,
+    Run,
+    batch_indices,
+    descend,
+    kept,
+    optimizer_tensors,
+    prepared,
+    require_finished,
+    restore_optimizer,
+    run_to_the_end,
+)
+from replication.types import InputError, RunError
+
+
+def train_first_stage(
+    stage: FirstStage,
+    dataset: Dataset,
+    path: Path,
+    device: torch.device,
+    progress: bool = True,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> None:
+    """Train to the last step, from the checkpoint at `path` if there is one; the result is at `path`.
+
+    Where scaling is "std" it is measured at the end, on the first batch, and stored. Raises InputError for a checkpoint
+    that is corrupt or of another first stage, RunError when training diverges: a loss or a gradient that is not finite, a
+    collapsed codebook, a discriminator that has won. The last good checkpoint stays. On the CPU the weights are
+    bit-identical however often training was interrupted.
+    """
+    run = _Run(stage, dataset, device)
+    run_to_the_end(run, path, lambda: dataset.load("train"), progress, checkpoint_seconds, "first stage")
+
+
+class _Run(Run):
+    """The state of one training: what a checkpoint holds."""
+
+    def __init__(self, stage: FirstStage, dataset: Dataset, device: torch.device):
+        self.stage, self.dataset, self.device, self.settings = stage, dataset, device, stage.training
+        torch.manual_seed(stream_seed("weights", self.settings.seed))
+        networks = nn.ModuleDict({"autoencoder": stage.build_autoencoder()})
+        discriminator = stage.build_discriminator()
+        if discriminator is not None:
+            networks["discriminator"] = discriminator
+        self.networks = networks.to(device).to(memory_format=torch.channels_last).train()
+        self.autoencoder: Any = self.networks["autoencoder"]
+        self.perceptual = stage.build_perceptual().to(device)
+        self.ema = EMA(self.autoencoder, self.settings.ema_decay)
+        self.optimizers = {
+            name: torch.optim.Adam(network.parameters(), lr=0.0, betas=(0.5, 0.9), eps=1e-8)
+            for name, network in self.networks.items()
+        }
+        codebook = getattr(self.autoencoder, "codebook", None)
+        self.health = Health(codebook.num_embeddings if codebook is not None else 0, device)
+        self.judged = 0
+
+    def advance(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One step of both networks; returns the autoencoder's loss, still on the device: NaN if the step was spoilt."""
+        settings, step = self.settings, self.step
+        self.images = images
+        chosen = batch_indices(len(images), step, settings.batch_size, settings.seed).to(images.device)
+        torch.manual_seed(stream_seed("first stage", settings.seed, step))
+        x = prepared(images[chosen], settings.flip)  # [B,C,H,W] in [-1, 1]
+        noise = torch.randn(len(x), *self.autoencoder.latent_shape(x.shape[1:]), device=x.device)
+        adversarial = "discriminator" in self.networks and step >= self.stage.loss.discriminator_start
+        with numerics(settings.precision, self.device):
+            answer = self.autoencoder.reconstruct(x, noise)
+            reconstruction = self.stage.loss.reconstruction(self.perceptual, x, answer.x)
+            loss = reconstruction + self.stage.loss.regularizer_weight * answer.penalty.mean()
+            if adversarial:
+                loss = loss + self._generator_loss(reconstruction, answer.x)
+        norm = descend(loss, self.autoencoder, self.optimizers["autoencoder"], step, settings)
+        judged = self._train_discriminator(x, answer.x.detach()) if adversarial else None
+        self.step = step + 1
+        self.ema.update(self.autoencoder, self.step)
+        self.health.add(answer.codes, reconstruction, judged)
+        spoilt = ~norm.isfinite() if judged is None else ~(norm + judged).isfinite()
+        return torch.where(spoilt, math.nan, loss.detach())
+
+    def _generator_loss(self, reconstruction: Tensor, reconstructed: Tensor) -> Tensor:
+        discriminator, loss = self.networks["discriminator"].requires_grad_(False), self.stage.loss
+        wanted = generator_loss(discriminator(reconstructed))
+        weight = adaptive_weight(reconstruction, wanted, self.autoencoder.last_layer, loss.adaptive_limit)
+        return loss.discriminator_weight * weight * wanted
+
+    def _train_discriminator(self, x: Tensor, reconstructed: Tensor) -> Tensor:
+        """One step, whose warm-up counts from its own first; its loss, NaN if the gradient was not finite."""
+        discriminator = self.networks["discriminator"].requires_grad_(True)
+        with numerics(self.settings.precision, self.device):
+            loss = discriminator_loss(discriminator(x), discriminator(reconstructed))
+        own = self.step - self.stage.loss.discriminator_start
+        norm = descend(loss, discriminator, self.optimizers["discriminator"], own, self.settings)
+        return torch.where(norm.isfinite(), loss.detach(), math.nan)
+
+    def watch(self, loss: Tensor, path: Path) -> None:
+        """Read the loss, and judge each window once; raise RunError if training has diverged."""
+        super().watch(loss, path)
+        if self.step % WATCH_STEPS == 0 and self.step != self.judged:
+            self.judged = self.step
+            trouble = self.health.judge()
+            if trouble:
+                raise RunError(f"training diverged at step {self.step}: {trouble}; {kept(path)}")
+
+    def save(self, path: Path) -> None:
+        """Weights, averaged weights, buffers and, until training is over, the discriminator, the moments and the watch.
+
+        While something looks wrong nothing is written, so that the checkpoint which stays is a good one.
+        """
+        finished = self.step == self.settings.steps
+        if self.health.suspicious and not finished:
+            return
+        if finished and self.autoencoder.scaling == "std":
+            self._measure_scale()
+        parameters = dict(self.autoencoder.named_parameters())
+        tensors: dict[str, Tensor] = {f"weights.{k}": p for k, p in parameters.items()}
+        tensors |= {f"ema.{k}": p for k, p in self.ema.weights.items()}
+        tensors |= {f"buffers.{k}": t for k, t in self.autoencoder.state_dict().items() if k not in parameters}
+        if not finished:
+            for name, optimizer in self.optimizers.items():
+                tensors |= optimizer_tensors(optimizer, f"adam.{name}")
+            if "discriminator" in self.networks:
+                tensors |= {f"discriminator.{k}": t for k, t in self.networks["discriminator"].state_dict().items()}
+            tensors |= self.health.tensors()
+        save_checkpoint(path, tensors, self._described())
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint of the same first stage; raises InputError for another's."""
+        tensors, metadata = load_checkpoint(path)
+        _check_stage(metadata, self.stage, self.dataset, path)
+        self.step, self.seconds, self.loss = metadata["step"], metadata["seconds"], metadata["loss"]
+        if self.step == self.settings.steps:
+            return
+        self.autoencoder.load_state_dict(_named(tensors, "weights.") | _named(tensors, "buffers."))
+        for k, averaged in self.ema.weights.items():
+            averaged.copy_(tensors[f"ema.{k}"])
+        for name, optimizer in self.optimizers.items():
+            restore_optimizer(optimizer, tensors, f"adam.{name}")
+        if "discriminator" in self.networks:
+            self.networks["discriminator"].load_state_dict(_named(tensors, "discriminator."))
+        self.health.restore(tensors)
+
+    @torch.no_grad()
+    def _measure_scale(self) -> None:
+        """Of the averaged weights' latents of the first batch, not mirrored, drawn from the posterior as published."""
+        averaged = copy.deepcopy(self.autoencoder)
+        averaged.load_state_dict(self.ema.weights, strict=False)
+        chosen = batch_indices(len(self.images), 0, self.settings.batch_size, self.settings.seed)
+        x = prepared(self.images[chosen.to(self.images.device)], flip=False)
+        torch.manual_seed(stream_seed("scale", self.settings.seed))
+        noise = torch.randn(len(x), *averaged.latent_shape(x.shape[1:]), device=x.device)
+        with numerics(self.settings.precision, self.device):
+            averaged.fit_scale(averaged.moments(x), noise)
+        self.autoencoder.scale.copy_(averaged.scale)
+
+    def _described(self) -> dict[str, Any]:
+        fingerprint, usage = self.dataset.fingerprints["train"], self.health.usage
+        return {
+            "first_stage_key": self.stage.key(fingerprint),
+            "first_stage": self.stage.model_dump(),
+            "identity": self.stage.identity(fingerprint),
+            "f": self.autoencoder.f,
+            "step": self.step,
+            "loss": self.loss,
+            "seconds": self.seconds,
+            "codebook_usage": usage._asdict() if usage else None,
+        }
+
+
+def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+
+def _check_stage(metadata: dict[str, Any], stage: FirstStage, dataset: Dataset, path: Path) -> None:
+    """Raises InputError if the checkpoint was trained by another first stage."""
+    if "first_stage_key" not in metadata:
+        raise InputError(f"{path}: this checkpoint is no first stage's; move it away and run again")
+    if metadata["first_stage_key"] != stage.key(dataset.fingerprints["train"]):
+        with torch.device("meta"):
+            f = stage.build_autoencoder().f
+        other = f", with f = {metadata['f']} and not {f}" if metadata["f"] != f else ""
+        raise InputError(
+            f"{path}: this checkpoint was trained by another first stage{other}; move it away and run again"
+        )
+
+
+def load_autoencoder(stage: FirstStage, dataset: Dataset, path: Path, device: torch.device) -> Autoencoder:
+    """The trained autoencoder in evaluation mode, averaged weights, its scale known.
+
+    Raises InputError if the file is missing, corrupt, of another first stage, or its training is not finished.
+    """
+    tensors, metadata = load_checkpoint(path)
+    _check_stage(metadata, stage, dataset, path)
+    require_finished(metadata["step"], stage.training, path)
+    autoencoder = stage.build_autoencoder()
+    autoencoder.load_state_dict(_named(tensors, "ema.") | _named(tensors, "buffers."))
+    return autoencoder.to(device).to(memory_format=torch.channels_last).requires_grad_(False).eval()
