@@ -81,7 +81,7 @@ class FirstStage(Settings):
         try:
             return autoencoder.latent_shape(image)
         except InputError as error:
-            raise InputError(f"first stage {self.title}: {error}") from error
+            raise InputError(f"first stage {self.name!r} ({self.autoencoder.name}): {error}") from error
 
     def build_autoencoder(self) -> Autoencoder:
         return self.autoencoder.build(AUTOENCODERS)
