@@ -12,7 +12,7 @@ from replication.types import InputError
 
 FINGERPRINT = DIGITS.fingerprints["train"]
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "channels": ({"image_channels": 3}, "on digits: the autoencoder takes images of 3 channels, not 1"),
+    "channels": ({"image_channels": 3}, "the autoencoder takes images of 3 channels, not 1"),
     "f": ({"kind": "kl-f16", "multipliers": [1, 1, 1, 1, 1]}, r"f = 16 does not divide the height of 8"),
     "levels": ({"multipliers": [1, 1, 1]}, "are 3 levels; f = 2 has 2"),
     "groups": ({"groups": 3}, "divisible"),
