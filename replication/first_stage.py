@@ -62,7 +62,7 @@ class FirstStage(Settings):
                 "perceptual": loss.perceptual.identity(PERCEPTUAL),
                 "discriminator": discriminator.identity(DISCRIMINATORS) if discriminator else None,
             },
-            "training": self.training.model_dump(),
+            "training": self.training.identity(),
         }
 
     def key(self, dataset_fingerprint: str) -> str:

@@ -77,9 +77,11 @@ class _Run(Run):
         self.networks = networks.to(device).to(memory_format=torch.channels_last).train()
         self.autoencoder: Any = self.networks["autoencoder"]
         self.perceptual = stage.build_perceptual().to(device)
-        self.ema = EMA(self.autoencoder, self.settings.ema_decay)
+        self.ema = EMA(self.autoencoder, self.settings.ema_decay, self.settings.ema_warmup)
         self.optimizers = {
-            name: torch.optim.Adam(network.parameters(), lr=0.0, betas=(0.5, 0.9), eps=1e-8)
+            name: torch.optim.AdamW(
+                network.parameters(), lr=0.0, betas=(0.5, 0.9), weight_decay=self.settings.weight_decay
+            )
             for name, network in self.networks.items()
         }
         codebook = getattr(self.autoencoder, "codebook", None)

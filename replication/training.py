@@ -62,8 +62,10 @@ class _Run(Run):
         self.dataset, self.condition = recipe.build_dataset(), recipe.build_condition()
         self.null = recipe.null(recipe.training.batch_size, device)
         self.denoiser, self.objective = recipe.build_denoiser(self.network), recipe.build_objective()
-        self.ema = EMA(self.network, self.settings.ema_decay)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.0, eps=1e-8)
+        self.ema = EMA(self.network, self.settings.ema_decay, self.settings.ema_warmup)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=0.0, eps=1e-8, weight_decay=self.settings.weight_decay
+        )
 
     def advance(self, data: TrainingData) -> Tensor:
         """See Run; raises InputError for latents of another first stage than those the training began with."""
