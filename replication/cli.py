@@ -113,7 +113,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    _, cells = _cells(options.experiment, options.profile, _settings(options.set))
+    experiment, cells = _cells(options.experiment, options.profile, _settings(options.set))
     journal = journal_of(cells, state())
     lines = []
     for cell in cells:
@@ -136,6 +136,8 @@ def _plan(options: argparse.Namespace) -> None:
             ]
         )
     print(markdown(["cell", "sampler", "spacing", "steps", "NFE", "checkpoint", "paper", "state"], lines))
+    if stages := first_stage_cells(experiment, options.profile):
+        print("\n" + markdown(*first_stage_table(stages, rows_of(stages, first_stage_journal(journal)))))
 
 
 def _report(options: argparse.Namespace) -> None:

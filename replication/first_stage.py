@@ -110,6 +110,10 @@ class FirstStage(Settings):
         if self.training.flip and not dataset.flip:
             raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
 
+    def ensure(self) -> None:
+        """Make sure, before anything is computed, that training has what it needs; raises InputError."""
+        self.build_perceptual().ensure()
+
     def _check_discriminator(self, image: tuple[int, int, int]) -> None:
         with torch.device("meta"):
             discriminator = self.build_discriminator()

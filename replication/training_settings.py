@@ -18,7 +18,7 @@ class Training(Settings):
     batch_size: PositiveInt
     learning_rate: PositiveFloat
     warmup: int = Field(ge=0)  # steps over which the rate climbs from 0, linearly
-    grad_clip: PositiveFloat = 1.0
+    grad_clip: float = Field(default=1.0, ge=0)  # of the whole gradient's norm; 0: none
     ema_decay: float = Field(ge=0, lt=1)
     flip: bool
     precision: Precision = "float32"
