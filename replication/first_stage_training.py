@@ -1,9 +1,9 @@
 """Training a first stage: Rombach et al. 2022, appendix G. Killed at any instant and run again, it ends in the same weights.
 
-As in the official code: Adam with betas (0.5, 0.9) for the autoencoder and for the discriminator, and both learn on every
-step once the latter exists. Two economies change no update: before `discriminator_start` it is not run at all, where the
-official code multiplies its losses by 0; and it judges the reconstruction that the autoencoder has just been trained on
-instead of one that is computed anew after the step.
+As in the official code: Adam with betas (0.5, 0.9) for the autoencoder and for the discriminator, which from its start
+on learns on every step too. Two economies: before `discriminator_start` it is not run at all, where the official code
+multiplies its losses by 0; and it judges the reconstruction that the autoencoder has just been trained on, not one that is
+computed anew after the step.
 """
 
 import copy

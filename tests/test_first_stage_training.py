@@ -162,6 +162,17 @@ def test_load_autoencoder_gives_the_average_with_its_scale(tmp_path: Path) -> No
     assert autoencoder.decode(z).shape == x.shape
 
 
+@pytest.mark.parametrize("kind", ["kl-f2", "vq-f2"])
+def test_bfloat16_trains_with_float32_penalties(kind: str, tmp_path: Path) -> None:
+    """Catches codes, divergences or adaptive weights computed in bfloat16, and dtypes that do not meet."""
+    chosen, path = stage(kind, training={"precision": "bf16"}), tmp_path / "c.safetensors"
+    assert all(bool(t.isfinite().all()) for t in trained(chosen, path).values())
+    autoencoder, x = load_autoencoder(chosen, DIGITS, path, CPU), torch.rand(2, 1, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = autoencoder.reconstruct(x, torch.zeros(2, 2, 4, 4))
+    assert autoencoder.decoder.conv_out.weight.dtype == answer.penalty.dtype == torch.float32
+
+
 def test_another_scaling_is_not_measured(tmp_path: Path) -> None:
     chosen, path = stage("vq-f2", steps=1, loss={"discriminator": None}), tmp_path / "c.safetensors"
     assert "buffers.scale" not in trained(chosen, path)
