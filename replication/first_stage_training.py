@@ -231,7 +231,7 @@ def save_given_first_stage(
     autoencoder.load_state_dict(weights, strict=False)
     if autoencoder.scaling == "std":
         measure_scale(autoencoder, _pixels(dataset, device), stage.training)
-    tensors = {f"{kind}.{k}": p for kind in ("weights", "ema") for k, p in autoencoder.named_parameters()}
+    tensors = {f"{kind}.{k}": p.clone() for kind in ("weights", "ema") for k, p in autoencoder.named_parameters()}
     tensors |= {f"buffers.{k}": t for k, t in autoencoder.state_dict().items() if k not in shapes}
     made = {"step": stage.training.steps, "loss": None, "seconds": 0.0, "codebook_usage": None, GIVEN: sha256}
     save_checkpoint(path, tensors, {**_described(stage, dataset), **made})

@@ -131,7 +131,7 @@ def save_given_network(recipe: Recipe, network: nn.Module, path: Path, sha256: s
 
     sha256: of the published file; first_stage: of the checkpoint whose latents it is for.
     """
-    tensors = {f"{kind}.{k}": p for kind in ("weights", "ema") for k, p in network.named_parameters()}
+    tensors = {f"{kind}.{k}": p.clone() for kind in ("weights", "ema") for k, p in network.named_parameters()}
     made = {"step": recipe.training.steps, "loss": None, "seconds": 0.0, GIVEN: sha256, FIRST_STAGE: first_stage}
     save_checkpoint(path, tensors, {**described(recipe), **made})
 
