@@ -21,6 +21,10 @@ PLAIN = {"fd": "FD", "kid": "KID", "is": "IS"}
 TITLES = {
     "sampling.nfe": "NFE",
     "sampling.steps": "steps",
+    "cost.parameters": "parameters",
+    "cost.multiply_adds": "multiply-adds",
+    "cost.training_multiply_adds": "multiply-adds of the training",
+    "cost.image_multiply_adds": "multiply-adds/image",
     "timing.seconds_per_image": "seconds/image",
     "timing.image_seconds": "seconds/image, decoding included",
 }
