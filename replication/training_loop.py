@@ -104,7 +104,7 @@ def descend(
     optimizer.zero_grad(set_to_none=True)
     with float32_as(settings.precision):
         loss.backward()
-    norm = nn.utils.clip_grad_norm_(network.parameters(), settings.grad_clip)
+    norm = nn.utils.clip_grad_norm_(network.parameters(), settings.grad_clip or math.inf)
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * warmup(step, settings)
     optimizer.step()

@@ -1,6 +1,6 @@
 """How long and how fast a network learns, whichever network and whatever it learns."""
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from replication.numerics import Precision
 from replication.settings import Settings
@@ -13,7 +13,7 @@ class Training(Settings):
     batch_size: PositiveInt
     learning_rate: PositiveFloat
     warmup: int = Field(ge=0)  # steps over which the rate climbs from 0, linearly
-    grad_clip: PositiveFloat = 1.0
+    grad_clip: NonNegativeFloat = 1.0  # largest norm of the whole gradient; 0: none is too large
     ema_decay: float = Field(ge=0, lt=1)
     flip: bool
     precision: Precision = "float32"
