@@ -31,6 +31,7 @@ from replication.harness.first_stage_cell import first_stage_cells
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.examination import choices_named, investigate
 from replication.harness.forensics.subject import Wishes, subject_of
+from replication.harness.given_weights import give_first_stage, give_network
 from replication.harness.home import project, state
 from replication.harness.prompt import prompted
 from replication.harness.protocol import named_protocol, protocol_names
@@ -113,7 +114,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    _, cells = _cells(options.experiment, options.profile, _settings(options.set))
+    experiment, cells = _cells(options.experiment, options.profile, _settings(options.set))
     journal = journal_of(cells, state())
     lines = []
     for cell in cells:
@@ -136,6 +137,8 @@ def _plan(options: argparse.Namespace) -> None:
             ]
         )
     print(markdown(["cell", "sampler", "spacing", "steps", "NFE", "checkpoint", "paper", "state"], lines))
+    if stages := first_stage_cells(experiment, options.profile):
+        print("\n" + markdown(*first_stage_table(stages, rows_of(stages, first_stage_journal(journal)))))
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -211,6 +214,17 @@ def _sample(options: argparse.Namespace) -> None:
     lines = [(prompt, strip(images)) for prompt, images in zip(options.prompt, pictures, strict=True)]
     write_atomically(out, picture_grid(lines))
     print(f"wrote {out}: {options.n} images for each prompt, {cell.label} x {cell.sampling.steps}, seed {options.seed}")
+
+
+def _weights_add(options: argparse.Namespace) -> None:
+    experiment, cells = _cells(options.experiment, options.profile, _settings(options.set))
+    cell = find_cell(cells, options.row, None)
+    if not options.network and not options.first_stage:
+        raise InputError("nothing to add: say --network PATH, --first-stage PATH or both")
+    place = Workplace(state(), _device(options.device), experiment.profile(options.profile).batch_size)
+    for given, add in ((options.first_stage, give_first_stage), (options.network, give_network)):
+        if given:
+            print(f"wrote {add(cell.recipe, Path(given).expanduser(), place)}")
 
 
 def _sync(options: argparse.Namespace) -> None:
@@ -343,6 +357,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command(name, work, text).add_argument("--device", default="auto", help="auto, cpu or cuda")
     command("list", _list, "list the parts of one kind").add_argument("kind", help=", ".join(LISTS))
+    _weights_parser(command("weights", lambda _: None, "make published weights the checkpoint of a row"))
     _data_parser(command("data", lambda _: None, "datasets: list, add a local copy, verify"))
     return parser
 
@@ -358,6 +373,19 @@ def _sample_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", default="cpu", choices=PROFILES)
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change one key of the profile")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def _weights_parser(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    added = commands.add_parser("add", help="from safetensors, under diffusers' names or the official code's")
+    added.set_defaults(command=_weights_add)
+    added.add_argument("experiment", help="a name in experiments/, or the path of a TOML file")
+    added.add_argument("--row", required=True, help="the label of a row in the experiment's table")
+    added.add_argument("--network", metavar="PATH", help="of the row's network: a file, or a folder of diffusers")
+    added.add_argument("--first-stage", metavar="PATH", help="of the autoencoder behind its latents, likewise")
+    added.add_argument("--profile", default="paper", choices=PROFILES)
+    added.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change one key of the profile")
+    added.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
 
 def _forensics_parser(parser: argparse.ArgumentParser) -> None:

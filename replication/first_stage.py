@@ -62,7 +62,7 @@ class FirstStage(Settings):
                 "perceptual": loss.perceptual.identity(PERCEPTUAL),
                 "discriminator": discriminator.identity(DISCRIMINATORS) if discriminator else None,
             },
-            "training": self.training.model_dump(),
+            "training": self.training.identity(),
         }
 
     def key(self, dataset_fingerprint: str) -> str:
@@ -81,7 +81,7 @@ class FirstStage(Settings):
         try:
             return autoencoder.latent_shape(image)
         except InputError as error:
-            raise InputError(f"first stage {self.title}: {error}") from error
+            raise InputError(f"first stage {self.name!r} ({self.autoencoder.name}): {error}") from error
 
     def build_autoencoder(self) -> Autoencoder:
         return self.autoencoder.build(AUTOENCODERS)
@@ -109,6 +109,10 @@ class FirstStage(Settings):
         self._check_discriminator(image)
         if self.training.flip and not dataset.flip:
             raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
+
+    def ensure(self) -> None:
+        """Make sure, before anything is computed, that training has what it needs; raises InputError."""
+        self.build_perceptual().ensure()
 
     def _check_discriminator(self, image: tuple[int, int, int]) -> None:
         with torch.device("meta"):

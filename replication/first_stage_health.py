@@ -10,8 +10,8 @@ from torch import Tensor
 
 from replication.ldm.losses.codebook_usage import Usage, codebook_usage
 
-# A codebook has collapsed when hardly any of its codes occurred. Large published codebooks that work use a few per
-# cent of their codes in an epoch, and all start with one or two: hence a low bound and much patience.
+# A codebook has collapsed when hardly any of its codes occurred. Large ones work with a few per cent of their codes in
+# use (VQGAN's 16,384, from memory), and every one starts with a handful: hence a low bound and much patience.
 COLLAPSED_SHARE = 0.02  # of the codes that could have occurred; one code alone always counts as collapsed
 COLLAPSED_WINDOWS = 20
 

@@ -1,13 +1,14 @@
 """Training a first stage: Rombach et al. 2022, appendix G. Killed at any instant and run again, it ends in the same weights.
 
-As in the official code: Adam with betas (0.5, 0.9) for the autoencoder and for the discriminator, and both learn on every
-step once the latter exists. Two economies change no update: before `discriminator_start` it is not run at all, where the
-official code multiplies its losses by 0; and it judges the reconstruction that the autoencoder has just been trained on
-instead of one that is computed anew after the step.
+As in the official code: Adam with betas (0.5, 0.9) for the autoencoder and for the discriminator, which from its start
+on learns on every step too. Two economies: before `discriminator_start` it is not run at all, where the official code
+multiplies its losses by 0; and it judges the reconstruction that the autoencoder has just been trained on, not one that is
+computed anew after the step.
 """
 
 import copy
 import math
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from replication.numerics import numerics
 from replication.training_data import Pixels, TrainingData
 from replication.training_loop import (
     CHECKPOINT_SECONDS,
+    GIVEN,
     WATCH_STEPS,
     Run,
     batch_indices,
@@ -37,6 +39,7 @@ from replication.training_loop import (
     restore_optimizer,
     run_to_the_end,
 )
+from replication.training_settings import Training
 from replication.types import InputError, RunError
 
 
@@ -77,9 +80,11 @@ class _Run(Run):
         self.networks = networks.to(device).to(memory_format=torch.channels_last).train()
         self.autoencoder: Any = self.networks["autoencoder"]
         self.perceptual = stage.build_perceptual().to(device)
-        self.ema = EMA(self.autoencoder, self.settings.ema_decay)
+        self.ema = EMA(self.autoencoder, self.settings.ema_decay, self.settings.ema_warmup)
         self.optimizers = {
-            name: torch.optim.Adam(network.parameters(), lr=0.0, betas=(0.5, 0.9), eps=1e-8)
+            name: torch.optim.AdamW(
+                network.parameters(), lr=0.0, betas=(0.5, 0.9), weight_decay=self.settings.weight_decay
+            )
             for name, network in self.networks.items()
         }
         codebook = getattr(self.autoencoder, "codebook", None)
@@ -171,31 +176,65 @@ class _Run(Run):
             self.networks["discriminator"].load_state_dict(_named(tensors, "discriminator."))
         self.health.restore(tensors)
 
-    @torch.no_grad()
     def _measure_scale(self) -> None:
-        """Of the averaged weights' latents of the first batch, not mirrored, drawn from the posterior as published."""
+        """Of the averaged weights' latents."""
         averaged = copy.deepcopy(self.autoencoder)
         averaged.load_state_dict(self.ema.weights, strict=False)
-        chosen = batch_indices(len(self.data), 0, self.settings.batch_size, self.settings.seed)
-        x = self.data.batch(chosen.to(self.device), flip=False)
-        torch.manual_seed(stream_seed("scale", self.settings.seed))
-        noise = torch.randn(len(x), *averaged.latent_shape(x.shape[1:]), device=x.device)
-        with numerics(self.settings.precision, self.device):
-            averaged.fit_scale(averaged.moments(x), noise)
+        measure_scale(averaged, self.data, self.settings)
         self.autoencoder.scale.copy_(averaged.scale)
 
     def _described(self) -> dict[str, Any]:
-        fingerprint, usage = self.dataset.fingerprints["train"], self.health.usage
+        usage = self.health.usage
         return {
-            "first_stage_key": self.stage.key(fingerprint),
-            "first_stage": self.stage.model_dump(),
-            "identity": self.stage.identity(fingerprint),
-            "f": self.autoencoder.f,
+            **_described(self.stage, self.dataset),
             "step": self.step,
             "loss": self.loss,
             "seconds": self.seconds,
             "codebook_usage": usage._asdict() if usage else None,
         }
+
+
+def measure_scale(autoencoder: Autoencoder, data: TrainingData, settings: Training) -> None:
+    """Set the scale by the first batch that training sees, not mirrored, drawn from the posterior as published."""
+    chosen = batch_indices(len(data), 0, settings.batch_size, settings.seed)
+    x = data.batch(chosen.to(data.device), flip=False)
+    torch.manual_seed(stream_seed("scale", settings.seed))
+    noise = torch.randn(len(x), *autoencoder.latent_shape((x.shape[1], x.shape[2], x.shape[3])), device=x.device)
+    with torch.no_grad(), numerics(settings.precision, data.device):
+        autoencoder.fit_scale(autoencoder.moments(x), noise)
+
+
+def _described(stage: FirstStage, dataset: Dataset) -> dict[str, Any]:
+    fingerprint = dataset.fingerprints["train"]
+    with torch.device("meta"):
+        f = stage.build_autoencoder().f
+    return {
+        "first_stage_key": stage.key(fingerprint),
+        "first_stage": stage.model_dump(),
+        "identity": stage.identity(fingerprint),
+        "f": f,
+    }
+
+
+def save_given_first_stage(
+    stage: FirstStage, dataset: Dataset, weights: Mapping[str, Tensor], path: Path, sha256: str, device: torch.device
+) -> None:
+    """The checkpoint of a finished training whose weights were published; the scale is measured where it is to be.
+
+    Raises InputError where the weights are those of another autoencoder.
+    """
+    autoencoder = stage.build_autoencoder().to(device)
+    shapes = {name: p.shape for name, p in autoencoder.named_parameters()}
+    for name in sorted(shapes.keys() | weights.keys()):
+        if name not in weights or shapes.get(name) != weights[name].shape:
+            raise InputError(f"first stage {stage.title}: the weights given are those of another one, see {name!r}")
+    autoencoder.load_state_dict(weights, strict=False)
+    if autoencoder.scaling == "std":
+        measure_scale(autoencoder, _pixels(dataset, device), stage.training)
+    tensors = {f"{kind}.{k}": p.clone() for kind in ("weights", "ema") for k, p in autoencoder.named_parameters()}
+    tensors |= {f"buffers.{k}": t for k, t in autoencoder.state_dict().items() if k not in shapes}
+    made = {"step": stage.training.steps, "loss": None, "seconds": 0.0, "codebook_usage": None, GIVEN: sha256}
+    save_checkpoint(path, tensors, {**_described(stage, dataset), **made})
 
 
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

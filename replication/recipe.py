@@ -48,7 +48,7 @@ class Recipe(Settings):
             "schedule": self.schedule.identity(SCHEDULES),
             "parameterization": self.parameterization,
             "objective": self.objective.identity(OBJECTIVES),
-            "training": self.training.model_dump(),
+            "training": self.training.identity(),
             **({"condition": self._condition_identity(self.condition)} if self.condition else {}),
             **({"first_stage": self.first_stage.identity(fingerprint)} if self.first_stage else {}),
         }

@@ -19,6 +19,7 @@ from replication.recipe import Recipe
 from replication.training_data import Pixels, TrainingData
 from replication.training_loop import (
     CHECKPOINT_SECONDS,
+    GIVEN,
     Run,
     batch_indices,
     descend,
@@ -62,8 +63,10 @@ class _Run(Run):
         self.dataset, self.condition = recipe.build_dataset(), recipe.build_condition()
         self.null = recipe.null(recipe.training.batch_size, device)
         self.denoiser, self.objective = recipe.build_denoiser(self.network), recipe.build_objective()
-        self.ema = EMA(self.network, self.settings.ema_decay)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.0, eps=1e-8)
+        self.ema = EMA(self.network, self.settings.ema_decay, self.settings.ema_warmup)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=0.0, eps=1e-8, weight_decay=self.settings.weight_decay
+        )
 
     def advance(self, data: TrainingData) -> Tensor:
         """See Run; raises InputError for latents of another first stage than those the training began with."""
@@ -102,7 +105,7 @@ class _Run(Run):
         if self.step < self.settings.steps:
             tensors |= optimizer_tensors(self.optimizer, "adam")
         made = {"step": self.step, "loss": self.loss, "seconds": self.seconds}
-        save_checkpoint(path, tensors, {**self._described(), **made, FIRST_STAGE: self.first_stage})
+        save_checkpoint(path, tensors, {**described(self.recipe), **made, FIRST_STAGE: self.first_stage})
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of the same recipe; raises InputError for another's."""
@@ -117,8 +120,20 @@ class _Run(Run):
                 averaged.copy_(tensors[f"ema.{k}"])
         restore_optimizer(self.optimizer, tensors, "adam")
 
-    def _described(self) -> dict[str, Any]:
-        return {"recipe_key": self.recipe.key, "recipe": self.recipe.model_dump(), "identity": self.recipe.identity()}
+
+def described(recipe: Recipe) -> dict[str, Any]:
+    """What a checkpoint says of its recipe."""
+    return {"recipe_key": recipe.key, "recipe": recipe.model_dump(), "identity": recipe.identity()}
+
+
+def save_given_network(recipe: Recipe, network: nn.Module, path: Path, sha256: str, first_stage: str | None) -> None:
+    """The checkpoint of a finished training whose weights were published; their average is what was given.
+
+    sha256: of the published file; first_stage: of the checkpoint whose latents it is for.
+    """
+    tensors = {f"{kind}.{k}": p.clone() for kind in ("weights", "ema") for k, p in network.named_parameters()}
+    made = {"step": recipe.training.steps, "loss": None, "seconds": 0.0, GIVEN: sha256, FIRST_STAGE: first_stage}
+    save_checkpoint(path, tensors, {**described(recipe), **made})
 
 
 def check_recipe(metadata: dict[str, Any], recipe: Recipe, path: Path) -> None:

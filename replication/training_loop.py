@@ -22,6 +22,7 @@ from replication.training_settings import Training
 from replication.types import InputError, RunError
 
 CHECKPOINT_SECONDS = 30.0
+GIVEN = "given"  # a checkpoint's note of the SHA-256 of the published file that it was made from
 WATCH_STEPS = 50  # reading the loss waits for the device, so not on every step
 
 

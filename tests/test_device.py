@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from first_stages import DIGITS, stage
 from torch import nn
 
 from replication.diffusion import Denoiser, sample
+from replication.first_stage_training import load_autoencoder, train_first_stage
 from replication.noise import ImageNoise
 from replication.numerics import float32_as
 from replication.recipe import Recipe
@@ -66,6 +68,21 @@ def test_training_runs_on_the_device(precision: str, tmp_path: Path) -> None:
     train(recipe, tmp_path / "c.safetensors", torch.device("cuda"), progress=False)
     network = load_network(recipe, tmp_path / "c.safetensors", torch.device("cuda"))
     assert all(torch.isfinite(p).all() for p in network.parameters())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+@pytest.mark.parametrize("kind", ["kl-f2", "vq-f2"])
+def test_a_first_stage_trains_on_the_device(kind: str, precision: str, tmp_path: Path) -> None:
+    """Catches a tensor left on the CPU: the scale, the watch's sums, the perceptual distance's weights."""
+    path, chosen, cuda = (
+        tmp_path / "c.safetensors",
+        stage(kind, training={"precision": precision}),
+        torch.device("cuda"),
+    )
+    train_first_stage(chosen, DIGITS, path, cuda, progress=False, checkpoint_seconds=0)
+    autoencoder = load_autoencoder(chosen, DIGITS, path, cuda)
+    assert bool(autoencoder.decode(autoencoder.encode(torch.zeros(2, 1, 8, 8, device="cuda"))).isfinite().all())
 
 
 @pytest.mark.network

@@ -245,6 +245,29 @@ def test_the_average_starts_from_the_weights_after_the_first_step() -> None:
         assert (ema.weights["weight"] - expected).abs().max() <= 1e-7 * 16
 
 
+def test_the_decay_climbs_as_ldms_does() -> None:
+    """max-abs 1e-6. Catches n / (10 + n), a first step that copies, and a climb that passes the decay."""
+    network = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        network.weight.fill_(1.0)
+    ema, expected = EMA(network, 0.3, warmup=True), 1.0
+    for step, decay in ((1, 2 / 11), (2, 3 / 12), (3, 0.3), (4, 0.3)):
+        with torch.no_grad():
+            network.weight.fill_(float(step**2 + 1))
+        ema.update(network, step)
+        expected = decay * expected + (1 - decay) * (step**2 + 1)
+        assert abs(float(ema.weights["weight"]) - expected) <= 1e-6 * 17
+
+
+def test_weight_decay_shrinks_the_weights_and_changes_the_key(tmp_path: Path) -> None:
+    """Catches a setting that is accepted and not passed on, and keys of older checkpoints that it changes."""
+    plain, decayed = (recipe(steps=3, warmup=0, **more) for more in ({}, {"weight_decay": 10.0}))
+    assert "weight_decay" not in plain.identity()["training"]
+    assert plain.key != decayed.key
+    norms = [trained(r, tmp_path / r.key)["weights.conv_in.weight"].norm() for r in (plain, decayed)]
+    assert norms[1] < 0.98 * norms[0]
+
+
 @pytest.mark.parametrize(("n", "batch"), [(10, 4), (10, 10), (3, 7), (7, 1)])
 def test_every_epoch_shows_every_image_once(n: int, batch: int) -> None:
     """Exact, over six epochs. Catches a dropped remainder, drawing with replacement, and one order for all epochs."""

@@ -1,6 +1,6 @@
 """What can be wrong in an experiment's claims, found before anything is run or judged."""
 
-from replication.harness.claim import PROFILES, Exact, Point, PriorClaim, Statement
+from replication.harness.claim import Exact, Point, PriorClaim, Statement
 from replication.harness.experiment import Experiment, sibling
 from replication.registry import DATASETS, QUANTITIES, SCHEDULES, unknown
 from replication.types import InputError
@@ -15,7 +15,7 @@ def check_claims(experiment: Experiment) -> None:
                 if isinstance(named, Exact):
                     named.build(QUANTITIES)
                 elif named.experiment is None or named.experiment != claim.awaits:
-                    _check_point(named, claim.minimum_profile, experiment)
+                    _check_point(named, experiment)
             if isinstance(claim, PriorClaim):
                 claim.dataset.build(DATASETS)
                 for part in claim.schedules:
@@ -35,12 +35,12 @@ def _check_awaited(claim: Statement, experiment: Experiment) -> None:
         raise unknown("experiment in awaits", claim.awaits, named)
 
 
-def _check_point(point: Point, minimum: str, experiment: Experiment) -> None:
-    """The cell is in the smallest profile that the claim may be judged in; a larger one may have other models."""
+def _check_point(point: Point, experiment: Experiment) -> None:
+    """The cell is in a profile of the experiment that the point names; in one that lacks it, the claim is not tested."""
     table = sibling(experiment, point.experiment) if point.experiment else experiment
     if not table.profiles:
         raise InputError(f"{point.cell}: {table.path.name} has no rows; say experiment = ... in the point")
-    for profile in [table.profiles[name] for name in PROFILES[PROFILES.index(minimum) :] if name in table.profiles][:1]:
-        valid = sorted(Point(label=row.label, steps=steps).cell for row in profile.rows for steps in row.steps)
-        if point.cell not in valid:
-            raise unknown("cell", point.cell, valid)
+    rows = [row for profile in table.profiles.values() for row in profile.rows]
+    valid = sorted({Point(label=row.label, steps=steps).cell for row in rows for steps in row.steps})
+    if point.cell not in valid:
+        raise unknown("cell", point.cell, valid)

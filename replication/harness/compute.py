@@ -45,6 +45,7 @@ def compute(cell: Cell, place: Workplace) -> tuple[Record, bytes]:
     record: Record = {
         **described(cell),
         "checkpoint.sha256": model.sha256["checkpoint"],
+        "checkpoint.given": model.given or "no, trained here",
         "checkpoint.first_stage_sha256": model.sha256.get(FIRST_STAGE, "none"),
         "sampling.nfe": sets[0].nfe,
         **costs(cell.recipe, sets[0].nfe),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
-from replication.first_stage import FirstStage
+from replication.first_stage import FirstStage, FirstStageLoss
 from replication.generation import Guidance
 from replication.harness.claim import TABLES, Claim, ProfileName
 from replication.harness.home import catalogue, project
@@ -271,8 +271,8 @@ def explained(error: ValidationError, within: str = "") -> str:
 
 _TABLES: dict[str, type[Settings]] = {
     "profiles": Profile, "recipe": Recipe, "first_stages": FirstStageRow, "first_stage": FirstStage,
-    "training": Training, "protocol": Protocol, "rows": Row, "guidance": Guidance, "published": Published,
-    "tables": PublishedTable, **TABLES,
+    "loss": FirstStageLoss, "training": Training, "protocol": Protocol, "rows": Row, "guidance": Guidance,
+    "published": Published, "tables": PublishedTable, **TABLES,
 }  # fmt: skip
 
 

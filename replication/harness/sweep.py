@@ -49,10 +49,13 @@ def run(cells: Sequence[Cell], place: Workplace, store: Store, stages: Sequence[
         dataset.build(DATASETS).load("train")
     for extractor in {str(extractor): extractor for _, extractor in parts}.values():
         extractor.build(EXTRACTORS).ensure()
+    needed = [stage.first_stage for stage in missing_stages] + [cell.recipe.first_stage for cell in missing]
+    for stage in {first.name: first for first in needed if first}.values():
+        stage.ensure()
     if len(missing) < len(cells):
         print(f"{len(cells) - len(missing)} of {len(cells)} cells are done already", flush=True)
-    for stage in missing_stages:
-        _complete(first, stage.key, f"first stage {stage.label}", place, partial(compute_first_stage, stage, place))
+    for row in missing_stages:
+        _complete(first, row.key, f"first stage {row.label}", place, partial(compute_first_stage, row, place))
     for cell in missing:
         _complete(own, cell.key, f"cell {cell.label} x {cell.sampling.steps}", place, partial(compute, cell, place))
     for journal in (first, own) if stages else (own,):

@@ -18,6 +18,7 @@ from replication.recipe import Recipe
 from replication.registry import AUTOENCODERS
 from replication.training import FIRST_STAGE, load_network, train
 from replication.training_data import Latents, Pixels, TrainingData
+from replication.training_loop import GIVEN
 from replication.types import InputError
 
 
@@ -28,6 +29,7 @@ class Model:
     denoiser: Denoiser
     autoencoder: Autoencoder  # identity where the recipe has no first stage
     sha256: dict[str, str]  # of the files: `checkpoint`, and `first_stage` where there is one
+    given: str | None  # SHA-256 of the published file that the network's weights are from; None: trained here
 
     @property
     def weights(self) -> str:
@@ -50,18 +52,25 @@ class Workplace:
     batch_size: int
     progress: bool = True
 
+    def checkpoint_path(self, recipe: Recipe) -> Path:
+        """Where the checkpoint of a recipe is, or will be."""
+        return self.state / "checkpoints" / f"{recipe.key}.safetensors"
+
+    def first_stage_path(self, stage: FirstStage, dataset: Dataset) -> Path:
+        """Where the checkpoint of a first stage is, or will be."""
+        return self.state / "first-stages" / f"{stage.key(dataset.fingerprints['train'])}.safetensors"
+
     def checkpoint(self, recipe: Recipe) -> Path:
         """The trained checkpoint of a recipe: trained now, gone on with, or found. One process at a time."""
-        path = self.state / "checkpoints" / f"{recipe.key}.safetensors"
+        path = self.checkpoint_path(recipe)
         with locked(self.state / "locks" / recipe.key, f"checkpoint {recipe.key[:12]}"):
             train(recipe, path, self.device, self.progress, data=lambda: self._training_data(recipe))
         return path
 
     def first_stage(self, stage: FirstStage, dataset: Dataset) -> Path:
         """The trained first stage for a dataset, likewise."""
-        key = stage.key(dataset.fingerprints["train"])
-        path = self.state / "first-stages" / f"{key}.safetensors"
-        with locked(self.state / "locks" / key, f"first stage {stage.name}"):
+        path = self.first_stage_path(stage, dataset)
+        with locked(self.state / "locks" / path.stem, f"first stage {stage.name}"):
             train_first_stage(stage, dataset, path, self.device, self.progress)
         return path
 
@@ -72,14 +81,16 @@ class Workplace:
         """
         path = checkpoint or self.checkpoint(recipe)
         autoencoder, of_first_stage = self._autoencoder(recipe)
-        trained_on = load_metadata(path).get(FIRST_STAGE)
+        metadata = load_metadata(path)
+        trained_on = metadata.get(FIRST_STAGE)
         if trained_on != of_first_stage.get(FIRST_STAGE):
             raise InputError(
                 f"{path}: trained on latents of the first stage {trained_on}, and this one is "
                 f"{of_first_stage.get(FIRST_STAGE)}; move the checkpoint away and run again"
             )
         denoiser = recipe.build_denoiser(load_network(recipe, path, self.device, ema))
-        return Model(denoiser, autoencoder, {"checkpoint": file_sha256(path), **of_first_stage})
+        sha256 = {"checkpoint": file_sha256(path), **of_first_stage}
+        return Model(denoiser, autoencoder, sha256, metadata.get(GIVEN))
 
     def autoencoder(self, stage: FirstStage, dataset: Dataset) -> tuple[Autoencoder, str]:
         """The trained first stage, and the SHA-256 of its checkpoint."""

@@ -70,6 +70,14 @@ def hybrid_in_numpy(weight: float) -> np.ndarray:
     return np.array(losses)
 
 
+def test_simple_l1_is_the_mean_absolute_error() -> None:
+    """max-abs <= 1e-12 in float64. Catches the square, a sum over pixels, and the error of x0."""
+    times = STEPS.double() / T
+    alpha, sigma = (of(times).reshape(-1, 1, 1, 1) for of in (SCHEDULE.alpha, SCHEDULE.sigma))
+    expected = (0.9 * torch.tanh(alpha * X0 + sigma * NOISE) - NOISE).abs().flatten(1).mean(1)
+    assert (loss(TwoParts(), "simple-l1") - expected).abs().max() <= 1e-12
+
+
 @pytest.mark.parametrize("weight", [0.001, 0.05])
 def test_hybrid_is_equation_16_at_the_drawn_time(weight: float) -> None:
     """max-abs <= 1e-9 in float64, at k = 1 too. Catches nats for bits, a missing T, v in [0, 1], the variance's ends swapped,

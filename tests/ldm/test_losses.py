@@ -167,7 +167,7 @@ def test_lpips_without_its_files_names_the_alternatives(tmp_path: Path, monkeypa
     with pytest.raises(
         InputError, match=r"vgg16-397923af\.pth is not there.*REPLICATION_LPIPS_WEIGHTS.*features-cifar10"
     ):
-        PERCEPTUAL.build("lpips-vgg16")
+        PERCEPTUAL.build("lpips-vgg16").ensure()
     (tmp_path / VGG).write_bytes(b"no weights")
     (tmp_path / CHANNELS).write_bytes(b"no weights")
     distance = PERCEPTUAL.build("lpips-vgg16")

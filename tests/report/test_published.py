@@ -10,7 +10,8 @@ import pytest
 from harness.tiny import TOML, write_tiny
 
 from replication.harness.cell import Cell, cells_of
-from replication.harness.experiment import load_experiment
+from replication.harness.experiment import experiment_names, load_experiment
+from replication.harness.first_stage_cell import first_stage_cells
 from replication.harness.home import catalogue
 from replication.harness.journal import Journal, Record
 from replication.report.claims import Evidence
@@ -194,11 +195,11 @@ def test_what_no_published_value_can_be_is_refused_by_name(folder: Path, old: st
 
 def test_every_committed_value_is_beside_a_cell() -> None:
     """Catches: a table that no experiment uses, a step count that no cell has, a row that is named nowhere."""
-    experiments = [load_experiment(name) for name in ("ddpm", "samplers")]
+    experiments = [e for e in map(load_experiment, experiment_names()) if "paper" in e.profiles]
     beside = {
         (p.paper, p.table, p.row, p.steps, p.metric)
         for experiment in experiments
-        for cell in cells_of(experiment, "paper")
+        for cell in [*cells_of(experiment, "paper"), *first_stage_cells(experiment, "paper")]
         for p in cell.published
     }
     tables = experiments[0].tables

@@ -18,7 +18,12 @@ class Simple(Objective):
         return squared_error(denoiser, denoiser(x_t, t, cond), Prediction(x0, noise), x_t, t)
 
 
-def squared_error(denoiser: Denoiser, predicted: Prediction, true: Prediction, x_t: Tensor, t: Tensor) -> Tensor:
-    """Between what the network said and what it should have, in its own terms: mean over pixels, Float[B]."""
+def error(denoiser: Denoiser, predicted: Prediction, true: Prediction, x_t: Tensor, t: Tensor) -> Tensor:
+    """What the network said less what it should have, in its own terms, Float[B,C,H,W]."""
     said, truth = (denoiser.parameterization.output(p, x_t, t, denoiser.schedule) for p in (predicted, true))
-    return (said - truth).square().flatten(1).mean(dim=1)
+    return said - truth
+
+
+def squared_error(denoiser: Denoiser, predicted: Prediction, true: Prediction, x_t: Tensor, t: Tensor) -> Tensor:
+    """The square of `error`, mean over pixels, Float[B]."""
+    return error(denoiser, predicted, true, x_t, t).square().flatten(1).mean(dim=1)

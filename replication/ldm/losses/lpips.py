@@ -35,6 +35,8 @@ class LPIPS(Perceptual):
         super().__init__()
         named = os.environ.get(VARIABLE)
         self.folder = Path(named).expanduser() if named else Path(torch.hub.get_dir()) / "checkpoints"
+
+    def ensure(self) -> None:
         for name, source in SOURCES.items():
             if not (self.folder / name).is_file():
                 raise InputError(
@@ -67,6 +69,7 @@ class LPIPS(Perceptual):
     @cached_property
     def _loaded(self) -> tuple[nn.Sequential, list[Tensor]]:
         """VGG16's layers up to the last tap, and the five layers' weights; read at first use: half a gigabyte."""
+        self.ensure()
         from torchvision.models import vgg16  # a second to import, and every registry look-up imports this module
 
         with torch.device("meta"):

@@ -21,6 +21,9 @@ class Perceptual(nn.Module, ABC):
     def check(self, channels: int, resolution: int) -> None:
         """Raises InputError unless the distance takes images of this kind."""
 
+    def ensure(self) -> None:
+        """Raises InputError where the weights are not at hand, saying how to get them."""
+
     @abstractmethod
     def forward(self, a: Tensor, b: Tensor) -> Tensor: ...
 

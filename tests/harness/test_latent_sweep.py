@@ -1,0 +1,205 @@
+"""Latent diffusion through the harness: first stages as rows, latents trained on and decoded, prompts, given weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from harness.tiny_latent import write_tiny_latent
+from PIL import Image
+from safetensors.torch import save_file
+
+from oracles.diffusers_peers import peer_autoencoder, peer_ldm_unet
+from oracles.networks import randomize
+from replication.checkpoint import load_checkpoint, save_checkpoint
+from replication.cli import main
+from replication.harness import sweep
+from replication.harness.cell import Cell, cells_of, find_cell
+from replication.harness.compute import compute
+from replication.harness.experiment import load_experiment
+from replication.harness.first_stage_cell import FirstStageCell, first_stage_cells
+from replication.harness.prompt import prompted
+from replication.harness.store import Store
+from replication.harness.sweep import first_stage_journal, journal_of, run
+from replication.harness.workplace import Workplace
+from replication.ldm.autoencoder_networks import Levels
+from replication.types import InputError
+
+
+def place(project: Path) -> Workplace:
+    return Workplace(project / "runs", torch.device("cpu"), batch_size=10, progress=False)
+
+
+def parts(project: Path, *changes: tuple[str, str]) -> tuple[list[Cell], list[FirstStageCell]]:
+    experiment = load_experiment(str(write_tiny_latent(project, *changes)))
+    return cells_of(experiment, "cpu"), first_stage_cells(experiment, "cpu")
+
+
+def test_a_run_measures_first_stages_and_cells_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches latents that are measured without decoding, a first stage trained twice, rows that don't say which it was."""
+    cells, stages = parts(project)
+    run(cells, place(project), Store(project / "runs"), stages)
+    journal = journal_of(cells, project / "runs")
+    records = {cell.label: journal.read(cell.key) for cell in cells}
+    first = first_stage_journal(journal).read(stages[0].key)
+    assert first is not None
+    assert first["metric.fd"] > 0
+    assert first["metric.fd_low"] <= first["metric.fd"] <= first["metric.fd_high"]
+    assert 0 < first["metric.psnr"] < 40
+    assert (first["first_stage.f"], first["first_stage.latent"]) == (2, "4x4x2")
+    assert first["first_stage.scale"] > 0
+    assert len(list((project / "runs" / "first-stages").glob("*.safetensors"))) == 1
+    for label, record in records.items():
+        assert record is not None
+        latent = label != "pixels"
+        assert (record["checkpoint.first_stage_sha256"] == first["checkpoint.sha256"]) == latent
+        assert record["recipe.first_stage"].startswith("small: kl-f2(") == latent
+        whole = record["timing.image_seconds"]
+        assert whole > record["timing.seconds_per_image"] or not latent
+        assert record["sampling.nfe"] == (4 if label == "text" else 2)
+    assert records["text"] is not None
+    assert 0 <= records["text"]["metric.class_accuracy"] <= 1
+    chunk = next((project / "runs" / "samples").rglob("*.safetensors"))
+    assert load_checkpoint(chunk)[0]["images"].shape[1:] == (1, 8, 8)
+
+    for name in ("compute", "compute_first_stage"):
+        monkeypatch.setattr(sweep, name, lambda *_: pytest.fail("a finished row was computed again"))
+    run(cells, place(project), Store(project / "runs"), stages)
+
+
+def test_the_report_shows_first_stages_beside_the_papers(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches a table without the paper's value, reconstructions that are not shown, and rows lost with runs/."""
+    write_tiny_latent(project)
+    assert main(["run", "latent"]) == 0
+    assert "rFD-digits" in capsys.readouterr().out
+    assert main(["report", "latent"]) == 0
+    results = project / "results"
+    text = (results / "latent-cpu.md").read_text()
+    assert "## First stages" in text
+    line = next(line for line in text.splitlines() if line.startswith("| small"))
+    assert "4x4x2" in line
+    assert "0.58" in line
+    assert Image.open(results / "latent-cpu-reconstructions.png").size[0] > 100
+    page = (results / "index.html").read_text()
+    assert page.count("test images, and below them") == 1
+    before = (results / "latent-cpu.md").read_text(), (results / "latent-cpu-first-stages.csv").read_text()
+    for file in (project / "runs" / "journal").rglob("*.json"):
+        file.unlink()
+    assert main(["report", "latent"]) == 0
+    assert ((results / "latent-cpu.md").read_text(), (results / "latent-cpu-first-stages.csv").read_text()) == before
+
+
+def test_sampling_is_the_same_at_any_batch_size(project: Path) -> None:
+    """Within one grey level. Catches a decoder or a text encoder that mixes the images of a batch."""
+    cells, _ = parts(project)
+    cell = find_cell(cells, "text", None)
+    drawn = []
+    for batch in (20, 7):
+        where = Workplace(project / "runs", torch.device("cpu"), batch, progress=False)
+        model = where.model(cell.recipe, True)
+        from replication.harness.compute import samples
+
+        drawn.append(samples(cell, model, 0, where, f"-{batch}").images.int())
+    assert (drawn[0] - drawn[1]).abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([('first_stage = "small"', 'first_stage = "smal"')], r"rows\[1\]\.recipe\.first_stage: unknown first stage 'smal'; did you mean 'small'"),
+        ([('name = "kl-f2"', 'name = "kl-f16"'), ("multipliers = [1, 1]", "multipliers = [1, 1, 1, 1, 1]")], "f = 16 does not divide the height of 8 pixels"),
+        ([("resolution = 4, channels = 2", "resolution = 4, channels = 3")], r"does not take latents \[2, 4, 4\] of digits"),
+        ([('label = "latents"', 'label = "latents"\nnll = "fixed-large"')], "the bound is that of pixels"),
+        ([("vocabulary = 52", "vocabulary = 51")], "knows vocabulary = 51, and condition = text on digits tells it of 52"),
+        ([('perceptual = "none"', 'perceptual = "non"')], "did you mean 'none'"),
+        ([("regularizer_weight = 1e-6", "regulariser_weight = 1e-6")], "did you mean 'regularizer_weight'"),
+        ([('condition = "text"\n', "")], "knows vocabulary = 52, and condition = none"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_by_name(project: Path, changes: list[tuple[str, str]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parts(project, *changes)
+
+
+def test_a_checkpoint_of_another_first_stages_latents_is_refused(project: Path) -> None:
+    """Catches a network that decodes with an autoencoder which it was not trained with."""
+    cells, _ = parts(project)
+    cell = find_cell(cells, "latents", None)
+    compute(cell, place(project))
+    (stage,) = (project / "runs" / "first-stages").glob("*.safetensors")
+    tensors, metadata = load_checkpoint(stage)
+    save_checkpoint(stage, {**tensors, "buffers.scale": tensors["buffers.scale"] * 2}, metadata)
+    with pytest.raises(InputError, match="trained on latents of the first stage"):
+        compute(cell, place(project))
+
+
+PROMPTS = {
+    "empty": ("", "prompt ''.*no words|blank"),
+    "blank": ("  \t", "no words|blank"),
+    "long": ("three " * 5000, "5,000 words, and 11 fit"),
+    "another word": ("a photo of a shipp", "did you mean 'ship'"),
+    "not UTF-8": (b"\xff\xfe three".decode("utf-8", "surrogateescape"), "UTF-8"),
+}
+
+
+@pytest.mark.parametrize("what", PROMPTS)
+def test_prompts_that_say_nothing_are_refused_before_anything_is_trained(
+    what: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 and one message. Catches a traceback, a prompt cut short, and minutes of training before the refusal."""
+    write_tiny_latent(project)
+    prompt, message = PROMPTS[what]
+    assert main(["sample", "latent", "--row", "text", "--prompt", prompt, "--out", str(project / "s.png")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("replicate: prompt")
+    assert pytest.importorskip("re").search(message, error), error
+    assert not (project / "runs" / "checkpoints").exists()
+
+
+def test_sample_writes_a_line_for_each_prompt(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches prompts that change nothing, noise that differs from prompt to prompt, and unconditional rows taken."""
+    cells, _ = parts(project)
+    cell, where = find_cell(cells, "text", None), place(project)
+    pictures = prompted(cell, ["the digit three", "the digit seven", "the digit three"], 4, 0, where)
+    assert pictures.shape == (3, 4, 1, 8, 8)
+    assert torch.equal(pictures[0], pictures[2])
+    arguments = ["sample", "latent", "--prompt", "the digit three", "-n", "2", "--out", str(project / "s.png")]
+    assert main([*arguments, "--row", "text"]) == 0
+    assert Image.open(project / "s.png").size[1] > 50
+    for wrong, message in (
+        (["--row", "latents"], "row 'latents' is unconditional: it takes no prompt"),
+        (["--row", "txt"], "did you mean 'text'"),
+        (["--row", "text", "--steps", "3"], "has 2 steps, not 3"),
+        (["--row", "text", "-n", "0"], "at least one image"),
+    ):
+        assert main([*arguments, *wrong]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_published_weights_become_the_checkpoints_of_a_row(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Random weights saved as diffusers saves them. Catches a network trained over what was given, and a scale not measured."""
+    cells, _ = parts(project)
+    cell = find_cell(cells, "latents", None)
+    unet = peer_ldm_unet(4, 2, 8, (1, 1), 1, (2,), 2, head_channels=8)
+    autoencoder = peer_autoencoder(Levels(4, (1, 1), 1, 2, ()), 1, 2)
+    for seed, (name, peer) in enumerate((("unet", unet), ("vae", autoencoder))):
+        randomize(peer, seed=seed)
+        (project / name).mkdir()
+        save_file(peer.state_dict(), project / name / "diffusion_pytorch_model.safetensors")
+    command = ["weights", "add", "latent", "--profile", "cpu", "--row", "latents"]
+    assert main([*command, "--network", str(project / "unet"), "--first-stage", str(project / "vae")]) == 0
+    record, _ = compute(cell, place(project))
+    assert len(record["checkpoint.given"]) == 64
+    tensors, metadata = load_checkpoint(place(project).checkpoint_path(cell.recipe))
+    assert torch.equal(tensors["ema.conv_in.weight"], unet.state_dict()["conv_in.weight"])
+    assert metadata["step"] == cell.recipe.training.steps
+    stage = load_checkpoint(next((project / "runs" / "first-stages").glob("*.safetensors")))[0]
+    assert stage["buffers.scale"].isfinite()
+    capsys.readouterr()
+    for wrong, message in (
+        (["--network", str(project / "vae")], "no published spelling of network ldm-unet"),
+        (["--network", str(project / "none.safetensors")], "there is no such file"),
+        (["--first-stage", str(project / "unet")], "no LDM first stage's"),
+        ([], "nothing to add"),
+    ):
+        assert main([*command, *wrong]) == 2
+        assert message in capsys.readouterr().err

@@ -1,0 +1,330 @@
+"""Training a first stage: the same weights however often it was interrupted, and a message for each way of failing."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import first_stages
+import pytest
+import torch
+from first_stages import CPU, DIGITS, stage
+from torch import Tensor, nn
+
+import replication.first_stage_training
+import replication.training_loop
+from replication.checkpoint import load_checkpoint, save_checkpoint
+from replication.first_stage import FirstStage, FirstStageLoss
+from replication.first_stage_health import COLLAPSED_WINDOWS, WON_WINDOWS, Health
+from replication.first_stage_training import _Run, load_autoencoder, train_first_stage
+from replication.ldm.autoencoder import Reconstruction
+from replication.ldm.vq import VQAutoencoder
+from replication.noise import stream_seed
+from replication.training_data import Pixels
+from replication.training_loop import WATCH_STEPS, batch_indices
+from replication.types import InputError, RunError
+
+WINDOW = 3  # steps, in tests of what happens at a window's end
+
+
+class Interrupted(BaseException):
+    """Like KeyboardInterrupt: nothing in the code under test catches it."""
+
+
+def trained(chosen: FirstStage, path: Path, seconds: float = 0.0) -> dict[str, Tensor]:
+    train_first_stage(chosen, DIGITS, path, CPU, progress=False, checkpoint_seconds=seconds)
+    return load_checkpoint(path)[0]
+
+
+def assert_identical(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert not [name for name in a if not torch.equal(a[name], b[name])]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Tensor]]:
+    folder = tmp_path_factory.mktemp("whole")
+    return lambda kind: trained(stage(kind), folder / f"{kind}.safetensors", seconds=1e9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "step"),
+    [
+        ("kl-f2", "before saving", 1),
+        ("kl-f2", "after saving", 2),
+        ("kl-f2", "after saving", 4),
+        ("kl-f2", "between the networks", 3),
+        ("vq-f2", "before saving", 3),
+        ("vq-f2", "after saving", 4),
+        ("vq-f2", "between the networks", 4),
+    ],
+)
+def test_an_interrupted_run_ends_in_the_same_weights(
+    kind: str,
+    where: str,
+    step: int,
+    tmp_path: Path,
+    uninterrupted: Callable[[str], dict[str, Tensor]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bit-identical. Catches moments or a discriminator not kept, and generators carried along."""
+    path, steps = tmp_path / "c.safetensors", iter(range(1, 100))
+
+    def saving(*args: Any) -> None:
+        if (k := next(steps)) == step and where == "before saving":
+            raise Interrupted
+        save_checkpoint(*args)
+        if k == step:
+            raise Interrupted
+
+    def training(self: _Run, x: Tensor, reconstructed: Tensor) -> Tensor:
+        if self.step == step:
+            raise Interrupted
+        return original(self, x, reconstructed)
+
+    original = _Run._train_discriminator
+    with monkeypatch.context() as patched:
+        if where == "between the networks":
+            patched.setattr(_Run, "_train_discriminator", training)
+        else:
+            patched.setattr(replication.first_stage_training, "save_checkpoint", saving)
+        with pytest.raises(Interrupted):
+            trained(stage(kind), path)
+    assert_identical(trained(stage(kind), path), uninterrupted(kind))
+
+
+def test_a_process_killed_outright_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    """Bit-identical after SIGKILL at no particular instant. Catches a checkpoint that is written in place."""
+    path, steps = tmp_path / "killed.safetensors", 2000
+    command = [sys.executable, first_stages.__file__, str(path), str(steps)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(command, env=environment) as process:
+        deadline = time.monotonic() + 120
+        while not path.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    reached = load_checkpoint(path)[1]["step"]
+    assert 0 < reached < steps
+    assert process.returncode == -signal.SIGKILL
+    killed, whole = (weights_at(stage(steps=steps), p, reached + 3) for p in (path, tmp_path / "whole"))
+    assert_identical(killed, whole)
+
+
+def weights_at(chosen: FirstStage, path: Path, step: int) -> dict[str, Tensor]:
+    """Train on from `path` to that step of a longer training; all that both networks and the watch hold."""
+    run, data = _Run(chosen, DIGITS, CPU), Pixels.of(DIGITS.load("train"), CPU)
+    if path.exists():
+        run.restore(path)
+    while run.step < step:
+        run.advance(data)
+        if run.step % WATCH_STEPS == 0:
+            run.health.judge()
+    held = {**run.networks.state_dict(), **run.health.tensors()} | {f"ema.{k}": t for k, t in run.ema.weights.items()}
+    del held["autoencoder.scale"]  # not measured yet, and NaN equals nothing
+    return held
+
+
+def test_a_finished_run_is_left_alone_and_keeps_no_more_than_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a checkpoint that is rewritten, images loaded for nothing, and a discriminator shipped with the result."""
+    path, chosen = tmp_path / "c.safetensors", stage(steps=3)
+    first = trained(chosen, path)
+    before = path.stat().st_mtime_ns
+    monkeypatch.setattr(type(DIGITS), "load", lambda self, split: pytest.fail("loaded the images again"))
+    assert_identical(trained(chosen, path), first)
+    assert path.stat().st_mtime_ns == before
+    assert {name.split(".")[0] for name in first} == {"weights", "ema", "buffers"}
+
+
+def test_load_autoencoder_gives_the_average_with_its_scale(tmp_path: Path) -> None:
+    """Exact weights; latents of the first batch have standard deviation 1 within 1e-5.
+
+    Catches raw weights for the average, a scale of the raw weights' latents, of the mode, or of another batch.
+    """
+    path, chosen = tmp_path / "c.safetensors", stage(steps=5, training={"ema_decay": 0.5})
+    tensors = trained(chosen, path)
+    autoencoder = load_autoencoder(chosen, DIGITS, path, CPU)
+    assert not autoencoder.training
+    assert all(torch.equal(p, tensors[f"ema.{k}"]) for k, p in autoencoder.named_parameters())
+    assert not torch.equal(tensors["ema.encoder.conv_in.weight"], tensors["weights.encoder.conv_in.weight"])
+    assert torch.equal(autoencoder.scale, tensors["buffers.scale"])
+    x = DIGITS.load("train").images[batch_indices(1438, 0, 8, seed=1)].float() / 127.5 - 1
+    torch.manual_seed(stream_seed("scale", 1))
+    z = autoencoder.encode(x, torch.randn(8, 2, 4, 4))
+    assert (z.std() - 1).abs() <= 1e-5
+    assert autoencoder.decode(z).shape == x.shape
+
+
+@pytest.mark.parametrize("kind", ["kl-f2", "vq-f2"])
+def test_bfloat16_trains_with_float32_penalties(kind: str, tmp_path: Path) -> None:
+    """Catches codes, divergences or adaptive weights computed in bfloat16, and dtypes that do not meet."""
+    chosen, path = stage(kind, training={"precision": "bf16"}), tmp_path / "c.safetensors"
+    assert all(bool(t.isfinite().all()) for t in trained(chosen, path).values())
+    autoencoder, x = load_autoencoder(chosen, DIGITS, path, CPU), torch.rand(2, 1, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = autoencoder.reconstruct(x, torch.zeros(2, 2, 4, 4))
+    assert autoencoder.decoder.conv_out.weight.dtype == answer.penalty.dtype == torch.float32
+
+
+def test_another_scaling_is_not_measured(tmp_path: Path) -> None:
+    chosen, path = stage("vq-f2", steps=1, loss={"discriminator": None}), tmp_path / "c.safetensors"
+    assert "buffers.scale" not in trained(chosen, path)
+    assert load_autoencoder(chosen, DIGITS, path, CPU).scale == 1
+
+
+def test_checkpoints_that_are_not_of_this_first_stage_are_refused(tmp_path: Path) -> None:
+    """Catches weights of another f under this name, an unfinished training, and a file that is no first stage's."""
+    path, chosen = tmp_path / "c.safetensors", stage(steps=2, loss={"discriminator": None})
+    tensors = trained(chosen, path)
+    metadata = load_checkpoint(path)[1]
+    deeper = stage("kl-f4", steps=2, loss={"discriminator": None}, multipliers=[1, 1, 1])
+    for use in (lambda s: trained(s, path), lambda s: load_autoencoder(s, DIGITS, path, CPU)):
+        with pytest.raises(InputError, match=r"by another first stage, with f = 2 and not 4"):
+            use(deeper)
+        with pytest.raises(InputError, match=r"c\.safetensors: this checkpoint was trained by another first stage;"):
+            use(stage(steps=2, loss={"discriminator": None}, training={"seed": 9}))
+    save_checkpoint(path, tensors, {**metadata, "step": 1})
+    with pytest.raises(InputError, match="training stopped at step 1 of 2; run it again"):
+        load_autoencoder(chosen, DIGITS, path, CPU)
+    save_checkpoint(path, tensors, {"recipe_key": "x", "step": 2})
+    with pytest.raises(InputError, match="no first stage's"):
+        load_autoencoder(chosen, DIGITS, path, CPU)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(InputError, match=r"c\.safetensors: the checkpoint is corrupt"):
+        trained(chosen, path)
+
+
+def test_the_discriminator_waits_for_its_start(tmp_path: Path) -> None:
+    """Exact. Catches a discriminator that learns or teaches early, and one that never does."""
+    data, without = Pixels.of(DIGITS.load("train"), CPU), stage(loss={"discriminator": None})
+    runs = [_Run(s, DIGITS, CPU) for s in (stage(), without)]
+    runs[1].networks["autoencoder"].load_state_dict(runs[0].networks["autoencoder"].state_dict())
+    initial = {k: t.clone() for k, t in runs[0].networks["discriminator"].state_dict().items()}
+    for step in range(4):
+        for run in runs:
+            run.advance(data)
+        same = torch.equal(*(r.networks["autoencoder"].decoder.conv_in.weight for r in runs))  # type: ignore[union-attr]
+        assert same == (step < 2), f"step {step}"
+        current = runs[0].networks["discriminator"].state_dict()
+        learned = any(not torch.equal(current[k], initial[k]) for k in initial)
+        assert learned == (step >= 2)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_numbers_that_are_not_finite_end_training(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches spoilt weights being saved: by a NaN loss, and by a gradient of a loss that is still finite."""
+    path, calls = tmp_path / "c.safetensors", iter(range(1, 100))
+
+    def spoilt(self: FirstStageLoss, perceptual: nn.Module, x: Tensor, reconstructed: Tensor) -> Tensor:
+        loss = (reconstructed - x).abs().mean()
+        if next(calls) < 3:
+            return loss
+        flat = (reconstructed - reconstructed.detach()).abs().sqrt().sum()  # 0, with an infinite gradient
+        return loss + flat if what == "gradient" else loss * torch.nan
+
+    monkeypatch.setattr(FirstStageLoss, "reconstruction", spoilt)
+    with pytest.raises(
+        RunError, match=r"diverged: the loss is nan at step 3; the last good checkpoint is kept at .*c\."
+    ):
+        trained(stage(loss={"discriminator": None}), path)
+    tensors, metadata = load_checkpoint(path)
+    assert metadata["step"] == 2
+    assert all(bool(t.isfinite().all()) for name, t in tensors.items() if name not in ("buffers.scale", "health.past"))
+
+
+def test_a_discriminators_gradient_that_is_not_finite_ends_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(real: Tensor, fake: Tensor) -> Tensor:
+        return (real - real.detach()).abs().sqrt().sum()
+
+    monkeypatch.setattr(replication.first_stage_training, "discriminator_loss", spoilt)
+    with pytest.raises(RunError, match=r"diverged: the loss is nan at step 3"):
+        trained(stage(), tmp_path / "c.safetensors")
+
+
+@pytest.fixture
+def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (replication.training_loop, replication.first_stage_training):
+        monkeypatch.setattr(module, "WATCH_STEPS", WINDOW)
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_a_collapsed_codebook_ends_training_with_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a collapse that goes unnoticed, one that is called early, and a checkpoint written while it lasts."""
+    path, calls = tmp_path / "c.safetensors", iter(range(10**6))
+
+    def fake(self: VQAutoencoder, x: Tensor, noise: Tensor) -> Reconstruction:
+        healthy = next(calls) < WINDOW
+        codes = torch.arange(8).repeat(len(x), 2).reshape(len(x), 4, 4) if healthy else torch.zeros(len(x), 4, 4).long()
+        return Reconstruction(x + self.codebook.weight.mean(), x.flatten(1).sum(1) * 0, codes)
+
+    monkeypatch.setattr(VQAutoencoder, "reconstruct", fake)
+    chosen = stage("vq-f2", 10**4, loss={"discriminator": None, "perceptual": "none"})
+    step = WINDOW + COLLAPSED_WINDOWS * WINDOW
+    message = (
+        f"diverged at step {step}: the codebook has collapsed: 12.50% of its codes are used; .*kept at .*{path.name}"
+    )
+    with pytest.raises(RunError, match=message):
+        trained(chosen, path)
+    assert load_checkpoint(path)[1]["step"] == 2 * WINDOW - 1  # the last step before the first bad window's end
+
+
+def judged(health: Health, windows: int, reconstruction: float, discriminator: float | None) -> list[str | None]:
+    """What `judge` says at the end of each window of two steps."""
+    said = []
+    for _ in range(windows):
+        for _ in range(2):
+            loss = None if discriminator is None else torch.tensor(discriminator)
+            health.add(None, torch.tensor(reconstruction), loss)
+        said.append(health.judge())
+    return said
+
+
+def test_a_discriminator_wins_only_if_the_reconstruction_pays() -> None:
+    """Catches either half of the criterion alone, a best that follows the worse, and windows that need not be in a row."""
+    health = Health(0, CPU)
+    assert judged(health, 5, 0.2, None) == [None] * 5
+    assert judged(health, 3 * WON_WINDOWS, 0.2, 0.01) == [None] * 3 * WON_WINDOWS  # told apart, but as good as ever
+    assert judged(health, 3 * WON_WINDOWS, 0.3, 0.5) == [None] * 3 * WON_WINDOWS  # worse, but in play
+    assert judged(health, WON_WINDOWS - 1, 0.3, 0.01) == [None] * (WON_WINDOWS - 1)
+    assert health.suspicious
+    assert judged(health, 1, 0.3, 0.5) == [None]
+    assert not health.suspicious
+    *before, last = judged(health, WON_WINDOWS, 0.3, 0.01)
+    assert before == [None] * (WON_WINDOWS - 1)
+    assert last is not None
+    assert re.search(
+        r"discriminator has won: its loss is 0\.010 and the reconstruction loss 0\.3000, which was 0\.2000", last
+    )
+
+
+@pytest.mark.usefixtures("short_windows")
+def test_a_winning_discriminator_ends_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a judgement that nobody passes on."""
+    monkeypatch.setattr(Health, "judge", lambda self: "the discriminator has won")
+    with pytest.raises(RunError, match=f"diverged at step {WINDOW}: the discriminator has won; no checkpoint was"):
+        trained(stage(steps=WINDOW + 1), tmp_path / "c.safetensors", seconds=1e9)
+
+
+def test_health_counts_codes_over_a_window() -> None:
+    """Exact. Catches usage per batch, and a bound that large codebooks could not reach with few positions."""
+    health = Health(100, CPU)
+    for code in range(10):
+        health.add(torch.full((1, 2, 2), code), torch.tensor(1.0), None)
+    assert health.judge() is None
+    assert health.usage is not None
+    assert health.usage.share == 0.1
+    assert not health.suspicious
+    health.add(torch.zeros(1, 2, 2, dtype=torch.int64), torch.tensor(1.0), None)
+    assert health.judge() is None
+    assert health.suspicious
