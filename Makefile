@@ -1,5 +1,6 @@
 # Two commands do everything: `make replicate-ddpm` and `make test`. Each does its own set-up.
-#   make replicate-ddpm                the main job, on the embedded dataset, on the CPU
+#   make replicate-ddpm                the main job, on the embedded dataset, on the CPU; likewise replicate-ldm,
+#                                      replicate-dit and replicate-scaling
 #   make replicate-ddpm PROFILE=gpu    CIFAR-10 on one GPU (profile `paper` likewise)
 #   make replicate-ddpm SET="protocol.n=500 batch_size=100"    change keys of the profile
 
@@ -11,11 +12,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint mutants replicate-ddpm forensics tables claims bench ui lock
+REPLICATIONS := $(addprefix replicate-,ddpm ldm dit scaling)
+.PHONY: help setup test lint mutants $(REPLICATIONS) forensics tables claims bench ui lock
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
-	@echo "targets: setup test lint mutants replicate-ddpm forensics tables claims bench ui lock"
+	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
+	@echo "targets: setup test lint mutants $(REPLICATIONS) forensics tables claims bench ui lock"
 
 setup: $(READY)
 
@@ -42,10 +44,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-replicate-ddpm: $(READY)
-	$(BIN)/replicate run ddpm --profile $(PROFILE) $(foreach pair,$(SET),--set $(pair))
+$(REPLICATIONS): replicate-%: $(READY)
+	$(BIN)/replicate run $* --profile $(PROFILE) $(foreach pair,$(SET),--set $(pair))
 ifeq ($(SET),)
-	$(BIN)/replicate report ddpm
+	$(BIN)/replicate report $*
 else
 	@echo "results/ is left as it is: SET changes the experiment, and its rows are in the table above and in MLflow"
 endif

@@ -22,7 +22,7 @@ from replication.ema import EMA
 from replication.recipe import Recipe
 from replication.training import load_network, train
 from replication.training_data import Pixels
-from replication.training_loop import batch_indices, warmup
+from replication.training_loop import batch_indices, descend, warmup
 from replication.types import InputError, RunError
 
 
@@ -216,6 +216,18 @@ def test_the_learning_rate_climbs_from_zero(tmp_path: Path) -> None:
     run = replication.training._Run(recipe(steps=1), CPU)
     assert all(torch.equal(a[f"weights.{k}"], p) for k, p in run.network.named_parameters())
     assert not torch.equal(b["weights.conv_in.weight"], a["weights.conv_in.weight"])
+
+
+@pytest.mark.parametrize(("clip", "left"), [(1.0, 1.0), (0.0, 5.0), (10.0, 5.0)])
+def test_the_gradient_is_clipped_to_its_norm_or_not_at_all(clip: float, left: float) -> None:
+    """A gradient of norm 5, max-abs 1e-5. Catches: a clip of 0 that stops all learning, and a clip that is never used."""
+    layer = nn.Linear(2, 1, bias=False)
+    loss = (layer.weight * torch.tensor([[3.0, 4.0]])).sum()
+    settings = recipe(grad_clip=clip).training
+    norm = descend(loss, layer, torch.optim.SGD(layer.parameters(), lr=0.0), 5, settings)
+    assert layer.weight.grad is not None
+    assert abs(float(norm) - 5) <= 1e-5
+    assert abs(float(layer.weight.grad.norm()) - left) <= 1e-5
 
 
 def test_the_average_starts_from_the_weights_after_the_first_step() -> None:

@@ -183,14 +183,19 @@ class OrderingClaim(OnRows):
 class TrendClaim(OnRows, Target):
     """Over the points, each of `columns` is correlated with the column `along` as the target says.
 
-    With `than`, other points, the target is about how much stronger the correlation over `points` is than over those.
+    `methods` say how: rank is Spearman's correlation, log-log Pearson's of both logarithms, semi-log Pearson's of the
+    column with the logarithm of `along`. Points at the same place along are repeats, such as other seeds of a training.
+    With `than`, other points, or `than_along`, another column, the target is about how much stronger the correlation is
+    than over those or along that one.
     """
 
     kind: Literal["trend"]
     points: Annotated[list[Point], Field(min_length=3)]
     columns: Columns
     along: str
+    methods: Annotated[list[Literal["rank", "log-log", "semi-log"]], Field(min_length=1)] = ["rank", "log-log"]
     than: list[Point] = []
+    than_along: str | None = None
 
     @model_validator(mode="after")
     def _enough_points(self) -> "TrendClaim":

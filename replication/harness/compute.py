@@ -12,6 +12,7 @@ from replication.diffusion.bound import bits_per_dim
 from replication.diffusion.denoiser import Denoiser
 from replication.generation import generate
 from replication.harness.cell import Cell
+from replication.harness.costs import costs
 from replication.harness.journal import Record
 from replication.harness.provenance import device_name, provenance
 from replication.harness.workplace import Model, Workplace
@@ -47,6 +48,7 @@ def compute(cell: Cell, place: Workplace) -> tuple[Record, bytes]:
         "checkpoint.given": model.given or "no, trained here",
         "checkpoint.first_stage_sha256": model.sha256.get(FIRST_STAGE, "none"),
         "sampling.nfe": sets[0].nfe,
+        **costs(cell.recipe, sets[0].nfe),
         **_metrics(cell, sets, place),
         **_timing(sets, floor, memory),
     }

@@ -7,7 +7,7 @@ from typing import Any
 from replication.files import write_atomically
 from replication.types import InputError
 
-MEASURED = ("metric.", "timing.")  # how columns begin that hold what was measured, and numbers therefore
+MEASURED = ("metric.", "timing.", "cost.")  # how columns begin that hold what was measured, and numbers therefore
 Record = dict[str, Any]  # flat: dotted column -> str, int, float or None
 
 

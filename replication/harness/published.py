@@ -6,7 +6,7 @@ repository, I in an issue thread, C in a copy of the paper. A number from memory
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from replication.harness.protocol import Protocol, protocol_table
 from replication.registry import unknown
@@ -14,6 +14,7 @@ from replication.settings import Settings
 from replication.types import InputError
 
 Metric = Literal["fd", "is", "nll", "precision", "recall", "kid", "sfd"]
+CostName = Literal["multiply_adds", "parameters"]  # of one forward pass of one image, and trained ones
 UNKNOWN = "unknown"
 
 
@@ -53,13 +54,15 @@ class StatedProtocol(Settings):
 class PublishedRow(Settings):
     """A line of a published table, or a part of one: for each metric a value per step count, in the order of `steps`.
 
-    `errors` are the printed ones, where there are any; `protocol` changes single keys of the table's.
+    `errors` are the printed ones, where there are any; `protocol` changes single keys of the table's; `costs` are printed
+    beside the values (what papers call Gflops are multiply-adds).
     """
 
     row: str
     steps: Annotated[list[PositiveInt], Field(min_length=1)]
     values: Annotated[dict[Metric, list[float]], Field(min_length=1)]
     errors: dict[Metric, list[Annotated[float, Field(ge=0)]]] = {}
+    costs: dict[CostName, PositiveFloat] = {}
     protocol: StatedProtocol
 
     @model_validator(mode="after")
@@ -92,6 +95,7 @@ class PublishedValue(Settings):
     value: float
     error: float | None  # as printed: its meaning is the paper's
     training_steps: int | None
+    costs: dict[CostName, float]  # of the network behind it, as printed
 
     @property
     def citation(self) -> str:
@@ -149,6 +153,7 @@ class PublishedTable(Settings):
                 value=value,
                 error=part.errors[metric][i] if metric in part.errors else None,
                 training_steps=self.training_steps,
+                costs=part.costs,
             )
             for part in parts
             for metric, numbers in part.values.items()

@@ -33,7 +33,16 @@ from replication.report.tables import FURTHER, cells_with, measured_tables
 from replication.report.write import shared_columns
 
 WORDS = ("supported", "refuted", "inconclusive", "not tested")
-GROUPS = ("sampling", "metric", "timing", "protocol", "recipe", "checkpoint", "env")  # of a record, in this order
+GROUPS = (
+    "sampling",
+    "metric",
+    "timing",
+    "cost",
+    "protocol",
+    "recipe",
+    "checkpoint",
+    "env",
+)  # of a record, in this order
 ROWS = 1000  # of a section: what a page can hold; the others are in the CSV beside it
 LONG = 24  # lines, from which on a table scrolls under its own head
 KEY_DIGITS = 12

@@ -103,9 +103,23 @@ def _blocks(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
     }
 
 
+def _cost(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
+    """In what papers call Gflops: multiply-adds, of one forward pass, of the whole training and of one image."""
+    return {
+        **_named(cell, run),
+        labels["fd"]: interval(run, "metric.fd", "{:.3g}"),
+        "parameters": number(run, "cost.parameters", "{:,.0f}"),
+        "multiply-adds, M": number(run, "cost.multiply_adds", "{:,.2f}", 1e-6),
+        "activations, MB": number(run, "cost.activation_bytes", "{:,.2f}", 1e-6),
+        "training, T": number(run, "cost.training_multiply_adds", "{:,.2f}", 1e-12),
+        "image, G": number(run, "cost.image_multiply_adds", "{:,.2f}", 1e-9),
+    }
+
+
 # The tables besides the main one: what their lines hold, and the column that a row must have to be in them.
 FURTHER: dict[str, tuple[Callable[[Cell, Record, Labels], dict[str, str]], str]] = {
     "Fidelity, variety and memory": (_variety, "metric.precision"),
+    "Cost": (_cost, "cost.multiply_adds"),
     "Seed blocks": (_blocks, "metric.fd_std"),
 }
 

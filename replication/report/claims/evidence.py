@@ -21,6 +21,10 @@ PLAIN = {"fd": "FD", "kid": "KID", "is": "IS"}
 TITLES = {
     "sampling.nfe": "NFE",
     "sampling.steps": "steps",
+    "cost.parameters": "parameters",
+    "cost.multiply_adds": "multiply-adds",
+    "cost.training_multiply_adds": "multiply-adds of the training",
+    "cost.image_multiply_adds": "multiply-adds/image",
     "timing.seconds_per_image": "seconds/image",
     "timing.image_seconds": "seconds/image, decoding included",
 }
@@ -52,8 +56,11 @@ class Evidence:
     def record(self, point: Point) -> Record:
         """The row of a point; raises NotTested where there is none."""
         table = self.table(point)
-        for cell in table.cells:
-            if cell.label == point.label and cell.sampling.steps == point.steps and cell.key in table.rows:
+        there = [c for c in table.cells if c.label == point.label and c.sampling.steps == point.steps]
+        if not there:
+            raise NotTested(f"{point.cell} is no cell of {table.experiment.name} in profile {table.profile}")
+        for cell in there:
+            if cell.key in table.rows:
                 return table.rows[cell.key]
         raise NotTested(f"{point.cell} of {table.experiment.name} is not run")
 

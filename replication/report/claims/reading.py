@@ -8,6 +8,7 @@ import numpy as np
 from replication.harness.claim import OnRows, Point, Range
 from replication.report.claims.evidence import Evidence, differing
 from replication.report.claims.figures import bounded, figure, redrawn
+from replication.report.claims.printed import as_printed
 from replication.report.claims.verdict import NotTested, Verdict, word_for
 
 
@@ -19,16 +20,18 @@ class Reading:
     formula: str
     needed: Range
     of: Callable[..., np.ndarray]
-    published: float | None = None
 
     def verdict(self, figures: Sequence[tuple[Point, str]], claim: OnRows, evidence: Evidence) -> Verdict:
         """The word for the 95 % interval that redrawing each figure within its own error gives, or why there is none."""
+        published = as_printed(self.of, figures, evidence)
         try:
-            return self._judged(figures, claim, evidence)
+            return self._judged(figures, claim, evidence, published)
         except NotTested as reason:
-            return Verdict.untested(self.definition, self.formula, self.needed, reason, self.published)
+            return Verdict.untested(self.definition, self.formula, self.needed, reason, published)
 
-    def _judged(self, figures: Sequence[tuple[Point, str]], claim: OnRows, evidence: Evidence) -> Verdict:
+    def _judged(
+        self, figures: Sequence[tuple[Point, str]], claim: OnRows, evidence: Evidence, published: float | None
+    ) -> Verdict:
         rows = {point: evidence.record(point) for point, _ in figures}
         unequal = differing(claim, list(rows.values()), [column for _, column in figures])
         value = float(self.of(*(np.asarray(figure(rows[point], column)) for point, column in figures)))
@@ -40,6 +43,4 @@ class Reading:
         word = word_for(self.needed, low, high)
         if not all(bounded(rows[point], column) for point, column in figures):
             word = "inconclusive"
-        return Verdict(
-            self.definition, self.formula, value, low, high, str(self.needed), self.published, word, "", unequal
-        )
+        return Verdict(self.definition, self.formula, value, low, high, str(self.needed), published, word, "", unequal)

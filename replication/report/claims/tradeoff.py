@@ -3,15 +3,15 @@
 "80 % of the quality" has no single meaning, so it is judged under each of them; the verdict often turns on the choice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from replication.harness.claim import Point, Range, TradeOffClaim
+from replication.harness.claim import Range, TradeOffClaim
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import NotTested, Verdict
+from replication.report.claims.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -49,33 +49,5 @@ def _verdict(d: Definition, claim: TradeOffClaim, evidence: Evidence) -> Verdict
     points = (claim.candidate, claim.reference, claim.baseline)
     threshold = (claim.speed if d.of_speed else claim.quality) * (1 - claim.tolerance)
     name = d.name.format(title=evidence.title(d.column, claim.candidate))
-    reading = Reading(name, d.formula, Range(low=threshold), d.value, _published(d, points, evidence))
+    reading = Reading(name, d.formula, Range(low=threshold), d.value)
     return reading.verdict([(point, d.column) for point in points], claim, evidence)
-
-
-def _published(d: Definition, points: Sequence[Point], evidence: Evidence) -> float | None:
-    """The definition applied to what the papers print for the same three cells, if they print all of them."""
-    metric = d.column.removeprefix("metric.")
-    found: list[np.ndarray] = []
-    for point in points:
-        values = _printed(metric, point, evidence)
-        if not values:
-            return None
-        found.append(np.asarray(values[0]))
-    return float(d.value(*found))
-
-
-def _printed(metric: str, point: Point, evidence: Evidence) -> list[float]:
-    """What the papers print of a metric for a point, in any profile."""
-    try:
-        experiment = evidence.table(point).experiment
-    except NotTested:
-        return []
-    return [
-        published.value
-        for profile in experiment.profiles.values()
-        for row in profile.rows
-        if row.label == point.label
-        for published in experiment.published(row)
-        if published.steps == point.steps and published.metric == metric
-    ]

@@ -1,15 +1,16 @@
-"""How one column goes with another over points: Spearman's rank correlation, and Pearson's of the logarithms.
+"""How one column goes with another over points: Spearman's rank correlation, and Pearson's of logarithms.
 
-The interval is about the figures' own errors at these very points; it doesn't pretend that they were drawn at random
-from others.
+The interval is about the figures' own errors at these very points, and about the repeats among them: points at the same
+place along, such as other seeds of a training, are drawn again with replacement. It doesn't pretend that the places were
+drawn at random from others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from scipy.stats import rankdata
 
-from replication.harness.claim import Point, TrendClaim
+from replication.harness.claim import TrendClaim
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
 from replication.report.claims.verdict import NotTested, Verdict
@@ -29,35 +30,64 @@ def logarithms(figures: np.ndarray) -> np.ndarray:
     return np.log(figures)
 
 
-SCALES: dict[str, Scale] = {"rank": ranks, "log-log": logarithms}
+def plain(figures: np.ndarray) -> np.ndarray:
+    """The figures as they are."""
+    return figures
+
+
+# by the method's name: the scales of the column `along` and of the other
+SCALES: dict[str, tuple[Scale, Scale]] = {
+    "rank": (ranks, ranks),
+    "log-log": (logarithms, logarithms),
+    "semi-log": (logarithms, plain),
+}
 
 
 def judge_trend(claim: TrendClaim, evidence: Evidence) -> list[Verdict]:
-    """Two verdicts for each column: by rank and by logarithm."""
-    return [_verdict(column, name, claim, evidence) for column in claim.columns for name in SCALES]
+    """One verdict for each column and method."""
+    return [_verdict(column, method, claim, evidence) for column in claim.columns for method in claim.methods]
 
 
-def _verdict(column: str, name: str, claim: TrendClaim, evidence: Evidence) -> Verdict:
-    count, scale = len(claim.points), SCALES[name]
+def _verdict(column: str, method: str, claim: TrendClaim, evidence: Evidence) -> Verdict:
+    count, compared = len(claim.points), bool(claim.than or claim.than_along)
 
     def strength(*figures: np.ndarray) -> np.ndarray:
-        """Of (along, column) over the points, less that of the others if there are any."""
-        along, by = np.stack(figures[0::2]), np.stack(figures[1::2])
-        first = correlation(scale(along[:count]), scale(by[:count]))
-        if not claim.than:
+        """Of (along, column) over the points, less that of what they are compared with."""
+        along, by, generator = np.stack(figures[0::2]), np.stack(figures[1::2]), np.random.default_rng(0)
+        first = correlated(along[:count], by[:count], method, generator)
+        if not compared:
             return first
-        return np.abs(first) - np.abs(correlation(scale(along[count:]), scale(by[count:])))
+        return np.abs(first) - np.abs(correlated(along[count:], by[count:], method, generator))
 
+    title, along = (evidence.title(c, claim.points[0]) for c in (column, claim.along))
     formula = f"over {count} points"
     if claim.than:
         formula = f"its size {formula} - its size over {len(claim.than)} others"
-    titles = [evidence.title(c, claim.points[0]) for c in (column, claim.along)]
-    reading = Reading(f"{name} correlation of {titles[0]} with {titles[1]}", formula, claim.range, strength)
-    return reading.verdict(_figures([*claim.points, *claim.than], claim.along, column), claim, evidence)
+    elif claim.than_along:
+        formula = f"its size - its size with {evidence.title(claim.than_along, claim.points[0])}, {formula}"
+    figures = [(point, c) for point in claim.points for c in (claim.along, column)]
+    if compared:
+        others = claim.than or claim.points
+        figures += [(point, c) for point in others for c in (claim.than_along or claim.along, column)]
+    reading = Reading(f"{method} correlation of {title} with {along}", formula, claim.range, strength)
+    return reading.verdict(figures, claim, evidence)
 
 
-def _figures(points: Sequence[Point], along: str, column: str) -> list[tuple[Point, str]]:
-    return [(point, c) for point in points for c in (along, column)]
+def correlated(along: np.ndarray, by: np.ndarray, method: str, generator: np.random.Generator) -> np.ndarray:
+    """By that method over the first axis, [P] or [P,draws] -> [] or [draws]; in draws, repeats are drawn again."""
+    of_along, of_by = SCALES[method]
+    return correlation(of_along(along), of_by(by if by.ndim == 1 else redrawn_repeats(along, by, generator)))
+
+
+def redrawn_repeats(along: np.ndarray, by: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """[P,draws] of `by` where each draw picks, for points at one place along, that many of them with replacement."""
+    drawn = by.copy()
+    _, place = np.unique(along, axis=0, return_inverse=True)
+    for same in (np.flatnonzero(place == p) for p in range(place.max() + 1)):
+        if len(same) > 1:
+            chosen = generator.integers(len(same), size=(len(same), by.shape[1]))
+            drawn[same] = np.take_along_axis(by[same], chosen, axis=0)
+    return drawn
 
 
 def correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:

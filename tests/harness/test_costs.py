@@ -1,0 +1,69 @@
+"""The cost columns of rows: the counter's numbers for the recipe's own shapes, and tables with and without them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from harness.tiny import write_tiny
+
+from replication.ddpm.cost import unet_cost
+from replication.dit.cost import dit_cost
+from replication.harness.cell import Cell, cells_of
+from replication.harness.costs import costs
+from replication.harness.experiment import load_experiment
+from replication.harness.sweep import compute
+from replication.harness.workplace import Workplace
+from replication.registry import MODELS
+from replication.report.rows import csv_text, read_csv
+from replication.report.tables import measured_tables
+
+DIT = 'network = { name = "dit", depth = 1, width = 16, heads = 2, patch = 2, channels = 1, resolution = 8, classes = 10 }'
+GUIDED = (
+    ('network = "ddpm-digits"\n', f'{DIT}\ncondition = "label"\n'),
+    ('objective = "simple"', 'objective = "hybrid"'),
+    ('nll = "fixed-large"\n', ""),
+    ('clip = "none"\n', 'clip = "none"\nguidance = { weight = 2.0 }\n'),
+    ('published = [{ table = "t", row = "r" }]\n', ""),
+    ("n = 16", "n = 20"),
+)
+
+
+@pytest.fixture
+def guided(project: Path) -> list[Cell]:
+    return cells_of(load_experiment(str(write_tiny(project, *GUIDED))), "cpu")
+
+
+def test_costs_of_a_guided_row(guided: list[Cell], project: Path) -> None:
+    """Exact: the formula of the network's sizes, and NFE with guidance's second evaluation. Catches a network of another
+    shape than the recipe's, a label left out, a forward pass for a training step, and steps for evaluations.
+    """
+    record, _ = compute(guided[1], Workplace(project / "runs", torch.device("cpu"), batch_size=20, progress=False))
+    one = dit_cost(guided[1].recipe.build_network())  # type: ignore[arg-type]
+    assert record["sampling.nfe"] == 4
+    assert {name: value for name, value in record.items() if name.startswith("cost.")} == {
+        "cost.parameters": one.parameters,
+        "cost.multiply_adds": one.multiply_adds,
+        "cost.activation_bytes": one.activation_bytes,
+        "cost.training_multiply_adds": 3 * 2 * 8 * one.multiply_adds,
+        "cost.image_multiply_adds": 4 * one.multiply_adds,
+    }
+
+
+def test_costs_survive_the_csv_and_make_a_table_of_their_own(project: Path) -> None:
+    """Whole numbers come back whole, and a row without them, as they were written before there were any, has no line.
+
+    Catches: costs read as text, a KeyError for committed rows, and an empty table.
+    """
+    cells = cells_of(load_experiment(str(write_tiny(project))), "cpu")
+    old, new = ({"cell": cell.key, "metric.fd": 1.0} for cell in cells[:2])
+    rows = {cells[0].key: old, cells[1].key: new}
+    assert "Cost" not in measured_tables(cells, rows)
+    new |= costs(cells[1].recipe, 2)
+    path = project / "rows.csv"
+    path.write_text(csv_text([old, new]))
+    assert read_csv(path) == [old, new]
+    columns, lines = measured_tables(cells, rows)["Cost"]
+    network = unet_cost(MODELS.build("ddpm-digits"))
+    assert [line[0] for line in lines] == ["DDIM"]
+    assert lines[0][columns.index("parameters")] == "284,513"
+    assert lines[0][columns.index("multiply-adds, M")] == f"{network.multiply_adds / 1e6:.2f}"
