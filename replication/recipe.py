@@ -72,7 +72,8 @@ class Recipe(Settings):
         seen = f"latents {list(shape)}" if self.first_stage else "images"
         try:
             x, timestep = torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta")
-            output = network(x, timestep, self.null(1, "meta"))
+            with torch.no_grad():
+                output = network(x, timestep, self.null(1, "meta"))
         except (RuntimeError, InputError) as error:
             raise InputError(f"network {self.network} does not take {seen} of {dataset.name}: {error}") from error
         expected = shape[0] * (2 if self.build_objective().learns_variance else 1)

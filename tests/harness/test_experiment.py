@@ -150,7 +150,7 @@ def test_profile_like_another_experiments(project: Path) -> None:
         plan(path)
 
 
-@pytest.mark.parametrize("name", ["ddpm", "samplers", "schedules"])
+@pytest.mark.parametrize("name", ["ddpm", "samplers", "schedules", "ldm", "dit"])
 @pytest.mark.parametrize("profile", ["cpu", "gpu", "paper"])
 def test_every_committed_experiment_is_valid(name: str, profile: str) -> None:
     """Catches: a sampler whose name or options changed under an experiment file."""

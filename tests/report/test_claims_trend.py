@@ -7,7 +7,7 @@ import pytest
 from report.made_up import claim, ddim, evidence, judge, words
 from scipy.stats import pearsonr, spearmanr
 
-from replication.report.claims.trend import correlation, logarithms, ranks
+from replication.report.claims.trend import correlated, correlation, logarithms, ranks, redrawn_repeats
 
 ALL = [ddim(steps) for steps in (2, 3, 4, 5)]
 FALLING = {"metric.fd": {2: (8.0, 0.1), 3: (4.0, 0.1), 4: (2.0, 0.1), 5: (1.0, 0.1)}}
@@ -70,3 +70,49 @@ def test_strength_against_other_points(folder: Path) -> None:
     assert (verdict.value, verdict.word) == (pytest.approx(0.5), "supported")
     turned = judge(trend(points=crooked, than=straight, at_least=0), evidence(folder, rows))[0]
     assert (turned.value, turned.word) == (pytest.approx(-0.5), "refuted")
+
+
+def test_methods_are_those_that_are_asked_for(folder: Path) -> None:
+    """8, 4, 2, 1 over 2 to 5. Catches: a method that is judged without being asked for, and logarithms of the wrong one."""
+    verdicts = judge(trend(methods=["semi-log", "rank"], at_most=-0.9), evidence(folder, FALLING))
+    assert [v.definition.split()[0] for v in verdicts] == ["semi-log", "rank"]
+    expected = pearsonr(np.log([2, 3, 4, 5]), [8, 4, 2, 1]).statistic
+    assert verdicts[0].value == pytest.approx(expected, abs=1e-12)
+
+
+def test_strength_against_another_column(folder: Path) -> None:
+    """FD follows the steps and IS does not; what it is compared with is in words. Catches: the other column left out."""
+    steps = {2: (1.0, 0.0), 3: (4.0, 0.0), 4: (2.0, 0.0), 5: (3.0, 0.0)}
+    rows = {**FALLING, "metric.is": steps}
+    verdict = judge(trend(methods=["rank"], than_along="metric.is", at_least=0), evidence(folder, rows))[0]
+    assert verdict.value == pytest.approx(1 - 0.4)
+    assert "its size with IS-digits" in verdict.formula
+
+
+def test_repeats_are_drawn_again_and_stay_at_their_place() -> None:
+    """Two seeds at each of two places. Catches: seeds of one place drawn at another, draws that all pick the same, and
+    points of different places taken for repeats.
+    """
+    along = np.repeat([[1.0], [1.0], [2.0], [2.0], [3.0]], 4000, axis=1)
+    by = np.repeat([[10.0], [20.0], [1.0], [2.0], [7.0]], 4000, axis=1)
+    drawn = redrawn_repeats(along, by, np.random.default_rng(0))
+    assert set(drawn[:2].ravel()) == {10.0, 20.0}
+    assert set(drawn[2:4].ravel()) == {1.0, 2.0}
+    assert set(drawn[4]) == {7.0}
+    assert abs((drawn[0] == 10).mean() - 0.5) < 0.05
+    assert abs((drawn[0] == drawn[1]).mean() - 0.5) < 0.05
+    assert not np.shares_memory(drawn, by)
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    """Twelve exact figures, three seeds at four places. Catches: an interval of the rows' own errors alone."""
+    along = np.repeat([1.0, 2.0, 4.0, 8.0], 3)
+    steady, shaky = (-np.log(along) + spread * np.tile([-1.0, 0.0, 1.0], 4) + 10 for spread in (1e-6, 1.0))
+    widths = []
+    for by in (steady, shaky):
+        drawn = correlated(
+            *(np.repeat(v[:, None], 2000, axis=1) for v in (along, by)), "semi-log", np.random.default_rng(0)
+        )
+        widths.append(float(np.subtract(*np.quantile(drawn, [0.975, 0.025]))))
+    assert widths[0] < 1e-5
+    assert widths[1] > 0.1

@@ -1,0 +1,91 @@
+"""experiments/dit.toml and experiments/scaling.toml: what they promise of their networks."""
+
+from collections import defaultdict
+
+import pytest
+
+from replication.dit.model import DiT
+from replication.harness.cell import Cell, cells_of
+from replication.harness.costs import costs
+from replication.harness.experiment import load_experiment
+
+NOMINAL = {"cpu": 0.53e6, "gpu": 430e6}
+STATED = {  # multiply-adds of a forward pass, in millions, as scaling.toml has them
+    "cpu": {"DiT": (0.544, 1.094, 2.124, 4.301), "U-Net": (0.517, 1.145, 2.018, 4.503)},
+    "gpu": {"DiT": (404, 833, 1760, 3526), "U-Net": (427, 925, 1614, 3560)},
+}
+
+
+def families(profile: str) -> dict[str, dict[int, list[Cell]]]:
+    """Cells by family and size."""
+    found: dict[str, dict[int, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+    for cell in cells_of(load_experiment("scaling"), profile):
+        family, size, seed = cell.label.split(", ")
+        assert seed == f"seed {cell.recipe.training.seed}"
+        found[family][int(size.removesuffix("x"))].append(cell)
+    return found
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_families_are_matched_in_multiply_adds(profile: str) -> None:
+    """Within 10 % of 1, 2, 4 and 8 times the nominal, and of each other; the numbers that the file states to their digits.
+
+    Catches: a network that was changed without its partner, flops for multiply-adds, and a label told to one family.
+    """
+    for family, sizes in families(profile).items():
+        found = [costs(sizes[times][0].recipe, 1)["cost.multiply_adds"] for times in (1, 2, 4, 8)]
+        for times, measured, stated in zip((1, 2, 4, 8), found, STATED[profile][family], strict=True):
+            assert abs(measured / (times * NOMINAL[profile]) - 1) <= 0.10
+            assert abs(measured / 1e6 / stated - 1) <= 2e-3
+    pairs = zip(*STATED[profile].values(), strict=True)
+    assert all(abs(a / b - 1) <= 0.10 for a, b in pairs)
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_families_differ_in_the_network_alone(profile: str) -> None:
+    """Catches: a learning rate, a sampler or a number of steps of one family's own, a seed that is run twice or not at all."""
+    settings, checkpoints = set(), set()
+    for sizes in families(profile).values():
+        assert list(sizes) == [1, 2, 4, 8]
+        for cells in sizes.values():
+            assert sorted(cell.recipe.training.seed for cell in cells) == [0, 1, 2]
+            assert len({str(cell.recipe.network) for cell in cells}) == 1
+            checkpoints |= {cell.recipe.key for cell in cells}
+            for cell in cells:
+                rest = cell.recipe.model_dump(exclude={"network": True, "training": {"seed"}})
+                settings.add(repr((rest, cell.sampling, cell.protocol)))
+    assert len(settings) == 1
+    assert len(checkpoints) == 24
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_dit_rows_of_one_size_have_nearly_equal_parameters(profile: str) -> None:
+    """Within 4 %, and a quarter of the tokens. Catches a patch that came with another width, and designs of other sizes."""
+    cells = {cell.label: cell for cell in cells_of(load_experiment("dit"), profile)}
+    for size in ("S", "B", "L") if profile == "cpu" else ("S", "B", "L", "XL"):
+        four, two = (costs(cells[f"DiT-{size}/{patch}"].recipe, 250) for patch in (4, 2))
+        assert abs(four["cost.parameters"] / two["cost.parameters"] - 1) <= 0.04
+        assert 3 < two["cost.multiply_adds"] / four["cost.multiply_adds"] < 5
+    for block in ("adaLN", "cross-attention", "in-context"):
+        network, base = cells[block].recipe.build_network(), cells["DiT-B/2"].recipe.build_network()
+        assert isinstance(network, DiT)
+        assert isinstance(base, DiT)
+        assert network.block == block.lower()
+        assert (network.depth, network.width, network.patch) == (base.depth, base.width, base.patch)
+        assert cells[block].recipe.training == cells["DiT-B/2"].recipe.training
+
+
+def test_the_paper_profile_is_the_papers() -> None:
+    """Its facts: AdamW at 1e-4 and nothing else done to the gradient, EMA 0.9999, batches of 256, latents times 0.18215,
+    guided on 3 of 4 channels where the README's values are. Catches: a default of DDPM's in DiT's training.
+    """
+    cells = {cell.label: cell for cell in cells_of(load_experiment("dit"), "paper")}
+    training = cells["DiT-XL/2"].recipe.training
+    assert (training.steps, training.batch_size, training.learning_rate) == (400_000, 256, 1e-4)
+    assert (training.warmup, training.grad_clip, training.weight_decay, training.ema_decay) == (0, 0, 0, 0.9999)
+    assert cells["DiT-XL/2"].recipe.latent_shape() == (4, 32, 32)
+    assert cells["DiT-XL/2 at 512, 3M"].recipe.latent_shape() == (4, 64, 64)
+    guided = cells["DiT-XL/2, 7M, guidance 1.5 on 3 of 4"]
+    assert guided.sampling.guidance is not None
+    assert (guided.sampling.guidance.channels, guided.targets["fd"]) == ("dit", 2.27)
+    assert sum(len(cell.published) for cell in cells.values()) == 31
