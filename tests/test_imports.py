@@ -18,7 +18,9 @@ NETWORKS = {"ddpm", "ldm", "dit"}
 FIRST_STAGE = {"first_stage", "first_stage_health", "first_stage_training"}
 DATA = {"training_data", "latent_cache"}
 WORK = FIRST_STAGE | DATA | {"recipe", "ema", "training_loop", "training", "sample_set", "generation"}
-COMMANDS = {"bench", "doctor"}
+TOOLS = {"bench", "doctor"}
+COMPUTED = SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "cost"}
+SHOWN = COMPUTED | {"harness", "report"}
 MAY_IMPORT = {
     "__init__": set(),
     "types": set(),
@@ -32,14 +34,12 @@ MAY_IMPORT = {
     "quantities": SMALL | {"diffusion", "datasets"},
     "metrics": SMALL,
     **{name: SMALL | {"diffusion", "layers", "cost"} for name in NETWORKS},
-    **{name: SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "cost"} for name in WORK},
-    "harness": SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "cost"},
-    "report": SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "cost", "harness"},
-    **{
-        name: SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "cost", "harness", "report"}
-        for name in COMMANDS
-    },
-    "cli": SMALL | NETWORKS | WORK | COMMANDS | {"diffusion", "datasets", "metrics", "cost", "harness", "report"},
+    **dict.fromkeys(WORK, COMPUTED),
+    "harness": COMPUTED,
+    "report": COMPUTED | {"harness"},
+    **dict.fromkeys(TOOLS, SHOWN),
+    "commands": SHOWN | TOOLS,
+    "cli": SHOWN | TOOLS | {"commands"},
 }
 UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 

@@ -30,7 +30,7 @@ from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
 from replication.report.published import HEADING, comparisons, published_table
 from replication.report.rows import exact_text
 from replication.report.tables import FURTHER, cells_with, measured_tables
-from replication.report.write import shared_columns
+from replication.report.write import PICTURES, shared_columns
 
 WORDS = ("supported", "refuted", "inconclusive", "not tested")
 GROUPS = (
@@ -135,8 +135,7 @@ class Section:
     further: list[tuple[str, Table]]  # (heading, table) of more figures of the rows
     panels: list[Panel]
     point_titles: Mapping[str, str]  # by cell key
-    samples: str | None
-    reconstructions: str | None
+    pictures: list[tuple[str, str, str]]  # (heading, what is to be seen, data)
     published: Table | None
     shared: list[tuple[str, list[list[str]]]]
 
@@ -235,8 +234,11 @@ def _section(evidence: Evidence, folder: Path) -> Section:
             cell.key: f"{cell.label}, {cell.sampling.steps} steps: {distance} {line[figure]}"
             for cell, line in zip(cells, lines, strict=True)
         },
-        samples=_picture(folder / f"{stem}-samples.png"),
-        reconstructions=_picture(folder / f"{stem}-reconstructions.png"),
+        pictures=[
+            (heading, seen, _data(path))
+            for kind, (heading, seen) in PICTURES.items()
+            if (path := folder / f"{stem}-{kind}.png").exists()
+        ],
         published=Table.of(*published_table(found), [behind.get(c.cell.key) for c in found]) if found else None,
         shared=[
             (title, shared_columns(rows, prefixes))
@@ -333,10 +335,6 @@ def _document(path: Path) -> Document:
 def _inline(text: str) -> Markup:
     """**strong** and *emphasised* words as HTML, all else escaped."""
     return Markup(_EMPHASIS.sub(r"<em>\1</em>", _STRONG.sub(r"<strong>\1</strong>", str(escape(text)))))
-
-
-def _picture(path: Path) -> str | None:
-    return _data(path) if path.exists() else None
 
 
 def _data(path: Path) -> str:

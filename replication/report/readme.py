@@ -1,21 +1,35 @@
-"""The table and the verdicts that the README shows: copied from results/ between its markers, never typed."""
+"""The tables and verdicts that the README shows: copied from results/ between its markers, never typed.
+
+<!-- table: results/ddpm-cpu.md -->                    the report's first table
+<!-- table: results/ldm-cpu.md#First stages -->        the one under that heading
+<!-- claim: results/ddpm-cpu.md#ddim-20 -->            the verdicts on that claim
+"""
 
 import re
 from pathlib import Path
 
-_MARKED = re.compile(r"<!-- (table|claim): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+from replication.types import RunError
+
+_MARKED = re.compile(r"<!-- (table|claim): ([^\n#]+?)(?:#([^\n]+?))? -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def refreshed(readme: str, folder: Path) -> str:
-    """`readme` with what stands between its markers taken from the files they name, below `folder`."""
+    """`readme` with what stands between its markers taken from the files they name, below `folder`.
+
+    A file that is not there leaves its marker as it is; raises RunError for a heading or claim that a file lacks.
+    """
 
     def fill(match: re.Match[str]) -> str:
-        kind, name = match.groups()
+        kind, name, which = match.groups()
         path = folder / name
         if not path.exists():
             return match.group(0)
         blocks = path.read_text(encoding="utf-8").split("\n\n")
-        tables = [block for block in blocks if block.startswith("|")]
-        return f"<!-- {kind}: {name} -->\n{tables[0 if kind == 'table' else 1]}\n<!-- end -->"
+        start = f"**Claim `{which}`**" if kind == "claim" else f"## {which}"
+        first = next((i for i, block in enumerate(blocks) if not which or block.lstrip().startswith(start)), None)
+        if first is None:
+            raise RunError(f"README.md shows {which!r} of {name}, which is not there: change the marker")
+        table = next(block for block in blocks[first:] if block.startswith("|"))
+        return f"<!-- {kind}: {name}{f'#{which}' if which else ''} -->\n{table}\n<!-- end -->"
 
     return _MARKED.sub(fill, readme)

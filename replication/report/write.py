@@ -1,7 +1,7 @@
 """The files of a report, from rows alone: results/<experiment>-<profile>.csv, .md, .tex, .png and -samples.png.
 
 Where papers have values for the cells, -published.csv has them beside the measured ones; where there are first stages,
--first-stages.csv and -reconstructions.png.
+-first-stages.csv and -reconstructions.png; where rows differ in the guidance weight, -guidance.png.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,17 @@ from replication.harness.sweep import FIRST_STAGES, first_stage_journal
 from replication.report import first_stages
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.comparable import MARK
+from replication.report.guidance import guidance_plot
 from replication.report.latex import latex_document, latex_table
 from replication.report.plots import distance_plot, picture_grid, sample_grid
 from replication.report.published import HEADING, comparisons, published_csv, published_table
 from replication.report.rows import write_csv
 from replication.report.tables import MARK_MEANS, Table, markdown, measured_tables
 
-PICTURES = {  # by the end of the file's name
-    "samples": "samples, one line per row of the table",
-    "reconstructions": "test images, and below them what each first stage makes of them",
+PICTURES = {  # by the end of the file's name: a heading, and what is to be seen
+    "guidance": ("Guidance", "class accuracy, distance, precision and recall against the guidance weight"),
+    "samples": ("Samples", "samples, one line per row of the table"),
+    "reconstructions": ("Reconstructions", "test images, and below them what each first stage makes of them"),
 }
 SHOWN = 12  # values of a column of the protocol or the provenance
 
@@ -46,6 +48,9 @@ def write_report(evidence: Evidence, journal: Journal, folder: Path) -> list[Pat
     if rows and found:
         written.append(folder / f"{stem}-published.csv")
         write_atomically(written[-1], published_csv(found).encode())
+    if rows and (curves := guidance_plot(cells, rows, experiment.title)):
+        written.append(folder / f"{stem}-guidance.png")
+        write_atomically(written[-1], curves)
     strips = {key: path for key in rows if (path := journal.strip_path(key)).exists()}
     if strips:
         written.append(folder / f"{stem}-samples.png")
@@ -91,7 +96,7 @@ def markdown_report(evidence: Evidence, tables: Mapping[str, Table], pictures: S
         parts.append(MARK_MEANS)
     if rows:
         parts.append(f"![distance against evaluations and time]({stem}.png)")
-    parts += [f"![{PICTURES[kind]}]({stem}-{kind}.png)" for kind in pictures]
+    parts += [f"![{PICTURES[kind][1]}]({stem}-{kind}.png)" for kind in pictures]
     parts += [markdown_claim(claim, evidence) for claim in experiment.claims]
     for heading, table in tables.items():
         parts += [f"## {heading}", markdown(*table)] if heading else []

@@ -14,7 +14,7 @@ from replication.report.readme import refreshed
 from replication.report.rows import read_csv, rows_of, write_csv
 from replication.report.tables import markdown, measured_tables
 from replication.report.write import write_report
-from replication.types import InputError
+from replication.types import InputError, RunError
 
 
 @pytest.fixture
@@ -158,17 +158,24 @@ def test_papers_own_numbers_are_judged_beside_ours() -> None:
 
 def test_readme_takes_table_and_verdicts_from_the_report(tmp_path: Path) -> None:
     """Only what stands between the markers changes. Catches: the wrong table of a page, text lost around it."""
-    (tmp_path / "a.md").write_text("# t\n\n| x |\n| 1 |\n\n**Claim**\n\n| v |\n| 2 |\n\nend\n")
+    (tmp_path / "a.md").write_text(
+        "# t\n\n| x |\n| 1 |\n\n**Claim `b`**: s\n\n| v |\n| 2 |\n\n**Claim `c`**: s\n\n| w |\n\n## More\n\n| z |\n\nend\n"
+    )
+    markers = {
+        "table: a.md": "| x |\n| 1 |",
+        "claim: a.md#c": "| w |",
+        "table: a.md#More": "| z |",
+        "claim: a.md#b": "| v |\n| 2 |",
+    }
     before = (
-        "one\n<!-- table: a.md -->\nold\n<!-- end -->\ntwo\n<!-- claim: a.md -->\n<!-- end -->\n"
-        "three <!-- table: b.md -->\n"
+        "".join(f"one\n<!-- {marker} -->\nold\n<!-- end -->\ntwo\n" for marker in markers) + "<!-- table: b.md -->\n"
     )
     after = refreshed(before, tmp_path)
-    assert after == (
-        "one\n<!-- table: a.md -->\n| x |\n| 1 |\n<!-- end -->\ntwo\n"
-        "<!-- claim: a.md -->\n| v |\n| 2 |\n<!-- end -->\nthree <!-- table: b.md -->\n"
-    )
+    filled = "".join(f"one\n<!-- {marker} -->\n{text}\n<!-- end -->\ntwo\n" for marker, text in markers.items())
+    assert after == filled + "<!-- table: b.md -->\n"
     assert refreshed(after, tmp_path) == after
+    with pytest.raises(RunError, match="shows 'd' of a"):
+        refreshed("<!-- claim: a.md#d -->\n<!-- end -->", tmp_path)
 
 
 def test_readme_shows_the_committed_results() -> None:

@@ -1,0 +1,1 @@
+"""The commands of `replicate`, one file for those that belong together; each file registers its own."""

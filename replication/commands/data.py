@@ -1,0 +1,56 @@
+"""`replicate data`: datasets."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from replication import registry
+from replication.commands.options import Commands, added, settings_of
+from replication.harness.experiment import toml_value
+from replication.settings import Part
+
+
+def register(commands: Commands) -> None:
+    _add_arguments(added(commands, "data", lambda _: None, "datasets: list, add a local copy, verify"))
+
+
+def _data_list(_: argparse.Namespace) -> None:
+    print("\n".join(registry.DATASETS.build(name).status() for name in registry.DATASETS.names()))
+
+
+def _data_add(options: argparse.Namespace) -> None:
+    dataset = Part(name=options.dataset, options=_options_of_part(options.set))
+    dataset.build(registry.DATASETS).add(Path(options.path))
+    print(dataset.build(registry.DATASETS).status())
+
+
+def _data_verify(options: argparse.Namespace) -> None:
+    asked = _options_of_part(options.set)
+    for name in options.datasets or registry.DATASETS.names():
+        dataset = registry.DATASETS.build(name, **asked)
+        if not options.datasets and not dataset.present():
+            print(dataset.status())
+            continue
+        for split, fingerprint in dataset.verify().items():
+            print(f"{name} {split}: {fingerprint}")
+
+
+def _options_of_part(pairs: Sequence[str]) -> dict[str, Any]:
+    return {option: toml_value(value) for option, value in settings_of(pairs).items()}
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", help="what is there").set_defaults(command=_data_list)
+    add = actions.add_parser(
+        "add", help="take in a local copy: a folder of images, parquet shards or the binary archive"
+    )
+    add.add_argument("dataset")
+    add.add_argument("path")
+    add.set_defaults(command=_data_add)
+    verify = actions.add_parser("verify", help="read everything and compare fingerprints")
+    verify.add_argument("datasets", nargs="*")
+    for action in (add, verify):
+        action.add_argument("--set", action="append", default=[], metavar="a=b", help="one option of the dataset")
+    verify.set_defaults(command=_data_verify)

@@ -1,0 +1,64 @@
+"""What several commands take: settings, a device, an experiment."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from replication.harness.cell import Cell, cells_of
+from replication.harness.claim import PROFILES
+from replication.harness.experiment import Experiment, load_experiment
+from replication.registry import unknown
+from replication.types import InputError
+
+Commands = Any  # argparse's own class for it is private
+Work = Callable[[argparse.Namespace], None]
+
+
+def added(commands: Commands, name: str, work: Work, text: str) -> argparse.ArgumentParser:
+    """A parser for the command, which does this work."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=work)
+    return parser
+
+
+def add_experiment(parser: argparse.ArgumentParser, profile: str = "cpu") -> None:
+    """The arguments that name a profile of an experiment and change keys of it."""
+    parser.add_argument("experiment", help="a name in experiments/, or the path of a TOML file")
+    parser.add_argument("--profile", default=profile, choices=PROFILES)
+    parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change one key of the profile")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def cells_named(name: str, profile: str, settings: dict[str, str]) -> tuple[Experiment, list[Cell]]:
+    """The experiment with its changes, and the checked cells of one profile; raises InputError."""
+    experiment = load_experiment(name, settings, profile)
+    return experiment, cells_of(experiment, profile)
+
+
+def settings_of(pairs: Sequence[str]) -> dict[str, str]:
+    """`--set a.b=c` as key and value; raises InputError for what is no such pair."""
+    settings = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise InputError(f"--set {pair}: write it as key=value, e.g. --set protocol.n=500")
+        settings[key] = value
+    return settings
+
+
+def device_of(name: str) -> torch.device:
+    """The device itself; auto is CUDA where there is one. Raises InputError for one that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise unknown("device", name, ["auto", "cpu", "cuda"]) from error
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise InputError(f"--device {name}: there is no such device here (valid: auto, cpu, cuda with a CUDA device)")
+    return device

@@ -1,0 +1,85 @@
+"""`replicate report`, `claims` and `compare`."""
+
+import argparse
+from collections.abc import Sequence
+
+from replication import registry
+from replication.commands.options import Commands, added, cells_named
+from replication.files import write_atomically
+from replication.harness.claim import PROFILES
+from replication.harness.experiment import experiment_names, load_experiment
+from replication.harness.home import project, state
+from replication.harness.store import Store
+from replication.harness.sweep import journal_of
+from replication.report.claims import Evidence, markdown_claims
+from replication.report.claims.evidence import evidence_of
+from replication.report.compare import comparison, find_row
+from replication.report.page import write_page
+from replication.report.readme import refreshed
+from replication.report.rows import rows_of
+from replication.report.write import write_claims, write_report
+from replication.settings import content_key
+
+
+def register(commands: Commands) -> None:
+    for name, work, text in (
+        ("report", _report, "write results/ from rows"),
+        ("claims", _claims, "judge the claims from rows"),
+    ):
+        added(commands, name, work, text).add_argument("experiments", nargs="*", metavar="EXPERIMENT")
+    parser = added(commands, "compare", _compare, "set two rows side by side, if their protocols allow it")
+    parser.add_argument("rows", nargs=2, metavar="EXPERIMENT:LABEL:STEPS")
+    parser.add_argument("--profile", default="cpu", choices=PROFILES)
+    parser.add_argument("--unequal", action="store_true", help="compare rows of unequal protocols too, with a mark")
+
+
+def _report(options: argparse.Namespace) -> None:
+    store, results, tables = Store(state()), project() / "results", []
+    every = evidence_on(experiment_names())
+    for evidence in evidence_on(options.experiments) if options.experiments else every:
+        if not evidence.cells:
+            continue
+        journal = journal_of(evidence.cells, state())
+        files = write_report(evidence, journal, results)
+        print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
+        if any(journal.read(key) for key in evidence.rows):
+            tables.append((evidence.experiment.name, evidence.profile, journal, list(evidence.rows.values()), files))
+    print(f"wrote {write_claims(every, results).relative_to(project())}")
+    write_fronts(every)
+    for name, profile, journal, records, files in tables:  # last, since a dead server stops it
+        told = f"{store.address} {content_key(records)}"
+        if journal.synced_with("table") != told:
+            store.log_table(name, profile, records, files)
+            journal.mark_synced("table", told)
+
+
+def write_fronts(every: Sequence[Evidence]) -> None:
+    """What shows everything that there is in results/: the page, and the README's tables."""
+    print(f"wrote {write_page(every, project() / 'results').relative_to(project())}")
+    readme = project() / "README.md"
+    if readme.exists():
+        write_atomically(readme, refreshed(readme.read_text(encoding="utf-8"), project()).encode())
+
+
+def _claims(options: argparse.Namespace) -> None:
+    print(markdown_claims(evidence_on(options.experiments or experiment_names())), end="")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    found = []
+    for name in options.rows:
+        experiment, _, row = name.partition(":")
+        _, cells = cells_named(experiment, options.profile, {})
+        committed = project() / "results" / f"{experiment}-{options.profile}.csv"
+        found.append(find_row(row, cells, rows_of(cells, journal_of(cells, state()), committed)))
+    labels = cells[0].protocol.extractor.build(registry.EXTRACTORS).labels
+    print(comparison(found[0], found[1], labels, options.unequal))
+
+
+def evidence_on(names: Sequence[str]) -> list[Evidence]:
+    """What there is about each profile of the named experiments; one of claims alone is about every profile."""
+    return [
+        evidence_of(experiment, profile, state(), project() / "results")
+        for experiment in map(load_experiment, names)
+        for profile in experiment.profiles or PROFILES
+    ]

@@ -1,0 +1,69 @@
+"""experiments/ldm.toml: what its comments promise, and the official models' own settings in the rows of profile paper."""
+
+import pytest
+import torch
+
+from replication.harness.cell import Cell, cells_of
+from replication.harness.costs import costs
+from replication.harness.experiment import load_experiment
+from replication.harness.first_stage_cell import first_stage_cells
+from replication.registry import SAMPLERS
+
+
+def cells(profile: str) -> dict[str, Cell]:
+    return {cell.label: cell for cell in cells_of(load_experiment("ldm"), profile)}
+
+
+def test_the_compression_sweep_spends_equal_training_compute() -> None:
+    """Within 10 %, and images seen in the ratio 1 : 4 : 16. Catches a sweep in which one f is trained longer."""
+    of = cells("gpu")
+    spent = [costs(of[f"f = {f}"].recipe, 1)["cost.training_multiply_adds"] for f in (1, 2, 4)]
+    assert max(spent) <= 1.1 * min(spent)
+    seen = [of[f"f = {f}"].recipe.training for f in (1, 2, 4)]
+    assert [t.steps * t.batch_size // (8000 * 128) for t in seen] == [1, 4, 16]
+    assert {cell.recipe.first_stage.name if cell.recipe.first_stage else "none" for cell in of.values()} == {"none", "kl-f2", "kl-f4"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("label", "beta_end", "steps", "eta", "latent"),
+    [
+        ("CelebA-HQ", 0.0195, 200, 0.0, (3, 64, 64)),
+        ("FFHQ", 0.0195, 200, 1.0, (3, 64, 64)),
+        ("LSUN-Churches", 0.0155, 400, 0.0, (4, 32, 32)),
+        ("LSUN-Bedrooms", 0.0195, 200, 1.0, (3, 64, 64)),
+        ("ImageNet, f = 8", 0.0195, 200, 1.0, (4, 32, 32)),
+        ("ImageNet, LDM-4-G", 0.0195, 250, 1.0, (3, 64, 64)),
+    ],
+)
+def test_each_official_model_has_its_own_betas_steps_and_eta(
+    label: str, beta_end: float, steps: int, eta: float, latent: tuple[int, int, int]
+) -> None:
+    """Exact, from the official configurations and table. Catches one schedule for all of them, and uniform DDIM: the
+    official one shifts every timestep by one and ends at alphas_cumprod[0], 0.9985.
+    """
+    cell = cells("paper")[label]
+    schedule = cell.recipe.build_schedule()
+    assert float(schedule.betas[-1]) == pytest.approx(beta_end, abs=1e-12)
+    assert float(schedule.betas[0]) == pytest.approx(0.0015, abs=1e-12)
+    assert cell.sampling.sampler.build(SAMPLERS).eta == eta
+    assert cell.recipe.latent_shape() == latent
+    times = cell.sampling.times(schedule)
+    timesteps = schedule.timestep(times[:-1]).long()
+    assert torch.equal(timesteps, 1 + torch.arange(steps).flip(0) * (1000 // steps))
+    assert float(schedule.alpha(times[-1]) ** 2) == pytest.approx(0.9985, abs=1e-12)
+    assert cell.sampling.clip == "none"
+    assert cell.published
+
+
+def test_every_first_stage_of_the_paper_has_its_published_value() -> None:
+    """Catches a first stage without the paper's rFID, and latents of another shape than published."""
+    of = {stage.label: stage for stage in first_stage_cells(load_experiment("ldm"), "paper")}
+    shapes = {name: stage.first_stage.latent_shape((3, 256, 256)) for name, stage in of.items()}
+    assert shapes == {
+        "vq-f4": (3, 64, 64), "vq-f8": (4, 32, 32), "vq-f8-n256": (4, 32, 32), "vq-f16": (8, 16, 16),
+        "kl-f4": (3, 64, 64), "kl-f8": (4, 32, 32), "kl-f16": (16, 16, 16), "kl-f32": (64, 8, 8),
+    }  # fmt: skip
+    assert {name: stage.published[0].value for name, stage in of.items()} == {
+        "vq-f4": 0.58, "vq-f8": 1.14, "vq-f8-n256": 1.49, "vq-f16": 5.15,
+        "kl-f4": 0.27, "kl-f8": 0.90, "kl-f16": 0.87, "kl-f32": 2.04,
+    }  # fmt: skip
