@@ -9,6 +9,7 @@
     Table 1              S, B, L, XL with patch 8, 4, 2   dit/presets.py
     Table 4              parameters and multiply-adds     dit/cost.py
     section 4            250 ancestral steps              diffusion/spacings/iddpm.py, diffusion/samplers/ancestral.py
+    section 5, fig. 5-8  block designs, sizes, patches    experiments/dit.toml; beside U-Nets: experiments/scaling.toml
 
 Beyond the paper: dit/qk_norm.py, dit/mm_dit.py (Esser et al. 2024) and diffusion/objectives/rectified_flow.py. Published
 weights are read by dit/diffusers_weights.py and dit/official_weights.py.

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from replication.dit.model import DiT
-from replication.dit.official_weights import placed
+from replication.layers.weight_names import Table, under_our_names
 from replication.types import InputError
 
 SOURCE = "weights from diffusers"
 _EMBEDDER = re.compile(r"^transformer_blocks\.(\d+)\.norm1\.emb\.")
 _QKV = re.compile(r"\.attn1\.to_[qkv]\.")
-_NAMES = (
+_NAMES: Table = (
     (r"^pos_embed\.proj\.", "patches.project."),
     (r"^transformer_blocks\.0\.norm1\.emb\.timestep_embedder\.linear_1\.", "timestep.first."),
     (r"^transformer_blocks\.0\.norm1\.emb\.timestep_embedder\.linear_2\.", "timestep.second."),
-    (r"^transformer_blocks\.0\.norm1\.emb\.class_embedder\.embedding_table\.", "label.table."),
+    (r"^transformer_blocks\.0\.norm1\.emb\.class_embedder\.embedding_table\.", "label."),
     (r"^proj_out_1\.", "final.modulation.project."),
     (r"^proj_out_2\.", "final.project."),
     (r"^transformer_blocks\.", "blocks."),
@@ -40,7 +40,7 @@ def from_diffusers(weights: Mapping[str, Tensor], network: DiT) -> dict[str, Ten
     Raises InputError, naming a tensor, where one is missing, unexpected, of another shape, or an embedder's copy that
     differs from the first block's.
     """
-    return placed({_our_name(n): (n, t) for n, t in _fused(_single(weights)).items()}, network, SOURCE)
+    return under_our_names(_fused(_single(weights)), _NAMES, lambda _: network, "diffusers", "DiT")
 
 
 def _single(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -70,9 +70,3 @@ def _fused(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
                     raise InputError(f"{SOURCE}: {part!r} is missing")
             fused[name.replace(".to_q.", ".to_qkv.")] = torch.cat([weights[part] for part in three])
     return fused
-
-
-def _our_name(name: str) -> str:
-    for pattern, replacement in _NAMES:
-        name = re.sub(pattern, replacement, name)
-    return name

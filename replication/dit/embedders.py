@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from replication.layers.label_embedding import LabelEmbedding
 from replication.layers.timestep_embedding import timestep_embedding
-from replication.types import InputError
 
 FREQUENCIES = 256  # sines and cosines of the timestep, at every size of the network
 STD = 0.02  # of the initial weights
@@ -27,27 +27,8 @@ class TimestepEmbedder(nn.Module):
         return answer
 
 
-class LabelEmbedder(nn.Module):
-    """Int[B] -> [B,width]; the label `classes` says nothing (which labels say it while training: condition "label").
-
-    Raises InputError for labels on the CPU that are none of 0..classes. On a GPU, where reading one would make the host
-    wait at every call, the lookup itself stops the program.
-    """
-
-    def __init__(self, classes: int, width: int):
-        super().__init__()
-        self.classes, self.table = classes, nn.Embedding(classes + 1, width)
+class LabelEmbedder(LabelEmbedding):
+    """Label Int[B] -> Float[B,width]; the label `classes` says nothing (condition "label" says when, while training)."""
 
     def initialise(self) -> None:
-        nn.init.normal_(self.table.weight, std=STD)
-
-    def forward(self, label: Tensor) -> Tensor:
-        if label.device.type == "cpu":
-            odd = label[(label < 0) | (label > self.classes)]
-            if odd.numel():
-                raise InputError(
-                    f"label {int(odd[0])} is none of 0..{self.classes - 1}, which this network knows, nor {self.classes}, "
-                    "which says nothing"
-                )
-        answer: Tensor = self.table(label)
-        return answer
+        nn.init.normal_(self.weight, std=STD)

@@ -13,8 +13,8 @@ from replication.dit.embedders import LabelEmbedder, TimestepEmbedder
 from replication.dit.final_layer import FinalLayer
 from replication.dit.patches import PatchEmbedding, unpatchify
 from replication.dit.plain_block import PlainBlock
+from replication.layers.encoder import Conditional
 from replication.registry import unknown
-from replication.types import InputError
 
 BLOCKS: dict[str, type[nn.Module]] = {
     "adaln-zero": AdaLNZeroBlock,
@@ -24,18 +24,18 @@ BLOCKS: dict[str, type[nn.Module]] = {
 }
 
 
-class DiT(nn.Module):
+class DiT(Conditional):
     """`network(x [B,C,H,W], timestep [B], cond Int[B]) -> [B,2C,H,W]`, or [B,C,H,W] without learned_variance.
 
     The second C channels are about the variance. resolution: the side H = W of the (latent) image. cond is a label of
-    0..classes-1, and `classes` itself says nothing; with classes = 0 the network is told the time alone.
+    0..classes-1, and `classes` itself says nothing, or what `encode` makes of labels, Float[B,width]; with classes = 0 the
+    network is told the time alone.
 
     Raises InputError for an unknown block, sizes that don't fit each other, an image of another size, a missing label,
     and one out of range.
     """
 
     version = 1
-    vocabulary = length = 0  # no words are told: a recipe compares these with its condition
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class DiT(nn.Module):
         super().__init__()
         if block not in BLOCKS:
             raise unknown("block", block, list(BLOCKS))
-        self.resolution, self.in_channels, self.patch, self.classes = resolution, channels, patch, classes
+        self.resolution, self.in_channels, self.patch = resolution, channels, patch
         self.depth, self.width, self.heads, self.block, self.qk_norm = depth, width, heads, block, qk_norm
         self.out_channels = channels * (2 if learned_variance else 1)
         self.patches = PatchEmbedding(resolution, channels, patch, width)
@@ -74,12 +74,12 @@ class DiT(nn.Module):
 
     def _told(self, timestep: Tensor, cond: Tensor | None) -> Tensor:
         """The embedded time and, if there is one, label: [B,2,width] or [B,1,width]."""
-        vectors = [self.timestep(timestep)]
-        if self.label is not None:
-            if cond is None:
-                raise InputError("this network is conditional: it needs a label for every image")
-            vectors.append(self.label(cond))
-        return torch.stack(vectors, dim=1)
+        vectors, said = [self.timestep(timestep)], self.said(cond)
+        return torch.stack(vectors if said is None else [*vectors, said], dim=1)
+
+    @property
+    def encoder(self) -> LabelEmbedder | None:
+        return self.label
 
     @property
     def tokens(self) -> int:

@@ -5,7 +5,6 @@ no weight: it must be the positions that this network computes, and then has no 
 """
 
 import math
-import re
 from collections.abc import Mapping
 
 import torch
@@ -13,13 +12,14 @@ from torch import Tensor
 
 from replication.dit.model import DiT
 from replication.dit.positions import sincos_positions
+from replication.layers.weight_names import Table, under_our_names
 from replication.types import InputError
 
-_NAMES = (
+_NAMES: Table = (
     (r"^x_embedder\.proj\.", "patches.project."),
     (r"^t_embedder\.mlp\.0\.", "timestep.first."),
     (r"^t_embedder\.mlp\.2\.", "timestep.second."),
-    (r"^y_embedder\.embedding_table\.", "label.table."),
+    (r"^y_embedder\.embedding_table\.", "label."),
     (r"^final_layer\.adaLN_modulation\.1\.", "final.modulation.project."),
     (r"^final_layer\.linear\.", "final.project."),
     (r"\.adaLN_modulation\.1\.", ".modulation.project."),
@@ -43,32 +43,11 @@ def from_official(weights: Mapping[str, Tensor], network: DiT) -> dict[str, Tens
         if positions.shape[1:] != expected.shape:
             side, ours = math.isqrt(positions.shape[1]), math.isqrt(len(expected))
             raise InputError(
-                f"official weights: 'pos_embed' has {side} x {side} positions, this network {ours} x {ours}: "
+                f"weights from the official code: 'pos_embed' has {side} x {side} positions, this network {ours} x {ours}: "
                 f"they are of another resolution, patch or width"
             )
         if not torch.allclose(positions[0].float().cpu(), expected, rtol=0, atol=1e-5):
-            raise InputError("official weights: 'pos_embed' holds other positions than this network computes")
-    return placed({_our_name(name): (name, tensor) for name, tensor in rest.items()}, network, "official weights")
-
-
-def placed(found: Mapping[str, tuple[str, Tensor]], network: DiT, source: str) -> dict[str, Tensor]:
-    """Our names -> tensors, once every tensor of the network is there in its shape, and no other.
-
-    found: our name -> (their name, tensor). Raises InputError, naming a tensor, otherwise.
-    """
-    expected = network.state_dict()
-    for name, tensor in expected.items():
-        if name not in found:
-            raise InputError(f"{source}: nothing there for {name!r} of this network")
-        theirs, given = found[name]
-        if given.shape != tensor.shape:
-            raise InputError(f"{source}: {theirs!r} has shape {tuple(given.shape)}, not {tuple(tensor.shape)}")
-    for name in found.keys() - expected.keys():
-        raise InputError(f"{source}: {found[name][0]!r} has no place in this network")
-    return {name: found[name][1] for name in expected}
-
-
-def _our_name(name: str) -> str:
-    for pattern, replacement in _NAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
+            raise InputError(
+                "weights from the official code: 'pos_embed' holds other positions than this network computes"
+            )
+    return under_our_names(rest, _NAMES, lambda _: network, "the official code", "DiT")

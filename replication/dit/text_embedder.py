@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from replication.dit.embedders import STD
+from replication.layers.encoder import check_numbers
 from replication.types import InputError
 
 PADDING = 0
@@ -36,9 +37,7 @@ class TokenEmbedder(nn.Module):
                 f"this network reads {self.length} tokens per image, not {list(tokens.shape[1:])} {tokens.dtype}"
             )
         if tokens.device.type == "cpu":
-            odd = tokens[(tokens < 0) | (tokens >= self.vocabulary)]
-            if odd.numel():
-                raise InputError(f"token {int(odd[0])} is none of this network's vocabulary, 0..{self.vocabulary - 1}")
+            check_numbers("tokens", tokens, 2, self.vocabulary - 1, "0 is padding")
         words = self.table(tokens)
         said = (tokens != PADDING)[:, :, None].to(words)
         mean = (words * said).sum(dim=1) / said.sum(dim=1).clamp(min=1)

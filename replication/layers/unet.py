@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from replication.layers.encoder import Encoder
+from replication.layers.encoder import Conditional, Encoder
 from replication.layers.label_embedding import LabelEmbedding
 from replication.layers.resnet_block import Resample, ResnetBlock, doubled, halved
 from replication.layers.timestep_embedding import timestep_embedding
@@ -38,7 +38,7 @@ class Level(nn.Module):
         return self.attentions[i](h, *context) if self.attends else h
 
 
-class UNet(nn.Module):
+class UNet(Conditional):
     """`network(x [B,in,H,W], timestep [B], cond=None) -> [B,out,H,W]`; out is twice `in` with learned_variance.
 
     attends: for each level whether it attends; attention: makes one of so many channels, which is called with the
@@ -116,45 +116,13 @@ class UNet(nn.Module):
 
     @property
     def encoder(self) -> Encoder | None:
-        """What reads cond; None in a network that takes no condition."""
         return self.label
-
-    @property
-    def classes(self) -> int:
-        """How many classes the network knows, 0 where it reads no labels."""
-        return self.encoder.classes if self.encoder else 0
-
-    @property
-    def vocabulary(self) -> int:
-        """How many tokens the network knows, 0 where it reads none."""
-        return self.encoder.vocabulary if self.encoder else 0
-
-    @property
-    def length(self) -> int:
-        """How many tokens a text or a context has, 0 where that is free or there is none."""
-        return self.encoder.length if self.encoder else 0
-
-    def encode(self, cond: Tensor) -> Tensor:
-        """What cond says, made once instead of at every step: `forward` takes it in the place of cond, to the same end.
-
-        A label that is added to the time gives Float[B,4*width], the rest a context Float[B,L,D]. A Float is returned as
-        it is, and so is anything where no condition is taken. Raises InputError where cond does not fit, a number out of
-        range included, for which it waits for the device.
-        """
-        if self.encoder is None:
-            return cond
-        if not cond.is_floating_point():
-            self.encoder.check(cond)
-        return self.encoder.encoded(cond)
 
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
         embedding = self.embed(timestep_embedding(timestep, self.width, self.cos_first))  # [B,4*width]
-        if self.encoder is None:
+        said = self.said(cond)
+        if said is None:
             return self.trunk(x, embedding)
-        if cond is None:
-            raise InputError(f"this network is conditional: it needs {self.encoder.needs}")
-        # only on the CPU is it free to look at numbers before they are used
-        said = self.encode(cond) if cond.device.type == "cpu" else self.encoder.encoded(cond)
         return self.trunk(x, embedding + said) if said.ndim == 2 else self.trunk(x, embedding, said)
 
     def trunk(self, x: Tensor, embedding: Tensor, *context: Tensor) -> Tensor:

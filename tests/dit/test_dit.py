@@ -87,7 +87,7 @@ def test_agrees_with_diffusers_with_its_weights(options: dict[str, Any]) -> None
 def official(network: DiT) -> dict[str, Tensor]:
     """The weights of an adaLN-Zero network as an official checkpoint spells them, positions included."""
     names = {"patches.project": "x_embedder.proj", "timestep.first": "t_embedder.mlp.0",
-             "timestep.second": "t_embedder.mlp.2", "label.table": "y_embedder.embedding_table",
+             "timestep.second": "t_embedder.mlp.2", "label": "y_embedder.embedding_table",
              "final.modulation.project": "final_layer.adaLN_modulation.1", "final.project": "final_layer.linear",
              "modulation.project": "adaLN_modulation.1", "attention.qkv": "attn.qkv", "attention.out": "attn.proj",
              "mlp.0": "mlp.fc1", "mlp.2": "mlp.fc2"}  # fmt: skip
@@ -170,7 +170,7 @@ def test_a_new_network_is_silent_and_its_xavier_law_is_the_official_one(block: s
         bound = math.sqrt(6 / (fan_in + fan_out))
         assert 0.9 * bound <= module.weight.abs().max() <= bound  # type: ignore[union-attr,operator]
     assert network.label is not None
-    for weight in (network.timestep.first.weight, network.timestep.second.weight, network.label.table.weight):
+    for weight in (network.timestep.first.weight, network.timestep.second.weight, network.label.weight):
         assert abs(weight.std() / 0.02 - 1) <= 0.1
     silent = [name for name, p in network.named_parameters() if p.ndim > 1 and not p.any()]
     expected = ["final.project.weight"] + ["final.modulation.project.weight"] * block.startswith("adaln")
@@ -279,7 +279,7 @@ def test_inputs_that_do_not_fit_are_refused_by_name() -> None:
     """Catches an index error from the embedding's depths, a negative label that counts from the end, and broadcasting."""
     network = small()
     for label in (11, -1):
-        with pytest.raises(InputError, match=rf"label {label} is none of 0\.\.9, .* nor 10, which says nothing"):
+        with pytest.raises(InputError, match=rf"labels go from 0 to 10 \(10 says nothing\), not {label}"):
             said(network, cond=torch.tensor([3, label]))
     with pytest.raises(InputError, match=r"positions are for images \(4, 8, 8\), not \(4, 4, 4\)"):
         said(network, X[:, :, :4, :4])
@@ -287,3 +287,33 @@ def test_inputs_that_do_not_fit_are_refused_by_name() -> None:
         said(network, X[..., :7])
     with pytest.raises(InputError, match="conditional: it needs a label"):
         said(network, cond=None)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_labels_can_be_encoded_once_for_all_steps(block: str) -> None:
+    """Exact. Catches an encoded label that is embedded again, a label that is not checked, and null that is encoded otherwise."""
+    network = small(seed=6, block=block)
+    with torch.no_grad():
+        encoded = network.encode(LABEL)
+    assert encoded.shape == (2, 32)
+    assert torch.equal(said(network, cond=encoded), said(network))
+    with pytest.raises(InputError, match=r"labels go from 0 to 10 .*, not 11"):
+        network.encode(torch.tensor([11]))
+    with pytest.raises(InputError, match=r"takes Float\[B,32\] as it is, not Float\[2, 31\]"):
+        said(network, cond=encoded[:, 1:])
+    unconditional = small(seed=6, block=block, classes=0)
+    assert (unconditional.classes, unconditional.vocabulary, unconditional.length) == (0, 0, 0)
+
+
+def test_an_official_checkpoint_of_another_size_is_refused_by_name() -> None:
+    """Width, depth and label count. Catches a load that passes over what it does not know, or that tells no tensor."""
+    other = official(small(seed=2, width=64))
+    other["pos_embed"] = small().patches.positions[None]
+    with pytest.raises(InputError, match=r"'x_embedder\.proj\.weight' has shape \(64, 4, 2, 2\), not \(32, 4, 2, 2\)"):
+        from_official(other, small())
+    with pytest.raises(InputError, match=r"'blocks\.2\..* has no place in our network"):
+        from_official(official(small(seed=2, depth=3)), small())
+    with pytest.raises(InputError, match=r"nothing there for 'blocks\.1\."):
+        from_official(official(small(seed=2, depth=1)), small())
+    with pytest.raises(InputError, match=r"'y_embedder\.embedding_table\.weight' has shape \(12, 32\), not \(11, 32\)"):
+        from_official(official(small(seed=2, classes=11)), small())
