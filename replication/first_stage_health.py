@@ -24,9 +24,14 @@ WON_WINDOWS = 10
 
 
 class Health:
-    """Sums over the window so far, kept on the device, and how many windows in a row were bad."""
+    """Sums over the window so far, kept on the device, and how many windows in a row were bad.
 
-    def __init__(self, codes: int, device: torch.device):
+    windows: of the whole training; patience is at most half of them, so that a short one can fail too.
+    """
+
+    def __init__(self, codes: int, device: torch.device, windows: int):
+        half = max(1, windows // 2)
+        self.collapsed_windows, self.won_windows = min(COLLAPSED_WINDOWS, half), min(WON_WINDOWS, half)
         self.counts = torch.zeros(codes, dtype=torch.int64, device=device)
         self.sums = torch.zeros(
             4, dtype=torch.float64, device=device
@@ -61,11 +66,11 @@ class Health:
         self.past = torch.tensor([collapsed, won, best], dtype=torch.float64)
         self.counts.zero_()
         self.sums.zero_()
-        if collapsed >= COLLAPSED_WINDOWS and self.usage:
+        if collapsed >= self.collapsed_windows and self.usage:
             return (
                 f"the codebook has collapsed: {self.usage.share:.2%} of its codes are used; a smaller codebook may help"
             )
-        if won >= WON_WINDOWS:
+        if won >= self.won_windows:
             return (
                 f"the discriminator has won: its loss is {loss / adversarial:.3f} and the reconstruction loss {mean:.4f}, "
                 f"which was {best:.4f}; a later discriminator_start or a smaller discriminator_weight may help"

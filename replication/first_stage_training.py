@@ -88,7 +88,9 @@ class _Run(Run):
             for name, network in self.networks.items()
         }
         codebook = getattr(self.autoencoder, "codebook", None)
-        self.health = Health(codebook.num_embeddings if codebook is not None else 0, device)
+        self.health = Health(
+            codebook.num_embeddings if codebook is not None else 0, device, self.settings.steps // WATCH_STEPS
+        )
         self.judged = 0
 
     def advance(self, data: TrainingData) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from replication.files import locked, replaced
 from replication.ldm.autoencoder import Autoencoder
+from replication.numerics import numerics
 from replication.progress import bar
 from replication.settings import content_key
 
@@ -36,8 +37,7 @@ def cached_moments(
     """
     identity = {"images": fingerprint, "first_stage": weights, "mirrored": mirrored}
     path = folder / f"{content_key(identity)}.npy"
-    with torch.no_grad():
-        of_one = autoencoder.moments(images[:1].to(device).float() / 127.5 - 1).shape[1:]  # [m,h,w]
+    of_one = _moments(autoencoder, images[:1].to(device).float() / 127.5 - 1).shape[1:]  # [m,h,w]
     shape = (len(images) * (2 if mirrored else 1), *of_one)
     with locked(path.with_suffix(".lock"), "the cache of latents"):
         found = _mapped(path, shape)
@@ -63,7 +63,6 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor | None:
     return torch.from_numpy(content)
 
 
-@torch.no_grad()
 def _write(
     path: Path,
     images: Tensor,
@@ -72,13 +71,21 @@ def _write(
     device: torch.device,
     progress: bool,
 ) -> None:
-    memory = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    with bar(len(memory), "encoding", "image", enabled=progress) as shown:
-        for start in range(0, len(memory), BATCH):
+    """One batch after the other: a full disk is an error of a write, and would be the end of a process that writes a map."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with open(path, "wb") as file, bar(shape[0], "encoding", "image", enabled=progress) as shown:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, shape[0], BATCH):
             # an index from N on is the mirror image of that index less N
-            rows = torch.arange(start, min(start + BATCH, len(memory)))
+            rows = torch.arange(start, min(start + BATCH, shape[0]))
             x = images[rows % len(images)].to(device).float() / 127.5 - 1
             x = torch.where((rows >= len(images)).to(device)[:, None, None, None], x.flip(-1), x)
-            memory[start : start + len(rows)] = autoencoder.moments(x).float().cpu().numpy()
+            file.write(_moments(autoencoder, x).cpu().numpy().astype("<f4").tobytes())
             shown.update(len(rows))
-    memory.flush()
+
+
+@torch.no_grad()
+def _moments(autoencoder: Autoencoder, x: Tensor) -> Tensor:
+    """In IEEE float32, whatever the diffusion model is trained in: the key does not say it."""
+    with numerics("float32", x.device):
+        return autoencoder.moments(x).float()

@@ -70,6 +70,11 @@ class Recipe(Settings):
         shape = self.latent_shape()
         self._check_condition(network)
         seen = f"latents {list(shape)}" if self.first_stage else "images"
+        if getattr(network, "resolution", shape[1]) != shape[1]:
+            raise InputError(
+                f"network {self.network} does not take {seen} of {self.dataset}: its resolution is {network.resolution}, "
+                f"and theirs {shape[1]}"
+            )
         try:
             x, timestep = torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta")
             with torch.no_grad():

@@ -58,12 +58,13 @@ class Latents(TrainingData):
     ):
         super().__init__(content, labels, device)
         self.autoencoder, self.first_stage = autoencoder, first_stage
+        self.shape = autoencoder.latent(content[:1].to(device)).shape[1:]  # [c,h,w]
 
     def batch(self, chosen: Tensor, flip: bool) -> Tensor:
         if flip:
             chosen = chosen + len(self) * _coin(len(chosen), self.device).flatten().to(chosen)
         moments = self._rows(chosen)
-        noise = torch.randn(len(moments), *self.autoencoder.latent(moments[:1]).shape[1:], device=self.device)
+        noise = torch.randn(len(moments), *self.shape, device=self.device)
         return self.autoencoder.latent(moments, noise).contiguous(memory_format=torch.channels_last)
 
 

@@ -292,7 +292,7 @@ def judged(health: Health, windows: int, reconstruction: float, discriminator: f
 
 def test_a_discriminator_wins_only_if_the_reconstruction_pays() -> None:
     """Catches either half of the criterion alone, a best that follows the worse, and windows that need not be in a row."""
-    health = Health(0, CPU)
+    health = Health(0, CPU, 1000)
     assert judged(health, 5, 0.2, None) == [None] * 5
     assert judged(health, 3 * WON_WINDOWS, 0.2, 0.01) == [None] * 3 * WON_WINDOWS  # told apart, but as good as ever
     assert judged(health, 3 * WON_WINDOWS, 0.3, 0.5) == [None] * 3 * WON_WINDOWS  # worse, but in play
@@ -318,7 +318,7 @@ def test_a_winning_discriminator_ends_training(tmp_path: Path, monkeypatch: pyte
 
 def test_health_counts_codes_over_a_window() -> None:
     """Exact. Catches usage per batch, and a bound that large codebooks could not reach with few positions."""
-    health = Health(100, CPU)
+    health = Health(100, CPU, 1000)
     for code in range(10):
         health.add(torch.full((1, 2, 2), code), torch.tensor(1.0), None)
     assert health.judge() is None

@@ -25,7 +25,7 @@ def bench_latents(device: torch.device) -> str:
     else:
         batch, image = 300, (1, 8, 8)
         sizes = {"width": 32, "multipliers": [1, 1], "blocks": 1, "attention": [2], "heads": 1, "groups": 8}
-        first_stage = {"width": 32, "blocks": 1, "groups": 8, "image_channels": 1}
+        first_stage = {"width": 32, "multipliers": [1, 1], "blocks": 1, "groups": 8, "image_channels": 1}
     torch.manual_seed(0)
     autoencoder = AUTOENCODERS.build("kl-f2", **first_stage, scaling="none").to(device).eval()
     latent = autoencoder.latent_shape(image)

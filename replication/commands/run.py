@@ -12,6 +12,7 @@ from replication.commands.options import (
     device_of,
     settings_of,
 )
+from replication.harness.cell import row_cells
 from replication.harness.first_stage_cell import first_stage_cells
 from replication.harness.home import project, state
 from replication.harness.store import Store
@@ -27,6 +28,9 @@ from replication.report.tables import markdown, measured_tables
 def register(commands: Commands) -> None:
     parser = added(commands, "run", _run, "train, sample, measure and record what has no row yet")
     add_experiment(parser)
+    parser.add_argument(
+        "--row", action="append", help="only the row of this label, and its first stage; may be repeated"
+    )
     parser.add_argument("--executor", default="local", choices=["local"])
     add_device(parser)
     add_experiment(
@@ -38,6 +42,12 @@ def _run(options: argparse.Namespace) -> None:
     experiment, cells = cells_named(options.experiment, options.profile, settings_of(options.set))
     place = Workplace(state(), device_of(options.device), experiment.profile(options.profile).batch_size)
     stages = first_stage_cells(experiment, options.profile)
+    if options.row:
+        cells = [cell for label in dict.fromkeys(options.row) for cell in row_cells(cells, label)]
+        named = {cell.recipe.first_stage.name for cell in cells if cell.recipe.first_stage}
+        stages = [
+            stage for stage in stages if stage.label in named and stage.dataset in (c.recipe.dataset for c in cells)
+        ]
     run(cells, place, Store(place.state), stages)
     journal = journal_of(cells, place.state)
     rows = rows_of(cells, journal)

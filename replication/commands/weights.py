@@ -12,10 +12,13 @@ from replication.commands.options import (
     device_of,
     settings_of,
 )
-from replication.harness.cell import find_cell
+from replication.first_stage import FirstStage
+from replication.harness.cell import row_cells
+from replication.harness.first_stage_cell import first_stage_cells
 from replication.harness.given_weights import give_first_stage, give_network
 from replication.harness.home import state
 from replication.harness.workplace import Workplace
+from replication.registry import unknown
 from replication.types import InputError
 
 
@@ -24,18 +27,34 @@ def register(commands: Commands) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     parser = added(actions, "add", _add, "from safetensors, under diffusers' names or the official code's")
     add_experiment(parser, profile="paper")
-    parser.add_argument("--row", required=True, help="the label of a row in the experiment's table")
+    parser.add_argument("--row", help="the label of a row in the experiment's table")
+    parser.add_argument("--stage", help="or the name of a first stage in its table of those")
     parser.add_argument("--network", metavar="PATH", help="of the row's network: a file, or a folder of diffusers")
-    parser.add_argument("--first-stage", metavar="PATH", help="of the autoencoder behind its latents, likewise")
+    parser.add_argument(
+        "--first-stage", metavar="PATH", help="of the first stage, the row's or the one named; likewise"
+    )
     add_device(parser)
 
 
 def _add(options: argparse.Namespace) -> None:
-    experiment, cells = cells_named(options.experiment, options.profile, settings_of(options.set))
-    cell = find_cell(cells, options.row, None)
     if not options.network and not options.first_stage:
         raise InputError("nothing to add: say --network PATH, --first-stage PATH or both")
+    if (options.row is None) == (options.stage is None) or (options.stage and options.network):
+        raise InputError("say --row LABEL for its network and first stage, or --stage NAME for a first stage alone")
+    experiment, cells = cells_named(options.experiment, options.profile, settings_of(options.set))
     place = Workplace(state(), device_of(options.device), experiment.profile(options.profile).batch_size)
-    for given, add in ((options.first_stage, give_first_stage), (options.network, give_network)):
-        if given:
-            print(f"wrote {add(cell.recipe, Path(given).expanduser(), place)}")
+    stage: FirstStage | None
+    if options.stage:
+        stages = {stage.label: stage for stage in first_stage_cells(experiment, options.profile)}
+        if options.stage not in stages:
+            raise unknown("first stage", options.stage, sorted(stages))
+        stage, dataset = stages[options.stage].first_stage, stages[options.stage].build_dataset()
+    else:
+        recipe = row_cells(cells, options.row)[0].recipe
+        stage, dataset = recipe.first_stage, recipe.build_dataset()
+    if options.first_stage:
+        if stage is None:
+            raise InputError(f"row {options.row!r} is a model of pixels: it has no first stage")
+        print(f"wrote {give_first_stage(stage, dataset, Path(options.first_stage).expanduser(), place)}")
+    if options.network:
+        print(f"wrote {give_network(recipe, Path(options.network).expanduser(), place)}")

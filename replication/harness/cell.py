@@ -131,11 +131,17 @@ class Cell(Settings):
         self.guided(self.recipe.build_denoiser(nn.Identity()), null[0])
 
 
-def find_cell(cells: Sequence[Cell], label: str, steps: int | None) -> Cell:
-    """The cell of a row at a step count, the row's first by default; raises InputError with the nearest valid name."""
+def row_cells(cells: Sequence[Cell], label: str) -> list[Cell]:
+    """The cells of a row; raises InputError with the nearest valid name."""
     of_row = [cell for cell in cells if cell.label == label]
     if not of_row:
         raise unknown("row", label, list(dict.fromkeys(cell.label for cell in cells)))
+    return of_row
+
+
+def find_cell(cells: Sequence[Cell], label: str, steps: int | None) -> Cell:
+    """The cell of a row at a step count, the row's first by default; raises InputError for one that there is not."""
+    of_row = row_cells(cells, label)
     for cell in of_row:
         if steps in (None, cell.sampling.steps):
             return cell

@@ -103,8 +103,7 @@ class TradeOffClaim(OnRows):
     """`candidate` has at least `quality` times the quality of `reference`, and at least `speed` times its speed.
 
     "About" is the tolerance: 0.05 makes "about 80 %" mean at least 76 %, and "50 times" at least 47.5 times.
-    `baseline` is the candidate's budget spent the old way; it defines the share of the gap that is closed. `seconds` is
-    the column that speed is measured in: of sampling alone, or until there are pixels, where latents are decoded.
+    `baseline` is the candidate's budget spent the old way; it defines the share of the gap that is closed.
     """
 
     kind: Literal["tradeoff"]
@@ -113,7 +112,6 @@ class TradeOffClaim(OnRows):
     baseline: Point
     quality: PositiveFloat
     speed: PositiveFloat
-    seconds: Literal["timing.seconds_per_image", "timing.image_seconds"] = "timing.seconds_per_image"
     tolerance: PositiveFloat
 
 

@@ -31,6 +31,7 @@ from replication.sample_set import SampleSet
 from replication.training import FIRST_STAGE
 
 STRIP_IMAGES = 10
+TRAINED = "no, trained here"  # what a row says of weights that were not given
 FLOOR_REPEATS = 10  # before and after sampling each
 
 
@@ -45,8 +46,9 @@ def compute(cell: Cell, place: Workplace) -> tuple[Record, bytes]:
     record: Record = {
         **described(cell),
         "checkpoint.sha256": model.sha256["checkpoint"],
-        "checkpoint.given": model.given or "no, trained here",
+        "checkpoint.given": model.given["checkpoint"] or TRAINED,
         "checkpoint.first_stage_sha256": model.sha256.get(FIRST_STAGE, "none"),
+        "checkpoint.first_stage_given": model.given.get(FIRST_STAGE) or TRAINED,
         "sampling.nfe": sets[0].nfe,
         **costs(cell.recipe, sets[0].nfe),
         **_metrics(cell, sets, place),

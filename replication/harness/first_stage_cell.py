@@ -4,15 +4,17 @@ The paper's rFID is the Fréchet distance between images and their reconstructio
 there latents are drawn from the posterior, with noise that belongs to the image.
 """
 
+import statistics
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from replication.checkpoint import load_metadata
 from replication.first_stage import FirstStage
 from replication.generation import quantize
-from replication.harness.compute import real_features, strip_png
+from replication.harness.compute import TRAINED, real_features, strip_png
 from replication.harness.experiment import Experiment
 from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
@@ -29,6 +31,7 @@ from replication.numerics import numerics
 from replication.progress import bar
 from replication.registry import DATASETS, EXTRACTORS
 from replication.settings import Part, Settings, content_key
+from replication.training_loop import GIVEN
 from replication.types import InputError
 
 STRIP_IMAGES = 10
@@ -92,21 +95,22 @@ def compute_first_stage(cell: FirstStageCell, place: Workplace) -> tuple[Record,
     dataset = cell.build_dataset()
     autoencoder, sha256 = place.autoencoder(cell.first_stage, dataset)
     originals = dataset.load("test")
-    with numerics(cell.protocol.precision, place.device), Stopwatch(place.device) as watch:
-        images, codes = _reconstructed(autoencoder, originals.images, cell, place)
+    with numerics(cell.protocol.precision, place.device):
+        images, counts, seconds = _reconstructed(autoencoder, originals.images, cell, place)
     extractor = cell.protocol.extractor.build(EXTRACTORS)
     of_images = extractor(images, device=place.device)
     real = real_features(originals, extractor, cell.protocol.preprocessing, place)
     values = evaluate_reconstructions(of_images, real, cell.protocol.resamples, device=place.device)
     values |= pixel_similarity(images, originals.images)
-    if codes is not None:
-        usage = codebook_usage(torch.bincount(codes.flatten(), minlength=autoencoder.codebook_size))
+    if autoencoder.codebook_size:
+        usage = codebook_usage(counts)
         values |= {"codebook_usage": usage.share, "codebook_perplexity": usage.perplexity}
     record: Record = {
         **described(cell, autoencoder),
         "checkpoint.sha256": sha256,
+        "checkpoint.given": load_metadata(place.first_stage_path(cell.first_stage, dataset)).get(GIVEN) or TRAINED,
         **{f"metric.{name}": value for name, value in values.items()},
-        "timing.seconds_per_image": watch.seconds / len(images),
+        "timing.seconds_per_image": statistics.median(seconds),
         **provenance(place.device),
     }
     shown = torch.arange(STRIP_IMAGES) * len(images) // STRIP_IMAGES  # a split is sorted by label
@@ -150,16 +154,24 @@ def _channels_last(shape: tuple[int, int, int]) -> tuple[int, int, int]:
 @torch.no_grad()
 def _reconstructed(
     autoencoder: Autoencoder, images: Tensor, cell: FirstStageCell, place: Workplace
-) -> tuple[Tensor, Tensor | None]:
-    """uint8 [N,C,H,W], and which entries of the codebook the latents fell on, Int[N,h,w]; None without one."""
-    pieces, codes = [], []
+) -> tuple[Tensor, Tensor, list[float]]:
+    """uint8 [N,C,H,W], how often each entry of the codebook was chosen, and seconds per image of each batch.
+
+    The first batch is reconstructed once more, uncounted, for the device to warm up.
+    """
+    pieces, counts, seconds = [], torch.zeros(autoencoder.codebook_size, dtype=torch.int64), []
     with bar(len(images), f"reconstructing, {cell.label}", "image", enabled=place.progress) as shown:
         for start in range(0, len(images), place.batch_size):
             x = images[start : start + place.batch_size].to(place.device).float() / 127.5 - 1
             noise = ImageNoise(SEED, torch.arange(start, start + len(x)), place.device)
-            shape = autoencoder.latent_shape((x.shape[1], x.shape[2], x.shape[3]))
-            made = autoencoder.reconstruct(x, noise.prior((len(x), *shape)))
+            drawn = noise.prior((len(x), *autoencoder.latent_shape((x.shape[1], x.shape[2], x.shape[3]))))
+            if start == 0:
+                autoencoder.reconstruct(x, drawn)
+            with Stopwatch(place.device) as watch:
+                made = autoencoder.reconstruct(x, drawn)
+            seconds.append(watch.seconds / len(x))
             pieces.append(quantize(made.x.float(), cell.protocol.quantizer).cpu())
-            codes += [] if made.codes is None else [made.codes.cpu()]
+            if made.codes is not None:
+                counts += torch.bincount(made.codes.flatten().cpu(), minlength=len(counts))
             shown.update(len(x))
-    return torch.cat(pieces), torch.cat(codes) if codes else None
+    return torch.cat(pieces), counts, seconds

@@ -11,12 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from replication.datasets.dataset import Dataset
 from replication.ddpm import diffusers_weights as of_ddpm
 from replication.ddpm.unet import UNet
 from replication.dit import diffusers_weights as of_dit
 from replication.dit import official_weights as of_dit_officially
 from replication.dit.model import DiT
-from replication.files import file_sha256
+from replication.files import file_sha256, locked
+from replication.first_stage import FirstStage
 from replication.first_stage_training import save_given_first_stage
 from replication.harness.workplace import Workplace
 from replication.ldm import published_weights as of_ldm
@@ -56,21 +58,36 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Path:
     network.load_state_dict(convert(weights, network))
     of_first_stage = None
     if recipe.first_stage is not None:
-        of_first_stage = file_sha256(place.first_stage(recipe.first_stage, recipe.build_dataset()))
+        stage = place.first_stage_path(recipe.first_stage, recipe.build_dataset())
+        if not stage.is_file():
+            raise InputError(
+                f"first stage {recipe.first_stage.name!r} of this row is not there yet: give it too, or train it by a run"
+            )
+        of_first_stage = file_sha256(stage)
     target = place.checkpoint_path(recipe)
-    save_given_network(recipe, network, target, file_sha256(_file(path)), of_first_stage)
+    with locked(place.state / "locks" / target.stem, f"checkpoint {target.stem[:12]}"):
+        _require_free(target)
+        save_given_network(recipe, network, target, file_sha256(_file(path)), of_first_stage)
     return target
 
 
-def give_first_stage(recipe: Recipe, path: Path, place: Workplace) -> Path:
-    """Make the weights in `path` the first stage of the recipe's dataset, likewise."""
-    if recipe.first_stage is None:
-        raise InputError("this row is a model of pixels: it has no first stage")
-    weights, dataset = read_weights(path), recipe.build_dataset()
+def give_first_stage(stage: FirstStage, dataset: Dataset, path: Path, place: Workplace) -> Path:
+    """Make the weights in `path` the first stage of a dataset, likewise."""
+    weights = read_weights(path)
     read = autoencoder_from_diffusers if any(".down_blocks." in name for name in weights) else autoencoder_from_compvis
-    target = place.first_stage_path(recipe.first_stage, dataset)
-    save_given_first_stage(recipe.first_stage, dataset, read(weights), target, file_sha256(_file(path)), place.device)
+    converted, target = read(weights), place.first_stage_path(stage, dataset)
+    with locked(place.state / "locks" / target.stem, f"first stage {stage.name}"):
+        _require_free(target)
+        save_given_first_stage(stage, dataset, converted, target, file_sha256(_file(path)), place.device)
     return target
+
+
+def _require_free(target: Path) -> None:
+    """Nothing that was trained or given is written over: rows may have been measured with it."""
+    if target.exists():
+        raise InputError(
+            f"{target}: there is a checkpoint already; move it away, and its rows with it, to give another"
+        )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -26,11 +26,12 @@ def prompted(cell: Cell, prompts: Sequence[str], n: int, seed: int, place: Workp
     model = place.model(cell.recipe, cell.protocol.ema)
     null = cell.recipe.null(1, place.device)
     assert null is not None
-    denoise, shape = cell.guided(model.denoiser, model.encode(null)[0]), (n, *cell.recipe.latent_shape())
-    noise = ImageNoise(seed, torch.arange(n), place.device)
+    denoise, shape = cell.guided(model.denoiser, model.encode(null)[0]), cell.recipe.latent_shape()
     pictures = []
     with torch.no_grad(), numerics(cell.protocol.precision, place.device):
-        for cond in told:
-            x = draw(denoise, cell.sampling, noise, shape, model.encode(cond.expand(n, *cond.shape)))
-            pictures.append(quantize(model.autoencoder.decode(x).float(), cell.protocol.quantizer).cpu())
-    return torch.stack(pictures)
+        for cond in model.encode(told):
+            for indices in torch.arange(n).split(place.batch_size):
+                noise = ImageNoise(seed, indices, place.device)
+                x = draw(denoise, cell.sampling, noise, (len(indices), *shape), cond.expand(len(indices), *cond.shape))
+                pictures.append(quantize(model.autoencoder.decode(x).float(), cell.protocol.quantizer).cpu())
+    return torch.cat(pictures).unflatten(0, (len(told), n))

@@ -45,13 +45,15 @@ def run(cells: Sequence[Cell], place: Workplace, store: Store, stages: Sequence[
     missing_stages = [stage for stage in stages if first.read(stage.key) is None]
     parts = [(cell.recipe.dataset, cell.protocol.extractor) for cell in missing]
     parts += [(stage.dataset, stage.protocol.extractor) for stage in missing_stages]
-    for dataset in {str(dataset): dataset for dataset, _ in parts}.values():
-        dataset.build(DATASETS).load("train")
-    for extractor in {str(extractor): extractor for _, extractor in parts}.values():
-        extractor.build(EXTRACTORS).ensure()
-    needed = [stage.first_stage for stage in missing_stages] + [cell.recipe.first_stage for cell in missing]
-    for stage in {first.name: first for first in needed if first}.values():
-        stage.ensure()
+    for part in {str(dataset): dataset for dataset, _ in parts}.values():
+        part.build(DATASETS).load("train")
+    for part in {str(extractor): extractor for _, extractor in parts}.values():
+        part.build(EXTRACTORS).ensure()
+    needed = [(stage.first_stage, stage.build_dataset()) for stage in missing_stages]
+    needed += [(c.recipe.first_stage, c.recipe.build_dataset()) for c in missing if c.recipe.first_stage]
+    for stage, dataset in needed:
+        if not place.first_stage_path(stage, dataset).exists():
+            stage.ensure()
     if len(missing) < len(cells):
         print(f"{len(cells) - len(missing)} of {len(cells)} cells are done already", flush=True)
     for row in missing_stages:

@@ -14,6 +14,7 @@ from replication.first_stage import FirstStage
 from replication.first_stage_training import load_autoencoder, train_first_stage
 from replication.latent_cache import cached_moments
 from replication.ldm.autoencoder import Autoencoder
+from replication.numerics import numerics
 from replication.recipe import Recipe
 from replication.registry import AUTOENCODERS
 from replication.training import FIRST_STAGE, load_network, train
@@ -29,7 +30,9 @@ class Model:
     denoiser: Denoiser
     autoencoder: Autoencoder  # identity where the recipe has no first stage
     sha256: dict[str, str]  # of the files: `checkpoint`, and `first_stage` where there is one
-    given: str | None  # SHA-256 of the published file that the network's weights are from; None: trained here
+    given: dict[
+        str, str | None
+    ]  # likewise, SHA-256 of the published file that the weights are from; None: trained here
 
     @property
     def weights(self) -> str:
@@ -38,9 +41,13 @@ class Model:
 
     @torch.no_grad()
     def encode(self, cond: Tensor) -> Tensor:
-        """What the network's own reader of labels or texts makes of `cond`, once for all steps; `cond` where it has none."""
+        """What the network's own reader of labels or texts makes of `cond`, once for all steps; `cond` where it has none.
+
+        In float32 whatever the sampling's precision is.
+        """
         encode = getattr(self.denoiser.network, "encode", None)
-        return cond if encode is None else encode(cond)
+        with numerics("float32", cond.device):
+            return cond if encode is None else encode(cond)
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,11 @@ class Workplace:
         """
         path = checkpoint or self.checkpoint(recipe)
         autoencoder, of_first_stage = self._autoencoder(recipe)
-        metadata = load_metadata(path)
+        metadata, given = load_metadata(path), {}
+        if recipe.first_stage is not None:
+            given[FIRST_STAGE] = load_metadata(self.first_stage_path(recipe.first_stage, recipe.build_dataset())).get(
+                GIVEN
+            )
         trained_on = metadata.get(FIRST_STAGE)
         if trained_on != of_first_stage.get(FIRST_STAGE):
             raise InputError(
@@ -90,7 +101,7 @@ class Workplace:
             )
         denoiser = recipe.build_denoiser(load_network(recipe, path, self.device, ema))
         sha256 = {"checkpoint": file_sha256(path), **of_first_stage}
-        return Model(denoiser, autoencoder, sha256, metadata.get(GIVEN))
+        return Model(denoiser, autoencoder, sha256, {"checkpoint": metadata.get(GIVEN), **given})
 
     def autoencoder(self, stage: FirstStage, dataset: Dataset) -> tuple[Autoencoder, str]:
         """The trained first stage, and the SHA-256 of its checkpoint."""

@@ -7,6 +7,7 @@ An official checkpoint holds the whole model: `model.diffusion_model.input_block
 
 from collections.abc import Iterator, Mapping
 
+import torch
 from torch import Tensor
 
 from replication.layers.attention import Attention
@@ -72,9 +73,14 @@ def from_official(weights: Mapping[str, Tensor], network: UNet, ema: bool = True
         if name.startswith(PREFIX)
     }
     if isinstance(network.context_encoder, ClassEmbedder) and LABELS in weights:
-        own["context_encoder.weight"] = weights[LABELS]
+        own["context_encoder.weight"] = _with_nothing_said(weights[LABELS], network.context_encoder.classes)
     _split_attention(own, network)
     return under_our_names(own, (), lambda _: network, "the official code", "latent diffusion U-Net")
+
+
+def _with_nothing_said(labels: Tensor, classes: int) -> Tensor:
+    """The embeddings, and their mean for "nothing said" where the model never learned it (cin-ldm-vq-f8)."""
+    return torch.cat([labels, labels.mean(0, keepdim=True)]) if len(labels) == classes else labels
 
 
 def _averaged(name: str, weights: Mapping[str, Tensor]) -> str:

@@ -36,10 +36,14 @@ class Cost:
     label: str
 
 
-COSTS = (
-    Cost("sampling.nfe", 1, "network evaluations per image"),
-    Cost("timing.seconds_per_image", 1000, "milliseconds per image (sampling alone)"),
-)
+EVALUATIONS = Cost("sampling.nfe", 1, "network evaluations per image")
+SAMPLING = Cost("timing.seconds_per_image", 1000, "milliseconds per image (sampling alone)")
+IMAGE = Cost("timing.image_seconds", 1000, "milliseconds per image (decoding included)")
+
+
+def costs_of(cells: Sequence[Cell]) -> tuple[Cost, Cost]:
+    """What the distance of these cells is plotted against: of latents, the time until there are pixels."""
+    return EVALUATIONS, IMAGE if any(cell.recipe.first_stage for cell in cells) else SAMPLING
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.8 if crowded else max(3.8, 1.2 + 0.22 * labels)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        for axes, cost in zip((left, right), COSTS, strict=True):
+        for axes, cost in zip((left, right), costs_of(cells), strict=True):
             found = curves(cells, rows, cost.column)
             if crowded:
                 found = [Curve(0, f"{labels} sampling rules", [r for curve in found for r in curve.records])]

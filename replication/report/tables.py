@@ -79,6 +79,7 @@ def _main(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
         "ms/image": number(run, "timing.seconds_per_image", "{:.3g}", 1000),
         "images/s": number(run, "timing.images_per_second", "{:.3g}"),
         "floor, ms/image": number(run, "timing.floor_seconds", "{:.3g}", 1000),
+        "decoded, ms/image": number(run, "timing.image_seconds", "{:.3g}", 1000) if cell.recipe.first_stage else "",
     }
 
 

@@ -119,6 +119,19 @@ def test_iddpm_strides() -> None:
         visited(300)
 
 
+@pytest.mark.parametrize("n", [1, 20, 200, 250, 400])
+def test_ldms_times_are_the_official_ones(n: int) -> None:
+    """Exact: util.py's range(0, 1000, 1000 // n) + 1, ending at 1/T. Catches n steps where the stride makes more, and n
+    times an index beyond the schedule.
+    """
+    schedule = SCHEDULES.build("scaled_linear")
+    times = SPACINGS.build("ldm")(schedule, n)
+    assert schedule.timestep(times[:-1]).round().tolist() == [k + 1 for k in range(0, 1000, 1000 // n)][::-1]
+    assert len(times) == (501 if n == 400 else n + 1)
+    with pytest.raises(InputError, match="lead to index 1000, one too many"):
+        SPACINGS.build("ldm")(schedule, 501)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES.names())
 @pytest.mark.parametrize("name", WITHOUT_LIST)
 def test_every_spacing_on_every_schedule(name: str, schedule: str) -> None:
@@ -128,8 +141,9 @@ def test_every_spacing_on_every_schedule(name: str, schedule: str) -> None:
         times = SPACINGS.build(name)(built, n)
         assert bool(times.isfinite().all())
         assert bool((times.diff() < 0).all()) or name == "quadratic"
-        assert len(times) == n + 1 or name == "uniform"
-        assert 0 == times[-1] < times[0] <= 1
+        assert len(times) == n + 1 or name in {"uniform", "ldm"}
+        assert times[-1] < times[0] <= 1
+        assert times[-1] == (0.001 if name == "ldm" else 0)
         if name in {"trailing", "linspace"}:
             assert times[0] == 1
         if name in BY_RATIO:

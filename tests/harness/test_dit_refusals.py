@@ -30,7 +30,7 @@ CHANGES = (
     ("change", "message"),
     [
         (("patch = 2", "patch = 3"), r"patch = 3 does not divide images of resolution = 8 (valid: 1, 2, 4, 8)"),
-        (("resolution = 8", "resolution = 16"), "positions are for images (1, 16, 16), not (1, 8, 8)"),
+        (("resolution = 8", "resolution = 16"), "its resolution is 16, and theirs 8"),
         (("classes = 10", "classes = 1000"), "knows classes = 1000, and condition = label on digits tells it of 10"),
         (('block = "adaln"', 'block = "adaln-one"'), "unknown block 'adaln-one'; did you mean 'adaln-zero'"),
         (('objective = "hybrid"', 'objective = "simple"'), "has 2 output channels, objective simple on digits trains 1"),

@@ -1,7 +1,6 @@
 """experiments/ldm.toml: what its comments promise, and the official models' own settings in the rows of profile paper."""
 
 import pytest
-import torch
 
 from replication.harness.cell import Cell, cells_of
 from replication.harness.costs import costs
@@ -42,6 +41,7 @@ def test_each_official_model_has_its_own_betas_steps_and_eta(
     official one shifts every timestep by one and ends at alphas_cumprod[0], 0.9985.
     """
     cell = cells("paper")[label]
+    assert cell.sampling.steps == steps
     schedule = cell.recipe.build_schedule()
     assert float(schedule.betas[-1]) == pytest.approx(beta_end, abs=1e-12)
     assert float(schedule.betas[0]) == pytest.approx(0.0015, abs=1e-12)
@@ -49,10 +49,20 @@ def test_each_official_model_has_its_own_betas_steps_and_eta(
     assert cell.recipe.latent_shape() == latent
     times = cell.sampling.times(schedule)
     timesteps = schedule.timestep(times[:-1]).long()
-    assert torch.equal(timesteps, 1 + torch.arange(steps).flip(0) * (1000 // steps))
+    assert timesteps.tolist() == [k + 1 for k in range(0, 1000, 1000 // steps)][::-1]  # util.py's rule
     assert float(schedule.alpha(times[-1]) ** 2) == pytest.approx(0.9985, abs=1e-12)
     assert cell.sampling.clip == "none"
     assert cell.published
+
+
+def test_official_first_stages_weigh_the_codebook_and_limit_the_discriminator() -> None:
+    """Catches the other quantiser in the published VQ models, and 1e4 where the losses are means: 196,608 times too much."""
+    for stage in first_stage_cells(load_experiment("ldm"), "paper"):
+        first = stage.first_stage
+        if stage.label.startswith("vq"):
+            assert first.autoencoder.options["beta_weighs"] == "codebook"
+        else:
+            assert first.loss.adaptive_limit * 256 * 256 * 3 == pytest.approx(1e4, rel=1e-3)
 
 
 def test_every_first_stage_of_the_paper_has_its_published_value() -> None:
