@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from replication.harness.cell import Cell
 from replication.harness.journal import Record
-from replication.report.plots import COLOURS, COSTS, DASHES, MARKERS, Cost, curves
+from replication.report.plots import COLOURS, DASHES, MARKERS, Cost, costs_of, curves
 
 WIDTH, HEIGHT = 440, 320  # of a panel, in the user units that its text is set in
 LEFT, RIGHT, TOP, BOTTOM = 44, 432, 10, 276  # its axes
@@ -91,7 +91,7 @@ def panels(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Panel]:
     """The two panels of `distance_plot`, from the same curves; a cost that no row has gets none."""
     ends = [record[f"metric.fd{end}"] for record in rows.values() for end in ("", "_low", "_high")]
     y = Scale.over(ends, BOTTOM, TOP)
-    return [_panel(cost, cells, rows, y) for cost in COSTS if any(cost.column in row for row in rows.values())]
+    return [_panel(cost, cells, rows, y) for cost in costs_of(rows) if any(cost.column in row for row in rows.values())]
 
 
 def _panel(cost: Cost, cells: Sequence[Cell], rows: Mapping[str, Record], y: Scale) -> Panel:

@@ -36,10 +36,15 @@ class Cost:
     label: str
 
 
-COSTS = (
-    Cost("sampling.nfe", 1, "network evaluations per image"),
-    Cost("timing.seconds_per_image", 1000, "milliseconds per image (sampling alone)"),
-)
+EVALUATIONS = Cost("sampling.nfe", 1, "network evaluations per image")
+COMPUTE = Cost("cost.image_multiply_adds", 1e-9, "multiply-adds per image, in G")
+TIME = Cost("timing.seconds_per_image", 1000, "milliseconds per image (sampling alone)")
+
+
+def costs_of(rows: Mapping[str, Record]) -> tuple[Cost, Cost]:
+    """What a distance is plotted against: the time, and evaluations, unless those of one row cost more than another's."""
+    networks = {record.get("cost.multiply_adds") for record in rows.values()}
+    return (COMPUTE if len(networks) > 1 and None not in networks else EVALUATIONS), TIME
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def curves(cells: Sequence[Cell], rows: Mapping[str, Record], column: str) -> li
 
 
 def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str) -> bytes:
-    """PNG bytes: the distance with its 95 % interval against NFE, and against milliseconds per image.
+    """PNG bytes: the distance with its 95 % interval against NFE or multiply-adds, and against milliseconds per image.
 
     Of more labels than a legend can name, the rows are points of one colour.
     """
@@ -75,7 +80,7 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.8 if crowded else max(3.8, 1.2 + 0.22 * labels)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        for axes, cost in zip((left, right), COSTS, strict=True):
+        for axes, cost in zip((left, right), costs_of(rows), strict=True):
             found = curves(cells, rows, cost.column)
             if crowded:
                 found = [Curve(0, f"{labels} sampling rules", [r for curve in found for r in curve.records])]
