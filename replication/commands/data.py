@@ -7,7 +7,7 @@ from typing import Any
 
 from replication import registry
 from replication.commands.options import Commands, added, settings_of
-from replication.harness.experiment import toml_value
+from replication.harness.experiment_file import toml_value
 from replication.settings import Part
 
 

@@ -13,7 +13,8 @@ from replication.diffusion.denoiser import Denoise
 from replication.diffusion.variance import check_variance
 from replication.generation import QUANTIZERS, Sampling
 from replication.harness.claim_check import check_claims
-from replication.harness.experiment import Experiment, Row, explained, merged
+from replication.harness.experiment import Experiment, Row, explained
+from replication.harness.experiment_file import merged
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
 from replication.recipe import Recipe

@@ -1,6 +1,5 @@
 """An experiment: one TOML file, typed and strict. What is run, what the paper says, which claims are judged."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +9,9 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 from replication.first_stage import FirstStage, FirstStageLoss
 from replication.generation import Guidance
 from replication.harness.claim import TABLES, Claim, ProfileName
+from replication.harness.experiment_file import beside, read_toml, written_out
 from replication.harness.home import catalogue, project
-from replication.harness.protocol import Protocol, protocol_table
+from replication.harness.protocol import Protocol
 from replication.harness.published import Published, PublishedRow, PublishedTable, PublishedValue
 from replication.recipe import Recipe
 from replication.registry import unknown
@@ -111,30 +111,9 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
         if path.parent == project() / "experiments":
             raise unknown("experiment", name, experiment_names())
         raise InputError(f"{name}: there is no such file")
-    content = _read(path)
+    content = written_out(path, settings or {}, profile)
     if isinstance(own := content.get("tables", {}), dict):
-        content["tables"] = {name: _read(file) for name, file in catalogue("published").items()} | own
-    profiles = content.get("profiles")
-    shared = content.pop("rows", []) if profiles else []
-    for table in profiles.values() if isinstance(profiles, dict) else ():
-        if isinstance(table, dict) and isinstance(shared, list) and shared:
-            table["rows"] = [*shared, *table.get("rows", [])]
-        if isinstance(table, dict) and "like" in table:
-            _inherit(table, path, content)
-        if isinstance(table, dict):
-            _name_in_table(table)
-    if settings and profile not in (profiles if isinstance(profiles, dict) else {}):
-        raise InputError(f"{path}: there is no profile {profile!r} to change with --set")
-    for key, value in (settings or {}).items():
-        _set(content, ["profiles", profile, *key.split(".")], value)
-    for name, table in profiles.items() if isinstance(profiles, dict) else ():
-        if isinstance(table, dict):
-            _name_first_stages(table, f"{path}: profiles.{name}")
-        if isinstance(table, dict) and "protocol" in table:
-            try:
-                table["protocol"] = protocol_table(table["protocol"])
-            except InputError as error:
-                raise InputError(f"{path}: profiles.{name}.protocol.name: {error}") from error
+        content["tables"] = {name: read_toml(file) for name, file in catalogue("published").items()} | own
     try:
         return Experiment.model_validate({**content, "name": path.stem, "path": path})
     except ValidationError as error:
@@ -143,112 +122,7 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
 
 def sibling(experiment: Experiment, name: str) -> Experiment:
     """The experiment of that name beside this one; raises InputError where there is none."""
-    return load_experiment(str(_beside(experiment.path, name)))
-
-
-def _beside(path: Path, name: str) -> Path:
-    other = path.with_name(f"{name}.toml")
-    if not other.is_file():
-        raise unknown("experiment", name, sorted(file.stem for file in path.parent.glob("*.toml")))
-    return other
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this is not valid TOML: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _inherit(table: dict[str, Any], path: Path, content: dict[str, Any]) -> None:
-    """Fill a profile that says `like = "other"` with recipe, protocol and batch size of the other file's profile."""
-    name = next(name for name, t in content["profiles"].items() if t is table)
-    try:
-        other = _beside(path, table.pop("like"))
-    except InputError as error:
-        raise InputError(f"{path}: profiles.{name}.like: {error}") from error
-    base = _read(other).get("profiles", {}).get(name)
-    if base is None:
-        raise InputError(f"{path}: profiles.{name}.like: {other.name} has no profile {name!r}")
-    _name_in_table(base)
-    table |= merged({key: base[key] for key in ("recipe", "protocol", "batch_size") if key in base}, table)
-
-
-def _name_first_stages(profile: dict[str, Any], where: str) -> None:
-    """Give each first stage of a profile its name, and put the whole table where a recipe says that name."""
-    given = profile.get("first_stages")
-    stages = (
-        {name: table for name, table in given.items() if isinstance(table, dict)} if isinstance(given, dict) else {}
-    )
-    whole = {
-        name: {k: v for k, v in table.items() if k not in ("dataset", "published")} for name, table in stages.items()
-    }
-    whole = {name: {**table, "name": name} for name, table in whole.items()}
-    for name, table in stages.items():
-        rest = {key: table[key] for key in ("dataset", "published") if key in table}
-        profile["first_stages"] = {**profile["first_stages"], name: {"first_stage": whole[name], **rest}}
-
-    def resolved(recipe: Any, place: str) -> Any:
-        named = recipe.get("first_stage") if isinstance(recipe, dict) else None
-        if not isinstance(named, str):
-            return recipe
-        if named not in whole:
-            raise InputError(f"{where}.{place}.first_stage: {unknown('first stage', named, sorted(whole))}")
-        return {**recipe, "first_stage": whole[named]}
-
-    if "recipe" in profile:
-        profile["recipe"] = resolved(profile["recipe"], "recipe")
-    rows = profile.get("rows")
-    # rows may be other profiles' too: none is changed in place
-    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
-        profile["rows"] = [
-            {**row, "recipe": resolved(row["recipe"], f"rows[{i}].recipe")}
-            if isinstance(row, dict) and "recipe" in row
-            else row
-            for i, row in enumerate(rows)
-        ]
-
-
-def _name_in_table(profile: dict[str, Any]) -> None:
-    """A protocol given by its name alone, as a table, so that --set and `like` can change keys of it."""
-    if isinstance(profile.get("protocol"), str):
-        profile["protocol"] = {"name": profile["protocol"]}
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the changes written over it, table by table; a part given by name replaces the whole part."""
-    result = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both and "name" not in value else value
-    return result
-
-
-def _set(content: dict[str, Any], path: list[str], text: str) -> None:
-    """Put a `--set` value at its key path."""
-    table: Any = content
-    for depth, key in enumerate(path[:-1]):
-        if not isinstance(table, dict) or key not in table:
-            near = (
-                unknown("table", ".".join(path[2 : depth + 1]), sorted(table))
-                if isinstance(table, dict)
-                else "not a table"
-            )
-            raise InputError(f"--set {'.'.join(path[2:])}={text}: {near}")
-        table = table[key]
-    if not isinstance(table, dict):
-        raise InputError(f"--set {'.'.join(path[2:])}={text}: {path[-2]} is not a table")
-    table[path[-1]] = toml_value(text)
-
-
-def toml_value(text: str) -> Any:
-    """The value of a `--set`: read as TOML, and as a bare string where that fails."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+    return load_experiment(str(beside(experiment.path, name)))
 
 
 def explained(error: ValidationError, within: str = "") -> str:

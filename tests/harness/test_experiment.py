@@ -6,7 +6,8 @@ import pytest
 from harness.tiny import write_tiny
 
 from replication.harness.cell import cells_of
-from replication.harness.experiment import load_experiment, merged
+from replication.harness.experiment import load_experiment
+from replication.harness.experiment_file import merged
 from replication.types import InputError
 
 
@@ -163,3 +164,26 @@ def test_samplers_share_the_checkpoint_and_cells_of_ddpm() -> None:
     assert {c.recipe.key for c in ddpm} == {c.recipe.key for c in samplers}
     assert {c.sample_key for c in ddpm if c.label in ("DDPM", "DDIM")} <= {c.sample_key for c in samplers}
     assert len({str(c.sampling.sampler) for c in samplers}) >= 12
+
+
+def test_named_recipes_and_every_row_are_written_out(project: Path) -> None:
+    """Equal keys to the same rows in full. Catches a default that wins over a row, and a name that is left standing."""
+    long = cells_of(
+        load_experiment(
+            str(write_tiny(project, ('label = "DDIM"\n', 'label = "DDIM"\nrecipe = { parameterization = "x0" }\n')))
+        ),
+        "cpu",
+    )
+    short = (
+        ('[[profiles.cpu.rows]]\nlabel = "DDPM"', '[profiles.cpu.recipes.clean]\nparameterization = "x0"\n[profiles.cpu.every_row]\nspacing = "uniform"\nclip = "x0"\n[[profiles.cpu.rows]]\nlabel = "DDPM"'),
+        ('spacing = "uniform"\nsteps = [4]\nclip = "x0"\n', "steps = [4]\n"),
+        ('label = "DDIM"\n', 'label = "DDIM"\nrecipe = "clean"\n'),
+    )  # fmt: skip
+    of_short = cells_of(load_experiment(str(write_tiny(project, *short))), "cpu")
+    assert [cell.key for cell in of_short] == [cell.key for cell in long]
+    for change, message in (
+        ((short[0], short[1], ('label = "DDIM"\n', 'label = "DDIM"\nrecipe = "clear"\n')), r"rows\[1\]\.recipe: unknown recipe 'clear'; did you mean 'clean'"),
+        ((("[[profiles.cpu.rows]]", "[profiles.cpu.every_row]\nspacin = 1\n[[profiles.cpu.rows]]"),), "did you mean 'spacing'"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            cells_of(load_experiment(str(write_tiny(project, *change))), "cpu")

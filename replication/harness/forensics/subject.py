@@ -14,7 +14,8 @@ from torch import Tensor
 from replication.checkpoint import load_checkpoint
 from replication.generation import Sampling
 from replication.harness.cell import Cell, cells_of
-from replication.harness.experiment import explained, load_experiment, toml_value
+from replication.harness.experiment import explained, load_experiment
+from replication.harness.experiment_file import toml_value
 from replication.harness.forensics.images import any_jpeg, read_images
 from replication.harness.forensics.measurement import Extraction, Measurement, Reference, Samples, with_fields
 from replication.harness.protocol import Protocol, named_protocol
