@@ -37,13 +37,20 @@ class Cost:
 
 
 EVALUATIONS = Cost("sampling.nfe", 1, "network evaluations per image")
+COMPUTE = Cost("cost.image_multiply_adds", 1e-9, "multiply-adds per image, in G")
 SAMPLING = Cost("timing.seconds_per_image", 1000, "milliseconds per image (sampling alone)")
 IMAGE = Cost("timing.image_seconds", 1000, "milliseconds per image (decoding included)")
 
 
-def costs_of(cells: Sequence[Cell]) -> tuple[Cost, Cost]:
-    """What the distance of these cells is plotted against: of latents, the time until there are pixels."""
-    return EVALUATIONS, IMAGE if any(cell.recipe.first_stage for cell in cells) else SAMPLING
+def costs_of(rows: Mapping[str, Record]) -> tuple[Cost, Cost]:
+    """What the distance of these rows is plotted against.
+
+    Networks of unequal cost are compared by compute, not by evaluations, and where some are of latents, time is that
+    until there are pixels.
+    """
+    networks = {record.get("cost.multiply_adds") for record in rows.values()}
+    latents = any(record.get("recipe.first_stage", "none") != "none" for record in rows.values())
+    return COMPUTE if len(networks) > 1 and None not in networks else EVALUATIONS, IMAGE if latents else SAMPLING
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def curves(cells: Sequence[Cell], rows: Mapping[str, Record], column: str) -> li
 
 
 def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str) -> bytes:
-    """PNG bytes: the distance with its 95 % interval against NFE, and against milliseconds per image.
+    """PNG bytes: the distance with its 95 % interval against NFE or multiply-adds, and against milliseconds per image.
 
     Of more labels than a legend can name, the rows are points of one colour.
     """
@@ -79,7 +86,7 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.8 if crowded else max(3.8, 1.2 + 0.22 * labels)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        for axes, cost in zip((left, right), costs_of(cells), strict=True):
+        for axes, cost in zip((left, right), costs_of(rows), strict=True):
             found = curves(cells, rows, cost.column)
             if crowded:
                 found = [Curve(0, f"{labels} sampling rules", [r for curve in found for r in curve.records])]

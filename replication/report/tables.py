@@ -112,7 +112,7 @@ def _cost(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
         "parameters": number(run, "cost.parameters", "{:,.0f}"),
         "multiply-adds, M": number(run, "cost.multiply_adds", "{:,.2f}", 1e-6),
         "activations, MB": number(run, "cost.activation_bytes", "{:,.2f}", 1e-6),
-        "training, T": number(run, "cost.training_multiply_adds", "{:,.2f}", 1e-12),
+        "training, T": number(run, "cost.training_multiply_adds", "{:,.3f}", 1e-12),
         "image, G": number(run, "cost.image_multiply_adds", "{:,.2f}", 1e-9),
     }
 

@@ -14,6 +14,7 @@ from replication.harness.experiment import load_experiment
 from replication.harness.sweep import compute
 from replication.harness.workplace import Workplace
 from replication.registry import MODELS
+from replication.report.plots import COMPUTE, EVALUATIONS, costs_of
 from replication.report.rows import csv_text, read_csv
 from replication.report.tables import measured_tables
 
@@ -67,3 +68,11 @@ def test_costs_survive_the_csv_and_make_a_table_of_their_own(project: Path) -> N
     assert [line[0] for line in lines] == ["DDIM"]
     assert lines[0][columns.index("parameters")] == "284,513"
     assert lines[0][columns.index("multiply-adds, M")] == f"{network.multiply_adds / 1e6:.2f}"
+
+
+def test_networks_of_unequal_cost_are_plotted_against_it() -> None:
+    """Catches: a plot of rows that all take 50 evaluations against those, and rows from before there were costs."""
+    one, other = {"cost.multiply_adds": 1}, {"cost.multiply_adds": 2}
+    assert costs_of({"a": one, "b": other})[0] == COMPUTE
+    assert costs_of({"a": one, "b": dict(one)})[0] == EVALUATIONS
+    assert costs_of({"a": one, "b": {}})[0] == EVALUATIONS
