@@ -5,6 +5,7 @@
     protocol = "NAME"                 the named protocol, whole
     [profiles.P.every_row]            what each row says that does not say it otherwise
     [profiles.P.recipes.NAME]         changes to the recipe, which rows take by name: recipe = "NAME"
+    training_seeds = [0, 1]           in a row: one row for each, "..., seed 0" and so on, with a checkpoint of its own
     [profiles.P.first_stages.NAME]    a first stage, which recipes take by name: first_stage = "NAME"
 
 What is of a wrong type is left as it is, for the typed Experiment to complain of.
@@ -105,7 +106,9 @@ def _write_out_rows(profile: Table, where: str) -> None:
     rows = profile.get("rows")
     if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
         profile["rows"] = [
-            _whole_row({**every, **row}, recipes, whole, f"{where}.rows[{i}].recipe") for i, row in enumerate(rows)
+            one
+            for i, row in enumerate(rows)
+            for one in _of_each_seed(_whole_row({**every, **row}, recipes, whole, f"{where}.rows[{i}].recipe"))
         ]
 
 
@@ -116,6 +119,19 @@ def _whole_row(row: Table, recipes: Table, stages: Table, where: str) -> Table:
             raise InputError(f"{where}: {unknown('recipe', recipe, sorted(recipes))}")
         recipe = recipes[recipe]
     return {**row, "recipe": _with_first_stage(recipe, stages, where)} if recipe else row
+
+
+def _of_each_seed(row: Table) -> list[Table]:
+    """The row, or, where it names training seeds, one for each of them."""
+    seeds = row.get("training_seeds")
+    if not isinstance(seeds, list) or not isinstance(row.get("label"), str):
+        return [row]
+    base = _without(row, ("training_seeds",))
+    recipe = row.get("recipe", {})
+    return [
+        {**base, "label": f"{row['label']}, seed {seed}", "recipe": merged(recipe, {"training": {"seed": seed}})}
+        for seed in seeds
+    ]
 
 
 def _with_first_stage(recipe: Any, stages: Table, where: str) -> Any:

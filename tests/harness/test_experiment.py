@@ -187,3 +187,13 @@ def test_named_recipes_and_every_row_are_written_out(project: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             cells_of(load_experiment(str(write_tiny(project, *change))), "cpu")
+
+
+def test_training_seeds_make_a_row_and_a_checkpoint_each(project: Path) -> None:
+    """Catches seeds that share a checkpoint, and labels that claims could not name."""
+    path = write_tiny(project, ('label = "sigma-hat"\n', 'label = "sigma-hat"\ntraining_seeds = [0, 3]\n'), ("baseline = { label = \"sigma-hat\"", "baseline = { label = \"sigma-hat, seed 3\""))  # fmt: skip
+    cells = {cell.label: cell for cell in cells_of(load_experiment(str(path)), "cpu")}
+    assert list(cells)[2:] == ["sigma-hat, seed 0", "sigma-hat, seed 3"]
+    assert cells["sigma-hat, seed 0"].recipe.key == cells["DDIM"].recipe.key
+    assert cells["sigma-hat, seed 3"].recipe.training.seed == 3
+    assert cells["sigma-hat, seed 3"].recipe.key != cells["DDIM"].recipe.key
