@@ -39,11 +39,17 @@ def repeated(work: Callable[[], object], device: torch.device, repeats: int, war
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """(median, low, high): minimum and maximum hold the true median with probability 1 - 2^(1-len), whatever the law.
+    """(median, low, high): the k-th smallest and the k-th largest, with the largest k that leaves 95 % in between.
 
-    That is 97 % at six values and 94 % at five.
+    They hold the true median with probability 1 - 2 P(Binomial(n, 1/2) < k), whatever the law: an order statistic, so that
+    a chunk that something disturbed does not stretch it. Up to five values they are the smallest and the largest, 94 % at
+    five.
     """
-    return statistics.median(values), min(values), max(values)
+    n, k = len(values), 1
+    while 2 * sum(math.comb(n, i) for i in range(k + 1)) <= 0.05 * 2**n:
+        k += 1
+    ordered = sorted(values)
+    return statistics.median(values), ordered[k - 1], ordered[-k]
 
 
 def reset_peak_memory(device: torch.device) -> None:

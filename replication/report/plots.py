@@ -118,8 +118,8 @@ def _scales(axes: Axes, cost: Cost) -> None:
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    # of the minor ticks only 2 and 5 are labelled: 0.2, 0.5, 20, 50
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
+        # of the minor ticks only 2 and 5 are labelled: 0.2, 0.5, 20, 50
+        axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
     axes.set_xlabel(cost.label)
     axes.grid(which="both", alpha=0.25, linewidth=0.5)
 
@@ -154,9 +154,10 @@ def picture_grid(lines: Sequence[tuple[str, Image.Image]], rows: int = 1) -> byt
 
 
 def _spaced(strip: Image.Image, rows: int) -> np.ndarray:
-    """The strip's square images with a white column between them, uint8 [H,W] or [H,W,3]."""
-    pixels = np.asarray(strip)
-    size = len(pixels) // rows
+    """The strip's square images with a white column, and a white line, between them, uint8 [H,W] or [H,W,3]."""
+    lines = np.split(np.asarray(strip), rows)
+    size, line = len(lines[0]), np.full_like(lines[0][:1], 255)
+    pixels = np.concatenate([part for each in lines for part in (each, line)][:-1])
     white = np.full_like(pixels[:, :1], 255)
     pieces = [piece for i in range(0, pixels.shape[1], size) for piece in (pixels[:, i : i + size], white)]
     return np.concatenate(pieces[:-1], axis=1)
