@@ -35,7 +35,7 @@ $(READY): requirements.lock pyproject.toml
 test: $(READY)
 	$(BIN)/python -m pytest
 
-# Breaks the samplers and what is around them in 65 ways, one at a time, and expects the tests to notice each.
+# Breaks the samplers and what is around them in 69 ways, one at a time, and expects the tests to notice each.
 mutants: $(READY)
 	$(BIN)/python tests/mutants.py
 
