@@ -26,7 +26,7 @@ def bench_dit(device: torch.device) -> str:
     for name in DITS:
         torch.manual_seed(0)
         network = MODELS.build(name)
-        reference = _diffusers_dit(network)
+        reference = diffusers_dit(network)
         what = f"{name}, batch {batch}, {torch.get_num_threads()} threads"
         if reference is None:
             lines.append([what, "", "not installed", "", ""])
@@ -50,8 +50,11 @@ def _line(network: DiT, reference: nn.Module, batch: int, device: torch.device) 
     return [*times, f"{ratio:.2f}", f"{float((runs['ours']() - runs['diffusers']()).abs().max()):.0e}"]
 
 
-def _diffusers_dit(network: DiT) -> nn.Module | None:
-    """diffusers' network of the same configuration, its last layers not 0; None where diffusers is not installed."""
+def diffusers_dit(network: DiT) -> nn.Module | None:
+    """diffusers' network of the same configuration, its last layers not 0; None where diffusers is not installed.
+
+    Its blocks share one embedder, whose sinusoids have the official divisor, half; diffusers' own is half - 1.
+    """
     try:
         from diffusers import DiTTransformer2DModel
     except ImportError:
@@ -67,8 +70,8 @@ def _diffusers_dit(network: DiT) -> nn.Module | None:
         num_embeds_ada_norm=network.classes,
         norm_eps=1e-6,
     )
-    embedders = [block.norm1.emb for block in reference.transformer_blocks]
-    for embedder in embedders:
-        embedder.load_state_dict(embedders[0].state_dict())
-        embedder.time_proj.downscale_freq_shift = 0
+    embedder = reference.transformer_blocks[0].norm1.emb
+    embedder.time_proj.downscale_freq_shift = 0
+    for block in reference.transformer_blocks:
+        block.norm1.emb = embedder
     return reference

@@ -13,9 +13,9 @@ from torch import nn
 from replication.layers import unet
 from replication.layers.attention import Attention
 from replication.layers.encoder import Encoder
+from replication.layers.given_context import GivenContext
 from replication.layers.resnet_block import ResnetBlock
 from replication.ldm.class_embedder import ClassEmbedder
-from replication.ldm.given_context import GivenContext
 from replication.ldm.spatial_transformer import SpatialTransformer
 from replication.ldm.text_transformer import TextTransformer
 from replication.types import InputError

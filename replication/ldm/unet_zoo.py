@@ -1,7 +1,7 @@
 """The U-Nets of the published latent diffusion models, and one whose options an experiment sets."""
 
+from replication.layers.given_context import GivenContext
 from replication.ldm.class_embedder import ClassEmbedder
-from replication.ldm.given_context import GivenContext
 from replication.ldm.text_transformer import TextTransformer
 from replication.ldm.unet import UNet
 from replication.registry import MODELS

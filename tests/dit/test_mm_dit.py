@@ -75,7 +75,7 @@ def test_padding_leaves_the_mean_alone() -> None:
     """max-abs <= 1e-6. Catches a mean over padding, and a division by zero where a text is nothing else."""
     embedder = small(seed=2).text
     words = embedder.table.weight.detach()  # type: ignore[union-attr]
-    mean = embedder(torch.stack([TOKENS[0], torch.zeros(5, dtype=torch.int64)]))[1]
+    mean = embedder(torch.stack([TOKENS[0], torch.zeros(5, dtype=torch.int64)]))[:, -1]
     assert (mean[0] - (words[3] + words[1] + words[4]) / 3).abs().max() <= 1e-6  # type: ignore[index]
     assert not mean[1].any()
 
@@ -113,12 +113,44 @@ def test_sizes_that_do_not_fit_are_refused_by_name(options: dict[str, Any], mess
         small(**options)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_encoded_once_is_heard_like_the_tokens(dtype: torch.dtype) -> None:
+    """Exact. Catches a mean over padding or over places, made after tokens are forgotten, and one image's text for all."""
+    network = small(seed=4, qk_norm=False)  # torch has no fused RMSNorm of two dtypes, and says so
+    encoded = network.encode(TOKENS)
+    assert encoded.shape == (2, 6, 32)
+    assert torch.equal(network.encode(encoded), encoded)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        assert torch.equal(said(network, encoded), said(network))
+        assert not torch.equal(said(network, encoded.flip(0)), said(network))
+    told = small(seed=4, vocabulary=0, context=6)
+    context = torch.randn(2, 5, 6)
+    assert told.encode(context) is context
+    assert (network.classes, network.vocabulary, network.length) == (0, 9, 5)
+    assert (told.classes, told.vocabulary, told.length) == (0, 0, 5)
+
+
+def test_tokens_are_read_once_and_checked_before_they_are() -> None:
+    """Catches a table that is read at every step, and tokens out of range that only the CPU would refuse."""
+    network, reads = small(seed=4), []
+    network.text.register_forward_hook(lambda *_: reads.append(1))
+    encoded = network.encode(TOKENS)
+    for _ in range(3):
+        said(network, encoded)
+    assert len(reads) == 1
+    with pytest.raises(InputError, match="tokens go from 0 to 8"):
+        network.encode(TOKENS + 4)
+    assert len(reads) == 1
+
+
 def test_texts_that_do_not_fit_are_refused_by_name() -> None:
     network, told = small(), small(vocabulary=0, context=6)
-    for cond, message in ((None, "needs a text"), (TOKENS[:, :4], r"reads 5 tokens per image, not \[4\]"),
-                          (torch.zeros(2, 5, 6), r"not \[5, 6\]"), (TOKENS + 4, r"tokens go from 0 to 8 \(0 is padding\), not 1[0-2]"),
+    for cond, message in ((None, "needs the tokens of a text"), (TOKENS[:, :4], r"tokens Int\[B,5\], not Int\[2, 4\]"),
+                          (torch.zeros(2, 5, 6), r"Float\[B,6,32\] as it is, not Float\[2, 5, 6\]"), (TOKENS + 4, r"tokens go from 0 to 8 \(0 is padding\), not 1[0-2]"),
                           (TOKENS - 1, "tokens go from 0 to 8 .*, not -1")):  # fmt: skip
         with pytest.raises(InputError, match=message):
             said(network, cond)
-    with pytest.raises(InputError, match=r"told \[5, 6\] numbers per image, not \[5\] torch.int64"):
+    with pytest.raises(InputError, match=r"takes a context Float\[B,L,6\], not torch.int64"):
         said(told, TOKENS)
+    with pytest.raises(InputError, match=r"takes Float\[B,5,6\] as it is, not Float\[2, 4, 6\]"):
+        said(told, torch.zeros(2, 4, 6))

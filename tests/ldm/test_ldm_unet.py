@@ -9,8 +9,8 @@ from torch import nn
 from oracles.diffusers_peers import peer_ldm_unet, peer_text_unet
 from oracles.networks import randomize
 from replication.layers.attention import Attention
+from replication.layers.given_context import GivenContext
 from replication.layers.resnet_block import ResnetBlock
-from replication.ldm.given_context import GivenContext
 from replication.ldm.published_weights import from_diffusers
 from replication.ldm.spatial_transformer import SpatialTransformer
 from replication.ldm.unet import UNet
