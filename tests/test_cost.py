@@ -9,10 +9,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from replication.cost import Cost, measured
-from replication.ddpm.cost import unet_cost
-from replication.dit.cost import dit_cost
+from replication.dit.cost import dit_cost, mm_dit_cost
+from replication.dit.mm_dit import MMDiT
 from replication.dit.model import BLOCKS, DiT
+from replication.layers.unet_cost import unet_cost
 from replication.registry import MODELS
+from replication.types import InputError
 
 TABLE_4 = {
     "s/8": 0.36, "s/4": 1.41, "s/2": 6.06, "b/8": 1.42, "b/4": 5.56, "b/2": 23.01,
@@ -87,6 +89,56 @@ def test_the_formula_of_the_unet_is_the_counter(name: str, options: dict[str, An
     """
     network = meta(name, **options)
     assert counted(network, label=name.endswith("label")) == unet_cost(network)
+
+
+ADM = {"scale_shift": True, "resampling_blocks": True, "learned_variance": True}
+
+
+@pytest.mark.parametrize("options", [{"scale_shift": True}, {"resampling_blocks": True}, ADM, {"classes": 10}])
+@pytest.mark.parametrize("split", [{"heads": 4}, {"head_channels": 8}], ids=str)
+def test_the_formula_of_the_unet_is_the_counter_with_ldms_options(
+    options: dict[str, Any], split: dict[str, int]
+) -> None:
+    """Exact, likewise. Catches a scale without its shift, a block that is resampled before its norm, and convolutions in
+    the place of resampling blocks.
+    """
+    sizes = {"resolution": 16, "channels": 4, "width": 16, "multipliers": [1, 2, 3], "blocks": 2, "attention": [2, 4]}
+    network = meta("ldm-unet", **sizes, groups=8, **split, **options)
+    assert counted(network, label="classes" in options) == unet_cost(network)
+
+
+def test_the_formula_of_the_unet_is_the_counter_at_churches_size() -> None:
+    """Exact: 294,966,916 parameters. Catches an agreement of small networks alone."""
+    network = meta("ldm-churches-8")
+    assert counted(network, label=False) == unet_cost(network)
+    assert unet_cost(network).parameters == 294_966_916
+
+
+def test_spatial_transformers_have_no_formula() -> None:
+    with pytest.raises(InputError, match="of plain attention, not of SpatialTransformer"):
+        unet_cost(meta("ldm-imagenet-4"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"qk_norm": False, "learned_variance": True},
+        {"vocabulary": 0, "context": 24},
+        {"resolution": 12, "depth": 1},
+    ],
+    ids=["tokens", "no qk-norm", "context", "other sizes"],
+)
+def test_the_formula_of_mm_dit_is_the_counter(options: dict[str, Any]) -> None:
+    """Exact, in multiply-adds, parameters and bytes. Catches a last text stream that goes on, a stream without weights of
+    its own, and places that are read like words.
+    """
+    sizes = {"depth": 3, "width": 48, "heads": 3, "patch": 2, "resolution": 8, "vocabulary": 52, "length": 12}
+    network: MMDiT = meta("mm-dit", **{**sizes, **options})
+    x = torch.empty(1, network.in_channels, network.resolution, network.resolution, device="meta")
+    tokens = torch.zeros(1, 12, dtype=torch.int64, device="meta")
+    cond = tokens if network.vocabulary else torch.zeros(1, 12, 24, device="meta")
+    assert measured(network, x, torch.zeros(1, device="meta"), cond) == mm_dit_cost(network)
 
 
 def test_every_device_counts_alike() -> None:

@@ -73,7 +73,8 @@ class UNet(Conditional):
         super().__init__()
         self.resolution, self.in_channels, self.multipliers, self.blocks = resolution, in_channels, multipliers, blocks
         self.attends, self.groups, self.width = list(attends), groups, width
-        self.cos_first, self.pad_all_sides, self.resampling_blocks = cos_first, pad_all_sides, resampling_blocks
+        self.cos_first, self.pad_all_sides = cos_first, pad_all_sides
+        self.scale_shift, self.resampling_blocks = scale_shift, resampling_blocks
         embedding = 4 * width
         self.embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.label = LabelEmbedding(classes, embedding) if classes else None

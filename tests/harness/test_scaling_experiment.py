@@ -1,19 +1,36 @@
 """experiments/dit.toml and experiments/scaling.toml: what they promise of their networks."""
 
+import re
 from collections import defaultdict
 
 import pytest
 
+from replication.dit.cost import dit_cost
 from replication.dit.model import DiT
 from replication.harness.cell import Cell, cells_of
 from replication.harness.costs import costs
 from replication.harness.experiment import load_experiment
+from replication.harness.home import project
+from replication.layers.unet_cost import unet_cost
 
-NOMINAL = {"cpu": 0.53e6, "gpu": 430e6}
-STATED = {  # multiply-adds of a forward pass, in millions, as scaling.toml has them
-    "cpu": {"DiT": (0.544, 1.094, 2.124, 4.301), "U-Net": (0.517, 1.145, 2.018, 4.503)},
-    "gpu": {"DiT": (404, 833, 1760, 3526), "U-Net": (427, 925, 1614, 3560)},
-}
+PROFILES = ("cpu", "gpu")
+
+
+def table_of_the_file() -> tuple[dict[str, float], dict[str, dict[str, tuple[float, ...]]]]:
+    """The table in the head of scaling.toml, millions of multiply-adds: the nominal one at 1x, and each family's four."""
+    nominal, found = {}, {}
+    for line in (project() / "experiments" / "scaling.toml").read_text(encoding="utf-8").splitlines():
+        match = re.fullmatch(r"# +(cpu|gpu|DiT|U-Net)((?: +[0-9.]+){4})", line)
+        if match is None:
+            continue
+        name, numbers = match[1], tuple(map(float, match[2].split()))
+        if name in PROFILES:
+            profile, nominal[name], found[name] = name, numbers[0], {}
+            assert numbers == pytest.approx([numbers[0] * times for times in (1, 2, 4, 8)])
+        else:
+            found[profile][name] = numbers
+    assert all(list(found[profile]) == ["DiT", "U-Net"] for profile in PROFILES)
+    return nominal, found
 
 
 def families(profile: str) -> dict[str, dict[int, list[Cell]]]:
@@ -26,22 +43,35 @@ def families(profile: str) -> dict[str, dict[int, list[Cell]]]:
     return found
 
 
-@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_families_are_matched_in_multiply_adds(profile: str) -> None:
     """Within 10 % of 1, 2, 4 and 8 times the nominal, and of each other; the numbers that the file states to their digits.
 
     Catches: a network that was changed without its partner, flops for multiply-adds, and a label told to one family.
     """
+    nominal, table = table_of_the_file()
     for family, sizes in families(profile).items():
         found = [costs(sizes[times][0].recipe, 1)["cost.multiply_adds"] for times in (1, 2, 4, 8)]
-        for times, measured, stated in zip((1, 2, 4, 8), found, STATED[profile][family], strict=True):
-            assert abs(measured / (times * NOMINAL[profile]) - 1) <= 0.10
+        for times, measured, stated in zip((1, 2, 4, 8), found, table[profile][family], strict=True):
+            assert abs(measured / (times * nominal[profile] * 1e6) - 1) <= 0.10
             assert abs(measured / 1e6 / stated - 1) <= 2e-3
-    pairs = zip(*STATED[profile].values(), strict=True)
+    pairs = zip(*table[profile].values(), strict=True)
     assert all(abs(a / b - 1) <= 0.10 for a, b in pairs)
 
 
-@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_formulas_are_what_the_rows_count(profile: str) -> None:
+    """Exact, all sixteen networks. Catches a part that the counter or a formula leaves out, a head's matrices among them."""
+    for family, sizes in families(profile).items():
+        for cells in sizes.values():
+            network = cells[0].recipe.build_network()
+            one = dit_cost(network) if family == "DiT" else unet_cost(network)  # type: ignore[arg-type]
+            row = costs(cells[0].recipe, 50)
+            found = (row["cost.multiply_adds"], row["cost.parameters"], row["cost.activation_bytes"])
+            assert found == (one.multiply_adds, one.parameters, one.activation_bytes)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
 def test_families_differ_in_the_network_alone(profile: str) -> None:
     """Catches: a learning rate, a sampler or a number of steps of one family's own, a seed that is run twice or not at all."""
     settings, checkpoints = set(), set()
@@ -58,7 +88,7 @@ def test_families_differ_in_the_network_alone(profile: str) -> None:
     assert len(checkpoints) == 24
 
 
-@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_dit_rows_of_one_size_have_nearly_equal_parameters(profile: str) -> None:
     """Within 4 %, and a quarter of the tokens. Catches a patch that came with another width, and designs of other sizes."""
     cells = {cell.label: cell for cell in cells_of(load_experiment("dit"), profile)}
