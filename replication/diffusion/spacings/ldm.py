@@ -15,11 +15,11 @@ class LDM(Spacing):
 
     So the last alpha is alphas_cumprod[0], 0.9985 for the published models, and the final latent keeps noise. As in
     `uniform`, more steps than asked are taken where n_steps does not divide T: 400 of 1000 are 500, which is how the
-    published value of LSUN-Churches was sampled. Raises InputError where the shift leads beyond the schedule, at c = 1.
+    published value of LSUN-Churches was sampled. Raises InputError where the shift leads beyond the schedule, as at c = 1.
     """
 
     def times(self, schedule: NoiseSchedule, n_steps: int) -> Tensor:
-        stride = schedule.T // n_steps
-        if stride == 1:
+        indices = 1 + torch.arange(0, schedule.T, schedule.T // n_steps)
+        if indices[-1] >= schedule.T:
             raise InputError(f"spacing 'ldm': {n_steps} steps of {schedule.T} lead to index {schedule.T}, one too many")
-        return times_of(1 + torch.arange(0, schedule.T, stride), schedule, "first")
+        return times_of(indices, schedule, "first")
