@@ -16,14 +16,15 @@ PROFILES: tuple[str, ...] = get_args(ProfileName)  # from the smallest to the pa
 
 
 class Range(NamedTuple):
-    """Where a claim needs its figure to be, ends included."""
+    """Where a claim needs its figure to be, ends included unless it is open."""
 
     low: float = -math.inf
     high: float = math.inf
+    open: bool = False
 
     def __str__(self) -> str:
         if math.isinf(self.high):
-            return f"at least {self.low:.3g}"
+            return f"{'above' if self.open else 'at least'} {self.low:.3g}"
         return f"at most {self.high:.3g}" if math.isinf(self.low) else f"{self.low:.3g} to {self.high:.3g}"
 
 
@@ -75,17 +76,21 @@ class OnRows(Statement):
 
 
 class Target(Settings):
-    """What a figure is claimed to be. `tolerance` is a share: 0.05 makes "about 50" mean 47.5 to 52.5."""
+    """What a figure is claimed to be. `tolerance` is a share: 0.05 makes "about 50" mean 47.5 to 52.5.
+
+    `above` is for what must be more, as in "stronger than": being equal, which is `at_least`, does not support it.
+    """
 
     about: float | None = None
     at_least: float | None = None
     at_most: float | None = None
+    above: float | None = None
     tolerance: NonNegativeFloat = 0.0
 
     @model_validator(mode="after")
-    def _one_of_three(self) -> "Target":
-        if sum(bound is not None for bound in (self.about, self.at_least, self.at_most)) != 1:
-            raise ValueError("say one of about, at_least and at_most")
+    def _one_of_four(self) -> "Target":
+        if sum(bound is not None for bound in (self.about, self.at_least, self.at_most, self.above)) != 1:
+            raise ValueError("say one of about, at_least, at_most and above")
         return self
 
     @property
@@ -94,6 +99,8 @@ class Target(Settings):
             return Range(low=self.at_least - self.tolerance * abs(self.at_least))
         if self.at_most is not None:
             return Range(high=self.at_most + self.tolerance * abs(self.at_most))
+        if self.above is not None:
+            return Range(low=self.above - self.tolerance * abs(self.above), open=True)
         assert self.about is not None
         slack = self.tolerance * abs(self.about)
         return Range(self.about - slack, self.about + slack)
@@ -183,8 +190,9 @@ class TrendClaim(OnRows, Target):
 
     `methods` say how: rank is Spearman's correlation, log-log Pearson's of both logarithms, semi-log Pearson's of the
     column with the logarithm of `along`. Points at the same place along are repeats, such as other seeds of a training.
-    With `than`, other points, or `than_along`, another column, the target is about how much stronger the correlation is
-    than over those or along that one.
+    With `than`, other points, or `than_along`, another column, the target is about how much more closely the columns follow
+    than over those or along that one. `direction` is then the one in which they are to follow: where the distance is to
+    fall, closeness is minus the correlation, and a distance that rises is as far from it as can be.
     """
 
     kind: Literal["trend"]
@@ -194,11 +202,23 @@ class TrendClaim(OnRows, Target):
     methods: Annotated[list[Literal["rank", "log-log", "semi-log"]], Field(min_length=1)] = ["rank", "log-log"]
     than: list[Point] = []
     than_along: str | None = None
+    direction: Literal["falling", "rising"] | None = None
+
+    @property
+    def compares(self) -> bool:
+        """Whether the target is about a difference of two correlations."""
+        return bool(self.than or self.than_along)
 
     @model_validator(mode="after")
     def _enough_points(self) -> "TrendClaim":
         if 0 < len(self.than) < 3:
             raise ValueError("than: a correlation takes at least 3 points")
+        return self
+
+    @model_validator(mode="after")
+    def _direction_of_comparisons(self) -> "TrendClaim":
+        if self.compares != (self.direction is not None):
+            raise ValueError("direction: a comparison (than, than_along) needs it, a correlation alone has its sign")
         return self
 
 

@@ -33,6 +33,7 @@ def test_statements_about_transformers_are_judged_beside_their_tables() -> None:
     assert not [claim.name for claim in load_experiment("field-guide").claims if claim.awaits]
     assert {dit["gflops-decide-quality"], dit["adaln-zero-beats-the-other-blocks"]} == {"gpu"}
     assert {dit[f"smaller-patches-help-{size}"] for size in "sbl"} == {"cpu"}
+    assert dit["smaller-patches-help-xl"] == "gpu"
     assert scaling["transformers-scale-more-predictably"] == "gpu"
     assert not {*dit, *scaling} & {*guide}
 
@@ -51,9 +52,16 @@ def test_the_papers_correlation_is_that_of_its_table() -> None:
         "log-log": pytest.approx(-0.936, abs=5e-4),
         "rank": pytest.approx(-0.916, abs=5e-4),
     }
-    rather = judge(of["gflops-rather-than-parameters"], evidence)[0]
-    assert rather.published is not None
-    assert rather.published == pytest.approx(0.16, abs=5e-3)  # over the six of S, B and L with patches of 4 and 2
+    rather = {
+        suffix: judge(of[f"gflops-rather-than-parameters{suffix}"], evidence)[0].published
+        for suffix in ("-of-twelve", "", "-when-small")
+    }
+    # over the twelve, the eight with patches of 4 and 2, and the six of S, B and L among those
+    assert rather == {
+        "-of-twelve": pytest.approx(0.46, abs=5e-3),
+        "": pytest.approx(0.145, abs=5e-4),
+        "-when-small": pytest.approx(0.16, abs=5e-3),
+    }
     blocks = judge(of["adaln-zero-beats-the-other-blocks-of-xl"], evidence)
     assert [v.published for v in blocks] == [pytest.approx(fd / 19.47) for fd in (35.24, 26.14, 25.21)]
 

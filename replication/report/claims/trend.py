@@ -1,18 +1,22 @@
 """How one column goes with another over points: Spearman's rank correlation, and Pearson's of logarithms.
 
-The interval is about the figures' own errors at these very points, and about the repeats among them: points at the same
-place along, such as other seeds of a training, are drawn again with replacement. It doesn't pretend that the places were
-drawn at random from others.
+The interval is about these very places; it doesn't pretend that they were drawn at random from others. Where points share
+a place, such as seeds of a training, their scatter is what is uncertain: it has each row's own sampling error in it
+already, which is not added again. Without repeats there is the rows' own error alone, and nothing of the training's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from scipy.stats import rankdata
 
-from replication.harness.claim import TrendClaim
+from replication.harness.claim import Point, TrendClaim
+from replication.harness.journal import Record
 from replication.report.claims.evidence import Evidence
-from replication.report.claims.reading import Reading
+from replication.report.claims.figures import DRAWS, FACTORS, figure, redrawn
+from replication.report.claims.reading import Figure, Figures, Reading, percentiles
+from replication.report.claims.repeats import fresh_repeats
 from replication.report.claims.verdict import NotTested, Verdict
 
 Scale = Callable[[np.ndarray], np.ndarray]  # [P] or [P,draws] -> the same shape
@@ -49,45 +53,86 @@ def judge_trend(claim: TrendClaim, evidence: Evidence) -> list[Verdict]:
 
 
 def _verdict(column: str, method: str, claim: TrendClaim, evidence: Evidence) -> Verdict:
-    count, compared = len(claim.points), bool(claim.than or claim.than_along)
+    count, others = len(claim.points), claim.than or claim.points
+    sign = -1 if claim.direction == "falling" else 1
 
     def strength(*figures: np.ndarray) -> np.ndarray:
         """Of (along, column) over the points, less that of what they are compared with."""
-        along, by, generator = np.stack(figures[0::2]), np.stack(figures[1::2]), np.random.default_rng(0)
-        first = correlated(along[:count], by[:count], method, generator)
-        if not compared:
-            return first
-        return np.abs(first) - np.abs(correlated(along[count:], by[count:], method, generator))
+        along, by = np.stack(figures[0::2]), np.stack(figures[1::2])
+        first = correlated(along[:count], by[:count], method)
+        if claim.compares:
+            first = sign * (first - correlated(along[count:], by[count:], method))
+        return np.round(first, 12)  # alike is 0, not 1e-17, which would be above it, and no correlation exceeds 1
 
     title, along = (evidence.title(c, claim.points[0]) for c in (column, claim.along))
-    formula = f"over {count} points"
-    if claim.than:
-        formula = f"its size {formula} - its size over {len(claim.than)} others"
-    elif claim.than_along:
-        formula = f"its size - its size with {evidence.title(claim.than_along, claim.points[0])}, {formula}"
     figures = [(point, c) for point in claim.points for c in (claim.along, column)]
-    if compared:
-        others = claim.than or claim.points
+    if claim.compares:
         figures += [(point, c) for point in others for c in (claim.than_along or claim.along, column)]
-    reading = Reading(f"{method} correlation of {title} with {along}", formula, claim.range, strength)
+    reading = Reading(
+        f"{method} correlation of {title} with {along}",
+        _formula(claim, evidence),
+        claim.range,
+        strength,
+        partial(redrawn_family, claim, column),
+        partial(around, bound=2.0 if claim.compares else 1.0),
+    )
     return reading.verdict(figures, claim, evidence)
 
 
-def correlated(along: np.ndarray, by: np.ndarray, method: str, generator: np.random.Generator) -> np.ndarray:
-    """By that method over the first axis, [P] or [P,draws] -> [] or [draws]; in draws, repeats are drawn again."""
-    of_along, of_by = SCALES[method]
-    return correlation(of_along(along), of_by(by if by.ndim == 1 else redrawn_repeats(along, by, generator)))
+def _formula(claim: TrendClaim, evidence: Evidence) -> str:
+    over = f"over {len(claim.points)} points"
+    if not claim.compares:
+        return over
+    other = f"over {len(claim.than)} others" if claim.than else over
+    if claim.than_along:
+        other = f"with {evidence.title(claim.than_along, claim.points[0])}, {other}"
+    return f"how closely it is {claim.direction} {over} - {other}"
 
 
-def redrawn_repeats(along: np.ndarray, by: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """[P,draws] of `by` where each draw picks, for points at one place along, that many of them with replacement."""
-    drawn = by.copy()
-    _, place = np.unique(along, axis=0, return_inverse=True)
-    for same in (np.flatnonzero(place == p) for p in range(place.max() + 1)):
-        if len(same) > 1:
-            chosen = generator.integers(len(same), size=(len(same), by.shape[1]))
-            drawn[same] = np.take_along_axis(by[same], chosen, axis=0)
+def redrawn_family(
+    claim: TrendClaim,
+    column: str,
+    figures: Sequence[Figure],
+    rows: Mapping[Point, Record],
+    generator: np.random.Generator,
+) -> Figures:
+    """The figures along, each within its error; those of the column once for all that they are compared with."""
+    drawn = {(p, c): redrawn(rows[p], c, generator) for p, c in dict.fromkeys(figures) if c != column}
+    for points in filter(None, (claim.points, claim.than)):
+        records = [rows[point] for point in points]
+        places = np.array([figure(record, claim.along) for record in records])
+        by = _redrawn_column(records, column, places, generator)
+        drawn |= {(point, column): draws for point, draws in zip(points, by, strict=True)}
     return drawn
+
+
+def _redrawn_column(
+    records: Sequence[Record], column: str, places: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    values = np.array([figure(record, column) for record in records])
+    by_factor = column in FACTORS
+    repeats = fresh_repeats(logarithms(values) if by_factor else values, places, generator, DRAWS)
+    if repeats is None:
+        return np.stack([redrawn(record, column, generator) for record in records])
+    return np.exp(repeats) if by_factor else repeats
+
+
+def around(value: float, draws: np.ndarray, bound: float) -> tuple[float, float]:
+    """(low, high) with low <= value <= high, within +-bound: the percentiles of the draws, and the same less their bias.
+
+    Errors weaken a correlation and draws have them twice, so that percentiles alone lie between 0 and the value and miss
+    the truth beyond it. The draws' median is as far from the value as that is from the truth, about: the percentiles,
+    moved twice that far, surround the truth. Far from +-1, where this overdoes it, the percentiles themselves do.
+    """
+    low, high = percentiles(value, draws)
+    unbiased = 2 * (value - float(np.median(draws)))
+    return max(min(low, low + unbiased, value), -bound), min(max(high, high + unbiased, value), bound)
+
+
+def correlated(along: np.ndarray, by: np.ndarray, method: str) -> np.ndarray:
+    """By that method over the first axis, [P] or [P,draws] -> [] or [draws]."""
+    of_along, of_by = SCALES[method]
+    return correlation(of_along(along), of_by(by))
 
 
 def correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:

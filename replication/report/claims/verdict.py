@@ -45,7 +45,11 @@ class Verdict:
 
 
 def word_for(needed: Range, low: float, high: float) -> Word:
-    """Whether the whole interval is where it must be, all of it elsewhere, or neither."""
-    if needed.low <= low and high <= needed.high:
+    """Whether the whole interval is where it must be, all of it elsewhere, or neither.
+
+    One that touches the end of an open range is neither.
+    """
+    inside = needed.low < low and high < needed.high if needed.open else needed.low <= low and high <= needed.high
+    if inside:
         return "supported"
     return "refuted" if high < needed.low or low > needed.high else "inconclusive"
