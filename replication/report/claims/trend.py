@@ -62,7 +62,7 @@ def _verdict(column: str, method: str, claim: TrendClaim, evidence: Evidence) ->
         first = correlated(along[:count], by[:count], method)
         if claim.compares:
             first = sign * (first - correlated(along[count:], by[count:], method))
-        return np.round(first, 12)  # alike is 0, not 1e-17, which would be above it, and no correlation exceeds 1
+        return np.round(first, 12) + 0.0  # alike is 0, not 1e-17, which would be above it, and no correlation exceeds 1
 
     title, along = (evidence.title(c, claim.points[0]) for c in (column, claim.along))
     figures = [(point, c) for point in claim.points for c in (claim.along, column)]
