@@ -5,7 +5,7 @@ there latents are drawn from the posterior, with noise that belongs to the image
 """
 
 import statistics
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from replication.ldm.autoencoder import Autoencoder
 from replication.ldm.losses.codebook_usage import codebook_usage
 from replication.metrics.evaluation import evaluate_reconstructions
 from replication.metrics.reconstruction import pixel_similarity
-from replication.metrics.timing import Stopwatch
+from replication.metrics.timing import repeated
 from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.progress import bar
@@ -35,6 +35,7 @@ from replication.training_loop import GIVEN
 from replication.types import InputError
 
 STRIP_IMAGES = 10
+TIMED = 9  # reconstructions of one batch
 SEED = 0
 
 
@@ -155,10 +156,7 @@ def _channels_last(shape: tuple[int, int, int]) -> tuple[int, int, int]:
 def _reconstructed(
     autoencoder: Autoencoder, images: Tensor, cell: FirstStageCell, place: Workplace
 ) -> tuple[Tensor, Tensor, list[float]]:
-    """uint8 [N,C,H,W], how often each entry of the codebook was chosen, and seconds per image of each batch.
-
-    The first batch is reconstructed once more, uncounted, for the device to warm up.
-    """
+    """uint8 [N,C,H,W], how often each entry of the codebook was chosen, and seconds per image, of the first batch."""
     pieces, counts, seconds = [], torch.zeros(autoencoder.codebook_size, dtype=torch.int64), []
     with bar(len(images), f"reconstructing, {cell.label}", "image", enabled=place.progress) as shown:
         for start in range(0, len(images), place.batch_size):
@@ -166,10 +164,9 @@ def _reconstructed(
             noise = ImageNoise(SEED, torch.arange(start, start + len(x)), place.device)
             drawn = noise.prior((len(x), *autoencoder.latent_shape((x.shape[1], x.shape[2], x.shape[3]))))
             if start == 0:
-                autoencoder.reconstruct(x, drawn)
-            with Stopwatch(place.device) as watch:
-                made = autoencoder.reconstruct(x, drawn)
-            seconds.append(watch.seconds / len(x))
+                whole = repeated(partial(autoencoder.reconstruct, x, drawn), place.device, TIMED)
+                seconds = [s / len(x) for s in whole]
+            made = autoencoder.reconstruct(x, drawn)
             pieces.append(quantize(made.x.float(), cell.protocol.quantizer).cpu())
             if made.codes is not None:
                 counts += torch.bincount(made.codes.flatten().cpu(), minlength=len(counts))

@@ -25,7 +25,7 @@ def _line(cell: FirstStageCell, run: Record, distance: str) -> dict[str, str]:
     return {
         "first stage": cell.label,
         "latent": f"{height}x{width}x{channels}",
-        "parameters": number(run, "first_stage.parameters", "{:,}"),
+        "parameters": number(run, "first_stage.parameters", "{:,.0f}"),
         distance: interval(run, "metric.fd", "{:.3g}") or NOT_RUN,
         "PSNR, dB": plus_minus(run, "metric.psnr", "{:.2f}"),
         "SSIM": plus_minus(run, "metric.ssim", "{:.4f}"),
