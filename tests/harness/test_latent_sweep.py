@@ -15,7 +15,7 @@ from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.cli import main
 from replication.harness import sweep
 from replication.harness.cell import Cell, cells_of, find_cell
-from replication.harness.compute import compute
+from replication.harness.compute import compute, samples
 from replication.harness.experiment import load_experiment
 from replication.harness.first_stage_cell import FirstStageCell, first_stage_cells
 from replication.harness.prompt import prompted
@@ -97,8 +97,6 @@ def test_sampling_is_the_same_at_any_batch_size(project: Path) -> None:
     for batch in (20, 7):
         where = Workplace(project / "runs", torch.device("cpu"), batch, progress=False)
         model = where.model(cell.recipe, True)
-        from replication.harness.compute import samples
-
         drawn.append(samples(cell, model, 0, where, f"-{batch}").images.int())
     assert (drawn[0] - drawn[1]).abs().max() <= 1
 
