@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from replication.first_stage import FirstStage
-from replication.first_stage_training import train_first_stage
 from replication.registry import DATASETS
+from replication.training.first_stage import FirstStage
+from replication.training.train_first_stage import train_first_stage
 
 CPU = torch.device("cpu")
 DIGITS = DATASETS.build("digits")

@@ -8,12 +8,12 @@ from first_stages import DIGITS, stage
 from torch import nn
 
 from replication.diffusion import Denoiser, sample
-from replication.first_stage_training import load_autoencoder, train_first_stage
 from replication.noise import ImageNoise
 from replication.numerics import float32_as
-from replication.recipe import Recipe
 from replication.registry import DATASETS, EXTRACTORS, MODELS, SAMPLERS, SCHEDULES, SPACINGS
-from replication.training import load_network, train
+from replication.training.recipe import Recipe
+from replication.training.train import load_network, train
+from replication.training.train_first_stage import load_autoencoder, train_first_stage
 
 
 @pytest.mark.gpu

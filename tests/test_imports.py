@@ -12,34 +12,30 @@ FILES = sorted(p for p in ROOT.rglob("*.py") if not p.name.startswith("."))
 
 # What each part of the package may import of the package, its own modules apart.
 GROUND = {"types", "registry"}
-SETTINGS = {"settings", "training_settings"}
-SMALL = GROUND | SETTINGS | {"noise", "numerics", "progress", "files", "checkpoint", "condition", "quantity"}
-NETWORKS = {"ddpm", "ldm", "dit"}
-FIRST_STAGE = {"first_stage", "first_stage_health", "first_stage_training"}
-DATA = {"training_data", "latent_cache"}
-WORK = FIRST_STAGE | DATA | {"recipe", "ema", "training_loop", "training", "sample_set", "generation"}
-TOOLS = {"bench", "doctor"}
-COMPUTED = SMALL | NETWORKS | WORK | {"diffusion", "datasets", "metrics", "cost"}
-SHOWN = COMPUTED | {"harness", "report"}
+COMMON = GROUND | {"settings", "files", "checkpoint", "numerics", "noise", "progress", "cost"}
+PAPERS = {"ddpm", "ldm", "dit"}
+PARTS = COMMON | PAPERS | {"diffusion", "layers", "conditions", "datasets", "metrics"}
+WORK = PARTS | {"training", "sampling"}
+SHOWN = WORK | {"harness", "report"}
 MAY_IMPORT = {
     "__init__": set(),
     "types": set(),
     "registry": {"types"},
-    **dict.fromkeys(SMALL - GROUND, SMALL),
+    **dict.fromkeys(COMMON - GROUND, COMMON),
     "diffusion": GROUND,
-    "cost": SMALL,
-    "layers": SMALL | {"cost"},
-    "datasets": SMALL,
-    "conditions": SMALL,
-    "quantities": SMALL | {"diffusion", "datasets"},
-    "metrics": SMALL,
-    **{name: SMALL | {"diffusion", "layers", "cost"} for name in NETWORKS},
-    **dict.fromkeys(WORK, COMPUTED),
-    "harness": COMPUTED,
-    "report": COMPUTED | {"harness"},
-    **dict.fromkeys(TOOLS, SHOWN),
-    "commands": SHOWN | TOOLS,
-    "cli": SHOWN | TOOLS | {"commands"},
+    "layers": COMMON,
+    "datasets": COMMON,
+    "conditions": COMMON,
+    "quantities": COMMON | {"diffusion", "datasets"},
+    "metrics": COMMON,
+    **{name: COMMON | {"diffusion", "layers"} for name in PAPERS},
+    "training": PARTS,
+    "sampling": WORK,
+    "harness": WORK,
+    "report": WORK | {"harness"},
+    "bench": SHOWN,
+    "commands": SHOWN | {"bench"},
+    "cli": SHOWN | {"bench", "commands"},
 }
 UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from replication.recipe import Recipe
-from replication.training import train
+from replication.training.recipe import Recipe
+from replication.training.train import train
 
 CPU = torch.device("cpu")
 

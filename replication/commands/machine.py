@@ -5,8 +5,8 @@ from collections.abc import Callable
 from functools import partial
 
 from replication import registry
+from replication.commands.doctor import examine
 from replication.commands.options import Commands, add_device, added, device_of
-from replication.doctor import examine
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.home import state
 from replication.harness.protocol import named_protocol, protocol_names

@@ -12,13 +12,13 @@ from replication.commands.options import (
     device_of,
     settings_of,
 )
-from replication.first_stage import FirstStage
 from replication.harness.cell import row_cells
 from replication.harness.first_stage_cell import first_stage_cells
 from replication.harness.given_weights import give_first_stage, give_network
 from replication.harness.home import state
 from replication.harness.workplace import Workplace
 from replication.registry import unknown
+from replication.training.first_stage import FirstStage
 from replication.types import InputError
 
 

@@ -8,7 +8,7 @@ from functools import cache
 
 from torch import Tensor
 
-from replication.condition import LabelledDataset
+from replication.conditions.condition import LabelledDataset
 from replication.registry import unknown
 
 # what class k is called, in up to two ways

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from replication.condition import Condition, LabelledDataset
 from replication.conditions.captions import caption_numbers, captions
+from replication.conditions.condition import Condition, LabelledDataset
 from replication.conditions.encoder_files import EncoderFiles, EncoderKind, located
 from replication.conditions.prompts import readable, shown
 from replication.numerics import numerics

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from replication.condition import Condition, LabelledDataset, Numbers
+from replication.conditions.condition import Condition, LabelledDataset, Numbers
 from replication.registry import CONDITIONS, unknown
 
 

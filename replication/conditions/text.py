@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from replication.condition import Condition, LabelledDataset, Numbers
 from replication.conditions.captions import caption_numbers, captions, every_caption
+from replication.conditions.condition import Condition, LabelledDataset, Numbers
 from replication.conditions.prompts import readable, shown
 from replication.registry import CONDITIONS, unknown
 from replication.settings import content_key

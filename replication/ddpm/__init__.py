@@ -6,7 +6,7 @@
     equation 11          eps prediction                   diffusion/parameterization.py  Eps
     equation 13          the discretised decoder          diffusion/bound.py      decoder_nll
     equation 14          L_simple                         diffusion/objectives/simple.py
-    algorithm 1          training                         training.py
+    algorithm 1          training                         training/train.py
     algorithm 2          sampling                         diffusion/samplers/ancestral.py
     section 3.2          sigma_t^2 = beta_t, beta-tilde_t diffusion/variance.py
     section 4, appendix B  the U-Net                      ddpm/unet.py

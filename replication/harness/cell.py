@@ -8,18 +8,18 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from replication.condition import labels_of
+from replication.conditions.condition import labels_of
 from replication.diffusion.denoiser import Denoise
 from replication.diffusion.variance import check_variance
-from replication.generation import QUANTIZERS, Sampling
 from replication.harness.claim_check import check_claims
 from replication.harness.experiment import Experiment, Row, explained
 from replication.harness.experiment_file import merged
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
-from replication.recipe import Recipe
 from replication.registry import EXTRACTORS, SAMPLERS, SPACINGS, unknown
+from replication.sampling.generation import QUANTIZERS, Sampling
 from replication.settings import Settings, content_key
+from replication.training.recipe import Recipe
 from replication.types import InputError
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from replication.datasets.content import Split
 from replication.diffusion.bound import bits_per_dim
 from replication.diffusion.denoiser import Denoiser
-from replication.generation import generate
 from replication.harness.cell import Cell
 from replication.harness.costs import costs
 from replication.harness.journal import Record
@@ -27,8 +26,9 @@ from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.progress import bar
 from replication.registry import EXTRACTORS
-from replication.sample_set import SampleSet
-from replication.training import FIRST_STAGE
+from replication.sampling.generation import generate
+from replication.sampling.sample_set import SampleSet
+from replication.training.train import FIRST_STAGE
 
 STRIP_IMAGES = 10
 TRAINED = "no, trained here"  # what a row says of weights that were not given

@@ -8,7 +8,7 @@ import torch
 
 from replication.cost import measured
 from replication.harness.journal import Record
-from replication.recipe import Recipe
+from replication.training.recipe import Recipe
 
 
 def costs(recipe: Recipe, nfe: int) -> Record:

@@ -6,17 +6,17 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
-from replication.first_stage import FirstStage, FirstStageLoss
-from replication.generation import Guidance
 from replication.harness.claim import TABLES, Claim, ProfileName
 from replication.harness.experiment_file import beside, read_toml, written_out
 from replication.harness.home import catalogue, project
 from replication.harness.protocol import Protocol
 from replication.harness.published import Published, PublishedRow, PublishedTable, PublishedValue
-from replication.recipe import Recipe
 from replication.registry import unknown
+from replication.sampling.generation import Guidance
 from replication.settings import Part, Settings
-from replication.training_settings import Training
+from replication.training.first_stage import FirstStage, FirstStageLoss
+from replication.training.recipe import Recipe
+from replication.training.settings import Training
 from replication.types import InputError
 
 

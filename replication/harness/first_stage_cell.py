@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 
 from replication.checkpoint import load_metadata
-from replication.first_stage import FirstStage
-from replication.generation import quantize
 from replication.harness.compute import TRAINED, real_features, strip_png
 from replication.harness.experiment import Experiment
 from replication.harness.journal import Record
@@ -30,8 +28,10 @@ from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.progress import bar
 from replication.registry import DATASETS, EXTRACTORS
+from replication.sampling.generation import quantize
 from replication.settings import Part, Settings, content_key
-from replication.training_loop import GIVEN
+from replication.training.first_stage import FirstStage
+from replication.training.loop import GIVEN
 from replication.types import InputError
 
 STRIP_IMAGES = 10

@@ -18,14 +18,14 @@ from replication.dit import diffusers_weights as of_dit
 from replication.dit import official_weights as of_dit_officially
 from replication.dit.model import DiT
 from replication.files import file_sha256, locked
-from replication.first_stage import FirstStage
-from replication.first_stage_training import save_given_first_stage
 from replication.harness.workplace import Workplace
 from replication.ldm import published_weights as of_ldm
 from replication.ldm.diffusers_autoencoder import autoencoder_from_compvis, autoencoder_from_diffusers
 from replication.ldm.unet import UNet as LatentUNet
-from replication.recipe import Recipe
-from replication.training import save_given_network
+from replication.training.first_stage import FirstStage
+from replication.training.recipe import Recipe
+from replication.training.train import save_given_network
+from replication.training.train_first_stage import save_given_first_stage
 from replication.types import InputError
 
 Weights = Mapping[str, Tensor]

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from replication.generation import draw, quantize
 from replication.harness.cell import Cell
 from replication.harness.workplace import Workplace
 from replication.noise import ImageNoise
 from replication.numerics import numerics
+from replication.sampling.generation import draw, quantize
 from replication.types import InputError
 
 

@@ -10,16 +10,16 @@ from replication.checkpoint import load_metadata
 from replication.datasets.dataset import Dataset
 from replication.diffusion.denoiser import Denoiser
 from replication.files import file_sha256, locked
-from replication.first_stage import FirstStage
-from replication.first_stage_training import load_autoencoder, train_first_stage
-from replication.latent_cache import cached_moments
 from replication.ldm.autoencoder import Autoencoder
 from replication.numerics import numerics
-from replication.recipe import Recipe
 from replication.registry import AUTOENCODERS
-from replication.training import FIRST_STAGE, load_network, train
-from replication.training_data import Latents, Pixels, TrainingData
-from replication.training_loop import GIVEN
+from replication.training.data import Latents, Pixels, TrainingData
+from replication.training.first_stage import FirstStage
+from replication.training.latent_cache import cached_moments
+from replication.training.loop import GIVEN
+from replication.training.recipe import Recipe
+from replication.training.train import FIRST_STAGE, load_network, train
+from replication.training.train_first_stage import load_autoencoder, train_first_stage
 from replication.types import InputError
 
 

@@ -15,7 +15,7 @@ from replication.diffusion.bound import bound_term
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.forward import marginal
 from replication.diffusion.schedule import DiscreteSchedule
-from replication.quantity import Quantity, magnitude
+from replication.quantities.quantity import Quantity, magnitude
 from replication.registry import OBJECTIVES, QUANTITIES, SCHEDULES
 
 SHAPE = (3, 8, 8)  # of the random images, one for each time

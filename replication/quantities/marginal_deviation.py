@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from replication.diffusion.forward import transition
-from replication.quantity import Quantity, magnitude
+from replication.quantities.quantity import Quantity, magnitude
 from replication.registry import QUANTITIES, SCHEDULES
 from replication.settings import Part
 

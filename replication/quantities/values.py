@@ -2,7 +2,7 @@
 
 import math
 
-from replication.quantity import Quantity
+from replication.quantities.quantity import Quantity
 from replication.registry import QUANTITIES
 from replication.types import InputError
 

@@ -19,7 +19,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from replication.conditions.captions import caption_numbers, captions
 from replication.registry import CONDITIONS, DATASETS
-from replication.training import _Run
+from replication.training.train import _Run
 from replication.types import InputError
 
 CIFAR10, DIGITS = DATASETS.build("cifar10"), DATASETS.build("digits")

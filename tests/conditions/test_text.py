@@ -11,7 +11,7 @@ from training_recipes import CPU, recipe
 from replication.conditions import captions as fixed
 from replication.conditions.text import words
 from replication.registry import CONDITIONS, DATASETS
-from replication.training import _Run
+from replication.training.train import _Run
 from replication.types import InputError
 
 TEXT, CIFAR10 = CONDITIONS.build("text"), DATASETS.build("cifar10")

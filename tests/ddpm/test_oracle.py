@@ -9,7 +9,7 @@ from replication.diffusion import Denoiser
 from replication.harness.cell import cells_of
 from replication.harness.experiment import load_experiment
 from replication.registry import MODELS, SCHEDULES
-from replication.training import load_network, train
+from replication.training.train import load_network, train
 
 
 def test_oracle_network_is_the_exact_denoiser() -> None:

@@ -12,8 +12,8 @@ from training_recipes import recipe
 
 from replication.diffusion import Denoiser
 from replication.diffusion.variance import RangePrediction
-from replication.recipe import Recipe
 from replication.registry import OBJECTIVES, SCHEDULES
+from replication.training.recipe import Recipe
 from replication.types import InputError, Prediction
 
 T = 20

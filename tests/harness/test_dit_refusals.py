@@ -13,7 +13,7 @@ from replication.harness.experiment import load_experiment
 from replication.harness.given_weights import give_network
 from replication.harness.workplace import Workplace
 from replication.registry import MODELS
-from replication.training import load_network, train
+from replication.training.train import load_network, train
 from replication.types import InputError
 
 DIT = 'network = { name = "dit", depth = 1, width = 16, heads = 2, patch = 2, channels = 1, resolution = 8, classes = 10 }'

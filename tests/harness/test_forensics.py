@@ -74,7 +74,7 @@ def test_every_choice_gives_a_row_or_says_what_it_needs(project: Path, monkeypat
     assert words["n", "10"].paired
 
     monkeypatch.setattr(workplace, "train", lambda *_, **__: None)
-    monkeypatch.setattr("replication.generation.draw", lambda *_: pytest.fail("an image was drawn again"))
+    monkeypatch.setattr("replication.sampling.generation.draw", lambda *_: pytest.fail("an image was drawn again"))
     again = investigated(subject_of("tiny", Wishes()))
     assert [f.move for f in again.findings] == [f.move for f in found.findings]
 

@@ -17,7 +17,7 @@ from replication.harness.workplace import Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.reference import reference_features
 from replication.registry import DATASETS, EXTRACTORS
-from replication.sample_set import SampleSet
+from replication.sampling.sample_set import SampleSet
 
 
 class Laboratory:

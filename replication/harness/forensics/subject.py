@@ -12,16 +12,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from replication.checkpoint import load_checkpoint
-from replication.generation import Sampling
 from replication.harness.cell import Cell, cells_of
 from replication.harness.experiment import explained, load_experiment
 from replication.harness.experiment_file import toml_value
 from replication.harness.forensics.images import any_jpeg, read_images
 from replication.harness.forensics.measurement import Extraction, Measurement, Reference, Samples, with_fields
 from replication.harness.protocol import Protocol, named_protocol
-from replication.recipe import Recipe
 from replication.registry import DATASETS, EXTRACTORS, SAMPLERS, unknown
+from replication.sampling.generation import Sampling
 from replication.settings import Part
+from replication.training.recipe import Recipe
 from replication.types import InputError
 
 STEPS = 50  # of the base, or what the experiment has nearest to it

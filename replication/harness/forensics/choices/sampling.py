@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from replication.diffusion.schedule import DiscreteSchedule
-from replication.generation import QUANTIZERS, Sampling
 from replication.harness.cell import Cell
 from replication.harness.forensics.choice import Alternative, Choice, Inapplicable, made_by_cell
 from replication.harness.forensics.measurement import Measurement, with_fields
 from replication.registry import SAMPLERS
+from replication.sampling.generation import QUANTIZERS, Sampling
 from replication.settings import Part
 from replication.types import InputError
 

@@ -16,17 +16,17 @@ import torch
 from first_stages import CPU, DIGITS, stage
 from torch import Tensor, nn
 
-import replication.first_stage_training
-import replication.training_loop
+import replication.training.loop
+import replication.training.train_first_stage
 from replication.checkpoint import load_checkpoint, save_checkpoint
-from replication.first_stage import FirstStage, FirstStageLoss
-from replication.first_stage_health import COLLAPSED_WINDOWS, WON_WINDOWS, Health
-from replication.first_stage_training import _Run, load_autoencoder, train_first_stage
 from replication.ldm.autoencoder import Reconstruction
 from replication.ldm.vq import VQAutoencoder
 from replication.noise import stream_seed
-from replication.training_data import Pixels
-from replication.training_loop import WATCH_STEPS, batch_indices
+from replication.training.data import Pixels
+from replication.training.first_stage import FirstStage, FirstStageLoss
+from replication.training.health import COLLAPSED_WINDOWS, WON_WINDOWS, Health
+from replication.training.loop import WATCH_STEPS, batch_indices
+from replication.training.train_first_stage import _Run, load_autoencoder, train_first_stage
 from replication.types import InputError, RunError
 
 WINDOW = 3  # steps, in tests of what happens at a window's end
@@ -92,7 +92,7 @@ def test_an_interrupted_run_ends_in_the_same_weights(
         if where == "between the networks":
             patched.setattr(_Run, "_train_discriminator", training)
         else:
-            patched.setattr(replication.first_stage_training, "save_checkpoint", saving)
+            patched.setattr(replication.training.train_first_stage, "save_checkpoint", saving)
         with pytest.raises(Interrupted):
             trained(stage(kind), path)
     assert_identical(trained(stage(kind), path), uninterrupted(kind))
@@ -245,14 +245,14 @@ def test_a_discriminators_gradient_that_is_not_finite_ends_training(
     def spoilt(real: Tensor, fake: Tensor) -> Tensor:
         return (real - real.detach()).abs().sqrt().sum()
 
-    monkeypatch.setattr(replication.first_stage_training, "discriminator_loss", spoilt)
+    monkeypatch.setattr(replication.training.train_first_stage, "discriminator_loss", spoilt)
     with pytest.raises(RunError, match=r"diverged: the loss is nan at step 3"):
         trained(stage(), tmp_path / "c.safetensors")
 
 
 @pytest.fixture
 def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (replication.training_loop, replication.first_stage_training):
+    for module in (replication.training.loop, replication.training.train_first_stage):
         monkeypatch.setattr(module, "WATCH_STEPS", WINDOW)
 
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from replication.noise import stream_seed
 from replication.numerics import float32_as
 from replication.progress import bar
-from replication.training_data import TrainingData
-from replication.training_settings import Training
+from replication.training.data import TrainingData
+from replication.training.settings import Training
 from replication.types import InputError, RunError
 
 CHECKPOINT_SECONDS = 30.0

@@ -14,15 +14,15 @@ import training_recipes
 from torch import Tensor, nn
 from training_recipes import CPU, recipe
 
-import replication.training
+import replication.training.train
 from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
-from replication.ema import EMA
-from replication.recipe import Recipe
-from replication.training import load_network, train
-from replication.training_data import Pixels
-from replication.training_loop import batch_indices, descend, warmup
+from replication.training.data import Pixels
+from replication.training.ema import EMA
+from replication.training.loop import batch_indices, descend, warmup
+from replication.training.recipe import Recipe
+from replication.training.train import load_network, train
 from replication.types import InputError, RunError
 
 
@@ -70,7 +70,7 @@ def test_an_interrupted_run_ends_in_the_same_weights(
         if where == "between Adam and EMA":
             patched.setattr(EMA, "update", updating)
         else:
-            patched.setattr(replication.training, "save_checkpoint", saving)
+            patched.setattr(replication.training.train, "save_checkpoint", saving)
         with pytest.raises(Interrupted):
             trained(recipe(), path)
     assert path.exists() == (where == "after saving" or step > 1)
@@ -98,7 +98,7 @@ def test_a_process_killed_outright_goes_on_to_the_same_weights(tmp_path: Path) -
 
 def _weights_at(chosen: Recipe, path: Path, step: int, folder: Path) -> dict[str, Tensor]:
     """Train on from `path` to that step of a longer recipe."""
-    run = replication.training._Run(chosen, CPU)
+    run = replication.training.train._Run(chosen, CPU)
     if path.exists():
         run.restore(path)
     data = Pixels.of(chosen.build_dataset().load("train"), CPU)
@@ -213,7 +213,7 @@ def test_the_learning_rate_climbs_from_zero(tmp_path: Path) -> None:
     assert [warmup(k, settings) for k in range(6)] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
     assert warmup(0, recipe(warmup=0).training) == 1.0
     a, b = trained(recipe(steps=1), tmp_path / "a"), trained(recipe(steps=2), tmp_path / "b")
-    run = replication.training._Run(recipe(steps=1), CPU)
+    run = replication.training.train._Run(recipe(steps=1), CPU)
     assert all(torch.equal(a[f"weights.{k}"], p) for k, p in run.network.named_parameters())
     assert not torch.equal(b["weights.conv_in.weight"], a["weights.conv_in.weight"])
 
@@ -300,7 +300,7 @@ def test_flips_mirror_about_half_of_the_images_left_to_right(monkeypatch: pytest
     ramp = torch.arange(8, dtype=torch.uint8).expand(1, 1, 8, 8) * 30 + 10
     images = ramp.expand(400, 1, 8, 8)
     data = Pixels(images, torch.zeros(len(images), dtype=torch.int64), CPU)
-    replication.training._Run(recipe(flip=True, batch_size=400), CPU).advance(data)
+    replication.training.train._Run(recipe(flip=True, batch_size=400), CPU).advance(data)
     once = images[0, 0].float() / 127.5 - 1
     flipped = [torch.equal(x[0], once.flip(-1)) for x in seen[0]]
     assert all(f or torch.equal(x[0], once) for f, x in zip(flipped, seen[0], strict=True))

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from replication.condition import NOTHING, Condition
+from replication.conditions.condition import NOTHING, Condition
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
 from replication.diffusion.schedule import NoiseSchedule
-from replication.first_stage import FirstStage
 from replication.registry import CONDITIONS, DATASETS, MODELS, OBJECTIVES, SCHEDULES
 from replication.settings import Part, Settings, content_key
-from replication.training_settings import Training
+from replication.training.first_stage import FirstStage
+from replication.training.settings import Training
 from replication.types import InputError
 
 _CHECKED: set[str] = set()  # keys of recipes that fit: the experiments share most of theirs

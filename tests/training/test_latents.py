@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from replication.latent_cache import cached_moments
 from replication.ldm.autoencoder import Autoencoder
 from replication.registry import AUTOENCODERS
-from replication.training_data import Latents, Pixels
+from replication.training.data import Latents, Pixels
+from replication.training.latent_cache import cached_moments
 
 CPU = torch.device("cpu")
 

@@ -6,8 +6,8 @@ import pytest
 from first_stages import DIGITS, PATCHGAN, stage
 from pydantic import ValidationError
 
-from replication.first_stage import FirstStage
 from replication.registry import DATASETS
+from replication.training.first_stage import FirstStage
 from replication.types import InputError
 
 FINGERPRINT = DIGITS.fingerprints["train"]

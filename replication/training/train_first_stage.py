@@ -18,15 +18,15 @@ from torch import Tensor, nn
 
 from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.datasets.dataset import Dataset
-from replication.ema import EMA
-from replication.first_stage import FirstStage
-from replication.first_stage_health import Health
 from replication.ldm.autoencoder import Autoencoder
 from replication.ldm.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from replication.noise import stream_seed
 from replication.numerics import numerics
-from replication.training_data import Pixels, TrainingData
-from replication.training_loop import (
+from replication.training.data import Pixels, TrainingData
+from replication.training.ema import EMA
+from replication.training.first_stage import FirstStage
+from replication.training.health import Health
+from replication.training.loop import (
     CHECKPOINT_SECONDS,
     GIVEN,
     WATCH_STEPS,
@@ -39,7 +39,7 @@ from replication.training_loop import (
     restore_optimizer,
     run_to_the_end,
 )
-from replication.training_settings import Training
+from replication.training.settings import Training
 from replication.types import InputError, RunError
 
 

@@ -18,7 +18,7 @@ from replication.ldm.losses.pixel import PIXEL, Pixel
 from replication.ldm.vq import VQAutoencoder
 from replication.registry import AUTOENCODERS, DISCRIMINATORS, PERCEPTUAL
 from replication.settings import Part, Settings, content_key
-from replication.training_settings import Training
+from replication.training.settings import Training
 from replication.types import InputError
 
 

@@ -1,6 +1,6 @@
 """Training: Ho et al. 2020, algorithm 1. Killed at any instant and run again, it ends in the same weights.
 
-training_loop.py has the loop; here is what is trained, and what a checkpoint of it holds.
+loop.py has the loop; here is what is trained, and what a checkpoint of it holds.
 """
 
 import math
@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from replication.checkpoint import load_checkpoint, save_checkpoint
-from replication.ema import EMA
 from replication.noise import stream_seed
 from replication.numerics import numerics
-from replication.recipe import Recipe
-from replication.training_data import Pixels, TrainingData
-from replication.training_loop import (
+from replication.training.data import Pixels, TrainingData
+from replication.training.ema import EMA
+from replication.training.loop import (
     CHECKPOINT_SECONDS,
     GIVEN,
     Run,
@@ -28,6 +27,7 @@ from replication.training_loop import (
     restore_optimizer,
     run_to_the_end,
 )
+from replication.training.recipe import Recipe
 from replication.types import InputError
 
 FIRST_STAGE = "first_stage"  # a checkpoint's note of the first stage's SHA-256; none for pixels

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 from training_recipes import CPU
 
-import replication.generation
-import replication.sample_set
+import replication.sampling.generation
+import replication.sampling.sample_set
 from oracles.networks import randomize
 from replication.checkpoint import save_checkpoint
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Counted
-from replication.generation import QUANTIZERS, Sampling, generate, quantize
 from replication.noise import ImageNoise
 from replication.registry import MODELS, SAMPLERS, SCHEDULES
-from replication.sample_set import SampleSet
+from replication.sampling.generation import QUANTIZERS, Sampling, generate, quantize
+from replication.sampling.sample_set import SampleSet
 from replication.types import InputError, RunError
 
 SHAPE = (1, 8, 8)
@@ -112,7 +112,7 @@ def test_a_killed_set_goes_on_to_the_same_images(
         save_checkpoint(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(replication.sample_set, "save_checkpoint", saving)
+        patched.setattr(replication.sampling.sample_set, "save_checkpoint", saving)
         with pytest.raises(Killed):
             made(denoiser, tmp_path / "killed")
     finished = made(evaluated, tmp_path / "killed", batch_size=then)  # type: ignore[arg-type]

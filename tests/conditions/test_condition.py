@@ -8,12 +8,12 @@ from harness.tiny import write_tiny
 from training_recipes import CPU, recipe
 
 from oracles.networks import randomize
-from replication.condition import labels_of
-from replication.generation import Guidance, Sampling, generate
+from replication.conditions.condition import labels_of
 from replication.harness.cell import Cell, cells_of
 from replication.harness.experiment import load_experiment
 from replication.registry import CONDITIONS, DATASETS
-from replication.training import _Run
+from replication.sampling.generation import Guidance, Sampling, generate
+from replication.training.train import _Run
 from replication.types import InputError
 
 CONDITIONAL = ('network = "ddpm-digits"\n', 'network = "ddpm-digits-label"\ncondition = "label"\n')

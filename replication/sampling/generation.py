@@ -16,7 +16,7 @@ from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.progress import bar
 from replication.registry import SAMPLERS, SPACINGS, unknown
-from replication.sample_set import Chunk, SampleSet, Seconds, stored_chunks
+from replication.sampling.sample_set import Chunk, SampleSet, Seconds, stored_chunks
 from replication.settings import Part, Settings
 from replication.types import RunError
 

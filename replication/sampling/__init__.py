@@ -1,0 +1,1 @@
+"""Sample sets: images by seed and number, drawn in chunks that are kept on disk."""

@@ -1,0 +1,1 @@
+"""Training: what fixes the weights of a network, and the loop that makes them."""
