@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "bench": SHOWN,
     "commands": SHOWN | {"bench"},
     "cli": SHOWN | {"bench", "commands"},
+    "__main__": {"cli"},
 }
 UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
