@@ -33,9 +33,10 @@ MAY_IMPORT = {
     "sampling": WORK,
     "harness": WORK,
     "report": WORK | {"harness"},
+    "check": WORK,
     "bench": SHOWN,
-    "commands": SHOWN | {"bench"},
-    "cli": SHOWN | {"bench", "commands"},
+    "commands": SHOWN | {"bench", "check"},
+    "cli": SHOWN | {"bench", "check", "commands"},
     "__main__": {"cli"},
 }
 UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

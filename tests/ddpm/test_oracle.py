@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from oracles.gaussian import GaussianDenoiser
+from replication.check.oracles.gaussian import GaussianDenoiser
 from replication.diffusion import Denoiser
 from replication.harness.cell import cells_of
 from replication.harness.experiment import load_experiment

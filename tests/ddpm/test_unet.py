@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from oracles.diffusers_peers import peer_unet
-from oracles.networks import randomize
+from replication.check.oracles.networks import randomize
 from replication.ddpm.diffusers_weights import from_diffusers
 from replication.ddpm.unet import UNet
 from replication.layers.attention import Attention

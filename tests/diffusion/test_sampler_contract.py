@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracles.gaussian import GaussianDenoiser
-from oracles.networks import SmallNetwork
-from oracles.points import TRIANGLE, PointsDenoiser
 from oracles.sampler_cases import every_sampler
+from replication.check.oracles.gaussian import GaussianDenoiser
+from replication.check.oracles.networks import SmallNetwork
+from replication.check.oracles.points import TRIANGLE, PointsDenoiser
 from replication.diffusion import Denoiser, sample
 from replication.noise import ImageNoise
 from replication.registry import SAMPLERS, SCHEDULES, SPACINGS

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracles.gaussian import GaussianDenoiser
-from oracles.order import (
+from oracles.sampler_cases import CASES, every_sampler
+from replication.check.oracles.gaussian import GaussianDenoiser
+from replication.check.oracles.order import (
     ExactDenoiser,
     distance,
     global_errors,
@@ -24,8 +25,7 @@ from oracles.order import (
     starts,
     walk,
 )
-from oracles.points import PointsDenoiser
-from oracles.sampler_cases import CASES, every_sampler
+from replication.check.oracles.points import PointsDenoiser
 from replication.diffusion.samplers.dpmpp_2m import DPMpp2M
 from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import SAMPLERS, SCHEDULES

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from oracles.diffusers_dit import peer_dit, said_by
-from oracles.networks import randomize
+from replication.check.oracles.networks import randomize
 from replication.dit.diffusers_weights import from_diffusers
 from replication.dit.model import BLOCKS, DiT
 from replication.dit.official_weights import from_official

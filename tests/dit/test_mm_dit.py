@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from oracles.diffusers_dit import peer_joint_block
-from oracles.networks import randomize
+from replication.check.oracles.networks import randomize
 from replication.dit.joint_block import JointBlock
 from replication.dit.mm_dit import MMDiT
 from replication.registry import MODELS

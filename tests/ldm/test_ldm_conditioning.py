@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oracles.networks import randomize
+from replication.check.oracles.networks import randomize
 from replication.ldm.text_transformer import TextTransformer
 from replication.ldm.unet import UNet
 from replication.registry import MODELS

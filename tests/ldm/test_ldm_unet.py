@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from oracles.diffusers_peers import peer_ldm_unet, peer_text_unet
-from oracles.networks import randomize
+from replication.check.oracles.networks import randomize
 from replication.layers.attention import Attention
 from replication.layers.given_context import GivenContext
 from replication.layers.resnet_block import ResnetBlock

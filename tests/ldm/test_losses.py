@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from oracles.networks import randomize
+from replication.check.oracles.networks import randomize
 from replication.ldm.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from replication.ldm.losses.codebook_usage import codebook_usage
 from replication.ldm.losses.lpips import CHANNELS, VGG

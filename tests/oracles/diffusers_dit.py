@@ -3,8 +3,8 @@
 import torch
 from diffusers.models.attention import JointTransformerBlock
 
-from oracles.networks import randomize
 from replication.bench.dit import diffusers_dit
+from replication.check.oracles.networks import randomize
 from replication.dit.joint_block import JointBlock
 from replication.dit.model import DiT
 

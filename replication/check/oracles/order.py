@@ -11,8 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from oracles.gaussian import GaussianDenoiser
-from oracles.moments import final_moments
+from replication.check.oracles.gaussian import GaussianDenoiser
+from replication.check.oracles.moments import final_moments
 from replication.diffusion import sample
 from replication.diffusion.sampler import Sampler
 from replication.diffusion.schedule import NoiseSchedule

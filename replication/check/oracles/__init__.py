@@ -1,0 +1,1 @@
+"""Exact denoisers, and what is measured against them."""
