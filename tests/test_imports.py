@@ -12,7 +12,7 @@ FILES = sorted(p for p in ROOT.rglob("*.py") if not p.name.startswith("."))
 
 # What each part of the package may import of the package, its own modules apart.
 GROUND = {"types", "registry"}
-COMMON = GROUND | {"settings", "files", "checkpoint", "numerics", "noise", "progress", "cost"}
+COMMON = GROUND | {"settings", "files", "checkpoint", "numerics", "noise", "progress", "pixels", "cost"}
 PAPERS = {"ddpm", "ldm", "dit"}
 PARTS = COMMON | PAPERS | {"diffusion", "layers", "conditions", "datasets", "metrics"}
 WORK = PARTS | {"training", "sampling"}

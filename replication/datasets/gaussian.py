@@ -12,6 +12,7 @@ import numpy as np
 
 from replication.datasets.content import Split
 from replication.datasets.dataset import Dataset
+from replication.pixels import to_levels
 from replication.registry import DATASETS
 from replication.types import InputError
 
@@ -38,7 +39,7 @@ class Gaussian(Dataset):
         # The raw stream of a bit generator never changes, while the normals that numpy makes of it may.
         raw = np.random.PCG64(SEED).random_raw(int(np.prod(shape))) >> np.uint64(11)
         normal = ndtri((raw + 0.5) * 2.0**-53).reshape(shape)
-        images = np.rint((MEAN + STD * normal + 1) * 127.5).clip(0, 255).astype(np.uint8)  # [N,H,W,C]
+        images = np.rint(to_levels(MEAN + STD * normal)).clip(0, 255).astype(np.uint8)  # [N,H,W,C]
         train = self.sizes["train"]
         chosen = images[:train] if split == "train" else images[train:]
         return Split.of(chosen, np.zeros(len(chosen)))

@@ -16,8 +16,9 @@ from replication.harness.experiment import Experiment, Row, explained
 from replication.harness.experiment_file import merged
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
+from replication.pixels import QUANTIZERS
 from replication.registry import EXTRACTORS, SAMPLERS, SPACINGS, unknown
-from replication.sampling.generation import QUANTIZERS, Sampling
+from replication.sampling.generation import Sampling
 from replication.settings import Settings, content_key
 from replication.training.recipe import Recipe
 from replication.types import InputError

@@ -24,6 +24,7 @@ from replication.metrics.reference import reference_features
 from replication.metrics.timing import median_interval, peak_memory, repeated, reset_peak_memory
 from replication.noise import ImageNoise
 from replication.numerics import numerics
+from replication.pixels import to_signed
 from replication.progress import bar
 from replication.registry import EXTRACTORS
 from replication.sampling.generation import generate
@@ -216,7 +217,7 @@ def _nll(cell: Cell, denoiser: Denoiser, place: Workplace) -> tuple[float, float
         for start in range(0, count, place.batch_size):
             batch = images[start : start + place.batch_size].to(place.device)
             noise = ImageNoise(0, torch.arange(start, start + len(batch)), place.device)
-            pieces.append(bits_per_dim(denoiser, cell.nll, batch.double() / 127.5 - 1, noise).cpu())
+            pieces.append(bits_per_dim(denoiser, cell.nll, to_signed(batch, torch.float64), noise).cpu())
             shown.update(len(batch))
     bits = torch.cat(pieces)
     return float(bits.mean()), float(bits.std() / count**0.5), count

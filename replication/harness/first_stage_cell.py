@@ -26,9 +26,9 @@ from replication.metrics.reconstruction import pixel_similarity
 from replication.metrics.timing import repeated
 from replication.noise import ImageNoise
 from replication.numerics import numerics
+from replication.pixels import quantize, to_signed
 from replication.progress import bar
 from replication.registry import DATASETS, EXTRACTORS
-from replication.sampling.generation import quantize
 from replication.settings import Part, Settings, content_key
 from replication.training.first_stage import FirstStage
 from replication.training.loop import GIVEN
@@ -160,7 +160,7 @@ def _reconstructed(
     pieces, counts, seconds = [], torch.zeros(autoencoder.codebook_size, dtype=torch.int64), []
     with bar(len(images), f"reconstructing, {cell.label}", "image", enabled=place.progress) as shown:
         for start in range(0, len(images), place.batch_size):
-            x = images[start : start + place.batch_size].to(place.device).float() / 127.5 - 1
+            x = to_signed(images[start : start + place.batch_size].to(place.device))
             noise = ImageNoise(SEED, torch.arange(start, start + len(x)), place.device)
             drawn = noise.prior((len(x), *autoencoder.latent_shape((x.shape[1], x.shape[2], x.shape[3]))))
             if start == 0:

@@ -9,7 +9,8 @@ from replication.harness.cell import Cell
 from replication.harness.workplace import Workplace
 from replication.noise import ImageNoise
 from replication.numerics import numerics
-from replication.sampling.generation import draw, quantize
+from replication.pixels import quantize
+from replication.sampling.generation import draw
 from replication.types import InputError
 
 

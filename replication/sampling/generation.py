@@ -14,23 +14,12 @@ from replication.diffusion.sampling import sample
 from replication.metrics.timing import Stopwatch
 from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
+from replication.pixels import quantize
 from replication.progress import bar
 from replication.registry import SAMPLERS, SPACINGS, unknown
 from replication.sampling.sample_set import Chunk, SampleSet, Seconds, stored_chunks
 from replication.settings import Part, Settings
 from replication.types import RunError
-
-QUANTIZERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "round": lambda x: ((x + 1) * 127.5 + 0.5).floor(),  # EDM, DiT, torchvision's save_image
-    "truncate": lambda x: ((x + 1) * 127.5).floor(),  # IDDPM, LDM
-}
-
-
-def quantize(x: Tensor, quantizer: str) -> Tensor:
-    """[-1, 1] -> uint8 by the named rule; half a grey level lies between the two. InputError for another name."""
-    if quantizer not in QUANTIZERS:
-        raise unknown("quantizer", quantizer, list(QUANTIZERS))
-    return QUANTIZERS[quantizer](x).clamp(0, 255).to(torch.uint8)
 
 
 class Guidance(Settings):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from replication.datasets.content import Split
 from replication.ldm.autoencoder import Autoencoder
+from replication.pixels import to_signed
 
 RESIDENT_BYTES = 16 << 30  # a split up to this size lies on the device; of a larger one, each batch is moved there
 
@@ -42,7 +43,7 @@ class Pixels(TrainingData):
         return cls(split.images, split.labels, device)
 
     def batch(self, chosen: Tensor, flip: bool) -> Tensor:
-        x0 = self._rows(chosen).float() / 127.5 - 1
+        x0 = to_signed(self._rows(chosen))
         x0 = x0.contiguous(memory_format=torch.channels_last)
         return torch.where(_coin(len(x0), x0.device), x0.flip(-1), x0) if flip else x0
 

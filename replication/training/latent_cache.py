@@ -13,6 +13,7 @@ from torch import Tensor
 from replication.files import locked, replaced
 from replication.ldm.autoencoder import Autoencoder
 from replication.numerics import numerics
+from replication.pixels import to_signed
 from replication.progress import bar
 from replication.settings import content_key
 
@@ -37,7 +38,7 @@ def cached_moments(
     """
     identity = {"images": fingerprint, "first_stage": weights, "mirrored": mirrored}
     path = folder / f"{content_key(identity)}.npy"
-    of_one = _moments(autoencoder, images[:1].to(device).float() / 127.5 - 1).shape[1:]  # [m,h,w]
+    of_one = _moments(autoencoder, to_signed(images[:1].to(device))).shape[1:]  # [m,h,w]
     shape = (len(images) * (2 if mirrored else 1), *of_one)
     with locked(path.with_suffix(".lock"), "the cache of latents"):
         found = _mapped(path, shape)
@@ -78,7 +79,7 @@ def _write(
         for start in range(0, shape[0], BATCH):
             # an index from N on is the mirror image of that index less N
             rows = torch.arange(start, min(start + BATCH, shape[0]))
-            x = images[rows % len(images)].to(device).float() / 127.5 - 1
+            x = to_signed(images[rows % len(images)].to(device))
             x = torch.where((rows >= len(images)).to(device)[:, None, None, None], x.flip(-1), x)
             file.write(_moments(autoencoder, x).cpu().numpy().astype("<f4").tobytes())
             shown.update(len(rows))

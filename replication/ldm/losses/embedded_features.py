@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from replication.ldm.losses.perceptual import Perceptual, unit_difference
+from replication.pixels import to_levels
 from replication.registry import EXTRACTORS, PERCEPTUAL
 from replication.types import InputError
 
@@ -38,7 +39,7 @@ class EmbeddedFeatures(Perceptual):
 
     def _features(self, x: Tensor) -> list[Tensor]:
         self.maps.clear()
-        self.network((x + 1) * 127.5)  # the classifiers take 0..255
+        self.network(to_levels(x))  # the classifiers take 0..255
         return list(self.maps)
 
     def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch_fidelity import register_feature_extractor
 
 from replication.metrics.embedded import EmbeddedExtractor, EmbeddedFeatureExtractor
 from replication.metrics.extractor import metric_labels
+from replication.pixels import to_signed
 from replication.registry import EXTRACTORS
 
 WIDTHS = (48, 128, 256)
@@ -49,7 +50,7 @@ class CIFAR10ResNet(nn.Module):
         self.classes = nn.Linear(WIDTHS[-1], 10)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        h = (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        h = to_signed(images).contiguous(memory_format=torch.channels_last)
         h = F.silu(self.whiten(h))  # [B,24,31,31]
         maps = []
         for block in self.blocks:

@@ -10,6 +10,7 @@ from torch_fidelity import register_feature_extractor
 
 from replication.metrics.embedded import EmbeddedExtractor, EmbeddedFeatureExtractor
 from replication.metrics.extractor import metric_labels
+from replication.pixels import to_signed
 from replication.registry import EXTRACTORS
 
 
@@ -31,7 +32,7 @@ class DigitsCNN(nn.Module):
         self.classes = nn.Linear(64, 10)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        h = images.float() / 127.5 - 1  # [B,1,8,8] in [-1, 1]
+        h = to_signed(images)  # [B,1,8,8] in [-1, 1]
         for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             h = F.silu(norm(convolution(h)))
             h = F.max_pool2d(h, 2) if i == 1 else h  # [B,64,4,4] in the end

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from replication.metrics.extractors.cifar10_resnet import PATCH, WIDTHS, Block, CIFAR10ResNet
 from replication.metrics.training.augmentation import alternately_flipped, shifted
 from replication.metrics.training.recipe import Recipe
+from replication.pixels import to_signed
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, BIAS_FACTOR, SMOOTHING = 0.73, 0.85, 1.3e-3, 64, 0.1
 FLOOR = 1e-3  # variance that whitening adds to every direction
@@ -24,7 +25,7 @@ def whitening(images: Tensor) -> Tensor:
     The patches are those of uint8 images [N,C,H,W] at even places, scaled to [-1, 1]; a direction of variance below
     FLOOR stays small.
     """
-    patches = (images.float() / 127.5 - 1).unfold(2, PATCH, 2).unfold(3, PATCH, 2)  # [N,C,h,w,P,P]
+    patches = to_signed(images).unfold(2, PATCH, 2).unfold(3, PATCH, 2)  # [N,C,h,w,P,P]
     vectors = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1] * PATCH**2).double()
     variances, directions = torch.linalg.eigh(vectors.T @ vectors / len(vectors))
     filters = (directions / (variances + FLOOR).sqrt()).T.reshape(-1, images.shape[1], PATCH, PATCH).float()

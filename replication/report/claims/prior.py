@@ -13,6 +13,7 @@ import torch
 from scipy.stats import norm
 
 from replication.harness.claim import PriorClaim, Range
+from replication.pixels import to_signed
 from replication.registry import DATASETS, SCHEDULES
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.verdict import Verdict
@@ -22,7 +23,7 @@ LEVEL = 0.01  # a true N(0, I) is called another with this probability
 
 def judge_prior(claim: PriorClaim, _: Evidence) -> list[Verdict]:
     """Two verdicts per schedule, on the claim's own dataset: the divergence, exact, and the test's p-value."""
-    images = claim.dataset.build(DATASETS).load("train").images.flatten(1).double() / 127.5 - 1  # [N,D]
+    images = to_signed(claim.dataset.build(DATASETS).load("train").images.flatten(1), torch.float64)  # [N,D]
     verdicts = []
     for part in claim.schedules:
         schedule, t = part.build(SCHEDULES), torch.tensor(claim.end).double()

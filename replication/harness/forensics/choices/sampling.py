@@ -11,8 +11,9 @@ from replication.diffusion.schedule import DiscreteSchedule
 from replication.harness.cell import Cell
 from replication.harness.forensics.choice import Alternative, Choice, Inapplicable, made_by_cell
 from replication.harness.forensics.measurement import Measurement, with_fields
+from replication.pixels import QUANTIZERS
 from replication.registry import SAMPLERS
-from replication.sampling.generation import QUANTIZERS, Sampling
+from replication.sampling.generation import Sampling
 from replication.settings import Part
 from replication.types import InputError
 
