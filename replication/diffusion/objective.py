@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from replication.diffusion.denoiser import Denoiser
+from replication.diffusion.schedule import NoiseSchedule
 
 
 class Objective(ABC):
@@ -19,6 +20,9 @@ class Objective(ABC):
     def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
         """The loss per image, Float[B], for times t = k/T and noise ~ N(0, I) of the shape of x0."""
 
-    def draw_times(self, n: int, T: int, device: torch.device) -> Tensor:
-        """The times that n training images are seen at, Float[n] in float64: k/T with every k of 1..T equally likely."""
-        return torch.randint(1, T + 1, (n,), device=device).double() / T
+    def draw_times(self, n: int, schedule: NoiseSchedule, device: torch.device) -> Tensor:
+        """The times that n training images are seen at, Float[n] in float64: k/T with every k of 1..T equally likely.
+
+        `schedule` is what they are times of, for a density that is stated in another variable (half_log_snr, sigma).
+        """
+        return torch.randint(1, schedule.T + 1, (n,), device=device).double() / schedule.T

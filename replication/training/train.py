@@ -80,7 +80,7 @@ class _Run(Run):
         chosen = batch_indices(len(data), step, settings.batch_size, settings.seed).to(self.device)
         torch.manual_seed(stream_seed("training", settings.seed, step))
         x0 = data.batch(chosen, settings.flip)
-        t = self.objective.draw_times(len(x0), self.denoiser.schedule.T, x0.device)
+        t = self.objective.draw_times(len(x0), self.denoiser.schedule, x0.device)
         noise, cond = torch.randn_like(x0), self._condition(data.labels[chosen], chosen)
         with numerics(settings.precision, self.device):
             loss = self.objective(self.denoiser, x0, cond, t, noise).mean()

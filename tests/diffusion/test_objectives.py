@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ from torch import Tensor, nn
 from training_recipes import recipe
 
 from replication.diffusion import Denoiser
+from replication.diffusion.objective import Objective
+from replication.diffusion.schedule import NoiseSchedule
 from replication.diffusion.variance import RangePrediction
 from replication.registry import OBJECTIVES, SCHEDULES
 from replication.training.recipe import Recipe
+from replication.training.train import train
 from replication.types import InputError, Prediction
 
 T = 20
@@ -156,11 +160,28 @@ def test_rectified_flow_is_the_squared_error_of_the_velocity() -> None:
 def test_times_are_logit_normal(mean: float, std: float) -> None:
     """Kolmogorov-Smirnov at n = 4000, p > 1e-4. Catches uniform times, a grid of T, and std taken for the variance."""
     torch.manual_seed(0)
-    t = OBJECTIVES.build("rectified-flow", mean=mean, std=std).draw_times(4000, 1000, torch.device("cpu"))
+    t = OBJECTIVES.build("rectified-flow", mean=mean, std=std).draw_times(4000, SCHEDULE, torch.device("cpu"))
     assert t.dtype == torch.float64
     assert bool(((t > 0) & (t < 1)).all())
     assert kstest(t.logit().numpy(), norm(mean, std).cdf).pvalue > 1e-4
     assert len(t.unique()) == 4000
+
+
+def test_an_objective_may_draw_times_by_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EDM's ln(sigma / alpha) ~ N(-1.2, 1.2^2) on any schedule. Catches a training that hands on no more than T."""
+    drawn = []
+
+    def log_normal(_: Objective, n: int, schedule: NoiseSchedule, device: torch.device) -> Tensor:
+        lam = 1.2 - 1.2 * torch.randn(n, device=device, dtype=torch.float64)
+        t = schedule.time_at(lam.clamp(min=float(schedule.half_log_snr(torch.ones(())))))
+        drawn.append((lam, schedule.half_log_snr(t)))
+        return t
+
+    monkeypatch.setattr(Objective, "draw_times", log_normal)
+    train(recipe(), tmp_path / "c.safetensors", torch.device("cpu"), progress=False)
+    asked, seen = (torch.cat(values) for values in zip(*drawn, strict=True))
+    inside = (seen - asked).abs() <= 1e-6
+    assert inside.float().mean() > 0.5  # the rest lies beyond the schedule's ends
 
 
 def test_options_that_train_nothing_are_refused() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from replication.diffusion.objectives.simple import Simple
+from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import OBJECTIVES
 from replication.types import InputError
 
@@ -23,6 +24,6 @@ class RectifiedFlow(Simple):
             raise InputError(f"objective 'rectified-flow': std must be positive, not {std}")
         self.mean, self.std = mean, std
 
-    def draw_times(self, n: int, T: int, device: torch.device) -> Tensor:
+    def draw_times(self, n: int, schedule: NoiseSchedule, device: torch.device) -> Tensor:
         """Logit-normal, Float[n] in float64."""
         return torch.sigmoid(self.mean + self.std * torch.randn(n, device=device, dtype=torch.float64))
