@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from replication.harness.cell import Cell, cells_of
 from replication.harness.claim import PROFILES
 from replication.harness.experiment import Experiment, load_experiment
+from replication.harness.jobs.cell import Cell, cells_of
 from replication.registry import unknown
 from replication.types import InputError
 

@@ -12,9 +12,9 @@ from replication.commands.options import (
     device_of,
     settings_of,
 )
-from replication.harness.cell import row_cells
-from replication.harness.first_stage_cell import first_stage_cells
 from replication.harness.home import project, state
+from replication.harness.jobs.cell import row_cells
+from replication.harness.jobs.first_stage import first_stage_cells
 from replication.harness.store import Store
 from replication.harness.sweep import first_stage_journal, journal_of, run
 from replication.harness.workplace import Workplace

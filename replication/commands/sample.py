@@ -13,9 +13,9 @@ from replication.commands.options import (
     settings_of,
 )
 from replication.files import write_atomically
-from replication.harness.cell import find_cell
-from replication.harness.compute import strip
 from replication.harness.home import state
+from replication.harness.jobs.cell import find_cell
+from replication.harness.jobs.compute import strip
 from replication.harness.prompt import prompted
 from replication.harness.workplace import Workplace
 from replication.report.plots import picture_grid

@@ -12,10 +12,10 @@ from replication.commands.options import (
     device_of,
     settings_of,
 )
-from replication.harness.cell import row_cells
-from replication.harness.first_stage_cell import first_stage_cells
 from replication.harness.given_weights import give_first_stage, give_network
 from replication.harness.home import state
+from replication.harness.jobs.cell import row_cells
+from replication.harness.jobs.first_stage import first_stage_cells
 from replication.harness.workplace import Workplace
 from replication.registry import unknown
 from replication.training.first_stage import FirstStage

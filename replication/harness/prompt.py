@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from replication.harness.cell import Cell
+from replication.harness.jobs.cell import Cell
 from replication.harness.workplace import Workplace
 from replication.noise import ImageNoise
 from replication.numerics import numerics

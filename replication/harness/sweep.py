@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from replication.files import locked
-from replication.harness.cell import Cell
-from replication.harness.compute import compute
-from replication.harness.first_stage_cell import FirstStageCell, compute_first_stage
+from replication.harness.jobs.cell import Cell
+from replication.harness.jobs.compute import compute
+from replication.harness.jobs.first_stage import FirstStageCell, compute_first_stage
 from replication.harness.journal import Journal, Record
 from replication.harness.store import Store
 from replication.harness.workplace import Workplace

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from replication.harness.cell import Cell
+from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.metrics.proportion import Z95
 from replication.registry import unknown

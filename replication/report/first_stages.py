@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from replication.harness.first_stage_cell import FirstStageCell
+from replication.harness.jobs.first_stage import FirstStageCell
 from replication.harness.journal import Record
 from replication.registry import EXTRACTORS
 from replication.report.tables import NOT_RUN, Table, interval, number, plus_minus

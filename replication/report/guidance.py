@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from replication.harness.cell import Cell
+from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.registry import EXTRACTORS
 from replication.report.plots import COLOURS, MARKERS, STYLE, png

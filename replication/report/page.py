@@ -18,16 +18,16 @@ from markupsafe import Markup, escape
 from PIL import Image, ImageChops
 
 from replication.files import write_atomically
-from replication.harness.cell import Cell
 from replication.harness.claim import Claim
+from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.registry import EXTRACTORS
 from replication.report import first_stages
+from replication.report.beside_papers import HEADING, comparisons, published_table
 from replication.report.chart import HEIGHT, SHAPES, WIDTH, Panel, panels
 from replication.report.claims import Evidence, Verdict, judge, tally, verdict_table
 from replication.report.first_stages import first_stage_table
 from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
-from replication.report.published import HEADING, comparisons, published_table
 from replication.report.rows import exact_text
 from replication.report.tables import FURTHER, cells_with, measured_tables
 from replication.report.write import PICTURES, shared_columns

@@ -1,8 +1,8 @@
-"""The tables of a profile: one line per cell, an interval on every figure. Papers' values are in published.py."""
+"""The tables of a profile: one line per cell, an interval on every figure. Papers' values are in beside_papers.py."""
 
 from collections.abc import Callable, Mapping, Sequence
 
-from replication.harness.cell import Cell
+from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.registry import EXTRACTORS
 from replication.report.comparable import MARK

@@ -13,12 +13,12 @@ from replication.files import write_atomically
 from replication.harness.journal import Journal, Record
 from replication.harness.sweep import FIRST_STAGES, first_stage_journal
 from replication.report import first_stages
+from replication.report.beside_papers import HEADING, comparisons, published_csv, published_table
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.comparable import MARK
 from replication.report.guidance import guidance_plot
 from replication.report.latex import latex_document, latex_table
 from replication.report.plots import distance_plot, picture_grid, sample_grid
-from replication.report.published import HEADING, comparisons, published_csv, published_table
 from replication.report.rows import write_csv
 from replication.report.tables import MARK_MEANS, Table, markdown, measured_tables
 

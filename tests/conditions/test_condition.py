@@ -9,8 +9,8 @@ from training_recipes import CPU, recipe
 
 from replication.check.oracles.networks import randomize
 from replication.conditions.condition import labels_of
-from replication.harness.cell import Cell, cells_of
 from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import Cell, cells_of
 from replication.registry import CONDITIONS, DATASETS
 from replication.sampling.generation import Guidance, Sampling, generate
 from replication.training.train import _Run

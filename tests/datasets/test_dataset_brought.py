@@ -18,9 +18,9 @@ from replication.datasets import brought as brought_module
 from replication.datasets.brought import Brought
 from replication.datasets.mapped import labels_file
 from replication.datasets.preprocessing import prepared
-from replication.harness.cell import cells_of
-from replication.harness.compute import described
 from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import cells_of
+from replication.harness.jobs.compute import described
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError, RunError
 

@@ -6,8 +6,8 @@ import torch
 
 from replication.check.oracles.gaussian import GaussianDenoiser
 from replication.diffusion import Denoiser
-from replication.harness.cell import cells_of
 from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import cells_of
 from replication.registry import MODELS, SCHEDULES
 from replication.training.train import load_network, train
 

@@ -7,9 +7,9 @@ import torch
 from harness.tiny import write_tiny
 
 from replication.dit.cost import dit_cost
-from replication.harness.cell import Cell, cells_of
 from replication.harness.costs import costs
 from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.sweep import compute
 from replication.harness.workplace import Workplace
 from replication.layers.unet_cost import unet_cost

@@ -8,9 +8,9 @@ from harness.tiny import write_tiny
 from safetensors.torch import save_file
 
 from replication.cli import main
-from replication.harness.cell import cells_of
 from replication.harness.experiment import load_experiment
 from replication.harness.given_weights import give_network
+from replication.harness.jobs.cell import cells_of
 from replication.harness.workplace import Workplace
 from replication.registry import MODELS
 from replication.training.train import load_network, train

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from harness.tiny import write_tiny
 
-from replication.harness.cell import cells_of
 from replication.harness.experiment import load_experiment
 from replication.harness.experiment_file import merged
+from replication.harness.jobs.cell import cells_of
 from replication.types import InputError
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from replication.harness import compute, workplace
+from replication.harness import workplace
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.examination import Examination, choices_named, investigate
 from replication.harness.forensics.images import read_images
@@ -22,6 +22,7 @@ from replication.harness.forensics.laboratory import in_float64, kept
 from replication.harness.forensics.move import Pool, moves
 from replication.harness.forensics.subject import Subject, Wishes, subject_of
 from replication.harness.forensics.treatment import TREATMENTS, treated
+from replication.harness.jobs import compute
 from replication.harness.workplace import Workplace
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError

@@ -14,10 +14,10 @@ from replication.check.oracles.networks import randomize
 from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.cli import main
 from replication.harness import sweep
-from replication.harness.cell import Cell, cells_of, find_cell
-from replication.harness.compute import compute, samples
 from replication.harness.experiment import load_experiment
-from replication.harness.first_stage_cell import FirstStageCell, first_stage_cells
+from replication.harness.jobs.cell import Cell, cells_of, find_cell
+from replication.harness.jobs.compute import compute, samples
+from replication.harness.jobs.first_stage import FirstStageCell, first_stage_cells
 from replication.harness.prompt import prompted
 from replication.harness.store import Store
 from replication.harness.sweep import first_stage_journal, journal_of, run

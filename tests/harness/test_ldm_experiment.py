@@ -2,10 +2,10 @@
 
 import pytest
 
-from replication.harness.cell import Cell, cells_of
 from replication.harness.costs import costs
 from replication.harness.experiment import load_experiment
-from replication.harness.first_stage_cell import first_stage_cells
+from replication.harness.jobs.cell import Cell, cells_of
+from replication.harness.jobs.first_stage import first_stage_cells
 from replication.registry import SAMPLERS
 
 

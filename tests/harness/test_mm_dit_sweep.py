@@ -10,9 +10,9 @@ from torch import Tensor
 
 from replication.dit.cost import mm_dit_cost
 from replication.dit.mm_dit import MMDiT
-from replication.harness.cell import cells_of, find_cell
-from replication.harness.compute import compute
 from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import cells_of, find_cell
+from replication.harness.jobs.compute import compute
 from replication.harness.prompt import prompted
 from replication.harness.workplace import Workplace
 

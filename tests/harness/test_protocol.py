@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from harness.tiny import TOML, write_tiny
 
-from replication.harness.cell import cells_of
 from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import cells_of
 from replication.harness.protocol import named_protocol, protocol_names
 from replication.report.comparable import MARK, check_comparable, differences
 from replication.types import InputError

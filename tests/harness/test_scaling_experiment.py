@@ -7,10 +7,10 @@ import pytest
 
 from replication.dit.cost import dit_cost
 from replication.dit.model import DiT
-from replication.harness.cell import Cell, cells_of
 from replication.harness.costs import costs
 from replication.harness.experiment import load_experiment
 from replication.harness.home import project
+from replication.harness.jobs.cell import Cell, cells_of
 from replication.layers.unet_cost import unet_cost
 
 PROFILES = ("cpu", "gpu")

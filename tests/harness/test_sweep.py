@@ -12,8 +12,8 @@ import torch
 from harness.tiny import write_tiny
 
 from replication.harness import sweep
-from replication.harness.cell import Cell, cells_of
 from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run, sync
 from replication.harness.workplace import Workplace

@@ -7,9 +7,9 @@ from typing import Any
 from harness.tiny import write_tiny
 from pydantic import TypeAdapter
 
-from replication.harness.cell import cells_of
 from replication.harness.claim import Claim
 from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import cells_of
 from replication.report.claims import Evidence, Verdict, judge
 
 COMMON = {"name": "n", "statement": "s", "citation": "c", "minimum_profile": "cpu"}

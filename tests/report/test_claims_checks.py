@@ -6,9 +6,9 @@ import pytest
 from report.made_up import claim, ddim, evidence, judge, only, words, write_several_steps
 
 from replication.cli import main
-from replication.harness.cell import cells_of
 from replication.harness.claim_check import check_claims
 from replication.harness.experiment import Experiment, load_experiment
+from replication.harness.jobs.cell import cells_of
 from replication.report.claims.evidence import evidence_of
 from replication.report.rows import write_csv
 from replication.types import InputError

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from replication.harness.cell import cells_of
 from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import cells_of
 from replication.quantities import eps_mse, marginal_deviation
 from replication.registry import QUANTITIES
 from replication.report.claims import Evidence, judge

@@ -7,9 +7,9 @@ import pytest
 import torch
 from harness.tiny import write_tiny
 
-from replication.harness.cell import cells_of
 from replication.harness.claim import PriorClaim
 from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import cells_of
 from replication.report.claims import Evidence, judge
 from replication.report.claims.prior import divergence, shift_test
 from replication.report.claims.share import eta_squared

@@ -7,9 +7,9 @@ import pytest
 from report.made_up import claim, ddim, evidence, judge, words
 from scipy.stats import pearsonr, spearmanr
 
-from replication.harness.cell import cells_of
 from replication.harness.claim import Range
 from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import cells_of
 from replication.harness.journal import Record
 from replication.report.claims import Evidence
 from replication.report.claims.repeats import fresh_repeats

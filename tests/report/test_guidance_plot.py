@@ -5,9 +5,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from replication.harness.cell import cells_of
 from replication.harness.experiment import load_experiment
 from replication.harness.home import project
+from replication.harness.jobs.cell import cells_of
 from replication.harness.journal import Journal
 from replication.report.guidance import guidance_plot, guidance_sweeps
 from replication.report.rows import rows_of

@@ -10,8 +10,8 @@ from harness.tiny import write_tiny
 from PIL import Image
 from report.chromium import Browser, browser, missing
 
-from replication.harness.cell import cells_of
 from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import cells_of
 from replication.harness.journal import Record
 from replication.report.chart import BOTTOM, SHAPES, TOP, Scale, panels
 from replication.report.claims import Evidence

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from harness.tiny import TOML, write_tiny
 
-from replication.harness.cell import Cell, cells_of
 from replication.harness.experiment import experiment_names, load_experiment
-from replication.harness.first_stage_cell import first_stage_cells
 from replication.harness.home import catalogue
+from replication.harness.jobs.cell import Cell, cells_of
+from replication.harness.jobs.first_stage import first_stage_cells
 from replication.harness.journal import Journal, Record
+from replication.report.beside_papers import Comparison, comparisons, published_csv, published_table
 from replication.report.claims import Evidence
 from replication.report.latex import escaped, latex_table
 from replication.report.page import write_page
-from replication.report.published import Comparison, comparisons, published_csv, published_table
 from replication.report.rows import rows_of
 from replication.report.tables import measured_tables
 from replication.report.write import latex_report, write_report

@@ -6,8 +6,8 @@ import pytest
 from harness.tiny import write_tiny
 from PIL import Image
 
-from replication.harness.cell import Cell, cells_of
 from replication.harness.experiment import Experiment, load_experiment
+from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Journal, Record
 from replication.report.claims import Evidence, judge, markdown_claim
 from replication.report.readme import refreshed

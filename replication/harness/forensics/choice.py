@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from replication.harness.cell import Cell
 from replication.harness.forensics.measurement import Measurement
+from replication.harness.jobs.cell import Cell
 
 
 class Inapplicable(Exception):

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from replication.harness.compute import described
 from replication.harness.forensics.choice import Alternative, Choice, Inapplicable
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.laboratory import Laboratory
 from replication.harness.forensics.move import Move, Word, moves
 from replication.harness.forensics.subject import Subject
+from replication.harness.jobs.compute import described
 from replication.harness.journal import Record
 from replication.harness.provenance import provenance
 from replication.harness.workplace import Workplace

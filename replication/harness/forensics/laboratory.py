@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from replication.harness.compute import samples
 from replication.harness.forensics.measurement import Extraction, Measurement, Reference, Samples
 from replication.harness.forensics.move import Pair, Pool
 from replication.harness.forensics.subject import Subject
 from replication.harness.forensics.treatment import treated
+from replication.harness.jobs.compute import samples
 from replication.harness.workplace import Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.reference import reference_features

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from replication.harness.cell import Cell
+from replication.harness.jobs.cell import Cell
 from replication.settings import Part, Settings
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

@@ -12,11 +12,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from replication.checkpoint import load_checkpoint
-from replication.harness.cell import Cell, cells_of
 from replication.harness.experiment import explained, load_experiment
 from replication.harness.experiment_file import toml_value
 from replication.harness.forensics.images import any_jpeg, read_images
 from replication.harness.forensics.measurement import Extraction, Measurement, Reference, Samples, with_fields
+from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.protocol import Protocol, named_protocol
 from replication.registry import DATASETS, EXTRACTORS, SAMPLERS, unknown
 from replication.sampling.generation import Sampling

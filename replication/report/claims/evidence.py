@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replication.harness.cell import Cell, cells_of
 from replication.harness.claim import PROFILES, OnRows, Point, Statement
 from replication.harness.claim_check import check_claims
 from replication.harness.experiment import Experiment, sibling
-from replication.harness.first_stage_cell import FirstStageCell, first_stage_cells
+from replication.harness.jobs.cell import Cell, cells_of
+from replication.harness.jobs.first_stage import FirstStageCell, first_stage_cells
 from replication.harness.journal import Record
 from replication.harness.sweep import FIRST_STAGES, first_stage_journal, journal_of
 from replication.registry import EXTRACTORS

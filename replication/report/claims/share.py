@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from replication.harness.cell import Cell
 from replication.harness.claim import Range, ShareClaim
+from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.registry import SAMPLERS
 from replication.report.claims.evidence import Evidence, differing

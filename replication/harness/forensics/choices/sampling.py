@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from replication.diffusion.schedule import DiscreteSchedule
-from replication.harness.cell import Cell
 from replication.harness.forensics.choice import Alternative, Choice, Inapplicable, made_by_cell
 from replication.harness.forensics.measurement import Measurement, with_fields
+from replication.harness.jobs.cell import Cell
 from replication.pixels import QUANTIZERS
 from replication.registry import SAMPLERS
 from replication.sampling.generation import Sampling

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from replication.checkpoint import load_metadata
-from replication.harness.compute import TRAINED, real_features, strip_png
 from replication.harness.experiment import Experiment
+from replication.harness.jobs.compute import TRAINED, real_features, strip_png
 from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import provenance

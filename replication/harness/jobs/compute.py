@@ -10,8 +10,8 @@ from torch import Tensor
 from replication.datasets.content import Split
 from replication.diffusion.bound import bits_per_dim
 from replication.diffusion.denoiser import Denoiser
-from replication.harness.cell import Cell
 from replication.harness.costs import costs
+from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.provenance import device_name, provenance
 from replication.harness.workplace import Model, Workplace

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import hypot
 
-from replication.harness.cell import Cell
+from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
