@@ -7,6 +7,7 @@
     [profiles.P.recipes.NAME]         changes to the recipe, which rows take by name: recipe = "NAME"
     training_seeds = [0, 1]           in a row: one row for each, "..., seed 0" and so on, with a checkpoint of its own
     [profiles.P.first_stages.NAME]    a first stage, which recipes take by name: first_stage = "NAME"
+    decoder_of = "NAME"               in a first stage: it trains the decoder of that one on, whose encoder it has
 
 What is of a wrong type is left as it is, for the typed Experiment to complain of.
 """
@@ -95,7 +96,8 @@ def _write_out_rows(profile: Table, where: str) -> None:
     every, recipes, stages = (profile.get(key, {}) for key in ("every_row", "recipes", "first_stages"))
     if not all(isinstance(table, dict) for table in (every, recipes, stages, *recipes.values(), *stages.values())):
         return
-    whole = {name: {**_without(table, OF_ROW), "name": name} for name, table in stages.items()}
+    named = {name: {**_without(table, OF_ROW), "name": name} for name, table in stages.items()}
+    whole = {name: _with_base(name, named, f"{where}.first_stages") for name in named}
     if stages:
         rest = {name: {key: table[key] for key in OF_ROW if key in table} for name, table in stages.items()}
         profile["first_stages"] = {name: {"first_stage": whole[name], **rest[name]} for name in stages}
@@ -141,6 +143,17 @@ def _with_first_stage(recipe: Any, stages: Table, where: str) -> Any:
     if named not in stages:
         raise InputError(f"{where}.first_stage: {unknown('first stage', named, sorted(stages))}")
     return {**recipe, "first_stage": stages[named]}
+
+
+def _with_base(name: str, stages: Table, where: str, behind: tuple[str, ...] = ()) -> Table:
+    """The first stage with the one whose decoder it trains on written out; `behind`: those that it is the base of."""
+    stage, base = stages[name], stages[name].get("decoder_of")
+    if not isinstance(base, str):
+        return stage
+    if base in (*behind, name) or base not in stages:
+        problem = "a circle" if base in stages else unknown("first stage", base, sorted(stages))
+        raise InputError(f"{where}.{name}.decoder_of: {problem}")
+    return {**stage, "decoder_of": _with_base(base, stages, where, (*behind, name))}
 
 
 def _without(table: Table, keys: tuple[str, ...]) -> Table:

@@ -38,6 +38,7 @@ class Autoencoder(nn.Module, ABC):
     """
 
     version = 1
+    decoder_parts: tuple[str, ...] = ()  # the modules that `moments` does not use; all others are the encoder's
     codebook_size = 0  # entries of the codebook, where there is one
     scale: Tensor  # [], NaN until measured where scaling is "std"; a checkpoint holds it only there
 

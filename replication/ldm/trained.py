@@ -11,6 +11,8 @@ from replication.ldm.autoencoder_networks import Decoder, Encoder, Levels
 class TrainedAutoencoder(Autoencoder, ABC):
     """`c_moments`: the encoder's output channels. A subclass adds what lies between encoder and decoder."""
 
+    decoder_parts = ("decoder", "post_quant_conv", "codebook")
+
     def __init__(self, image_channels: int, c_moments: int, latent_channels: int, levels: Levels, scaling: Scaling):
         super().__init__(levels.factor, latent_channels, image_channels, scaling)
         self.encoder = Encoder(image_channels, c_moments, levels)

@@ -43,17 +43,19 @@ class FirstStageLoss(Settings):
 class FirstStage(Settings):
     """autoencoder + loss + training; with the training images' fingerprint, `key` names the checkpoint's file.
 
-    `name` is what an experiment calls it, and has no part in the key.
+    `name` is what an experiment calls it, and has no part in the key. With `decoder_of` it is a decoder alone: training
+    starts from that first stage's averaged weights, and the encoder and its scale stay as they are.
     """
 
     name: str
     autoencoder: Part
     loss: FirstStageLoss
     training: Training
+    decoder_of: "FirstStage | None" = None
 
     def identity(self, dataset_fingerprint: str) -> dict[str, Any]:
         """What fixes the weights, for keys."""
-        loss, discriminator = self.loss, self.loss.discriminator
+        loss, discriminator, base = self.loss, self.loss.discriminator, self.decoder_of
         return {
             "dataset": dataset_fingerprint,
             "autoencoder": self.autoencoder.identity(AUTOENCODERS),
@@ -63,7 +65,12 @@ class FirstStage(Settings):
                 "discriminator": discriminator.identity(DISCRIMINATORS) if discriminator else None,
             },
             "training": self.training.identity(),
+            **({"decoder_of": base.identity(dataset_fingerprint)} if base else {}),
         }
+
+    def encoder_identity(self, dataset_fingerprint: str) -> dict[str, Any]:
+        """What fixes the latents of an image: the first stage whose encoder this one has, which may be its own."""
+        return (self.decoder_of.encoder_identity if self.decoder_of else self.identity)(dataset_fingerprint)
 
     def key(self, dataset_fingerprint: str) -> str:
         """SHA-256 of the identity."""
@@ -107,12 +114,25 @@ class FirstStage(Settings):
             )
         self.build_perceptual().check(dataset.channels, dataset.resolution)
         self._check_discriminator(image)
+        self._check_base(dataset, autoencoder)
         if self.training.flip and not dataset.flip:
             raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
 
     def ensure(self) -> None:
         """Make sure, before anything is computed, that training has what it needs; raises InputError."""
         self.build_perceptual().ensure()
+
+    def _check_base(self, dataset: Dataset, autoencoder: Autoencoder) -> None:
+        if self.decoder_of is None:
+            return
+        self.decoder_of.check(dataset)
+        if self.decoder_of.autoencoder.identity(AUTOENCODERS) != self.autoencoder.identity(AUTOENCODERS):
+            raise InputError(
+                f"decoder_of = {self.decoder_of.name!r}: it is {self.decoder_of.autoencoder}, and this first stage is "
+                f"{self.autoencoder}; a decoder is trained on for the same autoencoder"
+            )
+        if not autoencoder.decoder_parts:
+            raise InputError(f"decoder_of: first stage {self.autoencoder} does not say which parts are its decoder's")
 
     def _check_discriminator(self, image: tuple[int, int, int]) -> None:
         with torch.device("meta"):

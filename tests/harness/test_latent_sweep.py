@@ -120,6 +120,30 @@ def test_what_does_not_fit_is_refused_by_name(project: Path, changes: list[tuple
         parts(project, *changes)
 
 
+DECODER = """[profiles.cpu.first_stages.finer]
+decoder_of = "small"
+autoencoder = { name = "kl-f2", image_channels = 1, width = 4, multipliers = [1, 1], blocks = 1, groups = 2, latent_channels = 2, scaling = "std" }
+loss = { regularizer_weight = 1e-6, perceptual = "none", pixel = "l2" }
+training = { steps = 4, batch_size = 8, learning_rate = 1e-3, warmup = 1, ema_decay = 0.5, flip = false }
+[profiles.cpu.recipe]
+"""  # fmt: skip
+WITH_DECODER = ("[profiles.cpu.recipe]\n", DECODER)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('decoder_of = "small"', 'decoder_of = "smal"'), r"finer\.decoder_of: unknown first stage 'smal'; did you mean"),
+        (('decoder_of = "small"', 'decoder_of = "finer"'), r"finer\.decoder_of: a circle"),
+        (('latent_channels = 2, scaling = "std" }', 'latent_channels = 3, scaling = "std" }'), "for the same autoencoder"),
+    ],
+)  # fmt: skip
+def test_a_decoder_of_what_is_not_there_is_refused(project: Path, change: tuple[str, str], message: str) -> None:
+    """Catches endless recursion, and a decoder that starts from weights of another shape in the middle of a run."""
+    with pytest.raises(InputError, match=message):
+        parts(project, WITH_DECODER, change)
+
+
 def test_a_checkpoint_of_another_first_stages_latents_is_refused(project: Path) -> None:
     """Catches a network that decodes with an autoencoder which it was not trained with."""
     cells, _ = parts(project)
