@@ -1,6 +1,4 @@
-"""What a network costs: multiply-adds, parameters, activation memory. By a counter, and by the parts formulas are made of.
-
-Everything is for one image and one forward pass. Conventions, which the counter and the formulas share:
+"""What a network costs: multiply-adds, parameters, activation memory, counted in one forward pass of one image.
 
     multiply-adds   of matrix products, convolutions and attention; norms, activations and sums are not counted, nor are
                     biases. What papers call Gflops are these (DiT and ADM say so); a flop counter's number is twice that
@@ -12,7 +10,6 @@ Everything is for one image and one forward pass. Conventions, which the counter
 A backward pass costs two forward ones, so a training step costs three per image.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-BYTES = 4  # of a float32
 FORWARDS_PER_STEP = 3
 _SILENT = (nn.Identity, nn.Dropout)
 
@@ -32,17 +28,6 @@ class Cost:
     multiply_adds: int = 0
     parameters: int = 0
     activation_bytes: int = 0
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.multiply_adds + other.multiply_adds,
-            self.parameters + other.parameters,
-            self.activation_bytes + other.activation_bytes,
-        )
-
-    def __mul__(self, times: int) -> "Cost":
-        """Of so many parts that are alike."""
-        return Cost(self.multiply_adds * times, self.parameters * times, self.activation_bytes * times)
 
     def training(self, steps: int, batch_size: int) -> int:
         """Multiply-adds of a training run."""
@@ -75,38 +60,3 @@ def measured(network: nn.Module, x: Tensor, timestep: Tensor, cond: Tensor | Non
         for hook in hooks:
             hook.remove()
     return Cost(counter.get_total_flops() // 2, sum(p.numel() for p in network.parameters() if p.requires_grad), seen)
-
-
-def total(parts: Iterable[Cost]) -> Cost:
-    """Their sum."""
-    return sum(parts, Cost())
-
-
-def linear(n: int, c_in: int, c_out: int) -> Cost:
-    """A linear layer with bias at n places."""
-    return Cost(n * c_in * c_out, c_in * c_out + c_out, BYTES * n * c_out)
-
-
-def convolution(kernel: int, c_in: int, c_out: int, pixels: int) -> Cost:
-    """A convolution with bias whose output has so many pixels."""
-    return linear(pixels, kernel * kernel * c_in, c_out)
-
-
-def norm(n: int, width: int, learned: int) -> Cost:
-    """A norm of n places; learned: 2 numbers per channel with weight and bias, 1 with weight alone, or 0."""
-    return Cost(0, learned * width, BYTES * n * width)
-
-
-def activation(numbers: int) -> Cost:
-    """A module that answers as many numbers as it gets."""
-    return Cost(0, 0, BYTES * numbers)
-
-
-def embedding(rows: int, width: int) -> Cost:
-    """A table of which one row is read."""
-    return Cost(0, rows * width, BYTES * width)
-
-
-def attention_product(queries: int, keys: int, width: int) -> Cost:
-    """softmax(q k) v, whatever the number of heads."""
-    return Cost(2 * queries * keys * width)

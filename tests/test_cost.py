@@ -8,11 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from oracles.costs import dit_cost, mm_dit_cost, unet_cost
 from replication.cost import Cost, measured
-from replication.dit.cost import dit_cost, mm_dit_cost
 from replication.dit.mm_dit import MMDiT
 from replication.dit.model import BLOCKS, DiT
-from replication.layers.unet_cost import unet_cost
 from replication.registry import MODELS
 from replication.types import InputError
 

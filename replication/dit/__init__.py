@@ -7,7 +7,7 @@
     section 3.2          time and label embeddings        dit/embedders.py
     section 3.2          the transformer decoder          dit/final_layer.py
     Table 1              S, B, L, XL with patch 8, 4, 2   dit/presets.py
-    Table 4              parameters and multiply-adds     dit/cost.py
+    Table 4              parameters and multiply-adds     cost.py (counted)
     section 4            250 ancestral steps              diffusion/spacings/iddpm.py, diffusion/samplers/ancestral.py
     section 5, fig. 5-8  block designs, sizes, patches    experiments/dit.toml; beside U-Nets: experiments/scaling.toml
 

@@ -6,13 +6,12 @@ import pytest
 import torch
 from harness.tiny import write_tiny
 
-from replication.dit.cost import dit_cost
+from oracles.costs import dit_cost, unet_cost
 from replication.harness.costs import costs
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.sweep import compute
 from replication.harness.workplace import Workplace
-from replication.layers.unet_cost import unet_cost
 from replication.registry import MODELS
 from replication.report.plots import COMPUTE, EVALUATIONS, costs_of
 from replication.report.rows import csv_text, read_csv

@@ -8,7 +8,7 @@ import torch
 from harness.tiny_latent import write_tiny_latent
 from torch import Tensor
 
-from replication.dit.cost import mm_dit_cost
+from oracles.costs import mm_dit_cost
 from replication.dit.mm_dit import MMDiT
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of, find_cell

@@ -5,13 +5,12 @@ from collections import defaultdict
 
 import pytest
 
-from replication.dit.cost import dit_cost
+from oracles.costs import dit_cost, unet_cost
 from replication.dit.model import DiT
 from replication.harness.costs import costs
 from replication.harness.experiment import load_experiment
 from replication.harness.home import project
 from replication.harness.jobs.cell import Cell, cells_of
-from replication.layers.unet_cost import unet_cost
 
 PROFILES = ("cpu", "gpu")
 
