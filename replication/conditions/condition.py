@@ -1,4 +1,4 @@
-"""What a condition is, and which labels the images of a sample set are asked for."""
+"""What a condition is, and which labels the images of a sample set are drawn for."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from replication.types import InputError
 
 
 class LabelledDataset(Protocol):
-    """As much of a dataset as a condition speaks of."""
+    """The part of a dataset that a condition depends on."""
 
     @property
     def name(self) -> str: ...
@@ -20,24 +20,27 @@ class LabelledDataset(Protocol):
     @property
     def classes(self) -> tuple[str, ...]: ...
 
+    @property
+    def captions(self) -> tuple[str, ...]: ...
 
-class Numbers(NamedTuple):
-    """What a network must know to be told: how many classes, how many different tokens, how many of them at a time."""
+
+class Sizes(NamedTuple):
+    """What a network must be built for: the number of classes, the size of the vocabulary, the tokens of one text."""
 
     classes: int = 0
     vocabulary: int = 0
     length: int = 0
 
 
-NOTHING = Numbers()
+UNCONDITIONAL = Sizes()
 
 
 class Condition(ABC):
-    """Turns labels or prompts into what the network takes as `cond`, and says what stands for "nothing said".
+    """Turns labels or prompts into `cond`, the network's third argument, and has a null `cond` that stands for neither.
 
-    Whichever it is, `cond` has one shape and dtype beyond B. `of` and `null` raise InputError for a dataset of which the
-    condition has nothing to say, `of_prompts` for a prompt that it does not understand.
-    dropout: how often nothing is said while training, which classifier-free guidance needs (Ho and Salimans 2022).
+    All of them have one shape and dtype beyond B. `of` and `null` raise InputError for a dataset that the condition
+    does not apply to, `of_prompts` for a prompt that cannot be encoded.
+    dropout: how often training takes the null instead, which classifier-free guidance needs (Ho and Salimans 2022).
     """
 
     version = 1
@@ -56,15 +59,15 @@ class Condition(ABC):
 
     @abstractmethod
     def null(self, dataset: LabelledDataset) -> Tensor:
-        """The `cond` of one image that nothing is said about."""
+        """The unconditional `cond` of one image."""
 
-    def numbers(self, dataset: LabelledDataset) -> Numbers:
-        """What a network of this condition must know; nothing where it is told a context that is made already."""
-        return NOTHING
+    def sizes(self, dataset: LabelledDataset) -> Sizes:
+        """What a network of this condition is built for; zeros where `cond` is a context that is encoded already."""
+        return UNCONDITIONAL
 
     @abstractmethod
     def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
-        """`cond` for words of one's own, one prompt per image."""
+        """`cond` for a user's own words, one prompt per image."""
 
     def identity(self, described: dict[str, Any], dataset: LabelledDataset) -> dict[str, Any]:
         """What enters keys: the registry's description of this part, and whatever else fixes `cond` on the dataset."""

@@ -110,7 +110,7 @@ def _opened(encoder: Callable[[EncoderFiles], TextEncoder], files: EncoderFiles)
 
 
 class EncodedText(Condition):
-    """cond: Float[B,L,W]. Images are told their fixed captions; nothing said is the encoding of the empty prompt.
+    """cond: Float[B,L,W]. Images are paired with the dataset's captions; the null is the encoding of the empty prompt.
 
     model: a folder, or the name of a downloaded repository of the Hugging Face Hub; see encoder_files.py.
     """

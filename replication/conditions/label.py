@@ -1,17 +1,17 @@
-"""The class of an image, as a number: what DiT and class-conditional LDM are told."""
+"""The class of an image, as a number: what DiT and class-conditional LDM are conditioned on."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from replication.conditions.condition import Condition, LabelledDataset, Numbers
+from replication.conditions.condition import Condition, LabelledDataset, Sizes
 from replication.registry import CONDITIONS, unknown
 
 
 @CONDITIONS.register("label")
 class Label(Condition):
-    """cond: Int[B], the label itself; the number after the last class says nothing. Dropout 0.1 is DiT's and LDM's."""
+    """cond: Int[B], the label itself; the number after the last class is the null. Dropout 0.1 is DiT's and LDM's."""
 
     def __init__(self, dropout: float = 0.1):
         super().__init__(dropout)
@@ -22,8 +22,8 @@ class Label(Condition):
     def null(self, dataset: LabelledDataset) -> Tensor:
         return torch.tensor(len(dataset.classes))
 
-    def numbers(self, dataset: LabelledDataset) -> Numbers:
-        return Numbers(classes=len(dataset.classes))
+    def sizes(self, dataset: LabelledDataset) -> Sizes:
+        return Sizes(classes=len(dataset.classes))
 
     def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
         """A prompt is the name of a class; raises InputError for any other."""

@@ -1,4 +1,4 @@
-"""What every condition by text refuses in a prompt, before it is cut into tokens."""
+"""What every text condition refuses in a prompt, before it is cut into tokens."""
 
 from replication.types import InputError
 
@@ -12,7 +12,7 @@ def shown(prompt: str | bytes) -> str:
 
 
 def readable(prompt: str | bytes) -> str:
-    """The prompt; raises InputError, which quotes it, where it is not UTF-8 or says nothing.
+    """The prompt; raises InputError, which quotes it, where it is not UTF-8 or is blank.
 
     Bytes of the command line that are not UTF-8 arrive as lone surrogates.
     """
@@ -21,5 +21,5 @@ def readable(prompt: str | bytes) -> str:
     except UnicodeError as error:
         raise InputError(f"prompt {shown(prompt)} is not valid UTF-8 ({error.reason})") from error  # type: ignore[attr-defined]
     if not text.strip():
-        raise InputError(f"prompt {shown(prompt)} is blank: say what the image is to show")
+        raise InputError(f"prompt {shown(prompt)} is blank: describe the image")
     return text

@@ -1,7 +1,7 @@
 """T5's encoder (Raffel et al. 2020), which Imagen introduced to text-to-image diffusion (Saharia et al. 2022).
 
 Padding is masked inside the encoder, as DeepFloyd IF and PixArt-alpha do, and its states are then set to zero, as
-imagen-pytorch does: the networks here take no mask, so that a prompt's padding must say the same whatever the prompt.
+imagen-pytorch does: the networks here take no mask, so padding must be the same vector for every prompt.
 """
 
 from typing import Any

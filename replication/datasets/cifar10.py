@@ -1,8 +1,21 @@
 """cifar10: 60,000 colour photographs of 32x32 pixels (Krizhevsky 2009), downloaded once or added from a local copy."""
 
+from replication.datasets.captions import captions
 from replication.datasets.download import Remote
 from replication.datasets.stored import StoredDataset
 from replication.registry import DATASETS
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TEMPLATES = (
+    "a photo of {a0}",
+    "a blurry photo of {a0}",
+    "a small picture of {a0}",
+    "{a0}",
+    "a color photo of {a0}",
+    "a low resolution photo of {a0}",
+    "a picture that shows {a0}",
+    "{0}",
+)
 
 
 @DATASETS.register("cifar10")
@@ -12,7 +25,8 @@ def cifar10() -> StoredDataset:
         name="cifar10",
         channels=3,
         resolution=32,
-        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        classes=CLASSES,
+        captions=captions([(name,) for name in CLASSES], TEMPLATES),
         flip=True,
         sizes={"train": 50_000, "test": 10_000},
         fingerprints={

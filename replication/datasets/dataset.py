@@ -26,6 +26,7 @@ class Dataset(ABC):
     sizes: Mapping[str, int]  # split -> number of examples
     fingerprints: Mapping[str, str]  # split -> SHA-256, see content.py
     preprocessing: Preprocessing = field(default="none", kw_only=True)  # how its images came to the resolution
+    captions: tuple[str, ...] = field(default=(), kw_only=True)  # as many per class, class after class: captions.py
 
     def load(self, split: str) -> Split:
         """The split, checked against its fingerprint.

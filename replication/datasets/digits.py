@@ -8,10 +8,25 @@ from os import PathLike
 
 import numpy as np
 
+from replication.datasets.captions import captions
 from replication.datasets.content import Split
 from replication.datasets.dataset import Dataset
 from replication.registry import DATASETS
 from replication.types import InputError
+
+NAMES = tuple(
+    zip(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"), "0123456789", strict=True)
+)
+TEMPLATES = (
+    "the digit {0}",
+    "a handwritten {1}",
+    "{a0} written by hand",
+    "the number {1}",
+    "a scan of the handwritten digit {0}",
+    "a small picture of {a1}",
+    "{1}",
+    "{0}",
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,7 @@ def digits() -> Digits:
         classes=tuple("0123456789"),
         flip=False,
         sizes={"train": 1438, "test": 359},
+        captions=captions(NAMES, TEMPLATES),
         fingerprints={
             "train": "2faa041290aa80f13f2b206abce657af149f52cac99fbe36f3e0b4712f7c423a",
             "test": "1436597a95dba9e78b936fb636c573d669cd089965e5f05fc3af404e06dc944c",

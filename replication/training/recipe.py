@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from replication.conditions.condition import NOTHING, Condition
+from replication.conditions.condition import UNCONDITIONAL, Condition
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
 from replication.diffusion.schedule import NoiseSchedule
@@ -94,7 +94,7 @@ class Recipe(Settings):
     def _check_condition(self, network: nn.Module) -> None:
         """What the network knows of classes and words, where it says so, is what the condition tells it of."""
         condition = self.build_condition()
-        told = condition.numbers(self.build_dataset()) if condition else NOTHING
+        told = condition.sizes(self.build_dataset()) if condition else UNCONDITIONAL
         for what, number in told._asdict().items():
             known = getattr(network, what, number)
             if known != number and not (what == "length" and 0 in (known, number)):  # 0: any length

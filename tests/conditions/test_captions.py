@@ -5,29 +5,44 @@ import re
 import pytest
 import torch
 
-from replication.conditions.captions import NAMES, TEMPLATES, caption_numbers, captions, every_caption
+from replication.conditions.captions import caption_numbers, captions
+from replication.datasets import cifar10, digits
 from replication.registry import CONDITIONS, DATASETS
 from replication.types import InputError
 
-CAPTIONED = ["digits", "cifar10"]
+NAMES = {"digits": digits.NAMES, "cifar10": [(name,) for name in cifar10.CLASSES]}
+CAPTIONED = [name for name in DATASETS.names() if DATASETS.build(name).captions]
+
+
+def test_digits_and_cifar10_have_captions() -> None:
+    assert set(NAMES) <= set(CAPTIONED)
 
 
 @pytest.mark.parametrize("name", CAPTIONED)
 def test_every_class_has_several_captions_of_its_own(name: str) -> None:
-    """Catches a template without a place for the name, and a caption that two classes share."""
+    """Catches a template without a place for the name, captions that two classes share, and one class with fewer."""
     dataset = DATASETS.build(name)
     found = captions(dataset)
-    assert len(set(found)) == len(found) == len(dataset.classes) * len(TEMPLATES[name])
-    assert len(TEMPLATES[name]) >= 4
+    per_class, rest = divmod(len(found), len(dataset.classes))
+    assert rest == 0
+    assert per_class >= 4
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("name", list(NAMES))
+def test_captions_are_in_the_order_of_the_labels(name: str) -> None:
+    """Catches names that are not in the order of the dataset's classes, and templates outside of them."""
+    dataset = DATASETS.build(name)
+    per_class = len(dataset.captions) // len(dataset.classes)
     for k, label in enumerate(dataset.classes):
-        assert label in NAMES[name][k], "the names are not in the order of the dataset's labels"
-        of_class = found[k * len(TEMPLATES[name]) : (k + 1) * len(TEMPLATES[name])]
+        assert label in NAMES[name][k]
+        of_class = dataset.captions[k * per_class : (k + 1) * per_class]
         assert all(set(caption.split()) & set(NAMES[name][k]) for caption in of_class)
 
 
 def test_articles_go_by_sound() -> None:
     """Catches `a airplane`, `a 8` and `an one`."""
-    found = every_caption()
+    found = [caption for name in CAPTIONED for caption in DATASETS.build(name).captions]
     assert {"an airplane", "an automobile", "a ship", "an eight written by hand", "a one written by hand"} <= set(found)
     assert "a small picture of an 8" in found
     for caption in found:
@@ -35,8 +50,8 @@ def test_articles_go_by_sound() -> None:
 
 
 def test_balanced_labels_meet_every_caption_equally_often() -> None:
-    """Catches a template chosen by i % templates, which leaves most captions of a class unsaid."""
-    for name in CAPTIONED:
+    """Catches a template chosen by i % templates, which leaves most captions of a class unused."""
+    for name in NAMES:
         dataset = DATASETS.build(name)
         count = len(captions(dataset))
         images = torch.arange(3 * count)
@@ -56,6 +71,7 @@ def test_the_caption_belongs_to_the_class_and_the_number() -> None:
 
 def test_a_dataset_without_captions_is_refused_by_name() -> None:
     gaussian, text = DATASETS.build("gaussian"), CONDITIONS.build("text")
-    for said in (lambda: text.null(gaussian), lambda: text.of(torch.zeros(1).long(), torch.zeros(1).long(), gaussian)):
-        with pytest.raises(InputError, match=f"unknown dataset with captions '{gaussian.name}'.*digits"):
-            said()
+    of = torch.zeros(1).long()
+    for use in (lambda: text.null(gaussian), lambda: text.of(of, of, gaussian), lambda: text.sizes(gaussian)):
+        with pytest.raises(InputError, match=f"dataset '{gaussian.name}' has no captions"):
+            use()

@@ -1,15 +1,17 @@
 """Prompts as word numbers: what the tokens are, which keys they fix, and every prompt that is refused."""
 
 import os
-from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from training_recipes import CPU, recipe
 
-from replication.conditions import captions as fixed
+from replication.conditions.captions import caption_numbers
 from replication.conditions.text import words
+from replication.datasets.captions import captions
 from replication.registry import CONDITIONS, DATASETS
 from replication.training.train import _Run
 from replication.types import InputError
@@ -17,29 +19,30 @@ from replication.types import InputError
 TEXT, CIFAR10 = CONDITIONS.build("text"), DATASETS.build("cifar10")
 
 
-def spoken(tokens: torch.Tensor) -> list[str]:
-    return [words()[i - 2] for i in tokens.tolist() if i > 1]
+def spelt(tokens: torch.Tensor, dataset: Any = CIFAR10) -> list[str]:
+    of_number = {i: word for word, i in words(dataset.captions).items()}
+    return [of_number[i] for i in tokens.tolist() if i > 1]
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar10"])
-def test_images_are_told_their_captions_word_for_word(name: str) -> None:
+def test_images_are_paired_with_their_captions_word_for_word(name: str) -> None:
     """Catches a table in another order than the captions', words that are dropped, padding inside a prompt."""
     dataset = DATASETS.build(name)
     images = torch.arange(80)
     cond = TEXT.of(images % 10, images, dataset)
     assert cond.shape == (80, TEXT.length)
     assert cond.dtype == torch.int64
-    numbers = fixed.caption_numbers(images % 10, images, dataset).tolist()
+    numbers = caption_numbers(images % 10, images, dataset).tolist()
     for tokens, number in zip(cond, numbers, strict=True):
-        said = fixed.captions(dataset)[number].split()
-        assert spoken(tokens) == said
-        assert tokens.tolist()[len(said) + 1 :] == [0] * (TEXT.length - 1 - len(said))
+        caption = dataset.captions[number].split()
+        assert spelt(tokens, dataset) == caption
+        assert tokens.tolist()[len(caption) + 1 :] == [0] * (TEXT.length - 1 - len(caption))
     assert cond[:, 0].eq(1).all()
     assert int(cond[:, 1].min()) >= 2
-    assert int(cond.max()) < TEXT.vocabulary == len(words()) + 2
+    assert int(cond.max()) < TEXT.sizes(dataset).vocabulary == len(words(dataset.captions)) + 2
 
 
-def test_case_punctuation_and_width_of_letters_say_nothing() -> None:
+def test_case_punctuation_and_width_of_letters_change_nothing() -> None:
     """Catches punctuation that sticks to a word, and words that an underscore or a hyphen glues together."""
     plain, other, glued = TEXT.of_prompts(
         ["a photo of a ship", " A photo, of\ta SHIP!", "a-photo_of ａ ship."], CIFAR10
@@ -49,11 +52,11 @@ def test_case_punctuation_and_width_of_letters_say_nothing() -> None:
     assert TEXT.of_prompts([], CIFAR10).shape == (0, TEXT.length)
 
 
-def test_nothing_said_is_the_empty_prompt() -> None:
+def test_the_null_is_the_empty_prompt() -> None:
     """Catches a null that is some caption's, or of another shape than a prompt's."""
     null = TEXT.null(CIFAR10)
     assert null.tolist() == [1] + [0] * (TEXT.length - 1)
-    assert not (TEXT.of_prompts(list(fixed.captions(CIFAR10)), CIFAR10) == null).all(1).any()
+    assert not (TEXT.of_prompts(list(CIFAR10.captions), CIFAR10) == null).all(1).any()
 
 
 @pytest.mark.parametrize(
@@ -87,40 +90,29 @@ def test_training_drops_whole_prompts_a_tenth_of_the_time() -> None:
     """0.1 of 4,000 within five standard errors. Catches dropout of single words, and captions drawn by the label alone."""
     run = _Run(recipe(network="ddpm-digits-label", condition="text", batch_size=4000), CPU)
     images = torch.arange(4000)
-    told = run._condition(images % 10, images)
-    assert told is not None
-    dropped = (told == TEXT.null(run.dataset)).all(1)
+    cond = run._condition(images % 10, images)
+    assert cond is not None
+    dropped = (cond == TEXT.null(run.dataset)).all(1)
     assert abs(float(dropped.double().mean()) - 0.1) < 5 * (0.1 * 0.9 / 4000) ** 0.5
-    assert torch.equal(told[~dropped], TEXT.of(images % 10, images, run.dataset)[~dropped])
+    assert torch.equal(cond[~dropped], TEXT.of(images % 10, images, run.dataset)[~dropped])
 
 
-@pytest.fixture
-def templates(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, tuple[str, ...]], None]]:
-    """Exchanges a dataset's templates for the time of a test."""
-
-    def exchange(name: str, by: tuple[str, ...]) -> None:
-        monkeypatch.setitem(fixed.TEMPLATES, name, by)
-        fixed._of_name.cache_clear()
-
-    yield exchange
-    fixed._of_name.cache_clear()
-
-
-def test_keys_change_with_the_captions(templates: Callable[[str, tuple[str, ...]], None]) -> None:
-    """Catches a checkpoint that would be taken for one of other captions, and one dataset's keys that change with another's."""
+def test_keys_change_with_the_captions_of_the_dataset_alone() -> None:
+    """Catches a checkpoint that would be taken for one of other captions, and keys that change with another dataset's."""
     described = {"name": "text"}
     before = TEXT.identity(described, CIFAR10)
-    templates("digits", ("{0}", "{1}"))
-    assert TEXT.identity(described, CIFAR10) == before
-    templates("cifar10", ("{0}", "a photo of {a0}"))
-    after = TEXT.identity(described, CIFAR10)
-    assert after["captions"] != before["captions"]
-    assert after["words"] == before["words"]  # a vocabulary is made once per process
+    other = replace(CIFAR10, captions=captions([(name,) for name in CIFAR10.classes], ("{0}", "a photo of {a0}")))
+    assert TEXT.identity(described, replace(CIFAR10, flip=False)) == before
+    assert TEXT.identity(described, other) != before
+    assert spelt(TEXT.of_prompts(["a photo of an airplane"], other)[0], other) == ["a", "photo", "of", "an", "airplane"]
+    with pytest.raises(InputError, match="unknown word 'blurry'"):
+        TEXT.of_prompts(["a blurry photo"], other)
 
 
 def test_the_vocabulary_is_what_checkpoints_were_trained_with() -> None:
-    """Catches a word put in between: token numbers of trained networks would mean other words."""
-    assert words()[:12] == (
+    """Catches a word put in between, or another dataset's: token numbers of trained networks would mean other words."""
+    digits = words(DATASETS.build("digits").captions)
+    assert list(digits)[:12] == [
         "the",
         "digit",
         "zero",
@@ -133,11 +125,11 @@ def test_the_vocabulary_is_what_checkpoints_were_trained_with() -> None:
         "number",
         "scan",
         "of",
-    )
-    assert len(words()) == 50
-    assert words()[-1] == "truck"
+    ]
+    assert (len(digits), list(digits)[-1]) == (33, "9")
+    assert (len(words(CIFAR10.captions)), list(words(CIFAR10.captions))[-1]) == (22, "truck")
 
 
-def test_a_condition_asks_for_no_more_of_a_dataset_than_its_name_and_classes() -> None:
-    dataset = SimpleNamespace(name="digits", classes=tuple("0123456789"))
-    assert spoken(TEXT.of(torch.tensor([3]), torch.tensor([0]), dataset)[0]) == ["the", "digit", "three"]
+def test_a_condition_depends_on_no_more_of_a_dataset_than_its_protocol() -> None:
+    dataset = SimpleNamespace(name="pets", classes=("cat", "dog"), captions=("a cat", "cat", "a dog", "dog"))
+    assert spelt(TEXT.of(torch.tensor([1]), torch.tensor([2]), dataset)[0], dataset) == ["dog"]

@@ -23,11 +23,11 @@ CHANGES = (
     ),
     (
         'condition = "text"\nnetwork = { name = "ldm-unet", resolution = 4, channels = 2, width = 8, multipliers = [1, 1], '
-        "blocks = 1, attention = [2], heads = 1, groups = 2, context = 8, vocabulary = 52, length = 12, text_layers = 1, "
+        "blocks = 1, attention = [2], heads = 1, groups = 2, context = 8, vocabulary = 35, length = 12, text_layers = 1, "
         "text_heads = 1 }",
         'condition = "text"\nschedule = "flow"\nparameterization = "velocity"\nobjective = "rectified-flow"\n'
         'network = { name = "mm-dit", depth = 2, width = 16, heads = 2, patch = 2, channels = 2, resolution = 4, '
-        "vocabulary = 52, length = 12 }",
+        "vocabulary = 35, length = 12 }",
     ),
     # enough for gates that are closed at first to let a text be heard
     ("steps = 2\nbatch_size = 8\nlearning_rate = 1e-3", "steps = 12\nbatch_size = 8\nlearning_rate = 3e-2"),

@@ -84,7 +84,7 @@ guidance = { weight = 2.0 }
 [profiles.cpu.rows.recipe]
 first_stage = "small"
 condition = "text"
-network = { name = "ldm-unet", resolution = 4, channels = 2, width = 8, multipliers = [1, 1], blocks = 1, attention = [2], heads = 1, groups = 2, context = 8, vocabulary = 52, length = 12, text_layers = 1, text_heads = 1 }
+network = { name = "ldm-unet", resolution = 4, channels = 2, width = 8, multipliers = [1, 1], blocks = 1, attention = [2], heads = 1, groups = 2, context = 8, vocabulary = 35, length = 12, text_layers = 1, text_heads = 1 }
 
 [tables.t]
 paper = "p"
