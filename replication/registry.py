@@ -1,17 +1,31 @@
-"""Name -> factory. Siblings are discovered: a new file in a registry's package is enough to add a part."""
+"""Name -> factory. Parts are found by reading source and imported when they are asked for: a new file is enough to add one.
 
+A name is looked for in the folders that its registry names, and in the modules that other packages offer as entry points
+of the group `replication.parts`. `"package.module:attribute"` is a part of any package, installed or in the current
+folder. Either way its module is imported: name only what you would run.
+"""
+
+import ast
 import difflib
 import importlib
 import inspect
 import math
-import pkgutil
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
 from replication.types import InputError
+
+ROOT = Path(__file__).parent
+ENTRY_POINTS = "replication.parts"
 
 
 def unknown(kind: str, name: object, valid: list[str]) -> InputError:
@@ -22,51 +36,72 @@ def unknown(kind: str, name: object, valid: list[str]) -> InputError:
 
 
 # both are slow to make, and a sweep asks for the same few once per cell
-_signature = cache(inspect.signature)
+_signature = cache(partial(inspect.signature, eval_str=True))
 _adapter = cache(TypeAdapter)
 
 
-class Registry:
-    """Parts of one kind, found in the modules of the given packages.
+class Registration(NamedTuple):
+    """What the source of a module says of one `register`: its names, and the first line of the part's docstring."""
 
+    names: tuple[str, ...]
+    module: str
+    summary: str
+
+
+class Registry:
+    """Parts of one kind. `name` is the constant below, which the parts' modules decorate with: `@SAMPLERS.register("ddim")`.
+
+    `folders` are patterns below replication/; `"*"` is every folder there, so that a paper's needs no entry anywhere.
     `build(name, **options)` raises InputError for an unknown name or for options that the factory does not take.
     """
 
-    def __init__(self, kind: str, *packages: str):
-        self.kind, self.packages = kind, packages
+    def __init__(self, name: str, kind: str, *folders: str):
+        self.name, self.kind, self.folders = name, kind, folders
+        self.unreadable: list[str] = []  # modules of other packages that could not be searched, each with the reason
+        self._found: dict[str, list[Registration]] | None = None
         self._factories: dict[str, Callable[..., Any]] = {}
         self._canonical: dict[str, str] = {}
-        self._discovered = False
 
-    def register(self, *names: str) -> Callable[[Any], Any]:
-        """Decorator: the class or function below is built under the first name; further names are aliases."""
+    def register(self, *names: str, summary: str = "") -> Callable[[Any], Any]:
+        """Decorator: the class or function below is built under the first name; further names are aliases.
+
+        Names are literals, so that they are found without an import; a module with others is imported to be searched.
+        `summary` is for a factory without a docstring of its own.
+        """
 
         def add(factory: Callable[..., Any]) -> Callable[..., Any]:
+            if summary:
+                factory.__doc__ = summary
             for name in names:
                 if name in self._factories:
-                    raise ValueError(f"{self.kind} {name!r} is registered twice")
+                    both = f"in {self._factories[name].__module__} and in {factory.__module__}"
+                    raise ValueError(f"{self.kind} {name!r} is registered twice, {both}")
                 self._factories[name], self._canonical[name] = factory, names[0]
             return factory
 
         return add
 
-    def _discover(self) -> None:
-        if not self._discovered:
-            self._discovered = True
-            for package in map(importlib.import_module, self.packages):
-                for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-                    importlib.import_module(module.name)
-
     def names(self) -> list[str]:
-        """Every name, sorted."""
-        self._discover()
-        return sorted(self._factories)
+        """Every name, sorted; of this package and of the entry points."""
+        return sorted(self._search().keys() | self._factories)
+
+    def summary(self, name: str) -> str:
+        """The line that explains the part: the first of its docstring."""
+        found = self._search().get(name)
+        return found[0].summary if found else _first_line(self.get(name).__doc__)
 
     def get(self, name: str) -> Callable[..., Any]:
-        """The factory itself; its docstring says what it builds."""
-        self._discover()
+        """The factory itself; its docstring says what it builds. InputError for what is unknown or cannot be imported."""
+        if ":" in name:
+            return self._attribute(name)
+        modules = {found.module for found in self._search().get(name, [])}
+        if len(modules) > 1:
+            raise InputError(f"{self.kind} {name!r} is registered twice, in {' and in '.join(sorted(modules))}")
+        for module in modules:
+            _imported(module, f"{self.kind} {name!r}")
         if name not in self._factories:
-            raise unknown(self.kind, name, self.names())
+            error = unknown(self.kind, name, self.names())
+            raise InputError("; ".join([str(error), *self.unreadable]))
         return self._factories[name]
 
     def build(self, name: str, **options: Any) -> Any:
@@ -80,11 +115,75 @@ class Registry:
     def identity(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """What fixes the part's behaviour, for keys: its first name, every option with its value, and its version."""
         factory = self.get(name)
-        made = factory if isinstance(factory, type) else _signature(factory).return_annotation
+        made = factory if hasattr(factory, "version") else _signature(factory).return_annotation
         version = getattr(made, "version", 1)
         # JSON has no infinity, and an interval may well end there
         known = {k: repr(v) if v in (math.inf, -math.inf) else v for k, v in self._options(name, options).items()}
-        return {"name": self._canonical[name], "options": known, "version": version}
+        return {"name": self._canonical.get(name, name), "options": known, "version": version}
+
+    def _search(self) -> dict[str, list[Registration]]:
+        """Every registration by name; read once."""
+        if self._found is None:
+            self._found = {}
+            paths = sorted(path for folder in self.folders for path in ROOT.glob(f"{folder}/*.py"))
+            files = [(_module("replication", path.relative_to(ROOT)), path) for path in paths if _is_module(path)]
+            for module, path in [*files, *self._offered()]:
+                for found in self._read(module, path):
+                    for name in found.names:
+                        self._found.setdefault(name, []).append(found)
+        return self._found
+
+    def _read(self, module: str, path: Path) -> Iterator[Registration]:
+        source = path.read_text(encoding="utf-8")
+        if f"{self.name}.register(" not in source:
+            return
+        try:
+            nodes = list(ast.walk(ast.parse(source)))
+            described = {
+                decorator: ast.get_docstring(node)
+                for node in nodes
+                if isinstance(node, ast.ClassDef | ast.FunctionDef)
+                for decorator in node.decorator_list
+            }
+            for call in nodes:
+                if not isinstance(call, ast.Call) or not f".{ast.unparse(call.func)}".endswith(
+                    f".{self.name}.register"
+                ):
+                    continue
+                if all(isinstance(name, ast.Constant) for name in call.args):
+                    said = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+                    names = tuple(map(ast.literal_eval, call.args))
+                    yield Registration(names, module, said.get("summary") or _first_line(described.get(call)))
+                else:
+                    _imported(module, f"{self.kind}s")
+        except (SyntaxError, InputError) as error:
+            self.unreadable.append(f"{module} was not searched: {error}")
+
+    def _offered(self) -> Iterator[tuple[str, Path]]:
+        """The modules of other packages: what an entry point names, and if that is a package all modules in it."""
+        for point in entry_points(group=ENTRY_POINTS):
+            try:
+                spec = find_spec(point.module)
+            except Exception as error:
+                spec = None
+                self.unreadable.append(f"{point.module} was not searched: {type(error).__name__}: {error}")
+            for folder in (spec and spec.submodule_search_locations) or []:
+                yield from (
+                    (_module(point.module, p.relative_to(folder)), p) for p in sorted(Path(folder).glob("*.py"))
+                )
+            if spec and not spec.submodule_search_locations and spec.origin:
+                yield point.module, Path(spec.origin)
+
+    def _attribute(self, name: str) -> Callable[..., Any]:
+        """The class or function that `package.module:attribute` names."""
+        module, _, attribute = name.partition(":")
+        if "" not in sys.path and str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))  # where an installed script looks last, `python -m` first
+        found = _imported(module, f"{self.kind} {name!r}")
+        factory = getattr(found, attribute, None)
+        if not callable(factory):
+            raise unknown(f"{self.kind} in {module}", attribute, [k for k, v in vars(found).items() if callable(v)])
+        return factory
 
     def _options(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options of the part, defaults filled in, each of the type that its factory declares."""
@@ -94,7 +193,7 @@ class Registry:
                 raise InputError(f"{self.kind} {name!r}: {unknown('option', option, sorted(signature.parameters))}")
             declared = signature.parameters[option].annotation
             try:
-                _adapter(declared).validate_python(value, strict=True)
+                _adapter(Any if declared is inspect.Parameter.empty else declared).validate_python(value, strict=True)
             except ValidationError as error:
                 reason = error.errors()[0]["msg"].lower()
                 raise InputError(f"{self.kind} {name!r}: option {option!r}: {reason}, not {value!r}") from error
@@ -106,15 +205,37 @@ class Registry:
         return bound.arguments
 
 
-SCHEDULES = Registry("schedule", "replication.diffusion.schedules")
-SPACINGS = Registry("spacing", "replication.diffusion.spacings")
-SAMPLERS = Registry("sampler", "replication.diffusion.samplers")
-OBJECTIVES = Registry("objective", "replication.diffusion.objectives")
-MODELS = Registry("model", "replication.ddpm", "replication.ldm", "replication.dit")
-AUTOENCODERS = Registry("autoencoder", "replication.ldm")
-PERCEPTUAL = Registry("perceptual distance", "replication.ldm.losses")
-DISCRIMINATORS = Registry("discriminator", "replication.ldm.losses")
-DATASETS = Registry("dataset", "replication.datasets")
-CONDITIONS = Registry("condition", "replication.conditions")
-EXTRACTORS = Registry("extractor", "replication.metrics.extractors")
-QUANTITIES = Registry("quantity", "replication.quantities")
+def _first_line(docstring: str | None) -> str:
+    return ((docstring or "").strip().splitlines() or [""])[0]
+
+
+def _is_module(path: Path) -> bool:
+    return path.stem.isidentifier()  # what editors and systems leave beside it, .#ddim.py and ._ddim.py, is none
+
+
+def _module(package: str, path: Path) -> str:
+    return ".".join((package, *path.with_suffix("").parts)).removesuffix(".__init__")
+
+
+def _imported(module: str, what: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(at.filename).name}, line {at.lineno}"
+        raise InputError(f"{what}: {module} cannot be imported: {type(error).__name__}: {error} ({place})") from error
+
+
+SCHEDULES = Registry("SCHEDULES", "schedule", "diffusion/schedules")
+SPACINGS = Registry("SPACINGS", "spacing", "diffusion/spacings")
+SAMPLERS = Registry("SAMPLERS", "sampler", "diffusion/samplers")
+OBJECTIVES = Registry("OBJECTIVES", "objective", "diffusion/objectives")
+MODELS = Registry("MODELS", "model", "*")
+AUTOENCODERS = Registry("AUTOENCODERS", "autoencoder", "*")
+PERCEPTUAL = Registry("PERCEPTUAL", "perceptual distance", "*/losses")
+DISCRIMINATORS = Registry("DISCRIMINATORS", "discriminator", "*/losses")
+DATASETS = Registry("DATASETS", "dataset", "datasets")
+CONDITIONS = Registry("CONDITIONS", "condition", "conditions")
+EXTRACTORS = Registry("EXTRACTORS", "extractor", "metrics/extractors")
+QUANTITIES = Registry("QUANTITIES", "quantity", "quantities")
+REGISTRIES = {parts.name.lower(): parts for parts in tuple(globals().values()) if isinstance(parts, Registry)}

@@ -9,9 +9,12 @@ Shape legend, used in every signature and comment:
 `x_t: Float[B,C,H,W]` is an image in [-1, 1] at time t, and `t: Float[B]` is a time in [0, 1] where 0 is clean.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:  # torch takes seconds to import, and the command line needs the errors alone
+    from torch import Tensor
 
 
 class Prediction(NamedTuple):

@@ -4,6 +4,8 @@ Published for 256x256 images: f4 (64x64x3), f8 (32x32x4), f16 (16x16x16) and f32
 paper's table 8 (two latent channels); its weights were not published.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -42,11 +44,10 @@ class KLAutoencoder(TrainedAutoencoder):
         return self.decoder(self.post_quant_conv(z))
 
 
-def _register(
+def _published(
     f: int, channels: int, published: list[int], attention: tuple[int, ...] = (), scale: Scaling = "none"
-) -> None:
-    """Make kl-f<f> known, with the published values as defaults; `attention` are factors, 256 / attn_resolutions."""
-    name = f"kl-f{f}"
+) -> Callable[..., KLAutoencoder]:
+    """The factory of kl-f<f>, with the published values as defaults; `attention` are factors, 256 / attn_resolutions."""
 
     def build(
         image_channels: int = 3,
@@ -57,16 +58,25 @@ def _register(
         groups: int = 32,
         scaling: Scaling = scale,
     ) -> KLAutoencoder:
-        require_factor(name, f, multipliers)
+        require_factor(f"kl-f{f}", f, multipliers)
         levels = Levels(width, tuple(multipliers), blocks, groups, attention)
         return KLAutoencoder(image_channels, levels, latent_channels, scaling)
 
-    build.__doc__ = f"KL-regularised, f = {f}, {channels} latent channels, multipliers {published}."
-    AUTOENCODERS.register(name)(build)
+    return build
 
 
-_register(2, 2, [1, 2])
-_register(4, 3, [1, 2, 4])
-_register(8, 4, [1, 2, 4, 4], scale="sd-v1")
-_register(16, 16, [1, 1, 2, 2, 4], attention=(16,))
-_register(32, 64, [1, 1, 2, 2, 4, 4], attention=(16, 32))
+AUTOENCODERS.register("kl-f2", summary="KL-regularised, f = 2, 2 latent channels (Rombach et al. 2022, section 3.1).")(
+    _published(2, 2, [1, 2])
+)
+AUTOENCODERS.register("kl-f4", summary="KL-regularised, f = 4, 3 latent channels (Rombach et al. 2022, section 3.1).")(
+    _published(4, 3, [1, 2, 4])
+)
+AUTOENCODERS.register("kl-f8", summary="KL-regularised, f = 8, 4 latent channels (Rombach et al. 2022, section 3.1).")(
+    _published(8, 4, [1, 2, 4, 4], scale="sd-v1")
+)
+AUTOENCODERS.register(
+    "kl-f16", summary="KL-regularised, f = 16, 16 latent channels (Rombach et al. 2022, section 3.1)."
+)(_published(16, 16, [1, 1, 2, 2, 4], attention=(16,)))
+AUTOENCODERS.register(
+    "kl-f32", summary="KL-regularised, f = 32, 64 latent channels (Rombach et al. 2022, section 3.1)."
+)(_published(32, 64, [1, 1, 2, 2, 4, 4], attention=(16, 32)))

@@ -5,6 +5,7 @@ channels, 2,048 codes) and f32 (16 channels, 16,384) are from memory of the pape
 latents before quantisation; the quantiser is the decoder's first layer (section 3.1).
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -77,9 +78,10 @@ class VQAutoencoder(TrainedAutoencoder):
         return self.codebook(codes).movedim(-1, 1)  # [B,c,h,w]
 
 
-def _register(f: int, channels: int, codes: int, published: list[int], attention: tuple[int, ...] = ()) -> None:
-    """Make vq-f<f> known, with the published values as defaults; `attention` are factors, 256 / attn_resolutions."""
-    name = f"vq-f{f}"
+def _published(
+    f: int, channels: int, codes: int, published: list[int], attention: tuple[int, ...] = ()
+) -> Callable[..., VQAutoencoder]:
+    """The factory of vq-f<f>, with the published values as defaults; `attention` are factors, 256 / attn_resolutions."""
 
     def build(
         image_channels: int = 3,
@@ -92,16 +94,25 @@ def _register(f: int, channels: int, codes: int, published: list[int], attention
         scaling: Scaling = "none",
         beta_weighs: Literal["commitment", "codebook"] = "commitment",
     ) -> VQAutoencoder:
-        require_factor(name, f, multipliers)
+        require_factor(f"vq-f{f}", f, multipliers)
         levels = Levels(width, tuple(multipliers), blocks, groups, attention)
         return VQAutoencoder(image_channels, levels, latent_channels, codebook, scaling, beta_weighs)
 
-    build.__doc__ = f"Codebook of {codes:,}, f = {f}, {channels} latent channels, multipliers {published}."
-    AUTOENCODERS.register(name)(build)
+    return build
 
 
-_register(2, 2, 2048, [1, 2])
-_register(4, 3, 8192, [1, 2, 4])
-_register(8, 4, 16_384, [1, 2, 2, 4], attention=(8,))
-_register(16, 8, 16_384, [1, 1, 2, 2, 4], attention=(16,))
-_register(32, 16, 16_384, [1, 1, 2, 2, 4, 4], attention=(16, 32))
+AUTOENCODERS.register("vq-f2", summary="2,048 codes, f = 2, 2 latent channels (Rombach et al. 2022, section 3.1).")(
+    _published(2, 2, 2048, [1, 2])
+)
+AUTOENCODERS.register("vq-f4", summary="8,192 codes, f = 4, 3 latent channels (Rombach et al. 2022, section 3.1).")(
+    _published(4, 3, 8192, [1, 2, 4])
+)
+AUTOENCODERS.register("vq-f8", summary="16,384 codes, f = 8, 4 latent channels (Rombach et al. 2022, section 3.1).")(
+    _published(8, 4, 16_384, [1, 2, 2, 4], attention=(8,))
+)
+AUTOENCODERS.register("vq-f16", summary="16,384 codes, f = 16, 8 latent channels (Rombach et al. 2022, section 3.1).")(
+    _published(16, 8, 16_384, [1, 1, 2, 2, 4], attention=(16,))
+)
+AUTOENCODERS.register("vq-f32", summary="16,384 codes, f = 32, 16 latent channels (Rombach et al. 2022, section 3.1).")(
+    _published(32, 16, 16_384, [1, 1, 2, 2, 4, 4], attention=(16, 32))
+)
