@@ -13,11 +13,11 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 REPLICATIONS := $(addprefix replicate-,ddpm ldm dit scaling)
-.PHONY: help setup test lint mutants $(REPLICATIONS) forensics tables claims bench ui lock
+.PHONY: help setup test lint docs mutants $(REPLICATIONS) forensics tables claims bench ui lock
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo "targets: setup test lint mutants $(REPLICATIONS) forensics tables claims bench ui lock"
+	@echo "targets: setup test lint docs mutants $(REPLICATIONS) forensics tables claims bench ui lock"
 
 setup: $(READY)
 
@@ -31,6 +31,9 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $(READY)
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 test: $(READY)
 	$(BIN)/python -m pytest
