@@ -1,0 +1,63 @@
+"""The cells of the committed experiments are those of tests/harness/cells.csv: rows that were run are found again.
+
+One line a cell, in the table's order: the first 16 digits of its key, and of the SHA-256 of what is printed for it.
+"""
+
+import csv
+import hashlib
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from replication.harness.experiment import experiment_names, load_experiment
+from replication.harness.jobs.cell import cells_of
+from replication.harness.jobs.first_stage import first_stage_cells
+from replication.harness.published import PublishedValue
+
+# Keys that were changed on purpose, by (experiment, profile, beginning of the label), and why.
+CHANGED: dict[tuple[str, str, str], str] = {}
+
+
+def expected() -> dict[tuple[str, str], list[dict[str, str]]]:
+    with (Path(__file__).parent / "cells.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {table: list(of) for table, of in groupby(rows, lambda row: (row["experiment"], row["profile"]))}
+
+
+def printed(values: list[PublishedValue], metrics: bool) -> str:
+    """A digest of the citations of what a paper prints for a cell, with their metrics; empty where it prints nothing."""
+    text = "; ".join(f"{value.citation} {value.metric}" if metrics else value.citation for value in values)
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
+
+
+def found(experiment: str, profile: str) -> list[dict[str, str]]:
+    loaded = load_experiment(experiment)
+    stages = [
+        {"kind": "first stage", "label": cell.label, "steps": "", "key": cell.key[:16], "published": printed(cell.published, False)}
+        for cell in first_stage_cells(loaded, profile)
+    ]  # fmt: skip
+    samples = [
+        {"kind": "samples", "label": cell.label, "steps": str(cell.sampling.steps), "key": cell.key[:16],
+         "published": printed(cell.published, True)}
+        for cell in cells_of(loaded, profile)
+    ]  # fmt: skip
+    return [{"experiment": experiment, "profile": profile, **row} for row in stages + samples]
+
+
+def test_every_table_is_listed() -> None:
+    """Catches an experiment or a profile that came or went without its cells being listed."""
+    tables = [(name, profile) for name in experiment_names() for profile in load_experiment(name).profiles]
+    assert tables == list(expected())
+
+
+@pytest.mark.parametrize(("experiment", "profile"), list(expected()))
+def test_cells_are_the_listed_ones(experiment: str, profile: str) -> None:
+    """Catches a key that changed, and with it rows that would be run again; a cell, or a published value, that was lost."""
+    changed = [label for name, of, label in CHANGED if (name, of) == (experiment, profile)]
+
+    def compared(row: dict[str, str]) -> dict[str, str]:
+        return {**row, "key": "changed"} if any(row["label"].startswith(label) for label in changed) else row
+
+    listed = expected()[experiment, profile]
+    assert [compared(row) for row in found(experiment, profile)] == [compared(row) for row in listed]
