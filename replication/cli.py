@@ -4,19 +4,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import torch
-
-try:
-    import torchvision  # noqa: F401
-except (
-    ImportError,
-    RuntimeError,
-) as error:  # a build for another torch says "operator torchvision::nms does not exist"
-    print(
-        f"replicate: torchvision does not fit torch ({error}): install both in one step, `make setup`", file=sys.stderr
-    )
-    sys.exit(2)
-
 from replication.commands import data, forensics, machine, report, run, sample, weights
 from replication.types import InputError, RunError
 
@@ -25,14 +12,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; every expected failure is one message on standard error, never a traceback."""
     options = _parser().parse_args(arguments)
     try:
+        if "device" in options:  # it computes: what does not fit together shows now, not after hours
+            import torchvision  # noqa: F401
         options.command(options)
     except InputError as error:
         return _fail(str(error), 2)
     except RunError as error:
         return _fail(str(error), 1)
-    except RuntimeError as error:
+    except (ImportError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else ""
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in reason:
+        if "torchvision" in reason:  # a build for another torch says "operator torchvision::nms does not exist"
+            return _fail(f"torchvision does not fit torch ({reason}): install both in one step, `make setup`", 2)
+        if type(error).__name__ != "OutOfMemoryError" and "allocate memory" not in reason:  # torch's, not imported here
             raise
         return _fail(f"out of memory: try --set batch_size=N, or recipe.training.batch_size ({reason})", 1)
     except OSError as error:
@@ -53,3 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     for group in (run, report, sample, forensics, machine, weights, data):
         group.register(commands)
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

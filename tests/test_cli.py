@@ -1,8 +1,12 @@
 """The command line: exit codes, one message, no traceback."""
 
+import subprocess
+import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+import torch
 from harness.tiny import write_tiny
 
 from replication.cli import main
@@ -20,7 +24,7 @@ def test_run_then_report(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None
     """The main job in small: table and verdicts on the screen, files in results/, the state of plan."""
     assert main(["plan", "tiny"]) == 0
     assert capsys.readouterr().out.count("to run") == 3
-    assert main(["run", "tiny", "--device", "cpu", "--executor", "local"]) == 0
+    assert main(["run", "tiny", "--device", "cpu"]) == 0
     printed = capsys.readouterr().out
     assert "FD-digits" in printed
     assert "Claim `few`" in printed
@@ -47,6 +51,7 @@ def test_run_then_report(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["run", "tiny", "--set", "protocol.n=-1"], "protocol.n"),
         (["run", "tiny", "--device", "gpu"], "unknown device 'gpu'"),
         (["run", "tiny", "--profile", "gpu"], "unknown profile"),
+        (["compare", "tiny:a:1", "tiny:b:1", "--profile", "tpu"], "unknown profile of tiny.toml 'tpu'"),
         (["list", "sampler"], "unknown kind 'sampler'; did you mean 'samplers'"),
         (["data", "add", "cifar11", "."], "unknown dataset 'cifar11'; did you mean 'cifar10'"),
         (["data", "add", "cifar10", "/nowhere"], "/nowhere"),
@@ -62,7 +67,7 @@ def test_wrong_input_exits_with_2(
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["run"], ["run", "tiny", "--profile", "tpu"], ["fly"], []])
+@pytest.mark.parametrize("arguments", [["run"], ["run", "tiny", "--steps"], ["fly"], []])
 def test_argparse_exits_with_2(tiny: Path, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -89,13 +94,50 @@ def test_corrupt_checkpoint_exits_with_2_and_names_it(tiny: Path, capsys: pytest
     assert f"{checkpoint.name}: the checkpoint is corrupt" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "kind", ["schedules", "spacings", "samplers", "objectives", "models", "datasets", "extractors"]
-)
-def test_every_part_is_listed_with_a_sentence(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list", kind]) == 0
-    for line in capsys.readouterr().out.splitlines():
-        assert len(line.split(maxsplit=1)) == 2, line
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["list", "samplers"]])
+def test_what_computes_nothing_imports_nothing_slow(arguments: list[str]) -> None:
+    """Catches an import at the top of a command, which every `replicate --help` would wait for."""
+    code = "import sys; from replication.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'numpy', 'mlflow', 'torchvision', 'pandas'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("reason", ["operator torchvision::nms does not exist", "No module named 'torchvision'"])
+def test_a_torchvision_of_another_torch_is_one_message(
+    tiny: Path, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever import meets it: exit code 2, and what to do."""
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # what the import then raises is an ImportError
+    assert main(["run", "tiny"]) == 2
+    assert "torchvision does not fit torch" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(tiny.parent.parent)
+    monkeypatch.setattr("replication.harness.experiment.load_experiment", Mock(side_effect=RuntimeError(reason)))
+    assert main(["plan", "tiny"]) == 2
+    assert "make setup" in capsys.readouterr().err
+
+
+def test_out_of_memory_is_one_message_and_other_errors_are_not_hidden(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: 3 bytes")):
+        monkeypatch.setattr("replication.harness.experiment.load_experiment", Mock(side_effect=error))
+        assert main(["plan", "tiny"]) == 1
+        assert "out of memory: try --set batch_size=N" in capsys.readouterr().err
+    monkeypatch.setattr("replication.harness.experiment.load_experiment", Mock(side_effect=RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["plan", "tiny"])
+
+
+def test_list_without_a_kind_lists_the_kinds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    kinds = capsys.readouterr().out.split()
+    assert {"samplers", "models", "protocols", "choices"} <= set(kinds)
+    for kind in kinds:
+        assert main(["list", kind]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines
+        assert all(len(line.split(maxsplit=1)) == 2 for line in lines), kind
 
 
 def test_doctor_and_data_list(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from replication import registry
 from replication.commands.options import Commands, added, settings_of
-from replication.harness.experiment_file import toml_value
-from replication.settings import Part
 
 
 def register(commands: Commands) -> None:
@@ -16,19 +13,26 @@ def register(commands: Commands) -> None:
 
 
 def _data_list(_: argparse.Namespace) -> None:
-    print("\n".join(registry.DATASETS.build(name).status() for name in registry.DATASETS.names()))
+    from replication.registry import DATASETS
+
+    print("\n".join(DATASETS.build(name).status() for name in DATASETS.names()))
 
 
 def _data_add(options: argparse.Namespace) -> None:
+    from replication.registry import DATASETS
+    from replication.settings import Part
+
     dataset = Part(name=options.dataset, options=_options_of_part(options.set))
-    dataset.build(registry.DATASETS).add(Path(options.path))
-    print(dataset.build(registry.DATASETS).status())
+    dataset.build(DATASETS).add(Path(options.path))
+    print(dataset.build(DATASETS).status())
 
 
 def _data_verify(options: argparse.Namespace) -> None:
+    from replication.registry import DATASETS
+
     asked = _options_of_part(options.set)
-    for name in options.datasets or registry.DATASETS.names():
-        dataset = registry.DATASETS.build(name, **asked)
+    for name in options.datasets or DATASETS.names():
+        dataset = DATASETS.build(name, **asked)
         if not options.datasets and not dataset.present():
             print(dataset.status())
             continue
@@ -37,6 +41,8 @@ def _data_verify(options: argparse.Namespace) -> None:
 
 
 def _options_of_part(pairs: Sequence[str]) -> dict[str, Any]:
+    from replication.harness.experiment_file import toml_value
+
     return {option: toml_value(value) for option, value in settings_of(pairs).items()}
 
 

@@ -3,15 +3,8 @@
 import argparse
 from pathlib import Path
 
-from replication.commands.options import Commands, added, device_of, settings_of
+from replication.commands.options import Commands, add_device, add_profile, added, device_of, settings_of
 from replication.commands.report import evidence_on, write_fronts
-from replication.harness.claim import PROFILES
-from replication.harness.experiment import experiment_names
-from replication.harness.forensics.examination import choices_named, investigate
-from replication.harness.forensics.subject import Wishes, subject_of
-from replication.harness.home import project, state
-from replication.harness.workplace import Workplace
-from replication.report.forensics import printed, write_forensics
 
 
 def register(commands: Commands) -> None:
@@ -20,6 +13,13 @@ def register(commands: Commands) -> None:
 
 
 def _forensics(options: argparse.Namespace) -> None:
+    from replication.harness.experiment import experiment_names
+    from replication.harness.forensics.examination import choices_named, investigate
+    from replication.harness.forensics.subject import Wishes, subject_of
+    from replication.harness.home import project, state
+    from replication.harness.workplace import Workplace
+    from replication.report.forensics import printed, write_forensics
+
     choices = choices_named(options.only)
     settings = settings_of(options.set)
     wishes = Wishes(options.profile, options.row, options.steps, options.protocol, options.dataset, settings)
@@ -40,7 +40,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "subject", help="an experiment, a checkpoint of the suite, or images: a folder, an .npz, a chunk"
     )
-    parser.add_argument("--profile", default="cpu", choices=PROFILES, help="of an experiment")
+    add_profile(parser)
     parser.add_argument("--row", help="the label of the base in the experiment's table; by default a deterministic one")
     parser.add_argument("--steps", type=int, help="of the base; by default 50, or what the row has nearest to it")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change one key of the profile")
@@ -50,4 +50,4 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", action="append", default=[], metavar="CHOICE", help="this choice alone; may be repeated"
     )
     parser.add_argument("--out", metavar="FOLDER", help="where table and plot are written; an experiment's: results/")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    add_device(parser)

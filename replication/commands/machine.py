@@ -1,32 +1,30 @@
 """`replicate doctor`, `bench`, `sync` and `list`."""
 
 import argparse
-from collections.abc import Callable
-from functools import partial
+import sys
+from collections.abc import Mapping
 
-from replication import registry
-from replication.commands.doctor import examine
 from replication.commands.options import Commands, add_device, added, device_of
-from replication.harness.forensics.choices import CHOICES
-from replication.harness.home import state
-from replication.harness.protocol import named_protocol, protocol_names
-from replication.harness.store import Store
-from replication.harness.sweep import all_journals, sync
-from replication.report.tables import markdown
-from replication.types import InputError
 
 
 def register(commands: Commands) -> None:
-    added(commands, "sync", _sync, "tell MLflow the rows that it lacks")
+    added(commands, "sync", _sync, "write the rows that MLflow lacks")
     for name, work, text in (
         ("doctor", _doctor, "look at this machine: versions, device, folders, data, weights, tracking store"),
         ("bench", _bench, "measure speed as ratios: the sampling loop, latents, DiT, the Fréchet distance"),
     ):
         add_device(added(commands, name, work, text))
-    added(commands, "list", _list, "list the parts of one kind").add_argument("kind", help=", ".join(LISTS))
+    parser = added(
+        commands, "list", _list, "list the parts of one kind, each with what it is; without a kind, the kinds"
+    )
+    parser.add_argument("kind", nargs="?", help="samplers, schedules, models, ...")
 
 
 def _sync(options: argparse.Namespace) -> None:
+    from replication.harness.home import state
+    from replication.harness.store import Store
+    from replication.harness.sweep import all_journals, sync
+
     store = Store(state())
     store.check()
     for journal in all_journals(state()):
@@ -35,6 +33,12 @@ def _sync(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
+    from replication.commands.doctor import examine
+    from replication.harness.home import state
+    from replication.harness.store import Store
+    from replication.report.tables import markdown
+    from replication.types import InputError
+
     lines, trouble = examine(device_of(options.device), Store(state()))
     print(markdown(["what", "found"], lines))
     if trouble:
@@ -42,31 +46,32 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from replication.bench import bench  # diffusers, which it compares with, takes seconds to import
+    from replication.bench import bench
 
     print(bench(device_of(options.device)))
 
 
 def _list(options: argparse.Namespace) -> None:
-    if options.kind not in LISTS:
-        raise registry.unknown("kind", options.kind, list(LISTS))
-    for name, summary in LISTS[options.kind]().items():
-        print(f"{name:24} {summary}")
+    from replication.registry import REGISTRIES, unknown
+
+    kinds = [*REGISTRIES, "protocols", "choices"]
+    if options.kind is None:
+        print("\n".join(kinds))
+    elif parts := REGISTRIES.get(options.kind):
+        _print({name: parts.summary(name) for name in parts.names()})
+        print("".join(f"replicate: {reason}\n" for reason in parts.unreadable), end="", file=sys.stderr)
+    elif options.kind == "protocols":
+        from replication.harness.protocol import named_protocol, protocol_names
+
+        _print({name: named_protocol(name).source for name in protocol_names()})
+    elif options.kind == "choices":
+        from replication.harness.forensics.choices import CHOICES
+
+        _print({choice.name: choice.source for choice in CHOICES})
+    else:
+        raise unknown("kind", options.kind, kinds)
 
 
-def _parts(parts: registry.Registry) -> dict[str, str]:
-    """First line of the docstring, by name."""
-    return {name: ((parts.get(name).__doc__ or "").strip().splitlines() or [""])[0] for name in parts.names()}
-
-
-REGISTRIES = {
-    "schedules": registry.SCHEDULES, "spacings": registry.SPACINGS, "samplers": registry.SAMPLERS,
-    "objectives": registry.OBJECTIVES, "models": registry.MODELS, "autoencoders": registry.AUTOENCODERS,
-    "conditions": registry.CONDITIONS, "datasets": registry.DATASETS, "extractors": registry.EXTRACTORS,
-    "quantities": registry.QUANTITIES, "perceptual": registry.PERCEPTUAL, "discriminators": registry.DISCRIMINATORS,
-}  # fmt: skip
-LISTS: dict[str, Callable[[], dict[str, str]]] = {
-    **{kind: partial(_parts, parts) for kind, parts in REGISTRIES.items()},
-    "protocols": lambda: {name: named_protocol(name).source for name in protocol_names()},
-    "choices": lambda: {choice.name: choice.source for choice in CHOICES},
-}
+def _print(explained: Mapping[str, str]) -> None:
+    for name, sentence in explained.items():
+        print(f"{name:24} {sentence}")

@@ -1,16 +1,21 @@
-"""What several commands take: settings, a device, an experiment."""
+"""What several commands take: settings, a device, an experiment.
+
+Commands import what computes inside their work, so that help, lists and wrong arguments are answered at once.
+"""
+
+from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from replication.harness.claim import PROFILES
-from replication.harness.experiment import Experiment, load_experiment
-from replication.harness.jobs.cell import Cell, cells_of
-from replication.registry import unknown
 from replication.types import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from replication.harness.experiment import Experiment
+    from replication.harness.jobs.cell import Cell
 
 Commands = Any  # argparse's own class for it is private
 Work = Callable[[argparse.Namespace], None]
@@ -26,8 +31,12 @@ def added(commands: Commands, name: str, work: Work, text: str) -> argparse.Argu
 def add_experiment(parser: argparse.ArgumentParser, profile: str = "cpu") -> None:
     """The arguments that name a profile of an experiment and change keys of it."""
     parser.add_argument("experiment", help="a name in experiments/, or the path of a TOML file")
-    parser.add_argument("--profile", default=profile, choices=PROFILES)
+    add_profile(parser, profile)
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="change one key of the profile")
+
+
+def add_profile(parser: argparse.ArgumentParser, profile: str = "cpu") -> None:
+    parser.add_argument("--profile", default=profile, help=f"of the experiment; by default {profile}")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +45,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def cells_named(name: str, profile: str, settings: dict[str, str]) -> tuple[Experiment, list[Cell]]:
     """The experiment with its changes, and the checked cells of one profile; raises InputError."""
+    from replication.harness.experiment import load_experiment
+    from replication.harness.jobs.cell import cells_of
+
     experiment = load_experiment(name, settings, profile)
     return experiment, cells_of(experiment, profile)
 
@@ -53,6 +65,10 @@ def settings_of(pairs: Sequence[str]) -> dict[str, str]:
 
 def device_of(name: str) -> torch.device:
     """The device itself; auto is CUDA where there is one. Raises InputError for one that is not there."""
+    import torch
+
+    from replication.registry import unknown
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

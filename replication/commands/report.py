@@ -1,24 +1,15 @@
 """`replicate report`, `claims` and `compare`."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from replication import registry
-from replication.commands.options import Commands, added, cells_named
-from replication.files import write_atomically
-from replication.harness.claim import PROFILES
-from replication.harness.experiment import experiment_names, load_experiment
-from replication.harness.home import project, state
-from replication.harness.store import Store
-from replication.harness.sweep import journal_of
-from replication.report.claims import Evidence, markdown_claims
-from replication.report.claims.evidence import evidence_of
-from replication.report.compare import comparison, find_row
-from replication.report.page import write_page
-from replication.report.readme import refreshed
-from replication.report.rows import rows_of
-from replication.report.write import write_claims, write_report
-from replication.settings import content_key
+from replication.commands.options import Commands, add_profile, added, cells_named
+
+if TYPE_CHECKING:
+    from replication.report.claims import Evidence
 
 
 def register(commands: Commands) -> None:
@@ -29,11 +20,18 @@ def register(commands: Commands) -> None:
         added(commands, name, work, text).add_argument("experiments", nargs="*", metavar="EXPERIMENT")
     parser = added(commands, "compare", _compare, "set two rows side by side, if their protocols allow it")
     parser.add_argument("rows", nargs=2, metavar="EXPERIMENT:LABEL:STEPS")
-    parser.add_argument("--profile", default="cpu", choices=PROFILES)
+    add_profile(parser)
     parser.add_argument("--unequal", action="store_true", help="compare rows of unequal protocols too, with a mark")
 
 
 def _report(options: argparse.Namespace) -> None:
+    from replication.harness.experiment import experiment_names
+    from replication.harness.home import project, state
+    from replication.harness.store import Store
+    from replication.harness.sweep import journal_of
+    from replication.report.write import write_claims, write_report
+    from replication.settings import content_key
+
     store, results, tables = Store(state()), project() / "results", []
     every = evidence_on(experiment_names())
     for evidence in evidence_on(options.experiments) if options.experiments else every:
@@ -55,6 +53,11 @@ def _report(options: argparse.Namespace) -> None:
 
 def write_fronts(every: Sequence[Evidence]) -> None:
     """What shows everything that there is in results/: the page, and the README's tables."""
+    from replication.files import write_atomically
+    from replication.harness.home import project
+    from replication.report.page import write_page
+    from replication.report.readme import refreshed
+
     print(f"wrote {write_page(every, project() / 'results').relative_to(project())}")
     readme = project() / "README.md"
     if readme.exists():
@@ -62,22 +65,36 @@ def write_fronts(every: Sequence[Evidence]) -> None:
 
 
 def _claims(options: argparse.Namespace) -> None:
+    from replication.harness.experiment import experiment_names
+    from replication.report.claims import markdown_claims
+
     print(markdown_claims(evidence_on(options.experiments or experiment_names())), end="")
 
 
 def _compare(options: argparse.Namespace) -> None:
+    from replication.harness.home import project, state
+    from replication.harness.sweep import journal_of
+    from replication.registry import EXTRACTORS
+    from replication.report.compare import comparison, find_row
+    from replication.report.rows import rows_of
+
     found = []
     for name in options.rows:
         experiment, _, row = name.partition(":")
         _, cells = cells_named(experiment, options.profile, {})
         committed = project() / "results" / f"{experiment}-{options.profile}.csv"
         found.append(find_row(row, cells, rows_of(cells, journal_of(cells, state()), committed)))
-    labels = cells[0].protocol.extractor.build(registry.EXTRACTORS).labels
+    labels = cells[0].protocol.extractor.build(EXTRACTORS).labels
     print(comparison(found[0], found[1], labels, options.unequal))
 
 
 def evidence_on(names: Sequence[str]) -> list[Evidence]:
     """What there is about each profile of the named experiments; one of claims alone is about every profile."""
+    from replication.harness.claim import PROFILES
+    from replication.harness.experiment import load_experiment
+    from replication.harness.home import project, state
+    from replication.report.claims.evidence import evidence_of
+
     return [
         evidence_of(experiment, profile, state(), project() / "results")
         for experiment in map(load_experiment, names)

@@ -2,7 +2,6 @@
 
 import argparse
 
-from replication import registry
 from replication.commands.options import (
     Commands,
     add_device,
@@ -12,17 +11,6 @@ from replication.commands.options import (
     device_of,
     settings_of,
 )
-from replication.harness.home import project, state
-from replication.harness.jobs.cell import row_cells
-from replication.harness.jobs.first_stage import first_stage_cells
-from replication.harness.store import Store
-from replication.harness.sweep import first_stage_journal, journal_of, run
-from replication.harness.workplace import Workplace
-from replication.report.claims import Evidence, markdown_claim
-from replication.report.claims.evidence import others_of
-from replication.report.first_stages import first_stage_table
-from replication.report.rows import rows_of
-from replication.report.tables import markdown, measured_tables
 
 
 def register(commands: Commands) -> None:
@@ -31,7 +19,6 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--row", action="append", help="only the row of this label, and its first stage; may be repeated"
     )
-    parser.add_argument("--executor", default="local", choices=["local"])
     add_device(parser)
     add_experiment(
         added(commands, "plan", _plan, "list the cells of an experiment, checked, without computing anything")
@@ -39,6 +26,18 @@ def register(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from replication.harness.home import project, state
+    from replication.harness.jobs.cell import row_cells
+    from replication.harness.jobs.first_stage import first_stage_cells
+    from replication.harness.store import Store
+    from replication.harness.sweep import first_stage_journal, journal_of, run
+    from replication.harness.workplace import Workplace
+    from replication.report.claims import Evidence, markdown_claim
+    from replication.report.claims.evidence import others_of
+    from replication.report.first_stages import first_stage_table
+    from replication.report.rows import rows_of
+    from replication.report.tables import markdown, measured_tables
+
     experiment, cells = cells_named(options.experiment, options.profile, settings_of(options.set))
     place = Workplace(state(), device_of(options.device), experiment.profile(options.profile).batch_size)
     stages = first_stage_cells(experiment, options.profile)
@@ -61,12 +60,20 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
+    from replication.harness.home import state
+    from replication.harness.jobs.first_stage import first_stage_cells
+    from replication.harness.sweep import first_stage_journal, journal_of
+    from replication.registry import SAMPLERS
+    from replication.report.first_stages import first_stage_table
+    from replication.report.rows import rows_of
+    from replication.report.tables import markdown
+
     experiment, cells = cells_named(options.experiment, options.profile, settings_of(options.set))
     journal = journal_of(cells, state())
     lines = []
     for cell in cells:
         schedule = cell.recipe.build_schedule()
-        nfe = cell.sampling.sampler.build(registry.SAMPLERS).nfe(schedule, cell.sampling.times(schedule))
+        nfe = cell.sampling.sampler.build(SAMPLERS).nfe(schedule, cell.sampling.times(schedule))
         nfe *= 2 if cell.sampling.guidance else 1
         published = ", ".join(f"{metric} {value:g}" for metric, value in cell.targets.items())
         done = "done" if journal.read(cell.key) else "to run"

@@ -12,14 +12,6 @@ from replication.commands.options import (
     device_of,
     settings_of,
 )
-from replication.files import write_atomically
-from replication.harness.home import state
-from replication.harness.jobs.cell import find_cell
-from replication.harness.jobs.compute import strip
-from replication.harness.prompt import prompted
-from replication.harness.workplace import Workplace
-from replication.report.plots import picture_grid
-from replication.types import InputError
 
 
 def register(commands: Commands) -> None:
@@ -35,6 +27,15 @@ def register(commands: Commands) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
+    from replication.files import write_atomically
+    from replication.harness.home import state
+    from replication.harness.jobs.cell import find_cell
+    from replication.harness.jobs.compute import strip
+    from replication.harness.prompt import prompted
+    from replication.harness.workplace import Workplace
+    from replication.report.plots import picture_grid
+    from replication.types import InputError
+
     experiment, cells = cells_named(options.experiment, options.profile, settings_of(options.set))
     cell = find_cell(cells, options.row, options.steps)
     if options.n < 1:

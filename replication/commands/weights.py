@@ -12,14 +12,6 @@ from replication.commands.options import (
     device_of,
     settings_of,
 )
-from replication.harness.given_weights import give_first_stage, give_network
-from replication.harness.home import state
-from replication.harness.jobs.cell import row_cells
-from replication.harness.jobs.first_stage import first_stage_cells
-from replication.harness.workplace import Workplace
-from replication.registry import unknown
-from replication.training.first_stage import FirstStage
-from replication.types import InputError
 
 
 def register(commands: Commands) -> None:
@@ -37,6 +29,15 @@ def register(commands: Commands) -> None:
 
 
 def _add(options: argparse.Namespace) -> None:
+    from replication.harness.given_weights import give_first_stage, give_network
+    from replication.harness.home import state
+    from replication.harness.jobs.cell import row_cells
+    from replication.harness.jobs.first_stage import first_stage_cells
+    from replication.harness.workplace import Workplace
+    from replication.registry import unknown
+    from replication.training.first_stage import FirstStage
+    from replication.types import InputError
+
     if not options.network and not options.first_stage:
         raise InputError("nothing to add: say --network PATH, --first-stage PATH or both")
     if (options.row is None) == (options.stage is None) or (options.stage and options.network):
