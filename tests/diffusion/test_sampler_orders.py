@@ -1,11 +1,10 @@
-"""The order that each sampler declares is the one that it has: measured over the registry, on three kinds of path.
+"""The order that each sampler declares is the one that it has: measured over the registry, as `replicate check` does.
 
 The trap: 2M with its ratio of steps inverted still has global slope 2; the local test alone, with exact history and
 unequal steps, sees it. Linear multistep rules begin with a step of order 1, so they have two orders, both measured.
 """
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -14,42 +13,28 @@ import torch
 from torch import Tensor
 
 from oracles.sampler_cases import CASES, every_sampler
-from replication.check.oracles.gaussian import GaussianDenoiser
-from replication.check.oracles.order import (
-    ExactDenoiser,
-    distance,
-    global_errors,
-    local_errors,
-    moment_errors,
-    slopes,
-    starts,
-    walk,
-)
+from replication.check.oracles.gaussian import CorrelatedGaussian, GaussianDenoiser
+from replication.check.oracles.order import ExactDenoiser, distance, global_errors, local_errors, slopes, starts, walk
 from replication.check.oracles.points import PointsDenoiser
+from replication.check.samplers import (
+    LENGTHS,
+    PATHS,
+    STEPS,
+    UNEQUAL,
+    even,
+    findings,
+    global_orders,
+    local_orders,
+    median,
+    weak_order,
+)
+from replication.diffusion.exponential import hold_eps
+from replication.diffusion.sampler import Sampler
 from replication.diffusion.samplers.dpmpp_2m import DPMpp2M
 from replication.diffusion.schedule import NoiseSchedule
-from replication.registry import SAMPLERS, SCHEDULES
+from replication.registry import SAMPLERS
 
-PATHS = {
-    "VP": SCHEDULES.build("linear"),
-    "VE": SCHEDULES.build("ve", sigma_max=5.0),
-    "flow": SCHEDULES.build("flow"),
-}
 every_path = pytest.mark.parametrize("path", PATHS)
-STEPS = [40, 80, 160]
-LENGTHS = [1 / 16, 1 / 32, 1 / 64]
-UNEQUAL = [1.3, 0.6, 1.7, 1.0]
-
-
-def even(schedule: NoiseSchedule) -> Callable[[int], Tensor]:
-    """Times even in t, for PLMS needs them so, over the part of the path where the data takes shape."""
-    start, end = schedule.time_at(torch.tensor([-1.5, 1.0], dtype=torch.float64))
-    return lambda n: torch.lerp(start, end, torch.linspace(0, 1, n + 1, dtype=torch.float64))
-
-
-def median(measured: list[Tensor]) -> float:
-    """Over starting points and oracles: an error that crosses zero among them does not count."""
-    return float(torch.cat(measured).median())
 
 
 def oracles(schedule: NoiseSchedule) -> list[ExactDenoiser]:
@@ -58,7 +43,7 @@ def oracles(schedule: NoiseSchedule) -> list[ExactDenoiser]:
 
 @every_sampler
 def test_global_order(name: str, options: dict[str, Any]) -> None:
-    """No path's slope is below the declared order by 0.2, and the lowest is not above it by 0.75.
+    """The lowest order over paths and oracles is the declared one, to 0.2.
 
     Catches alpha or eps of the wrong time (slope 0), a correction that is not averaged or not made, an order overstated
     or understated.
@@ -66,19 +51,13 @@ def test_global_order(name: str, options: dict[str, Any]) -> None:
     sampler = SAMPLERS.build(name, **options)
     if sampler.stochastic:
         pytest.skip("a stochastic sampler's order is that of its moments")
-    measured = []
-    for schedule in PATHS.values():
-        times = even(schedule)
-        measured.append(
-            median([slopes(STEPS, global_errors(each, sampler, times, STEPS)) for each in oracles(schedule)])
-        )
-    assert sampler.order - 0.2 <= min(measured) <= sampler.order + 0.75, measured
+    measured = global_orders(sampler)
+    assert abs(min(measured.values()) - sampler.order) <= 0.2, measured
 
 
-@every_path
 @every_sampler
-def test_local_order(name: str, options: dict[str, Any], path: str) -> None:
-    """Slope within 0.2 of local_order + 1, over the finest three steps, after exact steps of unequal lengths.
+def test_local_order(name: str, options: dict[str, Any]) -> None:
+    """The lowest order over paths and oracles is the declared one, to 0.2, after exact steps of unequal lengths.
 
     Catches the ratio of steps inverted or left out, a divided difference taken for a derivative, and weights that are
     wrong by a factor which equal steps make 1.
@@ -86,12 +65,35 @@ def test_local_order(name: str, options: dict[str, Any], path: str) -> None:
     sampler = SAMPLERS.build(name, **options)
     if sampler.stochastic:
         pytest.skip("a stochastic sampler's order is that of its moments")
-    measured = [
-        slopes([1 / h for h in LENGTHS], local_errors(denoiser, sampler, centre, UNEQUAL, LENGTHS))
-        for centre in (-0.6, -0.1, 0.4)
-        for denoiser in oracles(PATHS[path])[:2]
-    ]
-    assert abs(median(measured) - (sampler.local_order or sampler.order) - 1) <= 0.2
+    measured = local_orders(sampler)
+    assert abs(min(measured.values()) - (sampler.local_order or sampler.order)) <= 0.2, measured
+
+
+class Midpoint(Sampler):
+    """The textbook midpoint rule on d(x/alpha)/d(sigma/alpha) = eps: of order 2, whatever it declares."""
+
+    stochastic, evals_per_step = False, 2
+
+    def __init__(self, order: int):
+        self.order = order
+
+    def step(self, denoise: Any, schedule: NoiseSchedule, x_t: Tensor, t: Tensor, s: Tensor, *_: Any) -> Any:
+        here, ends = denoise(x_t, t), [torch.exp(-schedule.half_log_snr(time)) for time in (t, s)]
+        if s == 0 or ends[0].isinf():
+            return hold_eps(schedule, here, here.eps, t, s), None
+        u = schedule.time_at(-(sum(ends) / 2).log())
+        middle = denoise(hold_eps(schedule, here, here.eps, t, u), u)
+        return hold_eps(schedule, here, middle.eps, t, s), None
+
+
+def test_the_midpoint_rule_is_of_order_2_and_may_not_declare_3() -> None:
+    """Exactly the two orders fail, each measured as 2 (to 0.2). Catches oracles that are Gaussian only: there it is 3."""
+    failed = [finding for finding in findings(Midpoint(order=3)) if not finding.ok]
+    assert [finding.name.split(",")[0] for finding in failed] == ["global order", "local order"]
+    assert all("points" in finding.name and abs(float(finding.measured) - 2) <= 0.2 for finding in failed)
+    for denoiser in (GaussianDenoiser(PATHS["VP"]), CorrelatedGaussian(PATHS["VP"])):
+        errors = global_errors(denoiser, Midpoint(order=2), even(PATHS["VP"]), STEPS)
+        assert abs(median([slopes(STEPS, errors)]) - 3) <= 0.05
 
 
 class InvertedRatio(DPMpp2M):
@@ -206,10 +208,6 @@ def test_weak_order(name: str, options: dict[str, Any], path: str) -> None:
 
     No Monte Carlo: the moments are propagated. Catches noise that is lost, doubled or of another variance (slope 0).
     """
-    sampler, schedule = SAMPLERS.build(name, **options), PATHS[path]
-    measured = []
-    for std in (0.3, 0.5, 1.5):
-        errors = moment_errors(GaussianDenoiser(schedule, std=std), sampler, even(schedule), STEPS)
-        assert max(float(mean) for mean, _ in errors) <= 1e-12
-        measured.append(slopes(STEPS, errors)[1:])
-    assert abs(median(measured) - sampler.order) <= 0.2
+    order, mean = weak_order(SAMPLERS.build(name, **options), PATHS[path])
+    assert mean <= 1e-12
+    assert abs(order - SAMPLERS.build(name, **options).order) <= 0.2

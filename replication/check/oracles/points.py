@@ -19,7 +19,7 @@ from replication.types import Prediction
 TRIANGLE = torch.tensor([[-0.8, 0.3], [0.9, 0.5], [0.1, -0.7]], dtype=torch.float64)[:, :, None, None]
 
 
-@dataclass(frozen=True)
+@dataclass
 class PointsDenoiser:
     """The exact answer at (x_t [B,C,H,W], t []) for the points [K,C,H,W]; a `Denoise`."""
 
