@@ -10,10 +10,15 @@ import pytest
 ROOT = Path(__file__).parents[1] / "replication"
 FILES = sorted(p for p in ROOT.rglob("*.py") if not p.name.startswith("."))
 
-# What each part of the package may import of the package, its own modules apart.
+# What each part of the package may import of the package, its own modules apart. A folder whose docstring cites its paper
+# is a paper's, and needs no entry here.
 GROUND = {"types", "registry"}
 COMMON = GROUND | {"settings", "files", "checkpoint", "numerics", "noise", "progress", "pixels", "cost"}
-PAPERS = {"ddpm", "ldm", "dit"}
+PAPERS = {
+    p.parent.name
+    for p in ROOT.glob("*/__init__.py")
+    if "(arXiv:" in (ast.get_docstring(ast.parse(p.read_text())) or "")
+}
 PARTS = COMMON | PAPERS | {"diffusion", "layers", "conditions", "datasets", "metrics"}
 WORK = PARTS | {"training", "sampling"}
 SHOWN = WORK | {"harness", "report"}
@@ -68,10 +73,18 @@ def ident(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def test_papers_are_found() -> None:
+    """Catches a rule that finds none of them, or that finds a room of the suite among them."""
+    assert {"ddpm", "ldm", "dit"} <= PAPERS
+    assert not PAPERS & {"diffusion", "layers", "training", "harness", "metrics", "check"}
+
+
 @pytest.mark.parametrize("path", FILES, ids=ident)
 def test_imports_point_one_way(path: Path) -> None:
-    """Catches metrics that know the harness, mathematics that knows a paper; a new part must be given its layer here."""
-    assert part(path) in MAY_IMPORT, f"{part(path)}: give this part its layer in MAY_IMPORT"
+    """Catches metrics that know the harness, mathematics that knows a paper, a paper that knows another."""
+    assert part(path) in MAY_IMPORT, (
+        f"{part(path)}: cite its paper in the docstring, or give it its layer in MAY_IMPORT"
+    )
     assert inside(path) - {part(path), "__version__"} <= MAY_IMPORT[part(path)]
 
 
