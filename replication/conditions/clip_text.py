@@ -34,7 +34,10 @@ class ClipEncoder(TextEncoder):
 
 @CONDITIONS.register("clip-text")
 class ClipText(EncodedText):
-    """cond: Float[B,77,768] for ViT-L/14, Stable Diffusion v1's; dropout 0.1 is that of its training."""
+    """Captions by CLIP's text encoder (Radford et al. 2021), as Stable Diffusion v1 uses it.
+
+    cond: Float[B,77,768] for ViT-L/14, Stable Diffusion v1's; dropout 0.1 is that of its training.
+    """
 
     encoder_class = ClipEncoder
 

@@ -11,7 +11,10 @@ from replication.registry import CONDITIONS, unknown
 
 @CONDITIONS.register("label")
 class Label(Condition):
-    """cond: Int[B], the label itself; the number after the last class is the null. Dropout 0.1 is DiT's and LDM's."""
+    """The class of an image, as in DiT (Peebles and Xie 2023) and class-conditional LDM.
+
+    cond: Int[B], the label itself; the number after the last class is the null. Dropout 0.1 is DiT's and LDM's.
+    """
 
     def __init__(self, dropout: float = 0.1):
         super().__init__(dropout)

@@ -44,7 +44,10 @@ class T5Encoder(TextEncoder):
 
 @CONDITIONS.register("t5-text")
 class T5Text(EncodedText):
-    """cond: Float[B,length,W], W that of the model named. DeepFloyd IF's length is 77, PixArt-alpha's 120."""
+    """Captions by T5's encoder (Raffel et al. 2020), as Imagen uses it (Saharia et al. 2022).
+
+    cond: Float[B,length,W], W that of the model named. DeepFloyd IF's length is 77, PixArt-alpha's 120.
+    """
 
     encoder_class = T5Encoder
 

@@ -22,7 +22,9 @@ LENGTH = 12  # the start token and eleven words
 
 @CONDITIONS.register("text")
 class Text(Condition):
-    """cond: Int[B,12], token numbers: start, one per word, padding 0. Images are paired with the dataset's captions.
+    """Captions as word numbers, for a text transformer trained inside the network (Rombach et al. 2022, 4.3.1).
+
+    cond: Int[B,12], token numbers: start, one per word, padding 0. Images are paired with the dataset's captions.
 
     The vocabulary is the words of the dataset's captions. The null is the empty prompt, the start token alone. Dropout
     0.1 is the usual one of text-to-image networks.

@@ -13,5 +13,5 @@ from replication.registry import DATASETS
 
 @DATASETS.register("celebahq-256")
 def celebahq(resolution: PositiveInt = RESOLUTION) -> Brought:
-    """Faces of celebrities, one class; a user brings them. One image of six is held out."""
+    """25,000 faces to train, 5,000 held out, 256x256, brought by the user (Karras et al. 2018)."""
     return brought("celebahq-256", ("face",), 6, resolution)

@@ -11,5 +11,5 @@ from replication.registry import DATASETS
 
 @DATASETS.register("ffhq-256")
 def ffhq(resolution: PositiveInt = RESOLUTION) -> Brought:
-    """Faces from Flickr, one class; a user brings them. One image of seven is held out."""
+    """60,000 faces to train, 10,000 held out, 256x256, brought by the user (Karras et al. 2019)."""
     return brought("ffhq-256", ("face",), 7, resolution)

@@ -53,7 +53,7 @@ class Gaussian(Dataset):
 
 @DATASETS.register("gaussian")
 def gaussian() -> Gaussian:
-    """8x8 grey, one class; a mirrored image is another draw of the same distribution."""
+    """Independent Gaussian pixels, 8x8 grey, of which everything is known; a mirrored image is another draw."""
     return Gaussian(
         name="gaussian",
         channels=1,

@@ -14,11 +14,11 @@ HELD_OUT = 100
 
 @DATASETS.register("lsun-churches-256")
 def churches(resolution: PositiveInt = RESOLUTION) -> Brought:
-    """LSUN's outdoor churches, one class; a user brings them."""
+    """LSUN's outdoor churches, 256x256, brought by the user (Yu et al. 2015)."""
     return brought("lsun-churches-256", ("church",), HELD_OUT, resolution)
 
 
 @DATASETS.register("lsun-bedrooms-256")
 def bedrooms(resolution: PositiveInt = RESOLUTION) -> Brought:
-    """LSUN's bedrooms, one class; a user brings them."""
+    """LSUN's bedrooms, 256x256, brought by the user (Yu et al. 2015)."""
     return brought("lsun-bedrooms-256", ("bedroom",), HELD_OUT, resolution)

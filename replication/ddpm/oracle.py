@@ -15,7 +15,10 @@ from replication.types import per_image
 
 @MODELS.register("gaussian-oracle")
 class GaussianOracle(nn.Module):
-    """`network(x [B,C,H,W], timestep [B], cond=None) -> eps [B,C,H,W]` on the named schedule with T steps."""
+    """The exact denoiser of Gaussian data: what remains of a distance is the sampler's own error.
+
+    `network(x [B,C,H,W], timestep [B], cond=None) -> eps [B,C,H,W]` on the named schedule with T steps.
+    """
 
     version = 1
 

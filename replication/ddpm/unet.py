@@ -72,23 +72,23 @@ class UNet(unet.UNet):
 
 @MODELS.register("ddpm-cifar10")
 def ddpm_cifar10(dropout: float = 0.1, learned_variance: bool = False) -> UNet:
-    """The CIFAR-10 network: 35,746,307 parameters, 32x32x3."""
+    """DDPM's CIFAR-10 U-Net, 32x32x3: 35,746,307 parameters (Ho et al. 2020, appendix B)."""
     return UNet(32, 3, 128, (1, 2, 2, 2), 2, (16,), dropout, learned_variance=learned_variance)
 
 
 @MODELS.register("ddpm-256")
 def ddpm_256(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
-    """The network for LSUN and CelebA-HQ at 256x256x3: 113,673,219 parameters."""
+    """DDPM's U-Net for LSUN and CelebA-HQ, 256x256x3: 113,673,219 parameters (Ho et al. 2020, appendix B)."""
     return UNet(256, 3, 128, (1, 1, 2, 2, 4, 4), 2, (16,), dropout, learned_variance=learned_variance)
 
 
 @MODELS.register("ddpm-digits")
 def ddpm_digits(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
-    """The same architecture for digits, 8x8x1, small enough for two CPU cores: 284,513 parameters."""
+    """DDPM's U-Net for digits, 8x8x1, small enough for two CPU cores: 284,513 parameters (after Ho et al. 2020)."""
     return UNet(8, 1, 32, (1, 1), 1, (4,), dropout, groups=8, learned_variance=learned_variance)
 
 
 @MODELS.register("ddpm-digits-label")
 def ddpm_digits_label(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
-    """ddpm-digits told which digit it is: 285,921 parameters."""
+    """ddpm-digits conditioned on the digit: 285,921 parameters (after Ho et al. 2020)."""
     return UNet(8, 1, 32, (1, 1), 1, (4,), dropout, groups=8, learned_variance=learned_variance, classes=10)

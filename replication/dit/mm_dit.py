@@ -22,7 +22,9 @@ from replication.types import InputError
 
 @MODELS.register("mm-dit")
 class MMDiT(Conditional):
-    """`network(x [B,C,H,W], timestep [B], cond) -> [B,2C,H,W]`, or [B,C,H,W] without learned_variance.
+    """MM-DiT, a transformer over image and text together (Esser et al. 2024, section 4).
+
+    `network(x [B,C,H,W], timestep [B], cond) -> [B,2C,H,W]`, or [B,C,H,W] without learned_variance.
 
     cond: tokens Int[B,length] of 0..vocabulary-1 with 0 for padding, or what `encode` makes of them, Float[B,length+1,width];
     or context Float[B,length,context], which `encode` leaves as it is. One of vocabulary and context says which, the other

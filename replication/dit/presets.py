@@ -19,7 +19,7 @@ def dit(
     block: str = "adaln-zero",
     qk_norm: bool = False,
 ) -> DiT:
-    """A DiT of any size; block is adaln-zero, adaln, cross-attention or in-context."""
+    """A DiT of any size (Peebles and Xie 2023); block: adaln-zero, adaln, cross-attention or in-context."""
     return DiT(resolution, channels, patch, depth, width, heads, classes, learned_variance, block, qk_norm)
 
 

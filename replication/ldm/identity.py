@@ -34,5 +34,5 @@ class Identity(Autoencoder):
 
 @AUTOENCODERS.register("identity")
 def identity(image_channels: int = 3) -> Identity:
-    """Latents are the images, f = 1: pixel diffusion as a latent diffusion."""
+    """Latents are the images themselves, f = 1: pixel diffusion as a latent diffusion."""
     return Identity(image_channels)

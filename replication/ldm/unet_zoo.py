@@ -10,7 +10,7 @@ from replication.types import InputError
 
 @MODELS.register("ldm-celebahq-4", "ldm-ffhq-4", "ldm-bedrooms-4")
 def ldm_celebahq_4(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
-    """CelebA-HQ, and the same for FFHQ and LSUN bedrooms, in the latents of vq-f4, 64x64x3: 274,056,163 parameters."""
+    """LDM-4 of CelebA-HQ, FFHQ and LSUN bedrooms, 64x64x3: 274,056,163 parameters (Rombach et al. 2022)."""
     return UNet(
         64, 3, 224, (1, 2, 3, 4), 2, (8, 4, 2), head_channels=32, dropout=dropout, learned_variance=learned_variance
     )
@@ -18,7 +18,7 @@ def ldm_celebahq_4(dropout: float = 0.0, learned_variance: bool = False) -> UNet
 
 @MODELS.register("ldm-churches-8")
 def ldm_churches_8(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
-    """LSUN churches in the latents of kl-f8, 32x32x4: ADM's blocks throughout: 294,966,916 (the paper says 294M)."""
+    """LDM-8 of LSUN churches, 32x32x4, ADM's blocks: 294,966,916 parameters (Rombach et al. 2022: 294M)."""
     return UNet(
         32,
         4,
@@ -36,7 +36,7 @@ def ldm_churches_8(dropout: float = 0.0, learned_variance: bool = False) -> UNet
 
 @MODELS.register("ldm-imagenet-8")
 def ldm_imagenet_8(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
-    """Class-conditional ImageNet in the latents of vq-f8, 32x32x4 (cin-ldm-vq-f8), the label as context.
+    """Class-conditional LDM-8 of ImageNet, 32x32x4, the label as context (Rombach et al. 2022, cin-ldm-vq-f8).
 
     The published file has heads of 32 channels and embeds 1000 classes; here one more says nothing. Its parameter count
     is not checked against a published one.
@@ -49,7 +49,7 @@ def ldm_imagenet_8(dropout: float = 0.0, learned_variance: bool = False) -> UNet
 
 @MODELS.register("ldm-imagenet-4")
 def ldm_imagenet_4(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
-    """Class-conditional ImageNet in the latents of vq-f4, 64x64x3 (cin256-v2, LDM-4), the label as context.
+    """Class-conditional LDM-4 of ImageNet, 64x64x3, the label as context (Rombach et al. 2022, cin256-v2).
 
     400.92 million parameters, the class embedder left out; label 1000 says nothing, as published.
     """
@@ -61,7 +61,7 @@ def ldm_imagenet_4(dropout: float = 0.0, learned_variance: bool = False) -> UNet
 
 @MODELS.register("sd-v1")
 def sd_v1(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
-    """Stable Diffusion 1, latents of kl-f8, 64x64x4, texts as CLIP's 768 features of each token: 859,520,964."""
+    """Stable Diffusion 1, 64x64x4, on CLIP's 768 features a token: 859,520,964 parameters (Rombach et al. 2022)."""
     text = GivenContext(768)
     return UNet(
         64, 4, 320, (1, 2, 4, 4), 2, (4, 2, 1), 8, 0, 32, dropout, learned_variance=learned_variance, encoder=text
@@ -91,7 +91,7 @@ def ldm_unet(
     scale_shift: bool = False,
     resampling_blocks: bool = False,
 ) -> UNet:
-    """A latent diffusion U-Net of any size; attention: downsampling factors of the levels that have it.
+    """An LDM U-Net of any size (Rombach et al. 2022); attention: downsampling factors of the levels that have it.
 
     classes alone: labels are added to the time. context, its width: spatial transformers of `depth` blocks attend to
     it; with `classes` labels make it, with `vocabulary` and `length` a text transformer of text_layers blocks and

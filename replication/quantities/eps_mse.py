@@ -41,7 +41,10 @@ class _OnRandomData(Quantity):
 
 @QUANTITIES.register("simple_loss_deviation")
 class SimpleLossDeviation(_OnRandomData):
-    """The objective `simple` against the mean squared error of the noise: the largest relative deviation over all t."""
+    """How far `simple` is from the squared error of the noise (Ho et al. 2020, equation 14).
+
+    The largest relative deviation over all t.
+    """
 
     title, formula = (
         "the simple objective",
@@ -55,7 +58,10 @@ class SimpleLossDeviation(_OnRandomData):
 
 @QUANTITIES.register("bound_deviation")
 class BoundDeviation(_OnRandomData):
-    """The bound against the weighted mean squared error of the noise: the largest relative deviation over t > 1/T."""
+    """How far the bound is from the weighted error of the noise (Ho et al. 2020, equation 12).
+
+    The largest relative deviation over t > 1/T.
+    """
 
     title, formula = (
         "the bound, term by term",

@@ -12,7 +12,10 @@ from replication.settings import Part
 
 @QUANTITIES.register("marginal_deviation")
 class MarginalDeviation(Quantity):
-    """The largest deviation over all t of the scale and of the variance of x_t; schedule: a name or a table."""
+    """How far T steps of q(x_t|x_s) are from the closed form (Ho et al. 2020, equation 4).
+
+    The largest deviation over all t of the scale and of the variance of x_t; schedule: a name or a table.
+    """
 
     def __init__(self, schedule: str | dict[str, Any]):
         part = Part.model_validate(schedule)

@@ -9,7 +9,7 @@ from replication.types import InputError
 
 @QUANTITIES.register("values")
 class Values(Quantity):
-    """The values of an array of this shape. Raises InputError unless all sides are positive."""
+    """How many values an array of this shape holds; InputError unless all sides are positive."""
 
     def __init__(self, shape: list[int]):
         if not shape or min(shape) < 1:

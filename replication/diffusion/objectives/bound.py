@@ -12,8 +12,9 @@ from replication.registry import OBJECTIVES
 
 @OBJECTIVES.register("bound")
 class Bound(Objective):
-    """The bound's term at t, in bits/dim (the sum over all T terms, not their mean, would be the NLL).
+    """L: one term of the variational bound, in bits/dim (Ho et al. 2020, equation 5).
 
+    The sum over all T terms, not their mean, would be the NLL.
     variance: fixed-large, fixed-small or learned. Raises InputError for another, or for learned without a network for it.
     """
 

@@ -20,7 +20,9 @@ from replication.types import InputError, Prediction
 
 @OBJECTIVES.register("hybrid")
 class Hybrid(Objective):
-    """The variance is read as learned-range, the only one the paper could train.
+    """L_hybrid: L_simple, and the bound for the variance alone (Nichol and Dhariwal 2021, equation 16).
+
+    The variance is read as learned-range, the only one the paper could train.
 
     Raises InputError for a weight that is not positive (the variance would not be trained), and for a network without a
     learned variance.

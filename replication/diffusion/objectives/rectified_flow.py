@@ -17,7 +17,10 @@ from replication.types import InputError
 
 @OBJECTIVES.register("rectified-flow")
 class RectifiedFlow(Simple):
-    """mean < 0 favours times near the data, and > 0 near the noise; raises InputError unless std is positive."""
+    """Rectified flow with logit-normal times (Esser et al. 2024, Stable Diffusion 3, equation 19).
+
+    mean < 0 favours times near the data, and > 0 near the noise; raises InputError unless std is positive.
+    """
 
     def __init__(self, mean: float = 0.0, std: float = 1.0):
         if not std > 0:

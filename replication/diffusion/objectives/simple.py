@@ -11,7 +11,7 @@ from replication.types import Prediction
 
 @OBJECTIVES.register("simple")
 class Simple(Objective):
-    """The squared error of the network's output, mean over pixels, every time weighted alike."""
+    """L_simple: the mean squared error of the network's output, all times alike (Ho et al. 2020, equation 14)."""
 
     def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
         x_t = marginal(denoiser.schedule, x0, t, noise)

@@ -12,7 +12,7 @@ from replication.types import Prediction
 
 @OBJECTIVES.register("simple-l1")
 class SimpleL1(Objective):
-    """The absolute error of the network's output, mean over pixels, every time weighted alike."""
+    """L_simple with absolute errors, as LDM's churches model was trained (Rombach et al. 2022)."""
 
     def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
         x_t = marginal(denoiser.schedule, x0, t, noise)

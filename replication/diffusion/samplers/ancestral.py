@@ -19,7 +19,10 @@ from replication.registry import SAMPLERS
 
 @SAMPLERS.register("ancestral")
 class Ancestral(Sampler):
-    """variance: fixed-large, fixed-small or learned; raises InputError for another."""
+    """DDPM's own: the mean of q(x_s|x_t, x0) and fresh noise, between any two times (Ho et al. 2020, algorithm 2).
+
+    variance: fixed-large, fixed-small or learned; raises InputError for another.
+    """
 
     order, stochastic, evals_per_step = 1, True, 1
 

@@ -16,7 +16,10 @@ from replication.types import InputError, per_image
 
 @SAMPLERS.register("ddim")
 class DDIM(Sampler):
-    """eta 0 is deterministic and of order 1; eta 1 has the variance of ancestral fixed-small. InputError outside [0, 1]."""
+    """DDIM, deterministic at eta 0, ancestral fixed-small at eta 1 (Song et al. 2021, equations 12 and 16).
+
+    eta 0 is of order 1. InputError outside [0, 1].
+    """
 
     order, evals_per_step = 1, 1
 

@@ -6,7 +6,7 @@ from replication.registry import SAMPLERS
 
 @SAMPLERS.register("dpm_1")
 class DPM1(DDIM):
-    """No options."""
+    """DPM-Solver-1, which the paper shows to be DDIM with eta 0 (Lu et al. 2022a, equation 3.7)."""
 
     def __init__(self) -> None:
         super().__init__(eta=0.0)

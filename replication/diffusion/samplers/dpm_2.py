@@ -16,7 +16,7 @@ from replication.registry import SAMPLERS
 
 @SAMPLERS.register("dpm_2")
 class DPM2(Sampler):
-    """No options."""
+    """DPM-Solver-2: order 2, eps predicted, two evaluations a step (Lu et al. 2022a, algorithm 1)."""
 
     order, stochastic, evals_per_step = 2, False, 2
 

@@ -16,7 +16,7 @@ from replication.registry import SAMPLERS
 
 @SAMPLERS.register("dpm_3")
 class DPM3(Sampler):
-    """No options."""
+    """DPM-Solver-3: order 3, eps predicted, three evaluations a step (Lu et al. 2022a, algorithm 2)."""
 
     order, stochastic, evals_per_step = 3, False, 3
 

@@ -16,7 +16,10 @@ from replication.registry import SAMPLERS
 
 @SAMPLERS.register("dpmpp_2m")
 class DPMpp2M(Multistep):
-    """lower_order_final: see Multistep."""
+    """DPM-Solver++(2M): order 2, x0 predicted, one past value (Lu et al. 2022b, algorithm 2).
+
+    lower_order_final: see Multistep.
+    """
 
     order, values = 2, 2
 

@@ -16,7 +16,10 @@ from replication.types import InputError
 
 @SAMPLERS.register("dpmpp_2m_sde")
 class DPMpp2MSDE(Multistep):
-    """eta: 1 in the paper; raises InputError if it is negative. lower_order_final: see Multistep."""
+    """SDE-DPM-Solver++(2M): 2M's x0 with fresh noise at every step (Lu et al. 2022b, section 5).
+
+    eta: 1 in the paper; raises InputError if it is negative. lower_order_final: see Multistep.
+    """
 
     order = 2
 

@@ -16,7 +16,7 @@ from replication.registry import SAMPLERS
 
 @SAMPLERS.register("dpmpp_2s")
 class DPMpp2S(Sampler):
-    """No options."""
+    """DPM-Solver++(2S): order 2, x0 predicted, two evaluations a step (Lu et al. 2022b, algorithm 1)."""
 
     order, stochastic, evals_per_step = 2, False, 2
 

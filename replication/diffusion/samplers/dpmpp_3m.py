@@ -15,7 +15,10 @@ from replication.registry import SAMPLERS, unknown
 
 @SAMPLERS.register("dpmpp_3m")
 class DPMpp3M(DPMpp2M):
-    """weights: published or exact; lower_order_final: see Multistep. Raises InputError for other names."""
+    """DPM-Solver++(3M): x0 predicted, two past values, as the official code has it (Lu et al. 2022b).
+
+    weights: published or exact; lower_order_final: see Multistep. Raises InputError for other names.
+    """
 
     values = 3
 

@@ -14,7 +14,10 @@ from replication.registry import SAMPLERS
 
 @SAMPLERS.register("euler")
 class Euler(Churned):
-    """S_churn, S_tmin, S_tmax, S_noise: see Churned. The network is asked at the churned time, as k-diffusion does."""
+    """Euler's method in sigma/alpha, with or without churn (Karras et al. 2022, EDM, algorithm 1).
+
+    S_churn, S_tmin, S_tmax, S_noise: see Churned. The network is asked at the churned time, as k-diffusion does.
+    """
 
     order, evals_per_step = 1, 1
 

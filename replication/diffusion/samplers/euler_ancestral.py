@@ -11,7 +11,10 @@ from replication.registry import SAMPLERS
 
 @SAMPLERS.register("euler_ancestral")
 class EulerAncestral(DDIM):
-    """InputError for eta outside [0, 1]."""
+    """k-diffusion's Euler ancestral: DDIM under another name, with eta 1 (Song et al. 2021, equation 12).
+
+    InputError for eta outside [0, 1].
+    """
 
     def __init__(self, eta: float = 1.0):
         super().__init__(eta)

@@ -15,7 +15,10 @@ from replication.registry import SAMPLERS
 
 @SAMPLERS.register("heun")
 class Heun(Churned):
-    """S_churn, S_tmin, S_tmax, S_noise: see Churned; S_churn 0, the default, is algorithm 1."""
+    """Heun's method in sigma/alpha: order 2, with or without churn (Karras et al. 2022, EDM, algorithms 1 and 2).
+
+    S_churn, S_tmin, S_tmax, S_noise: see Churned; S_churn 0, the default, is algorithm 1.
+    """
 
     order, evals_per_step = 2, 2
 

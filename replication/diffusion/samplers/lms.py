@@ -17,7 +17,10 @@ from replication.types import InputError
 
 @SAMPLERS.register("lms")
 class LMS(Sampler):
-    """order: how many values are used, 1 to 4; raises InputError for another number."""
+    """Linear multistep (Adams-Bashforth) in sigma/alpha, up to four values, as k-diffusion has it.
+
+    order: how many values are used, 1 to 4; raises InputError for another number.
+    """
 
     stochastic, evals_per_step = False, 1
 

@@ -22,7 +22,7 @@ from replication.types import Prediction
 
 @SAMPLERS.register("plms")
 class PLMS(Sampler):
-    """No options."""
+    """Pseudo linear multistep of up to four values, started as the LDM code does (Liu et al. 2022, equation 12)."""
 
     order, local_order, stochastic, evals_per_step = 2, 1, False, 1
 

@@ -27,7 +27,7 @@ from replication.types import Prediction
 
 @SAMPLERS.register("pndm")
 class PNDM(PLMS):
-    """No options."""
+    """PNDM as its paper has it, with the Runge-Kutta start (Liu et al. 2022, algorithm 2, F-PNDM)."""
 
     def nfe(self, schedule: NoiseSchedule, times: Tensor) -> int:
         lengths = [float(log_snr_step(schedule, t, s)) for t, s in itertools.pairwise(times.double())]

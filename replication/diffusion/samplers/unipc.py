@@ -29,7 +29,9 @@ class Predicted(History):
 
 @SAMPLERS.register("unipc")
 class UniPC(Multistep):
-    """order p: 1 to 3; variant: bh1 or bh2; the defaults are diffusers'. Raises InputError for others.
+    """UniPC, predictor and corrector of order p, x0 predicted (Zhao et al. 2023, algorithms 1 and 2).
+
+    order p: 1 to 3; variant: bh1 or bh2; the defaults are diffusers'. Raises InputError for others.
 
     Whole trajectories are of order min(p + 1, 3), or 2 where the last predictor is lowered "always".
     """

@@ -8,7 +8,7 @@ from replication.registry import SCHEDULES
 
 @SCHEDULES.register("const")
 class Const(DiscreteSchedule):
-    """Every beta is `beta`. At T = 1000 and 0.02 the last alpha_bar is 1.7e-9."""
+    """Every beta is `beta`, as `const` of the official DDPM code (Ho et al. 2020); the last alpha_bar is 1.7e-9."""
 
     def __init__(self, T: int = 1000, beta: float = 0.02):
         check_steps(T)

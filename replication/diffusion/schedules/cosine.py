@@ -10,7 +10,7 @@ from replication.registry import SCHEDULES
 
 @SCHEDULES.register("cosine")
 class Cosine(DiscreteSchedule):
-    """alpha_bar(u) = f(u)/f(0), f(u) = cos^2((u + s)/(1 + s) pi/2); each beta is capped at `max_beta`.
+    """alpha_bar falls as cos^2((u + s)/(1 + s) pi/2), each beta capped (Nichol and Dhariwal 2021, equation 17).
 
     At T = 1000 only the last beta meets the cap, and the last alpha_bar is 2.4e-9.
     """

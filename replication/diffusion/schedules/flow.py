@@ -12,7 +12,10 @@ from replication.registry import SCHEDULES
 
 @SCHEDULES.register("flow")
 class Flow(NoiseSchedule):
-    """alpha = 1 - t, sigma = t; at t = 1 half_log_snr is -inf. T only grids the times, see NoiseSchedule."""
+    """The straight line from data to noise, alpha = 1 - t and sigma = t: rectified flow (Liu et al. 2022).
+
+    At t = 1 half_log_snr is -inf. T only grids the times, see NoiseSchedule.
+    """
 
     def __init__(self, T: int = 1000):
         check_steps(T)

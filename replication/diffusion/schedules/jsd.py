@@ -8,7 +8,10 @@ from replication.registry import SCHEDULES
 
 @SCHEDULES.register("jsd")
 class JSD(ZeroTerminalSchedule):
-    """alpha_bar falls on a straight line, (T - k)/T, and the last beta leaves no signal. InputError for T = 1."""
+    """Betas 1/T, 1/(T-1), ..., 1/2, 1: alpha_bar falls on a line to 0 (Sohl-Dickstein et al. 2015, section 2.4.1).
+
+    InputError for T = 1.
+    """
 
     def __init__(self, T: int = 1000):
         check_steps(T)

@@ -8,7 +8,10 @@ from replication.registry import SCHEDULES
 
 @SCHEDULES.register("linear")
 class Linear(DiscreteSchedule):
-    """betas[k] evenly spaced, both ends included. At T = 1000 the last alpha_bar is 4.0e-5."""
+    """Betas evenly spaced from beta_start to beta_end, both included: DDPM's own (Ho et al. 2020, section 4).
+
+    At T = 1000 the last alpha_bar is 4.0e-5.
+    """
 
     def __init__(self, T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02):
         check_steps(T)

@@ -12,7 +12,7 @@ from replication.registry import SCHEDULES
 
 @SCHEDULES.register("scaled_linear", "quadratic")
 class ScaledLinear(DiscreteSchedule):
-    """sqrt(betas[k]) evenly spaced, both ends included."""
+    """sqrt(beta) evenly spaced, both ends included: LDM's own, also known as quadratic (Rombach et al. 2022)."""
 
     def __init__(self, T: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012):
         check_steps(T)

@@ -12,8 +12,9 @@ from replication.types import InputError
 
 @SCHEDULES.register("sigmoid")
 class Sigmoid(DiscreteSchedule):
-    """alpha_bar(u) = (g(1) - g(u)) / (g(1) - g(0)), g(u) = sigmoid((start + u (end - start)) / tau).
+    """alpha_bar falls along a sigmoid (Jabri et al. 2022, appendix; Chen 2023, section 3).
 
+    alpha_bar(u) = (g(1) - g(u)) / (g(1) - g(0)), g(u) = sigmoid((start + u (end - start)) / tau).
     alpha_bar would reach 0 at u = 1, so the last beta is capped at `max_beta`, as for cosine. Raises InputError unless
     start < end and tau > 0.
     """

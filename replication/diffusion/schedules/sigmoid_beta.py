@@ -8,7 +8,7 @@ from replication.registry import SCHEDULES
 
 @SCHEDULES.register("sigmoid_beta")
 class SigmoidBeta(DiscreteSchedule):
-    """betas rise from nearly beta_start to nearly beta_end along a sigmoid over [-6, 6]."""
+    """Betas rise along a sigmoid over [-6, 6] (Xu et al. 2022, GeoDiff); diffusers calls it "sigmoid"."""
 
     def __init__(self, T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02):
         check_steps(T)

@@ -15,7 +15,10 @@ from replication.types import InputError
 
 @SCHEDULES.register("ve")
 class VE(NoiseSchedule):
-    """alpha 1, sigma = sigma_max t. T only grids the times, see NoiseSchedule. InputError unless sigma_max > 0."""
+    """Variance-exploding: alpha = 1, sigma = sigma_max t (Karras et al. 2022, EDM, Table 1).
+
+    T only grids the times, see NoiseSchedule. InputError unless sigma_max > 0.
+    """
 
     def __init__(self, T: int = 1000, sigma_max: float = 80.0):
         check_steps(T)

@@ -19,13 +19,13 @@ class Warmup(DiscreteSchedule):
 
 @SCHEDULES.register("warmup10")
 class Warmup10(Warmup):
-    """The climb takes a tenth of the steps."""
+    """Betas climb for a tenth of the steps and then stay: `warmup10` of the official DDPM code (Ho et al. 2020)."""
 
     fraction = 0.1
 
 
 @SCHEDULES.register("warmup50")
 class Warmup50(Warmup):
-    """The climb takes half of the steps."""
+    """Betas climb for half of the steps and then stay: `warmup50` of the official DDPM code (Ho et al. 2020)."""
 
     fraction = 0.5

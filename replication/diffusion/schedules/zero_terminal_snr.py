@@ -15,7 +15,9 @@ from replication.types import InputError
 
 @SCHEDULES.register("zero_terminal_snr")
 class ZeroTerminalSNR(ZeroTerminalSchedule):
-    """base: the name of a discrete schedule, or { name = ..., and its options but T }, e.g. { name = "cosine", s = 0.01 }.
+    """A discrete schedule, `base`, rescaled to end without signal (Lin et al. 2023, algorithm 1).
+
+    base: the name of a discrete schedule, or { name = ..., and its options but T }, e.g. { name = "cosine", s = 0.01 }.
 
     Raises InputError for a base that is unknown, continuous, or has a single step.
     """

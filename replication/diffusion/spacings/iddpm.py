@@ -11,7 +11,9 @@ from replication.types import InputError
 
 @SPACINGS.register("iddpm")
 class IDDPM(Spacing):
-    """sections: "10,10" takes 10 indices from each half of 0..T-1, "50" takes 50 from all of it, "ddim20" strides.
+    """IDDPM's respacing strings (Nichol and Dhariwal 2021, section 4), which ADM and DiT use too.
+
+    sections: "10,10" takes 10 indices from each half of 0..T-1, "50" takes 50 from all of it, "ddim20" strides.
 
     Within a section the indices are spread evenly from its first to its last, rounded half to even (a count of 1 takes
     the first); where T does not divide, the first sections are one index longer. "ddimN" takes 0, c, 2c, ... with the

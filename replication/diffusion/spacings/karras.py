@@ -10,7 +10,9 @@ from replication.types import InputError
 
 @SPACINGS.register("karras")
 class Karras(SigmaSpacing):
-    """(sigma/alpha)^(1/rho) falls evenly. EDM's own are schedule "ve" and sigma_min = 0.002.
+    """(sigma/alpha)^(1/rho) falls evenly (Karras et al. 2022, EDM, equation 5).
+
+    EDM's own are schedule "ve" and sigma_min = 0.002.
 
     Range, end and errors: see SigmaSpacing. InputError unless rho > 0.
     """

@@ -11,7 +11,9 @@ from replication.types import InputError
 
 @SPACINGS.register("ldm")
 class LDM(Spacing):
-    """Indices 1, 1 + c, 1 + 2c, ... below T + 1, with c = T // n_steps, and t = 1/T at the end.
+    """LDM's official DDIM times: the uniform stride moved up by one, ending at t = 1/T (Rombach et al. 2022).
+
+    Indices 1, 1 + c, 1 + 2c, ... below T + 1, with c = T // n_steps, and t = 1/T at the end.
 
     So the last alpha is alphas_cumprod[0], 0.9985 for the published models, and the final latent keeps noise. As in
     `uniform`, more steps than asked are taken where n_steps does not divide T: 400 of 1000 are 500, which is how the

@@ -11,7 +11,9 @@ from replication.types import InputError
 
 @SPACINGS.register("leading")
 class Leading(Spacing):
-    """Indices offset + i (T // n_steps), i = 0 .. n_steps - 1: always n_steps of them, and the top is left out.
+    """Equal strides from index 0 up, as diffusers' default: the top is left out (Lin et al. 2023, Table 2).
+
+    Indices offset + i (T // n_steps), i = 0 .. n_steps - 1: always n_steps of them, and the top is left out.
 
     Where n_steps does not divide T the top is left out by more (300 of 1000 begin at index 897), while `uniform`, which
     is otherwise the same, takes more steps. offset: 0 in DDIM, 1 in LDM and Stable Diffusion ("steps_offset").

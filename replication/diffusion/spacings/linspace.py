@@ -11,7 +11,7 @@ from replication.types import InputError
 
 @SPACINGS.register("linspace")
 class Linspace(Spacing):
-    """From index T - 1 to index 0, both included.
+    """Indices evenly spaced from T - 1 to 0, both included (Lin et al. 2023, Table 2).
 
     end "zero": n_steps indices and then t = 0, as diffusers' DDIM and DDPM do; a single one is T - 1 (theirs
     is 0, where nothing is left to denoise).

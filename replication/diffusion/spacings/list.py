@@ -13,7 +13,9 @@ from replication.types import InputError
 
 @SPACINGS.register("list")
 class List(Spacing):
-    """Either times in [0, 1], N + 1 of them with the end, or N timesteps in [0, T-1], after which comes the `end`.
+    """Times that the user lists, such as those that a search found.
+
+    Either times in [0, 1], N + 1 of them with the end, or N timesteps in [0, T-1], after which comes the `end`.
 
     Both fall strictly; timesteps are the papers' indices, fractions allowed, for discrete schedules. end: "zero" or
     "first" (t = 1/T), for timesteps only. Raises InputError for anything else, and unless they make n_steps steps.

@@ -13,7 +13,10 @@ from replication.registry import SPACINGS
 
 @SPACINGS.register("log_snr", "exponential")
 class LogSNR(SigmaSpacing):
-    """log(sigma/alpha) falls evenly. Range, end and errors: see SigmaSpacing."""
+    """log(sigma/alpha) falls evenly, also known as exponential (Lu et al. 2022, DPM-Solver, section 3.4).
+
+    Range, end and errors: see SigmaSpacing.
+    """
 
     def ratios(self, highest: Tensor, lowest: Tensor, n: int) -> Tensor:
         ramp = torch.arange(n, dtype=torch.float64) / max(n - 1, 1)

@@ -10,7 +10,9 @@ from replication.registry import SPACINGS
 
 @SPACINGS.register("trailing")
 class Trailing(Spacing):
-    """Indices T - 1 - i T / n_steps, i = 0 .. n_steps - 1, rounded half to even, as diffusers and the paper do.
+    """Equal strides from index T - 1 down, so that sampling starts at t = 1 (Lin et al. 2023, Table 2).
+
+    Indices T - 1 - i T / n_steps, i = 0 .. n_steps - 1, rounded half to even, as diffusers and the paper do.
 
     Where n_steps does not divide T the stride is uneven by one index; no index repeats. (For 61, 103 and 60 other
     numbers of 1000 steps diffusers adds one at index -1 by a rounding error, which is not copied.) round = false keeps the

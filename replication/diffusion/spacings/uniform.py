@@ -10,7 +10,9 @@ from replication.registry import SPACINGS
 
 @SPACINGS.register("uniform")
 class Uniform(Spacing):
-    """c = T // n_steps, so T - 1 is visited only when c is 1: 20 of 1000 steps start at index 950.
+    """The DDIM code's uniform stride, indices 0, c, 2c, ... below T (Song et al. 2021, appendix D.2, "linear").
+
+    c = T // n_steps, so T - 1 is visited only when c is 1: 20 of 1000 steps start at index 950.
 
     Where n_steps does not divide T the published rule takes more steps than asked (30 gives 31, 300 gives 334), and so
     does this one; the returned length tells, and NFE is counted from it.

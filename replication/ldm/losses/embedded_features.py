@@ -52,11 +52,11 @@ class EmbeddedFeatures(Perceptual):
 
 @PERCEPTUAL.register("features-digits-cnn")
 def features_digits_cnn() -> EmbeddedFeatures:
-    """Three layers of digits-cnn, 8x8 grey."""
+    """Distance in three layers of digits-cnn, 8x8 grey (the recipe of Zhang et al. 2018)."""
     return EmbeddedFeatures("digits-cnn", ("norms.0", "norms.1", "norms.2"))
 
 
 @PERCEPTUAL.register("features-cifar10-resnet")
 def features_cifar10_resnet() -> EmbeddedFeatures:
-    """Four layers of cifar10-resnet, 32x32 colour."""
+    """Distance in four layers of cifar10-resnet, 32x32 colour (the recipe of Zhang et al. 2018)."""
     return EmbeddedFeatures("cifar10-resnet", ("whiten", "blocks.0", "blocks.1", "blocks.2"))

@@ -29,7 +29,7 @@ SMALLEST = 16  # pixels, for four poolings
 
 @PERCEPTUAL.register("lpips-vgg16")
 class LPIPS(Perceptual):
-    """LPIPS on VGG16 from files that must be here already ($REPLICATION_LPIPS_WEIGHTS); colour images."""
+    """LPIPS on VGG16 (Zhang et al. 2018), colour images; files by hand ($REPLICATION_LPIPS_WEIGHTS)."""
 
     def __init__(self) -> None:
         super().__init__()

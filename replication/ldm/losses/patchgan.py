@@ -10,7 +10,9 @@ WIDEST = 8  # times the first layer's width
 
 @DISCRIMINATORS.register("patchgan")
 class PatchGAN(nn.Module):
-    """[B,C,H,W] -> logits [B,1,h,w], one per overlapping patch; convolutions of 4x4, BatchNorm, LeakyReLU 0.2.
+    """PatchGAN, one logit for each overlapping patch of 70x70 pixels (Isola et al. 2017, section 3.2.2).
+
+    [B,C,H,W] -> logits [B,1,h,w]; convolutions of 4x4, BatchNorm, LeakyReLU 0.2.
 
     `layers` halve the resolution; the defaults see patches of 70x70 pixels and have 2,765,633 parameters. An image of
     8x8 pixels needs layers = 1.

@@ -47,5 +47,5 @@ class NoPerceptual(Perceptual):
 
 @PERCEPTUAL.register("none")
 def none() -> NoPerceptual:
-    """No perceptual distance: 0."""
+    """No perceptual distance, which is 0 for all images."""
     return NoPerceptual()

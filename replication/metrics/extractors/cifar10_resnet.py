@@ -65,7 +65,10 @@ register_feature_extractor("cifar10-resnet", EmbeddedFeatureExtractor)
 
 @EXTRACTORS.register("cifar10-resnet")
 class CIFAR10Extractor(EmbeddedExtractor):
-    """256 features, 10 logits and 343 spatial features of 32x32 colour images; weights are part of the package."""
+    """FD-cifar10-resnet, of 32x32 colour: a classifier of the suite's own, weights in the package.
+
+    256 features, 10 logits and 343 spatial features.
+    """
 
     name = "cifar10-resnet"
     classifies = "cifar10"

@@ -27,7 +27,10 @@ class ClipFromTensors(FeatureExtractorCLIP):
 
 @EXTRACTORS.register("clip-vit-b-32")
 class ClipExtractor(PublishedExtractor):
-    """512 features, without logits: CLIP has no inception score (354 MB, $REPLICATION_CLIP_WEIGHTS)."""
+    """FD-clip: 512 features of CLIP (Radford et al. 2021); 354 MB, or $REPLICATION_CLIP_WEIGHTS.
+
+    Without logits: CLIP has no inception score.
+    """
 
     name = "clip-vit-b-32"
     layers = ("clip",)

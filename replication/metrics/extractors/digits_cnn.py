@@ -45,7 +45,10 @@ register_feature_extractor("digits-cnn", EmbeddedFeatureExtractor)
 
 @EXTRACTORS.register("digits-cnn")
 class DigitsExtractor(EmbeddedExtractor):
-    """64 features, 10 logits and 112 spatial features of 8x8 grey digits; weights are part of the package."""
+    """FD-digits, of 8x8 grey: a classifier of the suite's own, weights in the package.
+
+    64 features, 10 logits and 112 spatial features.
+    """
 
     name = "digits-cnn"
     classifies = "digits"

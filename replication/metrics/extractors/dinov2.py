@@ -89,7 +89,10 @@ class Dinov2FromTensors(FeatureExtractorDinoV2):
 
 @EXTRACTORS.register("dinov2-vit-b-14")
 class Dinov2Extractor(PublishedExtractor):
-    """768 features, without logits: DINOv2 has no inception score (346 MB, $REPLICATION_DINOV2_WEIGHTS)."""
+    """FD-dinov2: 768 features of DINOv2 (Stein et al. 2023); 346 MB, or $REPLICATION_DINOV2_WEIGHTS.
+
+    Without logits: DINOv2 has no inception score.
+    """
 
     name = "dinov2-vit-b-14"
     layers = ("dinov2",)

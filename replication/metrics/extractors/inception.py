@@ -37,7 +37,10 @@ class SpatialInception(FeatureExtractorInceptionV3):
 
 @EXTRACTORS.register("inception-v3-compat")
 class InceptionExtractor(PublishedExtractor):
-    """2048 pooled features, 1008 unbiased logits and 2023 spatial features (95 MB, $REPLICATION_INCEPTION_WEIGHTS)."""
+    """FID itself, on Inception-2015-12-05 (Heusel et al. 2017); 95 MB, or $REPLICATION_INCEPTION_WEIGHTS.
+
+    2048 pooled features, 1008 unbiased logits and 2023 spatial features.
+    """
 
     name = "inception-v3-compat"
     layers = ("2048", "logits_unbiased", "spatial")
