@@ -112,6 +112,10 @@ class Registry:
         except ValueError as error:  # a library's own words about a value, torch's about dropout = 2
             raise InputError(f"{self.kind} {name!r}: {error}") from error
 
+    def defaults(self, name: str) -> dict[str, Any]:
+        """Every option of the part with its default, inspect.Parameter.empty where it has none."""
+        return {option: found.default for option, found in _signature(self.get(name)).parameters.items()}
+
     def identity(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """What fixes the part's behaviour, for keys: its first name, every option with its value, and its version."""
         factory = self.get(name)

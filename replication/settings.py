@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -13,6 +14,11 @@ class Settings(BaseModel):
     """Immutable; validation errors carry the key's location, and the harness turns them into one InputError."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def with_fields(self, **changes: Any) -> Self:
+        """A copy with fields changed, validated anew and without the keys that the original has cached."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self).model_validate({**fields, **changes})
 
 
 def canonical_json(content: Any) -> str:
@@ -39,6 +45,12 @@ class Part(Settings):
         if isinstance(value, dict) and "options" not in value:
             return {"name": value.get("name"), "options": {k: v for k, v in value.items() if k != "name"}}
         return value
+
+    def completed(self, registry: Registry, facts: Mapping[str, Any]) -> "Part":
+        """This part with each of the facts that it has an option for and that neither it nor a default states."""
+        known = {**registry.defaults(self.name), **self.options}
+        options = {key: fact for key, fact in facts.items() if key in known and known[key] != fact}
+        return self.with_fields(options={**options, **self.options})
 
     def build(self, registry: Registry) -> Any:
         """The part itself; raises InputError as the registry does."""

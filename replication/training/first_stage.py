@@ -90,6 +90,12 @@ class FirstStage(Settings):
         except InputError as error:
             raise InputError(f"first stage {self.name!r} ({self.autoencoder.name}): {error}") from error
 
+    def completed(self, dataset: Dataset) -> "FirstStage":
+        """This first stage with the dataset's `image_channels` where the autoencoder has the option and it is left out."""
+        autoencoder = self.autoencoder.completed(AUTOENCODERS, {"image_channels": dataset.channels})
+        base = self.decoder_of.completed(dataset) if self.decoder_of else None
+        return self.with_fields(autoencoder=autoencoder, decoder_of=base)
+
     def build_autoencoder(self) -> Autoencoder:
         return self.autoencoder.build(AUTOENCODERS)
 

@@ -57,6 +57,25 @@ class Recipe(Settings):
         condition: Condition = part.build(CONDITIONS)
         return condition.identity(part.identity(CONDITIONS), self.build_dataset())
 
+    def completed(self) -> "Recipe":
+        """This recipe with what follows from its other parts, where network and autoencoder have options for it.
+
+        resolution and channels of images or latents; classes, vocabulary and length of the condition; learned_variance of
+        the objective; image_channels of the dataset. What is stated stays, and `check` refuses it where it is wrong. Raises
+        InputError for an unknown part, and for a condition that does not apply to the dataset.
+        """
+        dataset, condition = self.build_dataset(), self.build_condition()
+        seen = self.with_fields(first_stage=self.first_stage.completed(dataset)) if self.first_stage else self
+        channels, resolution, _ = seen.latent_shape()
+        sizes = condition.sizes(dataset)._asdict() if condition else {}
+        facts = {
+            "resolution": resolution,
+            "channels": channels,
+            "learned_variance": self.build_objective().learns_variance,
+            **{what: number for what, number in sizes.items() if number},
+        }
+        return seen.with_fields(network=self.network.completed(MODELS, facts))
+
     def check(self) -> None:
         """Build every part, the network without memory, once per process; raises InputError for whatever doesn't fit."""
         if self.key in _CHECKED:

@@ -1,12 +1,10 @@
 """Everything that one distance depends on. A choice is one field of it changed."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from replication.harness.jobs.cell import Cell
-from replication.settings import Part, Settings
-
-AnySettings = TypeVar("AnySettings", bound=Settings)
+from replication.settings import Part
 
 
 @dataclass(frozen=True)
@@ -53,9 +51,3 @@ class Measurement:
     samples: Samples
     reference: Reference
     extraction: Extraction
-
-
-def with_fields(settings: AnySettings, **changes: Any) -> AnySettings:
-    """A copy with fields changed, validated anew and without the keys that the original has cached."""
-    fields = {name: getattr(settings, name) for name in type(settings).model_fields}
-    return type(settings).model_validate({**fields, **changes})

@@ -15,7 +15,7 @@ from replication.checkpoint import load_checkpoint
 from replication.harness.experiment import explained, load_experiment
 from replication.harness.experiment_file import toml_value
 from replication.harness.forensics.images import any_jpeg, read_images
-from replication.harness.forensics.measurement import Extraction, Measurement, Reference, Samples, with_fields
+from replication.harness.forensics.measurement import Extraction, Measurement, Reference, Samples
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.protocol import Protocol, named_protocol
 from replication.registry import DATASETS, EXTRACTORS, SAMPLERS, unknown
@@ -101,7 +101,7 @@ def _base_cell(cells: list[Cell], wishes: Wishes) -> Cell:
     chosen = [cell for cell in cells if cell.label == wishes.row] or deterministic or cells
     cell = min(chosen, key=lambda cell: abs(log(cell.sampling.steps / (wishes.steps or STEPS))))
     if wishes.steps is not None:
-        cell = with_fields(cell, sampling=with_fields(cell.sampling, steps=wishes.steps))
+        cell = cell.with_fields(sampling=cell.sampling.with_fields(steps=wishes.steps))
         cell.check()
     return cell
 

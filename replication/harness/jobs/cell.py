@@ -162,7 +162,7 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
         part = "recipe"
         try:
             if repr(row.recipe) not in recipes:
-                recipe = Recipe.model_validate(merged(profile.recipe.model_dump(), row.recipe))
+                recipe = Recipe.model_validate(merged(profile.recipe.model_dump(), row.recipe)).completed()
                 recipe.check()
                 recipes[repr(row.recipe)] = recipe
             part = "protocol"

@@ -75,19 +75,24 @@ def first_stage_cells(experiment: Experiment, profile_name: str) -> list[FirstSt
     profile = experiment.profile(profile_name)
     cells = []
     for name, row in profile.first_stages.items():
-        cell = FirstStageCell(
-            experiment=experiment.name,
-            profile=profile_name,
-            first_stage=row.first_stage,
-            dataset=row.dataset or profile.recipe.dataset,
-            protocol=profile.protocol,
-            published=experiment.published(row),
-        )
+        part = row.dataset or profile.recipe.dataset
         try:
-            row.first_stage.check(cell.build_dataset())
+            dataset = part.build(DATASETS)
+            first_stage = row.first_stage.completed(dataset)
+            first_stage.check(dataset)
+            published = experiment.published(row)
         except InputError as error:
             raise InputError(f"{experiment.path}: profiles.{profile_name}.first_stages.{name}: {error}") from error
-        cells.append(cell)
+        cells.append(
+            FirstStageCell(
+                experiment=experiment.name,
+                profile=profile_name,
+                first_stage=first_stage,
+                dataset=part,
+                protocol=profile.protocol,
+                published=published,
+            )
+        )
     return cells
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from replication.diffusion.schedule import DiscreteSchedule
 from replication.harness.forensics.choice import Alternative, Choice, Inapplicable, made_by_cell
-from replication.harness.forensics.measurement import Measurement, with_fields
+from replication.harness.forensics.measurement import Measurement
 from replication.harness.jobs.cell import Cell
 from replication.pixels import QUANTIZERS
 from replication.registry import SAMPLERS
@@ -154,13 +154,13 @@ def _samples(base: Measurement, **changes: Any) -> Measurement:
 
 def _sampling(base: Measurement, **changes: Any) -> Measurement:
     cell = made_by_cell(base)
-    sampling: Sampling = with_fields(cell.sampling, **changes)
-    return _samples(base, cell=with_fields(cell, sampling=sampling))
+    sampling: Sampling = cell.sampling.with_fields(**changes)
+    return _samples(base, cell=cell.with_fields(sampling=sampling))
 
 
 def _protocol(base: Measurement, **changes: Any) -> Measurement:
     cell = made_by_cell(base)
-    return _samples(base, cell=with_fields(cell, protocol=cell.protocol.with_changes(changes)))
+    return _samples(base, cell=cell.with_fields(protocol=cell.protocol.with_changes(changes)))
 
 
 SAMPLING = (
