@@ -1,6 +1,7 @@
 """Generation: image i depends on (seed, i) only. A sample set is drawn chunk by chunk and goes on after a kill."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,7 @@ from replication.types import RunError
 
 
 class Guidance(Settings):
-    """Classifier-free guidance: see diffusion/guidance.py, whose words these are."""
+    """Classifier-free guidance; the options are those of diffusion/guidance.py."""
 
     weight: float
     channels: str | PositiveInt = "all"
@@ -57,75 +58,91 @@ class Sampling(Settings):
 
 
 def pixels(x: Tensor) -> Tensor:
-    """What is sampled, where that is pixels already."""
+    """The decoder of a model whose x_0 is pixels already."""
     return x
 
 
-@torch.no_grad()
-def generate(
-    denoiser: Denoise,
-    sampling: Sampling,
-    shape: tuple[int, int, int],
-    n: int,
-    seed: int,
-    folder: Path,
-    batch_size: int,
-    device: torch.device,
-    quantizer: str = "round",
-    precision: Precision = "float32",
-    progress: bool = True,
-    weights: str = "",
-    drawn_by: str = "",
-    cond: Callable[[int, int], Tensor] | None = None,
-    decode: Callable[[Tensor], Tensor] = pixels,
-) -> SampleSet:
-    """Images 0..n-1 of the seed from the chunks in `folder` and, where they end, anew; x_0 is [C,H,W] = shape.
+@dataclass(frozen=True)
+class Source:
+    """What images are drawn from: a denoiser whose x_0 is [C,H,W] = shape, and the decoder that makes pixels of it.
 
-    Chunks drawn with other `weights` (their SHA-256) count as absent; `drawn_by` names the device for the timings.
-    `cond(start, stop)` is what a conditional network is told about those images; `decode` makes pixels of latents x_0.
+    `weights` (SHA-256) identifies both: chunks that were drawn from others are drawn anew.
+    """
+
+    denoise: Denoise
+    shape: tuple[int, int, int]
+    decode: Callable[[Tensor], Tensor] = pixels
+    weights: str = ""
+
+    def x0(self, sampling: Sampling, noise: ImageNoise, cond: Tensor | None) -> Tensor:
+        """x_0 of the noise's images, Float[B,C,H,W], neither decoded nor quantised."""
+        schedule = self.denoise.schedule
+        times, sampler = sampling.times(schedule), sampling.sampler.build(SAMPLERS)
+        x_T = noise.prior((len(noise.indices), *self.shape)) * float(schedule.prior_std(times[0]))
+        return sample(self.denoise, sampler, times, x_T, noise, clip=sampling.clip, cond=cond)
+
+    def warm_up(self, noise: ImageNoise, cond: Tensor | None) -> None:
+        """One evaluation and one decoding of a batch, so that what only the first one takes is in no time."""
+        x = noise.prior((len(noise.indices), *self.shape))
+        self.denoise(x.double(), torch.ones((), dtype=torch.float64), cond)
+        self.decode(x)
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """Images 0..n-1 of a seed. `cond(start, stop)` is the condition of images start..stop-1, Tensor[stop-start,...]."""
+
+    sampling: Sampling
+    n: int
+    seed: int
+    cond: Callable[[int, int], Tensor] | None = None
+    quantizer: str = "round"
+    precision: Precision = "float32"
+
+
+@dataclass(frozen=True)
+class SamplePlace:
+    """Where images are drawn and kept, which changes none of them. `drawn_by` names the device beside its timings."""
+
+    folder: Path
+    batch_size: int
+    device: torch.device
+    drawn_by: str = ""
+    progress: bool = True
+
+
+@torch.no_grad()
+def generate(source: Source, request: SampleRequest, place: SamplePlace) -> SampleSet:
+    """The images requested, from the chunks in the place's folder and, where they end, anew.
+
     Each chunk is timed by itself after a warm-up. The last chunks are made equally large, so that their times compare.
     Raises RunError if sampling gives NaN or infinity.
     """
-    chunks = stored_chunks(folder, weights)
+    chunks, n = stored_chunks(place.folder, source.weights), request.n
     done = chunks[-1].stop if chunks else 0
     missing = max(n - done, 0)
-    rounds = -(-missing // batch_size)
-    description = f"{sampling.sampler} x {sampling.steps}"
-    with bar(n, description, "image", min(done, n), progress and missing > 0) as shown:
+    rounds = -(-missing // place.batch_size)
+    description = f"{request.sampling.sampler} x {request.sampling.steps}"
+    counter = Counted(source.denoise)
+    counted = replace(source, denoise=counter)
+    with bar(n, description, "image", min(done, n), place.progress and missing > 0) as shown:
         for i in range(rounds):
             start, stop = done + missing * i // rounds, done + missing * (i + 1) // rounds
-            noise = ImageNoise(seed, torch.arange(start, stop), device)
-            told = cond(start, stop).to(device) if cond else None
-            if i == 0:
-                _warm_up(denoiser, noise.prior((stop - start, *shape)), precision, told, decode)
-            counted = Counted(denoiser)
-            with numerics(precision, device):
-                with Stopwatch(device) as watch:
-                    x = draw(counted, sampling, noise, (stop - start, *shape), told)
-                with Stopwatch(device) as decoding:
-                    x = decode(x)
+            noise = ImageNoise(request.seed, torch.arange(start, stop), place.device)
+            cond = request.cond(start, stop).to(place.device) if request.cond else None
+            with numerics(request.precision, place.device):
+                if i == 0:
+                    source.warm_up(noise, cond)
+                counter.nfe = 0
+                with Stopwatch(place.device) as watch:
+                    x = counted.x0(request.sampling, noise, cond)
+                with Stopwatch(place.device) as decoding:
+                    x = source.decode(x)
             if not torch.isfinite(x).all():
                 raise RunError(f"{description}: sampling gave NaN or infinity in images {start} to {stop - 1}")
-            images = quantize(x.float(), quantizer).cpu()
-            chunks.append(Chunk(folder, start, stop))
-            chunks[-1].write(images, counted.nfe, Seconds(watch.seconds, decoding.seconds), weights, drawn_by)
+            images = quantize(x.float(), request.quantizer).cpu()
+            chunks.append(Chunk(place.folder, start, stop))
+            seconds = Seconds(watch.seconds, decoding.seconds)
+            chunks[-1].write(images, counter.nfe, seconds, source.weights, place.drawn_by)
             shown.update(stop - start)
-    return SampleSet([chunk for chunk in chunks if chunk.start < n], n, drawn_by)
-
-
-def draw(
-    denoiser: Denoise, sampling: Sampling, noise: ImageNoise, shape: tuple[int, ...], cond: Tensor | None
-) -> Tensor:
-    """x_0 of the noise's images, Float[B,C,H,W] = shape, neither decoded nor quantised."""
-    schedule = denoiser.schedule
-    times, sampler = sampling.times(schedule), sampling.sampler.build(SAMPLERS)
-    x_T = noise.prior(shape) * float(schedule.prior_std(times[0]))
-    return sample(denoiser, sampler, times, x_T, noise, clip=sampling.clip, cond=cond)
-
-
-def _warm_up(
-    denoiser: Denoise, x: Tensor, precision: Precision, cond: Tensor | None, decode: Callable[[Tensor], Tensor]
-) -> None:
-    with numerics(precision, x.device):
-        denoiser(x.double(), torch.ones((), dtype=torch.float64), cond)
-        decode(x)
+    return SampleSet([chunk for chunk in chunks if chunk.start < n], n, place.drawn_by)

@@ -12,7 +12,7 @@ from replication.conditions.condition import labels_of
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.registry import CONDITIONS, DATASETS
-from replication.sampling.generation import Guidance, Sampling, generate
+from replication.sampling.generation import Guidance, SamplePlace, SampleRequest, Sampling, Source, generate
 from replication.training.train import _Run
 from replication.types import InputError
 
@@ -83,10 +83,10 @@ def test_a_conditional_set_is_the_same_in_any_batch_and_guidance_of_one_is_off(t
 
     def drawn(name: str, batch: int, weight: float | None, shift: int = 0) -> torch.Tensor:
         around = denoiser if weight is None else Guidance(weight=weight).around(denoiser, null)
+        request = SampleRequest(setting, 12, 0, lambda start, stop: (torch.arange(start, stop) + shift) % 10)
         return generate(
-            around, setting, (1, 8, 8), 12, 0, tmp_path / name, batch, CPU, progress=False,
-            cond=lambda start, stop: (torch.arange(start, stop) + shift) % 10,
-        ).images.int()  # fmt: skip
+            Source(around, (1, 8, 8)), request, SamplePlace(tmp_path / name, batch, CPU, progress=False)
+        ).images.int()
 
     plain = drawn("plain", 12, None)
     assert (drawn("small", 5, None) - plain).abs().max() <= 1

@@ -12,10 +12,10 @@ import replication.sampling.sample_set
 from replication.check.oracles.networks import randomize
 from replication.checkpoint import save_checkpoint
 from replication.diffusion import Denoiser, sample
-from replication.diffusion.denoiser import Counted
+from replication.diffusion.denoiser import Counted, Denoise
 from replication.noise import ImageNoise
 from replication.registry import MODELS, SAMPLERS, SCHEDULES
-from replication.sampling.generation import Sampling, generate
+from replication.sampling.generation import SamplePlace, SampleRequest, Sampling, Source, generate
 from replication.sampling.sample_set import SampleSet
 from replication.types import InputError, RunError
 
@@ -35,9 +35,16 @@ def sampling(sampler: str = "ancestral", spacing: str = "uniform", clip: str = "
 
 
 def made(
-    denoiser: Denoiser, folder: Path, n: int = 12, batch_size: int = 5, seed: int = 0, **options: str
+    denoiser: Denoise,
+    folder: Path,
+    n: int = 12,
+    batch_size: int = 5,
+    seed: int = 0,
+    weights: str = "",
+    drawn_by: str = "",
 ) -> SampleSet:
-    return generate(denoiser, sampling(), SHAPE, n, seed, folder, batch_size, CPU, progress=False, **options)  # type: ignore[arg-type]
+    place = SamplePlace(folder, batch_size, CPU, drawn_by, progress=False)
+    return generate(Source(denoiser, SHAPE, weights=weights), SampleRequest(sampling(), n, seed), place)
 
 
 @pytest.mark.parametrize(("sampler", "spacing", "clip"), SETTINGS)
@@ -115,7 +122,7 @@ def test_a_killed_set_goes_on_to_the_same_images(
         patched.setattr(replication.sampling.sample_set, "save_checkpoint", saving)
         with pytest.raises(Killed):
             made(denoiser, tmp_path / "killed")
-    finished = made(evaluated, tmp_path / "killed", batch_size=then)  # type: ignore[arg-type]
+    finished = made(evaluated, tmp_path / "killed", batch_size=then)
     left = -(-(12 - 4 * (chunk - 1)) // then)
     assert evaluated.nfe == 4 * left + 1  # one to warm up
     assert (finished.images.int() - whole.images.int()).abs().max() <= (0 if then == 5 else 1)
@@ -123,7 +130,7 @@ def test_a_killed_set_goes_on_to_the_same_images(
 
 def test_a_finished_set_is_read_not_made(denoiser: Denoiser, tmp_path: Path) -> None:
     first, counted = made(denoiser, tmp_path), Counted(denoiser)
-    again = made(counted, tmp_path)  # type: ignore[arg-type]
+    again = made(counted, tmp_path)
     assert counted.nfe == 0
     assert torch.equal(again.images, first.images)
     assert (again.nfe, again.seconds_per_image) == (first.nfe, first.seconds_per_image)

@@ -27,7 +27,7 @@ from replication.numerics import numerics
 from replication.pixels import to_signed
 from replication.progress import bar
 from replication.registry import EXTRACTORS
-from replication.sampling.generation import generate
+from replication.sampling.generation import SamplePlace, SampleRequest, Source, generate
 from replication.sampling.sample_set import SampleSet
 from replication.training.train import FIRST_STAGE
 
@@ -105,25 +105,19 @@ def described(cell: Cell) -> Record:
 
 def samples(cell: Cell, model: Model, seed: int, place: Workplace, apart: str = "") -> SampleSet:
     """The cell's images of one seed, from the chunks under the state folder or drawn now; `apart` gives them others."""
-    protocol, told = cell.protocol, cell.cond(seed, place.device)
-    null = cell.recipe.null(1, place.device)
-    return generate(
-        model.denoiser if null is None else cell.guided(model.denoiser, model.encode(null)[0]),
-        cell.sampling,
-        cell.recipe.latent_shape(),
-        protocol.n,
-        seed,
-        place.state / "samples" / f"{cell.sample_key}{apart}" / f"seed-{seed}",
-        place.batch_size,
-        place.device,
-        protocol.quantizer,
-        protocol.precision,
-        place.progress,
-        model.weights,
-        device_name(place.device),
-        (lambda start, stop: model.encode(told(start, stop))) if told else None,
-        model.autoencoder.decode,
-    )
+    protocol, cond = cell.protocol, cell.cond(seed, place.device)
+    encoded = (lambda start, stop: model.encode(cond(start, stop))) if cond else None
+    request = SampleRequest(cell.sampling, protocol.n, seed, encoded, protocol.quantizer, protocol.precision)
+    folder = place.state / "samples" / f"{cell.sample_key}{apart}" / f"seed-{seed}"
+    where = SamplePlace(folder, place.batch_size, place.device, device_name(place.device), place.progress)
+    return generate(source(cell, model, place.device), request, where)
+
+
+def source(cell: Cell, model: Model, device: torch.device) -> Source:
+    """What the cell's images are drawn from: the model, guided as the cell is."""
+    null = cell.recipe.null(1, device)
+    denoise = model.denoiser if null is None else cell.guided(model.denoiser, model.encode(null)[0])
+    return Source(denoise, cell.recipe.latent_shape(), model.autoencoder.decode, model.weights)
 
 
 def _metrics(cell: Cell, sets: list[SampleSet], place: Workplace) -> Record:
