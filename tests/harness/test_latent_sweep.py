@@ -160,7 +160,7 @@ PROMPTS = {
     "empty": ("", "prompt ''.*(no words|blank)"),
     "blank": ("  \t", "prompt.*(no words|blank)"),
     "long": ("three " * 5000, "5,000 words, and 11 fit"),
-    "another word": ("a photo of a shipp", "did you mean 'ship'"),
+    "another word": ("the digit sevenn", "unknown word 'sevenn'; did you mean 'seven'"),
     "not UTF-8": (b"\xff\xfe three".decode("utf-8", "surrogateescape"), "UTF-8"),
 }
 
