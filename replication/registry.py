@@ -242,4 +242,5 @@ DATASETS = Registry("DATASETS", "dataset", "datasets")
 CONDITIONS = Registry("CONDITIONS", "condition", "conditions")
 EXTRACTORS = Registry("EXTRACTORS", "extractor", "metrics/extractors")
 QUANTITIES = Registry("QUANTITIES", "quantity", "quantities")
+CLAIMS = Registry("CLAIMS", "kind of claim", "report/claims")
 REGISTRIES = {parts.name.lower(): parts for parts in tuple(globals().values()) if isinstance(parts, Registry)}

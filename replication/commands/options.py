@@ -47,9 +47,12 @@ def cells_named(name: str, profile: str, settings: dict[str, str]) -> tuple[Expe
     """The experiment with its changes, and the checked cells of one profile; raises InputError."""
     from replication.harness.experiment import load_experiment
     from replication.harness.jobs.cell import cells_of
+    from replication.report.claims import claims_of
 
     experiment = load_experiment(name, settings, profile)
-    return experiment, cells_of(experiment, profile)
+    cells = cells_of(experiment, profile)
+    claims_of(experiment)  # what is wrong in a claim is found before anything is run
+    return experiment, cells
 
 
 def settings_of(pairs: Sequence[str]) -> dict[str, str]:

@@ -90,8 +90,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 def evidence_on(names: Sequence[str]) -> list[Evidence]:
     """What there is about each profile of the named experiments; one of claims alone is about every profile."""
-    from replication.harness.claim import PROFILES
-    from replication.harness.experiment import load_experiment
+    from replication.harness.experiment import PROFILES, load_experiment
     from replication.harness.home import project, state
     from replication.report.claims.evidence import evidence_of
 

@@ -32,7 +32,7 @@ def _run(options: argparse.Namespace) -> None:
     from replication.harness.store import Store
     from replication.harness.sweep import first_stage_journal, journal_of, run
     from replication.harness.workplace import Workplace
-    from replication.report.claims import Evidence, markdown_claim
+    from replication.report.claims import Evidence, claims_of, markdown_claim
     from replication.report.claims.evidence import others_of
     from replication.report.first_stages import first_stage_table
     from replication.report.rows import rows_of
@@ -54,9 +54,11 @@ def _run(options: argparse.Namespace) -> None:
     if stages:
         found = rows_of(stages, first_stage_journal(journal))
         print(markdown(*first_stage_table(stages, found)) + "\n")
-    others = others_of(experiment, options.profile, state(), project() / "results")
-    for claim in experiment.claims:
-        print(markdown_claim(claim, Evidence(experiment, options.profile, cells, rows, others)))
+    claims = claims_of(experiment)
+    others = others_of(experiment, claims, options.profile, state(), project() / "results")
+    evidence = Evidence(experiment, options.profile, cells, rows, claims, others)
+    for claim in claims:
+        print(markdown_claim(claim, evidence))
 
 
 def _plan(options: argparse.Namespace) -> None:

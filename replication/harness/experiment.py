@@ -1,23 +1,24 @@
 """An experiment: one TOML file, typed and strict. What is run, what the paper says, which claims are judged."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
-from replication.harness.claim import TABLES, Claim, ProfileName
 from replication.harness.experiment_file import beside, read_toml, written_out
 from replication.harness.home import catalogue, project
 from replication.harness.protocol import Protocol
-from replication.harness.published import Published, PublishedRow, PublishedTable, PublishedValue
+from replication.harness.published import Published, PublishedTable, PublishedValue
 from replication.registry import unknown
 from replication.sampling.generation import Guidance
 from replication.settings import Part, Settings
-from replication.training.first_stage import FirstStage, FirstStageLoss
+from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
-from replication.training.settings import Training
 from replication.types import InputError
+
+ProfileName = Literal["cpu", "gpu", "paper"]
+PROFILES: tuple[str, ...] = get_args(ProfileName)  # from the smallest to the paper's own budget
 
 
 class Row(Settings):
@@ -65,14 +66,14 @@ class Profile(Settings):
 class Experiment(Settings):
     """A file of experiments/; one without profiles holds claims about the rows of others.
 
-    `tables` are those of experiments/published/, and any of the file's own.
+    `tables` are those of experiments/published/, and any of the file's own. The claims are typed where they are judged.
     """
 
     name: str
     title: str
     papers: list[str]
     profiles: dict[ProfileName, Profile] = {}
-    claims: list[Claim] = Field(default=[], alias="claim")
+    claims: list[dict[str, Any]] = Field(default=[], alias="claim")
     tables: dict[str, PublishedTable] = {}
     path: Path
 
@@ -117,7 +118,7 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
     try:
         return Experiment.model_validate({**content, "name": path.stem, "path": path})
     except ValidationError as error:
-        raise InputError(f"{path}: {explained(error)}") from error
+        raise InputError(f"{path}: {explained(error, Experiment)}") from error
 
 
 def sibling(experiment: Experiment, name: str) -> Experiment:
@@ -125,16 +126,14 @@ def sibling(experiment: Experiment, name: str) -> Experiment:
     return load_experiment(str(beside(experiment.path, name)))
 
 
-def explained(error: ValidationError, within: str = "") -> str:
-    """The first complaint of pydantic as one sentence: key (below `within`), value, and the nearest valid name."""
+def explained(error: ValidationError, of: type[Settings], within: str = "") -> str:
+    """The first complaint of pydantic about settings `of`, as one sentence: key (below `within`), value, valid names."""
     # a misspelt key is also a missing one; the misspelling is what helps
     problem = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     where = [*([within] if within else []), *(str(p) for p in problem["loc"])]
     key = ".".join(where)
     if problem["type"] == "extra_forbidden":
-        model = _model_at(where[:-1])
-        valid = sorted(f.alias or n for n, f in model.model_fields.items()) if model else []
-        return f"{'.'.join(where[:-1]) or 'top level'}: {unknown('key', where[-1], valid)}"
+        return f"{'.'.join(where[:-1]) or 'top level'}: {unknown('key', where[-1], keys_at(of, problem['loc'][:-1]))}"
     if problem["type"] == "missing":
         return f"{key}: this key is missing"
     message = problem["msg"].removeprefix("Value error, ")
@@ -143,16 +142,17 @@ def explained(error: ValidationError, within: str = "") -> str:
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
 
-_TABLES: dict[str, type[Settings]] = {
-    "profiles": Profile, "recipe": Recipe, "first_stages": FirstStageRow, "first_stage": FirstStage,
-    "loss": FirstStageLoss, "training": Training, "protocol": Protocol, "rows": Row, "guidance": Guidance,
-    "published": Published, "tables": PublishedTable, **TABLES,
-}  # fmt: skip
+def keys_at(settings: type[Settings], location: Sequence[str | int]) -> list[str]:
+    """The keys that are valid at a location of a TOML that is read as these settings, sorted."""
+    models = [settings]
+    for step in location:  # what is no key is an index, the name of a table, or the tag of a union
+        fields = [f for model in models for n, f in model.model_fields.items() if step in (n, f.alias)]
+        models = [model for field in fields for model in _settings_in(field.annotation)] or models
+    return sorted({f.alias or n for model in models for n, f in model.model_fields.items()})
 
 
-def _model_at(where: list[str]) -> type[Settings] | None:
-    """The settings class whose table is at this location."""
-    named = [p for p in where if p in _TABLES]
-    if named[:1] == ["tables"] and named[-1] == "rows":
-        return PublishedRow
-    return _TABLES[named[-1]] if named else (Experiment if not where else None)
+def _settings_in(annotation: Any) -> list[type[Settings]]:
+    """The settings that a type holds, at any depth; a part takes the keys of its factory, and is left out."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return [] if issubclass(annotation, Part) else [annotation]
+    return [model for inner in get_args(annotation) for model in _settings_in(inner)]

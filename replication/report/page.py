@@ -18,14 +18,13 @@ from markupsafe import Markup, escape
 from PIL import Image, ImageChops
 
 from replication.files import write_atomically
-from replication.harness.claim import Claim
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.registry import EXTRACTORS
 from replication.report import first_stages
 from replication.report.beside_papers import HEADING, comparisons, published_table
 from replication.report.chart import HEIGHT, SHAPES, WIDTH, Panel, panels
-from replication.report.claims import Evidence, Verdict, judge, tally, verdict_table
+from replication.report.claims import Claim, Evidence, Verdict, judge, tally, verdict_table
 from replication.report.first_stages import first_stage_table
 from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
 from replication.report.rows import exact_text
@@ -285,7 +284,7 @@ def _judged(evidence: Sequence[Evidence]) -> list[Judged]:
     readings: dict[tuple[str, str], dict[tuple[Verdict, ...], list[str]]] = {}
     claims: dict[tuple[str, str], Claim] = {}
     for e in evidence:
-        for claim in e.experiment.claims:
+        for claim in e.claims:
             which = (e.experiment.name, claim.name)
             claims[which] = claim
             readings.setdefault(which, {}).setdefault(tuple(judge(claim, e)), []).append(e.profile)

@@ -97,7 +97,7 @@ def markdown_report(evidence: Evidence, tables: Mapping[str, Table], pictures: S
     if rows:
         parts.append(f"![distance against evaluations and time]({stem}.png)")
     parts += [f"![{PICTURES[kind][1]}]({stem}-{kind}.png)" for kind in pictures]
-    parts += [markdown_claim(claim, evidence) for claim in experiment.claims]
+    parts += [markdown_claim(claim, evidence) for claim in evidence.claims]
     for heading, table in tables.items():
         parts += [f"## {heading}", markdown(*table)] if heading else []
     if rows:

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from harness.tiny import write_tiny
-from pydantic import TypeAdapter
 
-from replication.harness.claim import Claim
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
-from replication.report.claims import Evidence, Verdict, judge
+from replication.registry import CLAIMS
+from replication.report.claims import Claim, Evidence, Verdict, judge
 
 COMMON = {"name": "n", "statement": "s", "citation": "c", "minimum_profile": "cpu"}
 Figure = tuple[float, float]  # value, standard error
@@ -18,7 +17,7 @@ Figure = tuple[float, float]  # value, standard error
 
 def claim(kind: str, **fields: Any) -> Claim:
     """A claim of that kind as a TOML would say it."""
-    return TypeAdapter(Claim).validate_python({"kind": kind, **COMMON, **fields})
+    return cast("type[Claim]", CLAIMS.get(kind)).model_validate({"kind": kind, **COMMON, **fields})
 
 
 def ddim(steps: int) -> dict[str, Any]:

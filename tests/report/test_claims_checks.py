@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
+from harness.tiny import write_tiny
 from report.made_up import claim, ddim, evidence, judge, only, words, write_several_steps
 
 from replication.cli import main
-from replication.harness.claim_check import check_claims
 from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.jobs.cell import cells_of
+from replication.report.claims import claims_of
 from replication.report.claims.evidence import evidence_of
 from replication.report.rows import write_csv
 from replication.types import InputError
@@ -39,7 +40,7 @@ def guide(folder: Path, kind: str, *changes: tuple[str, str]) -> Experiment:
     path = folder / "experiments" / "guide.toml"
     path.write_text(text)
     experiment = load_experiment(str(path))
-    check_claims(experiment)
+    claims_of(experiment)
     return experiment
 
 
@@ -49,7 +50,7 @@ def test_every_kind_stands_in_a_file_of_claims_alone(folder: Path, kind: str) ->
     guide(folder, kind)
     (folder / "results").mkdir()
     found = evidence_of(load_experiment("guide"), "cpu", folder / "runs", folder / "results")
-    verdicts = judge(found.experiment.claims[0], found)
+    verdicts = judge(found.claims[0], found)
     assert verdicts
     assert all((v.word == "not tested") == (kind != "prior") == bool(v.reason) for v in verdicts)
 
@@ -97,6 +98,30 @@ def test_bad_claims_are_one_message(folder: Path, kind: str, change: tuple[str, 
     assert str(caught.value).startswith(str(folder / "experiments" / "guide.toml"))
 
 
+def test_a_wrong_claim_is_refused_before_anything_is_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches: claims that are read only once hours of training are over."""
+    write_tiny(folder, ('label = "DDIM", steps = 2 }', 'label = "DDIM", steps = 3 }'))
+    for command in ("plan", "run"):
+        assert main([command, "tiny"]) == 2
+        assert "claim few: unknown cell 'DDIM x 3'; did you mean 'DDIM x 2'" in capsys.readouterr().err
+    assert not (folder / "runs").exists()
+
+
+def test_cells_as_text_and_by_pattern(folder: Path) -> None:
+    """ "tiny: DDIM x 2" is that cell, and a pattern every row that it matches, of whichever profile, in the table's order.
+
+    Catches: a pattern that matches across step counts, one that passes though nothing matches, and a list whose length is
+    counted before its patterns are written out.
+    """
+    texts = (OTHER, '"tiny: DDIM x 3"'), (f"[{POINT}]", '["tiny: *[Ia]* x 2"]')
+    (found,) = claims_of(guide(folder, "ratio", *texts))
+    assert [point.cell for point in found.named()] == ["DDIM x 2", "sigma-hat x 2", "DDIM x 3"]
+    with pytest.raises(InputError, match=r"claim n: unknown cell 'E\* x 2'.*valid: DDIM x 2"):
+        guide(folder, "ratio", (f"[{POINT}]", '["tiny: E* x 2"]'))
+    with pytest.raises(InputError, match=r'points\.0: write a cell as "LABEL x STEPS" \(the value is \'DDIM\'\)'):
+        guide(folder, "equivalence", (f"[{POINT}]", '["DDIM"]'))
+
+
 def test_awaited_experiments(folder: Path) -> None:
     """Cells of an awaited experiment aren't looked for; another's misspelt name is refused all the same.
 
@@ -105,7 +130,7 @@ def test_awaited_experiments(folder: Path) -> None:
     later = ('name = "n"', 'name = "n"\nawaits = "ldm"')
     experiment = guide(folder, "ratio", later, ('experiment = "tiny"', 'experiment = "ldm"'))
     found = evidence_of(experiment, "cpu", folder / "runs", folder / "results")
-    verdict = only(experiment.claims[0], found)
+    verdict = only(found.claims[0], found)
     assert (verdict.word, verdict.reason) == ("not tested", "there is no experiment 'ldm' yet")
     assert verdict.definition.startswith("FD: DDIM x 2")
     with pytest.raises(InputError, match=r"unknown experiment in awaits 'ldm'.*valid: tiny"):
@@ -134,7 +159,7 @@ def test_points_of_another_experiment_are_its_rows(folder: Path) -> None:
     """From its committed table, in the same profile. Catches: the own table read for the other's."""
     rows = evidence(folder, {"metric.fd": {2: (0.5, 0.01)}})
     experiment = guide(folder, "value")
-    (claimed,) = experiment.claims
+    (claimed,) = claims_of(experiment)
     (folder / "results").mkdir()
     write_csv(rows.rows, folder / "results" / "tiny-cpu.csv")
     verdict = only(claimed, evidence_of(experiment, "cpu", folder / "runs", folder / "results"))

@@ -9,7 +9,7 @@ from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.quantities import eps_mse, marginal_deviation
 from replication.registry import QUANTITIES
-from replication.report.claims import Evidence, judge
+from replication.report.claims import Evidence, claims_of, judge
 
 SUBJECTS = {
     "noise-prediction-is-mse": {"supported"},
@@ -20,17 +20,17 @@ SUBJECTS = {
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_verdicts_that_need_no_rows(name: str) -> None:
     guide = load_experiment("field-guide")
-    (claim,) = (claim for claim in guide.claims if claim.name == name)
+    (claim,) = (claim for claim in claims_of(guide) if claim.name == name)
     assert {v.word for v in judge(claim, Evidence(guide, "cpu", [], {}))} == SUBJECTS[name]
 
 
 def test_statements_about_transformers_are_judged_beside_their_tables() -> None:
     """None waits any longer. Catches: a statement of the guide that was dropped on the way."""
     guide, dit, scaling = (
-        {claim.name: claim.minimum_profile for claim in load_experiment(name).claims}
+        {claim.name: claim.minimum_profile for claim in claims_of(load_experiment(name))}
         for name in ("field-guide", "dit", "scaling")
     )
-    assert not [claim.name for claim in load_experiment("field-guide").claims if claim.awaits]
+    assert not [claim.name for claim in claims_of(load_experiment("field-guide")) if claim.awaits]
     assert {dit["gflops-decide-quality"], dit["adaln-zero-beats-the-other-blocks"]} == {"gpu"}
     assert {dit[f"smaller-patches-help-{size}"] for size in "sbl"} == {"cpu"}
     assert dit["smaller-patches-help-xl"] == "gpu"
@@ -44,7 +44,7 @@ def test_the_papers_correlation_is_that_of_its_table() -> None:
     Catches: a mistyped value or cost of Table 4, and a correlation by another scale.
     """
     dit = load_experiment("dit")
-    of = {claim.name: claim for claim in dit.claims}
+    of = {claim.name: claim for claim in claims_of(dit)}
     evidence = Evidence(dit, "paper", cells_of(dit, "paper"), {})
     printed = {v.definition.split()[0]: v.published for v in judge(of["gflops-decide-quality-of-twelve"], evidence)}
     assert printed == {

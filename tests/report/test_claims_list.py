@@ -1,11 +1,12 @@
 """The whole list: `replicate claims`, and results/claims.md."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from report.made_up import claim, ddim, evidence
 
 from replication.harness.experiment import Experiment, experiment_names, load_experiment
-from replication.report.claims import Evidence, markdown_claim, markdown_claims
+from replication.report.claims import Claim, Evidence, claims_of, markdown_claim, markdown_claims
 from replication.report.claims.evidence import evidence_of
 from replication.report.write import write_claims
 
@@ -13,9 +14,8 @@ ROWS = {"metric.fd": {2: (2.0, 0.01), 3: (1.0, 0.01)}}
 ROOT = Path(__file__).parents[2]
 
 
-def of_claims(found: Evidence, *claims: object, profile: str = "cpu") -> Evidence:
-    experiment = found.experiment.model_copy(update={"claims": list(claims)})
-    return Evidence(experiment, profile, found.cells, found.rows)
+def of_claims(found: Evidence, *claims: Claim, profile: str = "cpu") -> Evidence:
+    return replace(found, profile=profile, claims=claims)
 
 
 def test_summary_says_each_word_once_and_a_reason_that_all_share(folder: Path) -> None:
@@ -47,15 +47,15 @@ def test_profiles_with_rows_are_listed_by_size(folder: Path) -> None:
     """The smallest is there in any case. Catches: a page of claims for each profile that nobody has run."""
     known = claim("value", of=[{"name": "values", "shape": [1]}], about=1)
     found = of_claims(evidence(folder, ROWS), known)
-    empty = Evidence(found.experiment, "paper", found.cells, {})
-    gpu, cpu = (Evidence(found.experiment, profile, found.cells, found.rows) for profile in ("gpu", "cpu"))
+    empty = replace(found, profile="paper", rows={})
+    gpu, cpu = (replace(found, profile=profile) for profile in ("gpu", "cpu"))
     assert [line for line in markdown_claims([empty, gpu, cpu]).splitlines() if line.startswith("## ")] == [
         "## tiny (cpu)",
         "## tiny (gpu)",
     ]
-    alone = Evidence(found.experiment, "cpu", [], {})
+    alone = replace(found, cells=[], rows={})
     assert "## tiny (cpu)" in markdown_claims([alone])
-    about_others = Evidence(found.experiment, "gpu", [], {}, {"other": gpu})
+    about_others = replace(alone, profile="gpu", others={"other": gpu})
     assert "## tiny (gpu)" in markdown_claims([about_others])
 
 
@@ -72,7 +72,7 @@ def committed() -> list[Experiment]:
 
 def test_every_committed_claim_has_its_own_name_and_statement() -> None:
     """Catches: a statement that is in two files."""
-    claims = [claim for experiment in committed() for claim in experiment.claims]
+    claims = [claim for experiment in committed() for claim in claims_of(experiment)]
     for texts in ([c.name for c in claims], [c.statement for c in claims]):
         assert len(set(texts)) == len(texts)
 

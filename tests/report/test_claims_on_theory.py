@@ -7,11 +7,10 @@ import pytest
 import torch
 from harness.tiny import write_tiny
 
-from replication.harness.claim import PriorClaim
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.report.claims import Evidence, judge
-from replication.report.claims.prior import divergence, shift_test
+from replication.report.claims.prior import Prior, divergence, shift_test
 from replication.report.claims.share import eta_squared
 from replication.settings import Part
 
@@ -54,7 +53,7 @@ def test_shift_test_has_the_power_it_states() -> None:
 
 def test_prior_claim_tells_schedules_apart(evidence: Evidence) -> None:
     """Cosine passes both readings; linear cut off at half passes neither. Catches: a test that cannot fail."""
-    claim = PriorClaim(
+    claim = Prior(
         kind="prior", dataset=Part(name="digits"), schedules=[Part(name="cosine")], nats=0.01, images=20000, **COMMON
     )
     assert [v.word for v in judge(claim, evidence)] == ["supported", "supported"]
@@ -66,7 +65,7 @@ def test_prior_claim_tells_schedules_apart(evidence: Evidence) -> None:
 
 def test_eta_squared_by_hand() -> None:
     """All between groups is 1, none is 0, and a case worked by hand. Catches: groups not weighted by their size."""
-    assert eta_squared(np.array([1.0, 1.0, 3.0]), ["a", "a", "b"]) == pytest.approx(1.0)
-    assert eta_squared(np.array([1.0, 3.0, 1.0, 3.0]), ["a", "a", "b", "b"]) == pytest.approx(0.0)
+    assert eta_squared(np.array([[1.0], [1.0], [3.0]]), ["a", "a", "b"]) == pytest.approx(1.0)
+    assert eta_squared(np.array([[1.0], [3.0], [1.0], [3.0]]), ["a", "a", "b", "b"]) == pytest.approx(0.0)
     # mean 2; between: 3 (1 - 2)^2 + 1 (5 - 2)^2 = 12; total: 4 + 0 + 1 + 9 = 14
-    assert eta_squared(np.array([0.0, 2.0, 1.0, 5.0]), ["a", "a", "a", "b"]) == pytest.approx(12 / 14)
+    assert eta_squared(np.array([[0.0], [2.0], [1.0], [5.0]]), ["a", "a", "a", "b"]) == pytest.approx(12 / 14)

@@ -7,14 +7,13 @@ import pytest
 from report.made_up import claim, ddim, evidence, judge, words
 from scipy.stats import pearsonr, spearmanr
 
-from replication.harness.claim import Range
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.harness.journal import Record
-from replication.report.claims import Evidence
+from replication.report.claims import Evidence, claims_of
 from replication.report.claims.repeats import fresh_repeats
 from replication.report.claims.trend import SCALES, around, correlated, correlation, logarithms, ranks
-from replication.report.claims.verdict import word_for
+from replication.report.claims.verdict import Range, word_for
 
 ALL = [ddim(steps) for steps in (2, 3, 4, 5)]
 FALLING = {"metric.fd": {2: (8.0, 0.1), 3: (4.0, 0.1), 4: (2.0, 0.1), 5: (1.0, 0.1)}}
@@ -138,7 +137,7 @@ def of_seeds(dit: np.ndarray, unet: np.ndarray, error: float = 0.0) -> Evidence:
                 "cell": cell.key, "label": cell.label, "sampling.steps": 50, "metric.fd": float(distance),
                 "metric.fd_se": error, "cost.multiply_adds": place, "cost.parameters": 10 * place,
             }  # fmt: skip
-    return Evidence(experiment, "gpu", cells, rows)
+    return Evidence(experiment, "gpu", cells, rows, claims_of(experiment))
 
 
 def test_seeds_in_perfect_order_have_their_value_in_its_interval() -> None:
@@ -149,7 +148,7 @@ def test_seeds_in_perfect_order_have_their_value_in_its_interval() -> None:
     """
     falling = (16 / PLACES**2) * np.tile([0.99, 1.0, 1.01], 4)
     of = of_seeds(falling, falling, error=float(falling.max()))
-    claims = {claim.name: claim for claim in of.experiment.claims}
+    claims = {claim.name: claim for claim in of.claims}
     by_rank, by_log = judge(claims["dit-scales-with-compute"], of)
     assert (by_rank.value, by_rank.low, by_rank.high) == (pytest.approx(-0.9716, abs=5e-5),) * 3
     assert by_log.low <= by_log.value <= by_log.high < -0.999
@@ -161,7 +160,7 @@ def test_a_rising_family_of_seeds_is_not_predictable() -> None:
     """The transformer's distance rises without fail, the U-Net's falls with scatter. Catches: the sign of r dropped."""
     noise = np.exp(0.2 * np.random.default_rng(0).standard_normal(12))
     of = of_seeds(PLACES * np.tile([0.99, 1.0, 1.01], 4), 8 / PLACES * noise)
-    (claim,) = (c for c in of.experiment.claims if c.name == "transformers-scale-more-predictably")
+    (claim,) = (c for c in of.claims if c.name == "transformers-scale-more-predictably")
     assert words(claim, of) == ["refuted", "refuted"]
 
 
@@ -169,7 +168,7 @@ def test_both_columns_along_see_the_same_seeds() -> None:
     """Parameters that are ten times the multiply-adds: no draw can tell them apart. Catches: seeds drawn once for each."""
     distances = 8 / PLACES * np.exp(0.5 * np.random.default_rng(0).standard_normal(12))
     of = of_seeds(distances, distances)
-    points = [point.model_dump() for point in of.experiment.claims[0].named()]
+    points = [point.model_dump() for point in of.claims[0].named()]
     compared = trend(
         points=points, along="cost.multiply_adds", than_along="cost.parameters", direction="falling", above=0
     )

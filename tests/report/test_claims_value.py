@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from report.made_up import claim, ddim, evidence, only
 
-from replication.harness.claim import Target
+from replication.report.claims.claim import Target
 
 NOISY = {"metric.fd": {2: (1.0, 0.05)}}
 

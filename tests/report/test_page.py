@@ -14,7 +14,7 @@ from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.harness.journal import Record
 from replication.report.chart import BOTTOM, SHAPES, TOP, Scale, panels
-from replication.report.claims import Evidence
+from replication.report.claims import Evidence, claims_of
 from replication.report.page import LONG, Text, page, write_page
 from replication.report.plots import MARKERS
 
@@ -69,7 +69,8 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> list[Evidence]:
         cell.key: record(12.3456789 / (i + 1), cell.sampling.steps, cell.key, cell.label)
         for i, cell in enumerate(cells[:-1])
     }
-    return [Evidence(experiment, "cpu", cells, rows), Evidence(experiment, "gpu", cells, {})]
+    claims = claims_of(experiment)
+    return [Evidence(experiment, "cpu", cells, rows, claims), Evidence(experiment, "gpu", cells, {}, claims)]
 
 
 @pytest.fixture(scope="module")

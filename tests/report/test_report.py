@@ -9,7 +9,7 @@ from PIL import Image
 from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Journal, Record
-from replication.report.claims import Evidence, judge, markdown_claim
+from replication.report.claims import Evidence, claims_of, judge, markdown_claim
 from replication.report.readme import refreshed
 from replication.report.rows import read_csv, rows_of, write_csv
 from replication.report.tables import markdown, measured_tables
@@ -91,7 +91,7 @@ def test_report_is_stable_byte_for_byte(
         Image.new("L", (80, 8), 128).save(journal.strip_path(cell.key))
     contents = []
     for folder in (tmp_path / "one", tmp_path / "two"):
-        files = write_report(Evidence(experiment, "cpu", cells, rows), journal, folder)
+        files = write_report(Evidence(experiment, "cpu", cells, rows, claims_of(experiment)), journal, folder)
         contents.append({file.name: file.read_bytes() for file in files})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {
@@ -100,7 +100,8 @@ def test_report_is_stable_byte_for_byte(
 
 
 def test_report_without_rows_says_not_run(experiment: Experiment, cells: list[Cell], tmp_path: Path) -> None:
-    files = write_report(Evidence(experiment, "cpu", cells, {}), Journal(tmp_path / "none"), tmp_path / "results")
+    found = Evidence(experiment, "cpu", cells, {}, claims_of(experiment))
+    files = write_report(found, Journal(tmp_path / "none"), tmp_path / "results")
     assert [f.name for f in files] == ["tiny-cpu.md"]
     assert (
         files[0].read_text().count("not run") == len(cells) + 2
@@ -109,7 +110,7 @@ def test_report_without_rows_says_not_run(experiment: Experiment, cells: list[Ce
 
 
 def words(experiment: Experiment, cells: list[Cell], rows: dict[str, Record], profile: str = "cpu") -> dict[str, str]:
-    return {v.definition: v.word for v in judge(experiment.claims[0], Evidence(experiment, profile, cells, rows))}
+    return {v.definition: v.word for v in judge(claims_of(experiment)[0], Evidence(experiment, profile, cells, rows))}
 
 
 def test_verdict_turns_on_the_definition(experiment: Experiment, cells: list[Cell], rows: dict[str, Record]) -> None:
@@ -122,7 +123,7 @@ def test_verdict_turns_on_the_definition(experiment: Experiment, cells: list[Cel
         "speed in NFE": "supported",
         "speed, measured": "supported",
     }
-    text = markdown_claim(experiment.claims[0], Evidence(experiment, "cpu", cells, rows))
+    text = markdown_claim(claims_of(experiment)[0], Evidence(experiment, "cpu", cells, rows))
     assert "The verdict turns on the definition" in text
 
 
@@ -140,7 +141,7 @@ def test_claim_is_not_tested_without_rows_or_below_its_profile(
     experiment: Experiment, cells: list[Cell], rows: dict[str, Record]
 ) -> None:
     """Catches: a claim that passes for lack of evidence."""
-    below = experiment.claims[0].model_copy(update={"minimum_profile": "paper"})
+    below = claims_of(experiment)[0].model_copy(update={"minimum_profile": "paper"})
     assert {v.word for v in judge(below, Evidence(experiment, "cpu", cells, rows))} == {"not tested"}
     del rows[cells[0].key]
     assert set(words(experiment, cells, rows).values()) == {"not tested"}
@@ -149,7 +150,7 @@ def test_claim_is_not_tested_without_rows_or_below_its_profile(
 def test_papers_own_numbers_are_judged_beside_ours() -> None:
     """From DDIM Table 1: 3.17/6.84 = 46 % by ratio, 97 % of the gap closed (published-results, calc)."""
     experiment = load_experiment("ddpm")
-    verdicts = judge(experiment.claims[0], Evidence(experiment, "paper", cells_of(experiment, "paper"), {}))
+    verdicts = judge(claims_of(experiment)[0], Evidence(experiment, "paper", cells_of(experiment, "paper"), {}))
     published = {v.definition: v.published for v in verdicts}
     assert published["FID ratio"] == pytest.approx(0.463, abs=5e-4)
     assert published["FID gap closed"] == pytest.approx(0.972, abs=5e-4)

@@ -112,7 +112,7 @@ def _of_checkpoint(path: Path, metadata: Mapping[str, object], wishes: Wishes) -
     try:
         recipe = Recipe.model_validate(metadata["recipe"])
     except ValidationError as error:
-        raise InputError(f"{path}: {explained(error, within='recipe')}") from error
+        raise InputError(f"{path}: {explained(error, Recipe, 'recipe')}") from error
     recipe.check()
     protocol = _protocol(recipe.dataset, wishes)
     if recipe.condition and protocol.labels == "balanced":  # the protocol's n need not be a multiple of the classes
@@ -180,7 +180,7 @@ def _protocol(dataset: Part, wishes: Wishes) -> Protocol:
     try:
         return named_protocol(name).with_changes(changes)
     except ValidationError as error:
-        raise InputError(f"--set {explained(error, within='protocol')}") from error
+        raise InputError(f"--set {explained(error, Protocol, 'protocol')}") from error
 
 
 def _takes(protocol: Protocol, dataset: Part) -> bool:

@@ -1,46 +1,27 @@
 """Verdicts on claims: one file per kind of claim."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from replication.harness.claim import (
-    Claim,
-    EquivalenceClaim,
-    OrderingClaim,
-    PriorClaim,
-    RatioClaim,
-    ShareClaim,
-    Statement,
-    TradeOffClaim,
-    TrendClaim,
-    ValueClaim,
-)
-from replication.report.claims.equivalence import judge_equivalence
+from replication.report.claims.claim import Claim
 from replication.report.claims.evidence import Evidence, with_rows
-from replication.report.claims.ordering import judge_ordering
-from replication.report.claims.prior import judge_prior
-from replication.report.claims.ratio import judge_ratio
-from replication.report.claims.share import judge_share
-from replication.report.claims.tradeoff import judge_tradeoff
-from replication.report.claims.trend import judge_trend
-from replication.report.claims.value import judge_value
+from replication.report.claims.load import claims_of
 from replication.report.claims.verdict import Verdict
 from replication.report.comparable import MARK
 from replication.report.tables import markdown
 
-__all__ = ["Evidence", "Verdict", "judge", "markdown_claim", "markdown_claims", "tally", "verdict_table"]
-
-JUDGES: dict[type[Statement], Callable[[Any, Evidence], list[Verdict]]] = {
-    TradeOffClaim: judge_tradeoff,
-    ShareClaim: judge_share,
-    PriorClaim: judge_prior,
-    ValueClaim: judge_value,
-    RatioClaim: judge_ratio,
-    OrderingClaim: judge_ordering,
-    TrendClaim: judge_trend,
-    EquivalenceClaim: judge_equivalence,
-}
+__all__ = [
+    "Claim",
+    "Evidence",
+    "Verdict",
+    "claims_of",
+    "judge",
+    "markdown_claim",
+    "markdown_claims",
+    "tally",
+    "verdict_table",
+]
 
 WORDS = """\
 Each claim is judged by the 95 % interval of its figure: *supported* where all of the interval lies where the claim needs
@@ -59,7 +40,7 @@ def judge(claim: Claim, evidence: Evidence) -> list[Verdict]:
 
 
 def _judged(claim: Claim, evidence: Evidence) -> list[Verdict]:
-    verdicts, reason = JUDGES[type(claim)](claim, evidence), evidence.shortfall(claim)
+    verdicts, reason = claim.judge(evidence), evidence.shortfall(claim)
     if not reason:
         return verdicts
     nothing: dict[str, Any] = {"value": None, "low": None, "high": None, "word": "not tested", "differing": ()}
@@ -73,7 +54,7 @@ def markdown_claim(claim: Claim, evidence: Evidence) -> str:
 
 def markdown_claims(evidence: Sequence[Evidence]) -> str:
     """The whole list: every claim in one table with its words, then each with the numbers that led there."""
-    judged = [(e, [(claim, judge(claim, e)) for claim in e.experiment.claims]) for e in with_rows(evidence)]
+    judged = [(e, [(claim, judge(claim, e)) for claim in e.claims]) for e in with_rows(evidence)]
     lines = [
         [claim.name, claim.statement, e.profile, _summary(found)] for e, claims in judged for claim, found in claims
     ]
@@ -99,7 +80,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str
     return columns, lines
 
 
-def tally(claim: Statement, verdicts: Sequence[Verdict]) -> str:
+def tally(claim: Claim, verdicts: Sequence[Verdict]) -> str:
     """Which definitions have which word, why some are not tested, and in what rows differ that were compared."""
     unequal = dict.fromkeys(difference for v in verdicts for difference in v.differing)
     note = f" {MARK} The rows differ in {'; '.join(unequal)}." if unequal else ""
@@ -110,7 +91,7 @@ def tally(claim: Statement, verdicts: Sequence[Verdict]) -> str:
         return f"Verdict: {next(iter(of))}.{note}"
     both = {"supported", "refuted"} <= {v.word for v in verdicts}
     # other kinds judge several things, and it is no wonder that they differ; this one judges a single thing several ways
-    turns = "The verdict turns on the definition: " if both and isinstance(claim, TradeOffClaim) else ""
+    turns = "The verdict turns on the definition: " if both and claim.one_thing else ""
     return turns + "; ".join(f"{word}: {', '.join(definitions)}" for word, definitions in of.items()) + f".{note}"
 
 

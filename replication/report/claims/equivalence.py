@@ -4,20 +4,33 @@ The difference is a share of the reference. Both tests are at 2.5 %, so that the
 verdict: wholly within the margin the points are equivalent, wholly outside they are not.
 """
 
-from replication.harness.claim import EquivalenceClaim, Point, Range
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat
+
+from replication.registry import CLAIMS
+from replication.report.claims.claim import Columns, OnRows, Point, Points
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import Verdict
+from replication.report.claims.verdict import Range, Verdict
 
 
-def judge_equivalence(claim: EquivalenceClaim, evidence: Evidence) -> list[Verdict]:
-    """One verdict for each column and point."""
-    return [_of_pair(point, column, claim, evidence) for column in claim.columns for point in claim.points]
+@CLAIMS.register("equivalence")
+class Equivalence(OnRows):
+    """By each of `columns`, each point differs from `reference` by less than the share `margin` of the reference."""
 
+    points: Annotated[Points, Field(min_length=1)]
+    reference: Point
+    columns: Columns
+    margin: PositiveFloat
 
-def _of_pair(point: Point, column: str, claim: EquivalenceClaim, evidence: Evidence) -> Verdict:
-    name = f"{evidence.title(column, point)}: {point.cell} and {claim.reference.cell}"
-    within = Range(-claim.margin, claim.margin)
-    return Reading(name, "first / second - 1", within, lambda a, b: a / b - 1).verdict(
-        [(point, column), (claim.reference, column)], claim, evidence
-    )
+    def judge(self, evidence: Evidence) -> list[Verdict]:
+        """One verdict for each column and point."""
+        return [self._of_pair(point, column, evidence) for column in self.columns for point in self.points]
+
+    def _of_pair(self, point: Point, column: str, evidence: Evidence) -> Verdict:
+        name = f"{evidence.title(column, point)}: {point.cell} and {self.reference.cell}"
+        within = Range(-self.margin, self.margin)
+        return Reading(name, "first / second - 1", within, lambda a, b: a / b - 1).verdict(
+            [(point, column), (self.reference, column)], self, evidence
+        )

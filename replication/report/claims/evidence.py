@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from replication.harness.claim import PROFILES, OnRows, Point, Statement
-from replication.harness.claim_check import check_claims
-from replication.harness.experiment import Experiment, sibling
+from replication.harness.experiment import PROFILES, Experiment, sibling
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.jobs.first_stage import FirstStageCell, first_stage_cells
 from replication.harness.journal import Record
 from replication.harness.sweep import FIRST_STAGES, first_stage_journal, journal_of
 from replication.registry import EXTRACTORS
+from replication.report.claims.claim import Claim, Point
+from replication.report.claims.load import claims_of
 from replication.report.claims.verdict import NotTested, Verdict
 from replication.report.comparable import differences
 from replication.report.rows import rows_of
@@ -38,6 +38,7 @@ class Evidence:
     profile: str
     cells: Sequence[Cell]
     rows: Mapping[str, Record]
+    claims: Sequence[Claim] = ()
     others: Mapping[str, "Evidence"] = field(default_factory=dict)
     first_stages: Sequence[FirstStageCell] = ()
     first_stage_rows: Mapping[str, Record] = field(default_factory=dict)
@@ -45,7 +46,7 @@ class Evidence:
         default_factory=dict, compare=False
     )  # by the text of the claim, once judged
 
-    def shortfall(self, claim: Statement) -> str:
+    def shortfall(self, claim: Claim) -> str:
         """Why nothing can be said about the claim here, empty if something can."""
         if claim.awaits is not None:
             return f"there is no experiment {claim.awaits!r} yet"
@@ -84,12 +85,12 @@ class Evidence:
         return labels.get(name, name.replace("_", " "))
 
 
-def differing(claim: OnRows, records: Sequence[Record], columns: Sequence[str]) -> tuple[str, ...]:
-    """In what rows that are compared in `columns` are unequal; raises NotTested unless the claim allows it."""
+def differing(records: Sequence[Record], columns: Sequence[str], allowed: bool) -> tuple[str, ...]:
+    """In what rows that are compared in `columns` are unequal; raises NotTested unless it is allowed."""
     found = {difference: None for record in records[1:] for difference in differences(records[0], record)}
     if any(column.startswith("timing.") for column in columns):
         found |= {f"the machine ({name})": None for name in MACHINE if len({r.get(name) for r in records}) > 1}
-    if found and not claim.unequal:
+    if found and not allowed:
         raise NotTested(f"the rows differ in {'; '.join(found)}")
     return tuple(found)
 
@@ -102,20 +103,22 @@ def with_rows(evidence: Sequence[Evidence]) -> list[Evidence]:
 
 def evidence_of(experiment: Experiment, profile: str, state: Path, results: Path) -> Evidence:
     """What the journals and the committed rows say about an experiment's claims; raises InputError if they are wrong."""
-    others = others_of(experiment, profile, state, results)
+    claims = claims_of(experiment)
+    others = others_of(experiment, claims, profile, state, results)
     if not experiment.profiles:
-        check_claims(experiment)
-        return Evidence(experiment, profile, [], {}, others)
+        return Evidence(experiment, profile, [], {}, claims, others)
     cells, rows = _table(experiment, profile, state, results)
     stages = first_stage_cells(experiment, profile)
     committed = results / f"{experiment.name}-{profile}{FIRST_STAGES}.csv"
     stage_rows = rows_of(stages, first_stage_journal(journal_of(cells, state)), committed)
-    return Evidence(experiment, profile, cells, rows, others, stages, stage_rows)
+    return Evidence(experiment, profile, cells, rows, claims, others, stages, stage_rows)
 
 
-def others_of(experiment: Experiment, profile: str, state: Path, results: Path) -> dict[str, Evidence]:
+def others_of(
+    experiment: Experiment, claims: Sequence[Claim], profile: str, state: Path, results: Path
+) -> dict[str, Evidence]:
     """That of the other experiments that the claims name, where they have this profile."""
-    claimed = [(claim, point) for claim in experiment.claims for point in claim.named() if isinstance(point, Point)]
+    claimed = [(claim, point) for claim in claims for point in claim.named() if isinstance(point, Point)]
     names = {p.experiment: None for claim, p in claimed if p.experiment not in (None, experiment.name, claim.awaits)}
     tables = {name: sibling(experiment, name) for name in names if name is not None}
     return {

@@ -2,30 +2,45 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Annotated
 
-from replication.harness.claim import OrderingClaim, Point, Range
+from pydantic import Field, model_validator
+
+from replication.registry import CLAIMS
+from replication.report.claims.claim import OnRows, Point, Points
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import Verdict
+from replication.report.claims.verdict import Range, Verdict
 
 
-def judge_ordering(claim: OrderingClaim, evidence: Evidence) -> list[Verdict]:
-    """One verdict for each column and pair of neighbours, on the difference, which may be of figures below zero."""
-    directions = [(column, Range(low=0.0)) for column in claim.rising]
-    directions += [(column, Range(high=0.0)) for column in claim.falling]
-    return [
-        _of_pair(first, second, column, needed, claim, evidence)
-        for column, needed in directions
-        for first, second in pairwise(claim.points)
-    ]
+@CLAIMS.register("ordering")
+class Ordering(OnRows):
+    """From each point to the next, every column of `rising` rises and every one of `falling` falls."""
 
+    points: Annotated[Points, Field(min_length=2)]
+    rising: list[str] = []
+    falling: list[str] = []
 
-def _of_pair(
-    first: Point, second: Point, column: str, needed: Range, claim: OrderingClaim, evidence: Evidence
-) -> Verdict:
-    name = f"{evidence.title(column, first)}: {first.cell}, then {second.cell}"
-    found = Reading(name, "second - first", needed, lambda a, b: b - a).verdict(
-        [(first, column), (second, column)], claim, evidence
-    )
-    # two exact figures that are equal neither rise nor fall
-    return replace(found, word="refuted") if found.low == found.high == 0 else found
+    @model_validator(mode="after")
+    def _some_column(self) -> "Ordering":
+        if not self.rising and not self.falling:
+            raise ValueError("say which columns are rising or falling")
+        return self
+
+    def judge(self, evidence: Evidence) -> list[Verdict]:
+        """One verdict for each column and pair of neighbours, on the difference, which may be of figures below zero."""
+        directions = [(column, Range(low=0.0)) for column in self.rising]
+        directions += [(column, Range(high=0.0)) for column in self.falling]
+        return [
+            self._of_pair(first, second, column, needed, evidence)
+            for column, needed in directions
+            for first, second in pairwise(self.points)
+        ]
+
+    def _of_pair(self, first: Point, second: Point, column: str, needed: Range, evidence: Evidence) -> Verdict:
+        name = f"{evidence.title(column, first)}: {first.cell}, then {second.cell}"
+        found = Reading(name, "second - first", needed, lambda a, b: b - a).verdict(
+            [(first, column), (second, column)], self, evidence
+        )
+        # two exact figures that are equal neither rise nor fall
+        return replace(found, word="refuted") if found.low == found.high == 0 else found

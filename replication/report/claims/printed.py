@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from replication.harness.claim import Point
+from replication.report.claims.claim import Point
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.verdict import NotTested
 

@@ -7,36 +7,58 @@ compared with as many draws of N(0, 1), by a two-sample z-test of the means, the
 """
 
 import math
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field, PositiveFloat, PositiveInt
 from scipy.stats import norm
 
-from replication.harness.claim import PriorClaim, Range
 from replication.pixels import to_signed
-from replication.registry import DATASETS, SCHEDULES
+from replication.registry import CLAIMS, DATASETS, SCHEDULES
+from replication.report.claims.claim import Claim
 from replication.report.claims.evidence import Evidence
-from replication.report.claims.verdict import Verdict
+from replication.report.claims.verdict import Range, Verdict
+from replication.settings import Part
 
 LEVEL = 0.01  # a true N(0, I) is called another with this probability
 
 
-def judge_prior(claim: PriorClaim, _: Evidence) -> list[Verdict]:
-    """Two verdicts per schedule, on the claim's own dataset: the divergence, exact, and the test's p-value."""
-    images = to_signed(claim.dataset.build(DATASETS).load("train").images.flatten(1), torch.float64)  # [N,D]
-    verdicts = []
-    for part in claim.schedules:
-        schedule, t = part.build(SCHEDULES), torch.tensor(claim.end).double()
-        alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
-        nats = divergence(images, alpha, sigma)
-        p, power = shift_test(images, alpha, sigma, claim.images)
-        name = f"{part} at t = {claim.end:g}" if claim.end < 1 else str(part)
-        formula = f"p of the two-sample test, n = {claim.images:,}, power {power:.2f}"
-        verdicts += [
-            Verdict.exact(f"{name}: divergence", "KL, nats/image", nats, Range(high=claim.nats)),
-            Verdict.exact(f"{name}: test", formula, p, Range(low=LEVEL)),
-        ]
-    return verdicts
+@CLAIMS.register("prior")
+class Prior(Claim):
+    """q(x_T) on each schedule is N(0, I) for all that can be told: at most `nats` per image, and a test that agrees.
+
+    `images` is how many draws of x_T the test sees; `end` the time that counts as T, 1 unless a spacing stops earlier.
+    """
+
+    dataset: Part
+    schedules: Annotated[list[Part], Field(min_length=1)]
+    nats: PositiveFloat
+    images: PositiveInt
+    end: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    def check(self) -> None:
+        """Build the dataset and every schedule; raises InputError."""
+        self.dataset.build(DATASETS)
+        for part in self.schedules:
+            part.build(SCHEDULES)
+
+    def judge(self, evidence: Evidence) -> list[Verdict]:
+        """Two verdicts per schedule, on the claim's own dataset: the divergence, exact, and the test's p-value."""
+        images = to_signed(self.dataset.build(DATASETS).load("train").images.flatten(1), torch.float64)  # [N,D]
+        verdicts = []
+        for part in self.schedules:
+            schedule, t = part.build(SCHEDULES), torch.tensor(self.end).double()
+            alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
+            nats = divergence(images, alpha, sigma)
+            p, power = shift_test(images, alpha, sigma, self.images)
+            name = f"{part} at t = {self.end:g}" if self.end < 1 else str(part)
+            formula = f"p of the two-sample test, n = {self.images:,}, power {power:.2f}"
+            verdicts += [
+                Verdict.exact(f"{name}: divergence", "KL, nats/image", nats, Range(high=self.nats)),
+                Verdict.exact(f"{name}: test", formula, p, Range(low=LEVEL)),
+            ]
+        return verdicts
 
 
 def divergence(images: torch.Tensor, alpha: float, sigma: float) -> float:

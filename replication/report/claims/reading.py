@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replication.harness.claim import OnRows, Point, Range
 from replication.harness.journal import Record
+from replication.report.claims.claim import OnRows, Point
 from replication.report.claims.evidence import Evidence, differing
 from replication.report.claims.figures import bounded, figure, redrawn
 from replication.report.claims.printed import as_printed
-from replication.report.claims.verdict import NotTested, Verdict, word_for
+from replication.report.claims.verdict import NotTested, Range, Verdict, word_for
 
 Figure = tuple[Point, str]  # a row's, by its point and column
 Figures = Mapping[Figure, np.ndarray]  # float64 [draws] of each
@@ -54,7 +54,7 @@ class Reading:
 
     def _judged(self, figures: Sequence[Figure], claim: OnRows, evidence: Evidence, published: float | None) -> Verdict:
         rows = {point: evidence.record(point) for point, _ in figures}
-        unequal = differing(claim, list(rows.values()), [column for _, column in figures])
+        unequal = differing(list(rows.values()), [column for _, column in figures], claim.unequal)
         value = float(self.of(*(np.asarray(figure(rows[point], column)) for point, column in figures)))
         if not np.isfinite(value):
             raise NotTested("the figures do not give a number")

@@ -6,17 +6,19 @@
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from replication.harness.claim import Range, ShareClaim
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
-from replication.registry import SAMPLERS
+from replication.registry import CLAIMS, SAMPLERS
+from replication.report.claims.claim import OnRows
 from replication.report.claims.evidence import Evidence, differing
 from replication.report.claims.figures import figure, redrawn
-from replication.report.claims.verdict import NotTested, Verdict, word_for
+from replication.report.claims.verdict import NotTested, Range, Verdict, word_for
 
 DRAWS = 2_000
 
@@ -29,28 +31,33 @@ FACTORS: dict[str, Callable[[Cell], object]] = {
 }
 
 
-def judge_share(claim: ShareClaim, evidence: Evidence) -> list[Verdict]:
-    """One verdict per factor, over the step counts that all rows with several of them share; all those cells must be run."""
-    rows = {label: steps for label, steps in _steps_of(evidence.cells).items() if len(steps) > 1}
-    common = set.intersection(*rows.values()) if rows else set()
-    cells = [cell for cell in evidence.cells if cell.label in rows and cell.sampling.steps in common]
-    return [_verdict(claim, evidence, factor, cells) for factor in FACTORS]
+@CLAIMS.register("share")
+class Share(OnRows):
+    """At least `share` of the variance of log distance over the table's cells goes with the number of steps."""
 
+    share: Annotated[float, Field(gt=0, lt=1)]
 
-def _verdict(claim: ShareClaim, evidence: Evidence, factor: str, cells: list[Cell]) -> Verdict:
-    needed = Range(low=claim.share) if factor == "steps" else Range(high=1 - claim.share)
-    name, formula = f"share of {factor}", "variance of log distance between groups / total"
-    try:
-        records = _records(cells, evidence)
-        unequal = differing(claim, records, ["metric.fd"])
-        generator = np.random.default_rng(0)
-        drawn = np.log([redrawn(record, "metric.fd", generator, DRAWS) for record in records])
-    except NotTested as reason:
-        return Verdict.untested(name, formula, needed, reason)
-    groups = [FACTORS[factor](cell) for cell in cells]
-    value = eta_squared(np.log([figure(record, "metric.fd") for record in records]), groups)
-    low, high = (float(q) for q in np.quantile([eta_squared(draw, groups) for draw in drawn.T], [0.025, 0.975]))
-    return Verdict(name, formula, value, low, high, str(needed), None, word_for(needed, low, high), "", unequal)
+    def judge(self, evidence: Evidence) -> list[Verdict]:
+        """One verdict per factor, over the step counts that all rows with several of them share; all must be run."""
+        rows = {label: steps for label, steps in _steps_of(evidence.cells).items() if len(steps) > 1}
+        common = set.intersection(*rows.values()) if rows else set()
+        cells = [cell for cell in evidence.cells if cell.label in rows and cell.sampling.steps in common]
+        return [self._verdict(evidence, factor, cells) for factor in FACTORS]
+
+    def _verdict(self, evidence: Evidence, factor: str, cells: list[Cell]) -> Verdict:
+        needed = Range(low=self.share) if factor == "steps" else Range(high=1 - self.share)
+        name, formula = f"share of {factor}", "variance of log distance between groups / total"
+        try:
+            records = _records(cells, evidence)
+            unequal = differing(records, ["metric.fd"], self.unequal)
+            generator = np.random.default_rng(0)
+            drawn = np.log([redrawn(record, "metric.fd", generator, DRAWS) for record in records])
+        except NotTested as reason:
+            return Verdict.untested(name, formula, needed, reason)
+        groups = [FACTORS[factor](cell) for cell in cells]
+        value = float(eta_squared(np.log([[figure(record, "metric.fd")] for record in records]), groups)[0])
+        low, high = (float(q) for q in np.quantile(eta_squared(drawn, groups), [0.025, 0.975]))
+        return Verdict(name, formula, value, low, high, str(needed), None, word_for(needed, low, high), "", unequal)
 
 
 def _records(cells: list[Cell], evidence: Evidence) -> list[Record]:
@@ -63,14 +70,15 @@ def _records(cells: list[Cell], evidence: Evidence) -> list[Record]:
     return [evidence.rows[cell.key] for cell in cells]
 
 
-def eta_squared(values: np.ndarray, groups: list[object]) -> float:
-    """The share of the variance of `values` [n] that lies between the groups."""
-    members: dict[object, list[float]] = defaultdict(list)
-    for value, group in zip(values, groups, strict=True):
-        members[group].append(float(value))
-    mean = float(values.mean())
-    between = sum(len(of) * (float(np.mean(of)) - mean) ** 2 for of in members.values())
-    return between / float(((values - mean) ** 2).sum())
+def eta_squared(values: np.ndarray, groups: Sequence[object]) -> np.ndarray:
+    """The share of the variance of values [n,draws] that lies between the groups of the first axis, [draws]."""
+    members: dict[object, list[int]] = defaultdict(list)
+    for i, group in enumerate(groups):
+        members[group].append(i)
+    mean = values.mean(axis=0)
+    between = sum(len(of) * (values[of].mean(axis=0) - mean) ** 2 for of in members.values())
+    share: np.ndarray = between / ((values - mean) ** 2).sum(axis=0)
+    return share
 
 
 def _steps_of(cells: Iterable[Cell]) -> dict[str, set[int]]:

@@ -5,13 +5,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+from pydantic import PositiveFloat
 
-from replication.harness.claim import Range, TradeOffClaim
+from replication.registry import CLAIMS
+from replication.report.claims.claim import OnRows, Point
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import Verdict
+from replication.report.claims.verdict import Range, Verdict
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,30 @@ DEFINITIONS = (
 )
 
 
-def judge_tradeoff(claim: TradeOffClaim, evidence: Evidence) -> list[Verdict]:
-    """One verdict per definition of quality and of speed."""
-    return [_verdict(definition, claim, evidence) for definition in DEFINITIONS]
+@CLAIMS.register("tradeoff")
+class TradeOff(OnRows):
+    """`candidate` has at least `quality` times the quality of `reference`, and at least `speed` times its speed.
 
+    "About" is the tolerance: 0.05 makes "about 80 %" mean at least 76 %, and "50 times" at least 47.5 times.
+    `baseline` is the candidate's budget spent the old way; it defines the share of the gap that is closed.
+    """
 
-def _verdict(d: Definition, claim: TradeOffClaim, evidence: Evidence) -> Verdict:
-    points = (claim.candidate, claim.reference, claim.baseline)
-    threshold = (claim.speed if d.of_speed else claim.quality) * (1 - claim.tolerance)
-    name = d.name.format(title=evidence.title(d.column, claim.candidate))
-    reading = Reading(name, d.formula, Range(low=threshold), d.value)
-    return reading.verdict([(point, d.column) for point in points], claim, evidence)
+    candidate: Point
+    reference: Point
+    baseline: Point
+    quality: PositiveFloat
+    speed: PositiveFloat
+    tolerance: PositiveFloat
+
+    one_thing: ClassVar[bool] = True
+
+    def judge(self, evidence: Evidence) -> list[Verdict]:
+        """One verdict per definition of quality and of speed."""
+        return [self._verdict(definition, evidence) for definition in DEFINITIONS]
+
+    def _verdict(self, d: Definition, evidence: Evidence) -> Verdict:
+        points = (self.candidate, self.reference, self.baseline)
+        threshold = (self.speed if d.of_speed else self.quality) * (1 - self.tolerance)
+        name = d.name.format(title=evidence.title(d.column, self.candidate))
+        reading = Reading(name, d.formula, Range(low=threshold), d.value)
+        return reading.verdict([(point, d.column) for point in points], self, evidence)

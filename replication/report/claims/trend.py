@@ -7,12 +7,15 @@ already, which is not added again. Without repeats there is the rows' own error 
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field, model_validator
 from scipy.stats import rankdata
 
-from replication.harness.claim import Point, TrendClaim
 from replication.harness.journal import Record
+from replication.registry import CLAIMS
+from replication.report.claims.claim import Columns, OnRows, Point, Points, Target
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.figures import DRAWS, FACTORS, figure, redrawn
 from replication.report.claims.reading import Figure, Figures, Reading, percentiles
@@ -47,63 +50,95 @@ SCALES: dict[str, tuple[Scale, Scale]] = {
 }
 
 
-def judge_trend(claim: TrendClaim, evidence: Evidence) -> list[Verdict]:
-    """One verdict for each column and method."""
-    return [_verdict(column, method, claim, evidence) for column in claim.columns for method in claim.methods]
+@CLAIMS.register("trend")
+class Trend(OnRows, Target):
+    """Over the points, each of `columns` is correlated with the column `along` as the target says.
 
+    `methods` say how: rank is Spearman's correlation, log-log Pearson's of both logarithms, semi-log Pearson's of the
+    column with the logarithm of `along`. Points at the same place along are repeats, such as other seeds of a training.
+    With `than`, other points, or `than_along`, another column, the target is about how much more closely the columns follow
+    than over those or along that one. `direction` is then the one in which they are to follow: where the distance is to
+    fall, closeness is minus the correlation, and a distance that rises is as far from it as can be.
+    """
 
-def _verdict(column: str, method: str, claim: TrendClaim, evidence: Evidence) -> Verdict:
-    count, others = len(claim.points), claim.than or claim.points
-    sign = -1 if claim.direction == "falling" else 1
+    points: Annotated[Points, Field(min_length=3)]
+    columns: Columns
+    along: str
+    methods: Annotated[list[Literal["rank", "log-log", "semi-log"]], Field(min_length=1)] = ["rank", "log-log"]
+    than: Points = []
+    than_along: str | None = None
+    direction: Literal["falling", "rising"] | None = None
 
-    def strength(*figures: np.ndarray) -> np.ndarray:
+    @property
+    def compares(self) -> bool:
+        """Whether the target is about a difference of two correlations."""
+        return bool(self.than or self.than_along)
+
+    @model_validator(mode="after")
+    def _enough_points(self) -> "Trend":
+        if 0 < len(self.than) < 3:
+            raise ValueError("than: a correlation takes at least 3 points")
+        return self
+
+    @model_validator(mode="after")
+    def _direction_of_comparisons(self) -> "Trend":
+        if self.compares != (self.direction is not None):
+            raise ValueError("direction: a comparison (than, than_along) needs it, a correlation alone has its sign")
+        return self
+
+    def judge(self, evidence: Evidence) -> list[Verdict]:
+        """One verdict for each column and method."""
+        return [self._verdict(column, method, evidence) for column in self.columns for method in self.methods]
+
+    def _verdict(self, column: str, method: str, evidence: Evidence) -> Verdict:
+        title, along = (evidence.title(c, self.points[0]) for c in (column, self.along))
+        figures = [(point, c) for point in self.points for c in (self.along, column)]
+        if self.compares:
+            others = self.than or self.points
+            figures += [(point, c) for point in others for c in (self.than_along or self.along, column)]
+        reading = Reading(
+            f"{method} correlation of {title} with {along}",
+            self._formula(evidence),
+            self.range,
+            partial(self._strength, method),
+            partial(self._redrawn, column),
+            partial(around, bound=2.0 if self.compares else 1.0),
+        )
+        return reading.verdict(figures, self, evidence)
+
+    def _strength(self, method: str, *figures: np.ndarray) -> np.ndarray:
         """Of (along, column) over the points, less that of what they are compared with."""
-        along, by = np.stack(figures[0::2]), np.stack(figures[1::2])
+        along, by, count = np.stack(figures[0::2]), np.stack(figures[1::2]), len(self.points)
         first = correlated(along[:count], by[:count], method)
-        if claim.compares:
+        if self.compares:
+            sign = -1 if self.direction == "falling" else 1
             first = sign * (first - correlated(along[count:], by[count:], method))
         return np.round(first, 12) + 0.0  # alike is 0, not 1e-17, which would be above it, and no correlation exceeds 1
 
-    title, along = (evidence.title(c, claim.points[0]) for c in (column, claim.along))
-    figures = [(point, c) for point in claim.points for c in (claim.along, column)]
-    if claim.compares:
-        figures += [(point, c) for point in others for c in (claim.than_along or claim.along, column)]
-    reading = Reading(
-        f"{method} correlation of {title} with {along}",
-        _formula(claim, evidence),
-        claim.range,
-        strength,
-        partial(redrawn_family, claim, column),
-        partial(around, bound=2.0 if claim.compares else 1.0),
-    )
-    return reading.verdict(figures, claim, evidence)
+    def _formula(self, evidence: Evidence) -> str:
+        over = f"over {len(self.points)} points"
+        if not self.compares:
+            return over
+        other = f"over {len(self.than)} others" if self.than else over
+        if self.than_along:
+            other = f"with {evidence.title(self.than_along, self.points[0])}, {other}"
+        return f"how closely it is {self.direction} {over} - {other}"
 
-
-def _formula(claim: TrendClaim, evidence: Evidence) -> str:
-    over = f"over {len(claim.points)} points"
-    if not claim.compares:
-        return over
-    other = f"over {len(claim.than)} others" if claim.than else over
-    if claim.than_along:
-        other = f"with {evidence.title(claim.than_along, claim.points[0])}, {other}"
-    return f"how closely it is {claim.direction} {over} - {other}"
-
-
-def redrawn_family(
-    claim: TrendClaim,
-    column: str,
-    figures: Sequence[Figure],
-    rows: Mapping[Point, Record],
-    generator: np.random.Generator,
-) -> Figures:
-    """The figures along, each within its error; those of the column once for all that they are compared with."""
-    drawn = {(p, c): redrawn(rows[p], c, generator) for p, c in dict.fromkeys(figures) if c != column}
-    for points in filter(None, (claim.points, claim.than)):
-        records = [rows[point] for point in points]
-        places = np.array([figure(record, claim.along) for record in records])
-        by = _redrawn_column(records, column, places, generator)
-        drawn |= {(point, column): draws for point, draws in zip(points, by, strict=True)}
-    return drawn
+    def _redrawn(
+        self,
+        column: str,
+        figures: Sequence[Figure],
+        rows: Mapping[Point, Record],
+        generator: np.random.Generator,
+    ) -> Figures:
+        """The figures along, each within its error; those of the column once for all that they are compared with."""
+        drawn = {(p, c): redrawn(rows[p], c, generator) for p, c in dict.fromkeys(figures) if c != column}
+        for points in filter(None, (self.points, self.than)):
+            records = [rows[point] for point in points]
+            places = np.array([figure(record, self.along) for record in records])
+            by = _redrawn_column(records, column, places, generator)
+            drawn |= {(point, column): draws for point, draws in zip(points, by, strict=True)}
+        return drawn
 
 
 def _redrawn_column(

@@ -1,11 +1,23 @@
 """A verdict: one reading of a claim, its number with an interval, what the claim needs, and the word for it."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal
-
-from replication.harness.claim import Range
+from typing import Literal, NamedTuple
 
 Word = Literal["supported", "refuted", "inconclusive", "not tested"]
+
+
+class Range(NamedTuple):
+    """Where a claim needs its figure to be, ends included unless it is open."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open: bool = False
+
+    def __str__(self) -> str:
+        if math.isinf(self.high):
+            return f"{'above' if self.open else 'at least'} {self.low:.3g}"
+        return f"at most {self.high:.3g}" if math.isinf(self.low) else f"{self.low:.3g} to {self.high:.3g}"
 
 
 class NotTested(Exception):
