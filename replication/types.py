@@ -23,6 +23,9 @@ class Prediction(NamedTuple):
     x0: Tensor  # [B,C,H,W]
     eps: Tensor  # [B,C,H,W]
     log_var: Tensor | None = None  # [B,C,H,W], log-variance of q(x_s | x_t) where the network learns it
+    is_range: bool = (
+        False  # whether log_var is instead v in [-1, 1], the place between those of fixed-small and fixed-large
+    )
 
 
 class InputError(Exception):

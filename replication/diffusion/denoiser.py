@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from replication.diffusion.parameterization import eps_of, named
 from replication.diffusion.schedule import NoiseSchedule
-from replication.diffusion.variance import LEARNED, RangePrediction
+from replication.diffusion.variance import LEARNED
 from replication.registry import unknown
 from replication.types import InputError, Prediction, per_image
 
@@ -51,7 +51,7 @@ class Denoiser:
             )
         if variance not in LEARNED:
             raise unknown("learned variance", variance, list(LEARNED))
-        self.answer = RangePrediction if variance == "learned-range" else Prediction
+        self.is_range = variance == "learned-range"
         first = next(network.parameters(), None) if isinstance(network, nn.Module) else None
         self.dtype = None if first is None else first.dtype
 
@@ -61,8 +61,8 @@ class Denoiser:
         about_variance = None
         if output.shape[1] == 2 * x_t.shape[1]:
             output, about_variance = output.chunk(2, dim=1)
-        x0, eps, _ = self.parameterization.prediction(output, x_t, t, self.schedule)
-        return self.answer(x0, eps, about_variance)
+        prediction = self.parameterization.prediction(output, x_t, t, self.schedule)
+        return prediction._replace(log_var=about_variance, is_range=self.is_range)
 
 
 class Wrapper(ABC):

@@ -86,6 +86,6 @@ class Guided(Wrapper):
 
 
 def _half(p: Prediction, i: int) -> Prediction:
-    """The first or second half of a batch of 2B, of the same class."""
+    """The first or second half of a batch of 2B."""
     about_variance = None if p.log_var is None else p.log_var.chunk(2)[i]
     return p._replace(x0=p.x0.chunk(2)[i], eps=p.eps.chunk(2)[i], log_var=about_variance)

@@ -2,7 +2,7 @@
 
 fixed-large   sigma_{t|s}^2, beta_t on consecutive steps: the official CIFAR-10 default, and DDIM's sigma-hat
 fixed-small   the variance of q(x_s|x_t,x_0), beta-tilde_t on consecutive steps
-learned       what the network says, in the way that its denoiser was told to read it (LEARNED):
+learned       the network's own output, read as its denoiser's `variance` has it (LEARNED):
     learned        the log-variance itself (Ho et al. 2020, Table 2, "learned diagonal")
     learned-range  v in [-1, 1], the place between log fixed-small and log fixed-large (Nichol and Dhariwal 2021, eq. 15)
 """
@@ -17,15 +17,6 @@ from replication.types import InputError, Prediction, per_image
 
 VARIANCES = ("fixed-large", "fixed-small", "learned")
 LEARNED = ("learned", "learned-range")
-
-
-class RangePrediction(Prediction):
-    """A prediction whose `log_var` is v of learned-range: which log-variance that is depends on the step's (t, s).
-
-    A wrapper keeps the class by `_replace`.
-    """
-
-    __slots__ = ()
 
 
 def check_variance(name: str) -> str:
@@ -44,7 +35,7 @@ def reverse_variance(
         return per_image(variance, prediction.x0)
     if prediction.log_var is None:
         raise InputError("variance 'learned' needs a network with twice the output channels (learned_variance = true)")
-    if isinstance(prediction, RangePrediction):
+    if prediction.is_range:
         return _between(prediction.log_var, posterior_variance, schedule, t, s)
     return prediction.log_var.exp()
 

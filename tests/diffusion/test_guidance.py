@@ -8,7 +8,7 @@ from replication.diffusion import Denoiser
 from replication.diffusion.denoiser import Clipped, Counted, clipped
 from replication.diffusion.forward import marginal, posterior, transition
 from replication.diffusion.guidance import Guided
-from replication.diffusion.variance import RangePrediction, reverse_variance
+from replication.diffusion.variance import reverse_variance
 from replication.registry import SAMPLERS, SCHEDULES, SPACINGS
 from replication.types import InputError, Prediction
 
@@ -48,7 +48,7 @@ def test_guidance_is_uncond_plus_weight_times_the_difference(weight: float) -> N
     assert (marginal(SCHEDULE, p.x0, T_HALF, p.eps) - X).abs().max() <= 1e-12
     assert p.log_var is not None
     assert (p.log_var - label / 20).abs().max() <= 1e-12
-    assert isinstance(p, RangePrediction)
+    assert p.is_range
     assert network.batches == [2 if weight == 1 else 4]
 
 

@@ -33,7 +33,7 @@ def test_the_true_output_is_read_back_as_the_truth(name: str) -> None:
 def test_any_output_is_a_split_of_x_t(name: str) -> None:
     """x_t = alpha x0 + sigma eps to 1e-9, for an output that is not true. Catches eps left as it was."""
     _, x_t = truth()
-    x0, eps, _ = named(name).prediction(torch.ones_like(x_t), x_t, TIMES, SCHEDULE)
+    x0, eps = named(name).prediction(torch.ones_like(x_t), x_t, TIMES, SCHEDULE)[:2]
     assert (marginal(SCHEDULE, x0, TIMES, eps) - x_t).abs().max() <= 1e-9
 
 
@@ -80,7 +80,8 @@ def test_twice_the_channels_are_read_as_mean_and_log_variance() -> None:
     """Exact. Catches halves that were swapped."""
     denoiser = Denoiser(lambda x, timestep, cond: torch.cat([x, x + 1], dim=1), SCHEDULE)
     x = torch.randn(4, 2, 3, 3)
-    _, eps, log_var = denoiser(x, TIMES)
+    _, eps, log_var, is_range = denoiser(x, TIMES)
+    assert not is_range
     assert torch.equal(eps, x)
     assert log_var is not None
     assert torch.equal(log_var, x + 1)

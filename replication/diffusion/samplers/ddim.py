@@ -39,7 +39,7 @@ class DDIM(Sampler):
         noise: Tensor | None,
         state: Any,
     ) -> tuple[Tensor, Any]:
-        x0, eps, _ = denoise(x_t, t)
+        x0, eps = denoise(x_t, t)[:2]
         variance = self.eta**2 * posterior(schedule, x_t, x0, t, s)[1]
         alpha, direction = schedule.alpha(s), (schedule.sigma(s) ** 2 - variance).sqrt()
         x_s = per_image(alpha, x_t) * x0 + per_image(direction, x_t) * eps
