@@ -106,9 +106,28 @@ class Recipe(Settings):
                 f"network {self.network} has {output.shape[1]} output channels, objective {self.objective} on "
                 f"{dataset.name} trains {expected}; learned_variance doubles them"
             )
+        self._check_objective(shape)
         if self.training.flip and not dataset.flip:
             raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
         _CHECKED.add(self.key)
+
+    def _check_objective(self, shape: tuple[int, int, int]) -> None:
+        """The objective at both ends of the grid, a network that repeats its input: what can't be trained is refused now."""
+        objective, schedule = self.build_objective(), self.build_schedule()
+        denoiser = Denoiser(
+            lambda x, *_: torch.cat([x, x], dim=1) if objective.learns_variance else x,
+            schedule,
+            self.parameterization,
+            variance=objective.variance_reading,
+        )
+        t = torch.tensor([1 / schedule.T, 1.0], dtype=torch.float64)
+        fits = f"objective {self.objective} on schedule {self.schedule}, parameterization {self.parameterization!r}"
+        try:
+            loss = objective(denoiser, torch.zeros(2, *shape), None, t, torch.ones(2, *shape))
+        except (RuntimeError, InputError) as error:
+            raise InputError(f"{fits}: {error}") from error
+        if loss.shape != t.shape or not bool(loss.isfinite().all()):
+            raise InputError(f"{fits}: the loss at t = 1/T and t = 1 must be two finite numbers, not {loss.tolist()}")
 
     def _check_condition(self, network: nn.Module) -> None:
         """What the network knows of classes and words, where it says so, is what the condition tells it of."""

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from training_recipes import recipe
 
 from replication.diffusion import Denoiser
+from replication.diffusion.bound import bound_term
 from replication.diffusion.objective import Objective
+from replication.diffusion.objectives.simple import Simple
 from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import OBJECTIVES, SCHEDULES
 from replication.training.recipe import Recipe
@@ -215,3 +218,42 @@ def test_a_recipe_reads_the_variance_as_its_objective_trains_it() -> None:
 def test_hybrid_needs_twice_the_channels() -> None:
     with pytest.raises(InputError, match="trains 2; learned_variance doubles them"):
         Recipe.model_validate({**recipe().model_dump(), "objective": "hybrid"}).check()
+
+
+class MeanOfTheBatch(Simple):
+    """A wrong objective: one number for the batch."""
+
+    def __call__(self, *arguments: Any) -> Tensor:
+        return super().__call__(*arguments).mean()
+
+
+class ForgetsItsChannels(Simple):
+    """A wrong objective: it needs a learned variance, and does not declare it."""
+
+    def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
+        return bound_term(denoiser, "learned", x0, x0, t)
+
+
+class DividesByAlpha(Simple):
+    """A wrong objective for schedules that end without signal."""
+
+    def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
+        return super().__call__(denoiser, x0, cond, t, noise) / denoiser.schedule.alpha(t)
+
+
+@pytest.mark.parametrize(
+    ("objective", "schedule", "message"),
+    [
+        (MeanOfTheBatch(), "linear", "must be two finite numbers"),
+        (ForgetsItsChannels(), "linear", "learned_variance"),
+        (DividesByAlpha(), "flow", "must be two finite numbers"),
+    ],
+)
+def test_an_objective_that_cannot_be_trained_is_refused_at_plan(
+    objective: Simple, schedule: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a check that looks at the network alone: these would fail in the first step of training, or in a late one."""
+    monkeypatch.setattr("replication.training.recipe._CHECKED", set())
+    monkeypatch.setattr(Recipe, "build_objective", lambda _: objective)
+    with pytest.raises(InputError, match=f"on schedule {schedule}.*{message}"):
+        Recipe.model_validate({**recipe().model_dump(), "schedule": schedule, "parameterization": "v"}).check()
