@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from replication.harness.experiment_file import beside, read_toml, written_out
-from replication.harness.home import catalogue, project
+from replication.harness.home import catalogue, experiments, find_experiment
 from replication.harness.protocol import Protocol
 from replication.harness.published import Published, PublishedTable, PublishedValue
 from replication.registry import unknown
@@ -98,8 +98,8 @@ class Experiment(Settings):
 
 
 def experiment_names() -> list[str]:
-    """The experiments of this project, by file name."""
-    return sorted(path.stem for path in (project() / "experiments").glob("*.toml"))
+    """The experiments of this project; in a folder without any, those that come with the suite."""
+    return sorted(experiments())
 
 
 def load_experiment(name: str, settings: Mapping[str, str] | None = None, profile: str = "cpu") -> Experiment:
@@ -107,10 +107,10 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
 
     Raises InputError for a missing file, bad TOML, an unknown key, a wrong type: file, key, value, nearest valid name.
     """
-    path = Path(name) if name.endswith(".toml") or "/" in name else project() / "experiments" / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") or "/" in name else find_experiment(name)
+    if path is None:
+        raise unknown("experiment", name, experiment_names())
     if not path.is_file():
-        if path.parent == project() / "experiments":
-            raise unknown("experiment", name, experiment_names())
         raise InputError(f"{name}: there is no such file")
     content = written_out(path, settings or {}, profile)
     if isinstance(own := content.get("tables", {}), dict):

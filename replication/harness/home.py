@@ -1,21 +1,52 @@
-"""Where things are: the project's folders, and the state under $REPLICATION_HOME."""
+"""Where things are: the experiments that come with the suite, the project's folders, the state under $REPLICATION_HOME."""
 
 import os
 from pathlib import Path
 
+from replication.types import InputError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "experiments" / "published").is_dir() else None
+SHIPPED = (CHECKOUT or PACKAGE) / "experiments"  # a wheel carries them inside the package
+
 
 def project() -> Path:
-    """The folder that holds experiments/ and results/: the current one if it does, else the checkout of this package."""
+    """The folder whose experiments/ are read and whose results/ are written.
+
+    The current one if it has experiments of its own, else the checkout that the package comes from; the current one again
+    where the package is installed from a wheel.
+    """
     here = Path.cwd()
-    return here if (here / "experiments").is_dir() else Path(__file__).resolve().parents[2]
+    return here if CHECKOUT is None or _tables(here / "experiments") else CHECKOUT
+
+
+def experiments() -> dict[str, Path]:
+    """File by name of the project's experiments; where it has none of its own, of those that come with the suite."""
+    return _tables(project() / "experiments") or _tables(SHIPPED)
+
+
+def find_experiment(name: str) -> Path | None:
+    """The project's experiment of that name, else the one that comes with the suite."""
+    return (_tables(SHIPPED) | experiments()).get(name)
 
 
 def catalogue(kind: str) -> dict[str, Path]:
-    """File by name in experiments/<kind>/: those of the checkout that the package comes from, and the project's."""
-    folders = (Path(__file__).resolve().parents[2], project())
-    return {path.stem: path for folder in folders for path in (folder / "experiments" / kind).glob("*.toml")}
+    """File by name in experiments/<kind>/: those that come with the suite, and the project's.
+
+    Raises InputError where the project has another file under a name of the suite's: rows name what they follow.
+    """
+    shipped, own = _tables(SHIPPED / kind), _tables(project() / "experiments" / kind)
+    for name in shipped.keys() & own.keys():
+        if own[name].read_bytes() != shipped[name].read_bytes():
+            raise InputError(f"{own[name]}: the suite has another {name!r} in {kind}: give this one a name of its own")
+    return shipped | own
 
 
 def state() -> Path:
     """Checkpoints, sample sets, journal, the default MLflow store: $REPLICATION_HOME, by default runs/ in the project."""
     return Path(os.environ.get("REPLICATION_HOME") or project() / "runs").expanduser().absolute()
+
+
+def _tables(folder: Path) -> dict[str, Path]:
+    """TOML files by name, without what editors and systems leave beside them, .#ddpm.toml and ._ddpm.toml."""
+    return {path.stem: path for path in sorted(folder.glob("*.toml")) if not path.name.startswith(".")}

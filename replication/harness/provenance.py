@@ -38,9 +38,11 @@ def device_name(device: torch.device) -> str:
 
 @cache
 def _commit() -> tuple[str, str]:
-    """(commit, "yes" or "no" for uncommitted changes to the code), or unknown outside a checkout."""
+    """(commit, "yes" or "no" for uncommitted changes to the code), or unknown outside a checkout of this project."""
     folder = Path(__file__).resolve().parents[2]
     try:
+        if Path(_git(folder, "rev-parse", "--show-toplevel")) != folder:
+            return "unknown", "unknown"  # installed or copied inside another repository, whose commit is not ours
         commit = _git(folder, "rev-parse", "HEAD")
         # results/ and the README's tables are what runs write, so they do not make the code another one
         return commit, "yes" if _git(folder, "status", "--porcelain", "--", ".", ":!results", ":!README.md") else "no"
