@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from replication.commands import data, forensics, machine, report, run, sample, weights
+from replication.commands import check, data, forensics, machine, report, run, sample, weights
 from replication.types import InputError, RunError
 
 
@@ -41,7 +41,7 @@ def _fail(message: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="replicate", description="Replicate diffusion papers, cell by cell.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (run, report, sample, forensics, machine, weights, data):
+    for group in (run, report, sample, forensics, machine, weights, data, check):
         group.register(commands)
     return parser
 

@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 
 class SmallNetwork(nn.Module):
-    """Two convolutions in float64 with the timestep between them: [B,C,H,W], [B] -> [B,C,H,W] of order 1."""
+    """Two float64 convolutions, the timestep between them: [B,C,H,W], [B] -> [B,out,H,W] of order 1, out = C by default."""
 
-    def __init__(self, channels: int = 2):
+    def __init__(self, channels: int = 2, out: int | None = None):
         super().__init__()
-        self.first, self.last = nn.Conv2d(channels, 8, 3, padding=1), nn.Conv2d(8, channels, 3, padding=1)
+        self.first, self.last = nn.Conv2d(channels, 8, 3, padding=1), nn.Conv2d(8, out or channels, 3, padding=1)
         randomize(self.double(), seed=3)
 
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:

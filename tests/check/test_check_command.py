@@ -1,0 +1,41 @@
+"""`replicate check`: on a registered part, on one in a file of nobody's package, and its exit codes."""
+
+from pathlib import Path
+
+import pytest
+
+from replication.cli import main
+
+SAMPLER = """
+from replication.diffusion.samplers.ddim import DDIM
+
+
+class Mine(DDIM):
+    order = 1
+
+    def __init__(self, order: int = 1):
+        super().__init__(0.0)
+        self.order = order
+"""
+
+
+def test_a_sampler_in_a_file_passes_and_fails_by_what_it_declares(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a check of the registry alone, an option that doesn't reach the part, and exit code 0 after a failure."""
+    path = tmp_path / "mine_in_a_file.py"
+    path.write_text(SAMPLER)
+    assert main(["check", "sampler", f"{path}:Mine"]) == 0
+    assert "ok   global order" in capsys.readouterr().out
+    assert main(["check", "sampler", f"{path}:Mine", "--set", "order=2"]) == 1
+    said = capsys.readouterr()
+    assert "FAIL global order" in said.out
+    assert "2 of its checks failed" in said.err
+
+
+def test_what_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "spacing", "unifrom"]) == 2
+    assert "did you mean 'uniform'" in capsys.readouterr().err
+    assert main(["check", "spacing", "nowhere.py:Mine"]) == 2
+    assert "there is no such file" in capsys.readouterr().err
+    assert main(["check", "spacing", "uniform"]) == 0
