@@ -1,11 +1,13 @@
 """The files of a pretrained text encoder: where they are, whether all are there, and the SHA-256 that enters keys.
 
 A folder is laid out as the Hugging Face Hub has it: config.json, model.safetensors (or its shards and their index) and
-the tokenizer's files together, or in `text_encoder` and `tokenizer` as in a pipeline. Nothing is downloaded: an
-experiment that starts does not fetch gigabytes unasked.
+the tokenizer's files together, or in `text_encoder` and `tokenizer` as in a pipeline. It is given as a folder, or as the
+name of a repository of the Hub, whose cache is read where it is. Nothing is downloaded: the files' SHA-256 is part of a
+key, so that a plan would fetch gigabytes unasked.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -40,9 +42,9 @@ class EncoderKind:
     def error(self, message: str) -> InputError:
         files = ["config.json", "model.safetensors", *self.tokenizers[0], "tokenizer_config.json"]
         return InputError(
-            f"condition {self.condition!r}: {message}. Nothing is downloaded here; where there is a network, `hf download "
-            f"{self.example} {' '.join(files)} --local-dir FOLDER`, then option model = FOLDER; or use condition 'text', "
-            "which needs no files"
+            f"condition {self.condition!r}: {message}. Nothing is downloaded here; where there is a network, put "
+            f"https://huggingface.co/{self.example}/resolve/main/FILE into a folder for FILE = {', '.join(files)}, then "
+            "option model = that folder; or use condition 'text', which needs no files"
         )
 
 
@@ -86,12 +88,13 @@ def _root(model: str, kind: EncoderKind) -> Path:
     given = Path(model).expanduser()
     if given.is_dir():
         return given
-    from huggingface_hub import snapshot_download  # slow to import, and every registry look-up imports this module
-
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    repository = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{model.replace('/', '--')}"
     try:
-        return Path(snapshot_download(model, local_files_only=True))
+        commit = (repository / "refs" / "main").read_text().strip()
     except (OSError, ValueError) as error:
         raise kind.error(f"model {model!r} is neither a folder nor in the cache of the Hugging Face Hub") from error
+    return repository / "snapshots" / commit
 
 
 def _weights(folder: Path, kind: EncoderKind) -> Sequence[Path]:

@@ -20,11 +20,11 @@ from pydantic import ValidationError
 
 from replication.datasets.content import Split
 from replication.datasets.dataset import Dataset
-from replication.datasets.home import data_home
 from replication.datasets.intake import Known, counted, held_out, in_canonical_order, store
 from replication.datasets.mapped import labels_file, measured_fingerprint, open_mapped
 from replication.datasets.photographs import Photograph, find_photographs, read_photograph
 from replication.datasets.preprocessing import Prepared, prepared
+from replication.download import data_home
 from replication.files import locked, unwritable, write_atomically
 from replication.settings import Settings
 from replication.types import InputError

@@ -1,8 +1,8 @@
 """cifar10: 60,000 colour photographs of 32x32 pixels (Krizhevsky 2009), downloaded once or added from a local copy."""
 
 from replication.datasets.captions import captions
-from replication.datasets.download import Remote
 from replication.datasets.stored import StoredDataset
+from replication.download import Remote
 from replication.registry import DATASETS
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -10,9 +10,8 @@ from safetensors import SafetensorError
 
 from replication.datasets.content import Split
 from replication.datasets.dataset import Dataset
-from replication.datasets.download import Remote, download
-from replication.datasets.home import data_home
 from replication.datasets.sources import read_copy
+from replication.download import Remote, data_home, download
 from replication.files import locked, write_atomically
 from replication.types import InputError
 
@@ -79,7 +78,7 @@ class StoredDataset(Dataset):
     def _whereabouts(self) -> str:
         if self.present():
             return f"stored in {self.folder}"
-        return f"not here: downloaded on first use ({self.remote.size / 1e6:.0f} MB), or {self._command}"
+        return f"not here: downloaded on first use ({self.remote.megabytes}), or {self._command}"
 
     def _blame(self, split: str) -> str:
         return f"{self.file(split)} is corrupt; delete it to download it again, or repair it with {self._command}"

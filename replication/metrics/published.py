@@ -1,4 +1,4 @@
-"""Extractors whose weights others publish: a file given by path, found where torch hub keeps it, or downloaded there.
+"""Extractors whose weights others publish: a file given by path, found in torch hub's folder, or downloaded.
 
 The networks are torch-fidelity's, the weights are read here: torch-fidelity 0.4 unpickles what it downloads or is
 given, and checks the hash of neither. Here a pickle is only ever opened with `weights_only`.
@@ -6,7 +6,6 @@ given, and checks the hash of neither. Here a pickle is only ever opened with `w
 
 import os
 import pickle
-import urllib.request
 from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
@@ -16,25 +15,22 @@ import torch
 from torch import Tensor
 from torch_fidelity import __version__ as fidelity_version
 
+from replication.download import Remote, fetch, weights_path
 from replication.files import file_sha256
 from replication.metrics.extractor import Extractor, metric_labels
 from replication.types import InputError
-
-PATIENCE = 5.0  # seconds for a first answer from the download server
 
 
 class PublishedExtractor(Extractor):
     """Grey images are repeated to three channels. Subclasses name the file and build the network from its tensors.
 
-    `weights`: path of the file; else the environment variable `variable`; else `file_name` in torch hub's checkpoint
-    folder, where torch-fidelity keeps it too and to which `ensure` downloads it. Weights with another hash than the
-    published file's are accepted, but their distances are labelled with it: FD-inception-<hash>, never FID.
+    `weights`: path of the file; else the environment variable `variable`; else what download.py keeps, which `ensure`
+    downloads. Weights with another hash than the published file's are accepted, but their distances are labelled with
+    it: FD-inception-<hash>, never FID.
     """
 
     version = f"torch-fidelity-{fidelity_version}"
-    url: str
-    file_name: str
-    published_sha256: str  # or its first digits
+    remote: Remote
     variable: str
     family: str  # what its distances are called: FD-<family>
     is_fid = False  # whether the published weights are those whose distance is the FID
@@ -42,7 +38,7 @@ class PublishedExtractor(Extractor):
     def __init__(self, weights: str | None = None):
         given = weights or os.environ.get(self.variable)
         self._given = given is not None
-        self.path = Path(given).expanduser() if given else Path(torch.hub.get_dir()) / "checkpoints" / self.file_name
+        self.path = Path(given).expanduser() if given else weights_path(self.remote)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -62,7 +58,7 @@ class PublishedExtractor(Extractor):
     @property
     def published(self) -> bool:
         """Whether the file is the published one; raises InputError where there is none."""
-        return self.sha256.startswith(self.published_sha256)
+        return self.sha256.startswith(self.remote.sha256)
 
     @property
     def present(self) -> bool:
@@ -70,21 +66,15 @@ class PublishedExtractor(Extractor):
 
     def ensure(self) -> None:
         """Find the weights or download them; raises InputError within seconds where neither can be done."""
-        if self.present:
-            return
-        if self._given:
+        if self._given and not self.present:
             message = f"no weights file {self.path} (option `weights` or ${self.variable})"
             raise InputError(f"extractor {self.name!r}: {message}")
-        try:
-            urllib.request.urlopen(urllib.request.Request(self.url, method="HEAD"), timeout=PATIENCE).close()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(self.url, str(self.path), hash_prefix=self.published_sha256)
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"extractor {self.name!r}: no weights at {self.path}, and the download failed ({error}). Fetch "
-                f"{self.url} where there is a network, and put it there or set {self.variable} to its path; "
-                "or use an extractor that needs no download: 'cifar10-resnet' (32x32, colour), 'digits-cnn' (8x8, grey)"
-            ) from error
+        fetch(
+            self.remote,
+            self.path,
+            f"fetch it where there is a network, and put it at {self.path} or set {self.variable} to its path; or use an "
+            "extractor that needs no download: 'cifar10-resnet' (32x32, colour), 'digits-cnn' (8x8, grey)",
+        )
 
     def _state(self) -> dict[str, Tensor]:
         """The file's tensors by name; raises the errors that `_load` turns into one message."""

@@ -126,7 +126,8 @@ def _differing(cell: Cell, published: PublishedValue, record: Record) -> Iterato
         a, b = _text(ours, field), _text(theirs, field)
         if a != b:
             yield f"{field} {a} for {b}"
-    weights = getattr(EXTRACTORS.get(theirs.extractor.name), "published_sha256", "")
+    remote = getattr(EXTRACTORS.get(theirs.extractor.name), "remote", None)
+    weights = remote.sha256 if remote else ""
     found = record.get("protocol.extractor_sha256", weights)
     if ours.extractor == theirs.extractor and not found.startswith(weights):
         yield f"extractor weights {found[:8]} for {weights[:8]}"

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import tiny_encoders as tiny
 import torch
+from huggingface_hub import snapshot_download
 from safetensors.torch import load_file, save_file
 from training_recipes import CPU, recipe
 from transformers import CLIPConfig, CLIPModel
 
 from replication.conditions.captions import caption_numbers, captions
+from replication.conditions.encoder_files import located
 from replication.registry import CONDITIONS, DATASETS
 from replication.training.train import _Run
 from replication.types import InputError
@@ -165,7 +167,7 @@ def test_keys_go_by_the_files_and_not_by_their_path(folder: Callable[[str], Path
     ("spoil", "message"),
     [
         (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "has no model.safetensors, only pytorch_model.bin, a pickle, and pickles are never opened"),
-        (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors[.] Nothing is downloaded here; where there is a network, `hf download "),
+        (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors[.] Nothing is downloaded here; where there is a network, put https://huggingface.co/"),
         (lambda f: ((f / "model.safetensors").unlink(), (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "x-1.safetensors", "b": "x-2.safetensors"}}')), "shards that are missing: x-1.safetensors, x-2.safetensors"),
         (lambda f: (f / "tokenizer.json").unlink(), r"has no tokenizer \(tokenizer.json"),
         (lambda f: (f / "config.json").unlink(), "config.json is missing"),
@@ -188,6 +190,24 @@ def test_files_that_are_missing_or_wrong_are_refused(
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_repository_in_the_hubs_cache_is_read_where_the_hub_would(
+    folder: Callable[[str], Path], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layout is huggingface_hub's, which is asked for the folder. Catches another snapshot than main's."""
+    repository = tmp_path / "hub" / "models--somebody--tiny"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("a" * 40)
+    for commit in ("a" * 40, "b" * 40):
+        (repository / "snapshots" / commit).mkdir(parents=True)
+    shutil.copytree(folder(name), repository / "snapshots" / ("a" * 40), dirs_exist_ok=True)
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    found = located("somebody/tiny", CONDITIONS.get(name).encoder_class.kind)
+    expected = snapshot_download("somebody/tiny", cache_dir=tmp_path / "hub", local_files_only=True)
+    assert found.folder == Path(expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_model_that_is_not_here_is_refused_without_a_network(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Catches a download nobody asked for, and the minutes until it gives up."""
 
@@ -197,7 +217,7 @@ def test_a_model_that_is_not_here_is_refused_without_a_network(monkeypatch: pyte
     monkeypatch.setattr(socket.socket, "connect", unreachable)
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     for model in ("nobody/no-such-model", "/no/such/folder", "..", "", "a b"):
-        with pytest.raises(InputError, match=f"condition '{name}'.*hf download .*--local-dir FOLDER"):
+        with pytest.raises(InputError, match=f"condition '{name}'.*put https://huggingface.co/.* into a folder"):
             built(name, Path(model) if model == ".." else model).null(CIFAR10)
 
 

@@ -10,8 +10,8 @@ import pytest
 from dataset_copies import Examples, expected_fingerprint
 from range_server import Server, serving
 
-from replication.datasets.download import Remote
 from replication.datasets.stored import StoredDataset
+from replication.download import Remote
 from replication.registry import DATASETS
 
 
@@ -47,7 +47,7 @@ def tiny(examples: Examples) -> StoredDataset:
         name="tiny",
         sizes={split: len(pairs) for split, pairs in examples.items()},
         fingerprints={split: expected_fingerprint(pairs) for split, pairs in examples.items()},
-        remote=Remote("http://127.0.0.1:9/tiny.tar.gz", 1, "0" * 64),
+        remote=Remote("http://127.0.0.1:9/tiny.tar.gz", "0" * 64, 1),
     )
 
 

@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 from dataset_copies import Examples, write_folder
 
-from replication.datasets.home import data_home
 from replication.datasets.stored import StoredDataset
+from replication.download import data_home
 from replication.files import write_atomically
 from replication.types import InputError, RunError
 

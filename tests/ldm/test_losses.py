@@ -133,8 +133,8 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module,
     channels = {
         f"lin{i}.model.1.weight": images(1, c, 1, 1, seed=i).abs() for i, c in enumerate((64, 128, 256, 512, 512))
     }
-    torch.save({f"features.{k}": v for k, v in features.state_dict().items()}, tmp_path / VGG)
-    torch.save(channels, tmp_path / CHANNELS)
+    torch.save({f"features.{k}": v for k, v in features.state_dict().items()}, tmp_path / VGG.filename)
+    torch.save(channels, tmp_path / CHANNELS.filename)
     monkeypatch.setenv("REPLICATION_LPIPS_WEIGHTS", str(tmp_path))
     return features, channels
 
@@ -168,8 +168,8 @@ def test_lpips_without_its_files_names_the_alternatives(tmp_path: Path, monkeypa
         InputError, match=r"vgg16-397923af\.pth is not there.*REPLICATION_LPIPS_WEIGHTS.*features-cifar10"
     ):
         PERCEPTUAL.build("lpips-vgg16").ensure()
-    (tmp_path / VGG).write_bytes(b"no weights")
-    (tmp_path / CHANNELS).write_bytes(b"no weights")
+    (tmp_path / VGG.filename).write_bytes(b"no weights")
+    (tmp_path / CHANNELS.filename).write_bytes(b"no weights")
     distance = PERCEPTUAL.build("lpips-vgg16")
     with pytest.raises(InputError, match=r"cannot read .*vgg16-397923af\.pth"):
         distance(images(1, 3, 32, 32), images(1, 3, 32, 32))

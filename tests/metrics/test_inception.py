@@ -1,14 +1,13 @@
 """Inception-2015-12-05: random weights in torch-fidelity's format, and what happens where there are none."""
 
 import pickle
-import urllib.error
-import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from replication.metrics.extractors.inception import InceptionExtractor
 from replication.registry import EXTRACTORS
@@ -68,7 +67,7 @@ def test_other_weights_are_not_called_fid(inception_weights: Path, monkeypatch: 
     """Only the published file's hash earns the label FID. Catches: a fine-tuned or random network printed as FID."""
     extractor = EXTRACTORS.build("inception-v3-compat", weights=str(inception_weights))
     assert extractor.labels["fd"] == f"FD-inception-{extractor.sha256[:8]}"
-    monkeypatch.setattr(InceptionExtractor, "published_sha256", extractor.sha256[:8])
+    monkeypatch.setattr(InceptionExtractor, "remote", replace(InceptionExtractor.remote, sha256=extractor.sha256[:8]))
     assert extractor.labels["fd"] == "FID"
 
 
@@ -87,16 +86,17 @@ def test_missing_weights_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest
     Catches: a traceback of urllib, labels that need the weights.
     """
 
-    def offline(*_: Any, **__: Any) -> None:
-        raise urllib.error.URLError("no network")
-
     monkeypatch.delenv("REPLICATION_INCEPTION_WEIGHTS", raising=False)
-    monkeypatch.setattr(urllib.request, "urlopen", offline)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setenv("REPLICATION_DATA", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(
+        InceptionExtractor, "remote", replace(InceptionExtractor.remote, url="http://127.0.0.1:9/a.pth")
+    )
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     extractor = EXTRACTORS.build("inception-v3-compat")
     with pytest.raises(InputError) as raised:
         extractor.ensure()
-    for part in (URL_INCEPTION_V3, str(tmp_path / "checkpoints"), InceptionExtractor.variable, "digits-cnn"):
+    for part in ("http://127.0.0.1:9/a.pth", str(tmp_path / "weights"), InceptionExtractor.variable, "digits-cnn"):
         assert part in str(raised.value)
     assert extractor.labels["fd"] == "FID"
 
@@ -106,11 +106,24 @@ def test_downloads_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     source = tmp_path / "served.pth"
     source.write_bytes(b"not the weights")
     monkeypatch.delenv("REPLICATION_INCEPTION_WEIGHTS", raising=False)
+    monkeypatch.setenv("REPLICATION_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(InceptionExtractor, "url", source.as_uri())
-    with pytest.raises(InputError, match="invalid hash value"):
+    monkeypatch.setattr(InceptionExtractor, "remote", replace(InceptionExtractor.remote, url=source.as_uri()))
+    with pytest.raises(InputError, match="is refused: got SHA-256"):
         EXTRACTORS.build("inception-v3-compat").ensure()
-    assert list((tmp_path / "hub" / "checkpoints").iterdir()) == []
+    assert [file.name for file in (tmp_path / "data" / "weights").iterdir()] == [".lock"]
+
+
+def test_weights_that_torch_hub_has_are_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a second copy of what torch-fidelity downloaded."""
+    monkeypatch.delenv("REPLICATION_INCEPTION_WEIGHTS", raising=False)
+    monkeypatch.setenv("REPLICATION_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / InceptionExtractor.remote.filename).write_bytes(b"kept")
+    extractor = EXTRACTORS.build("inception-v3-compat")
+    extractor.ensure()
+    assert extractor.path.read_bytes() == b"kept"
 
 
 class Bomb:

@@ -1,7 +1,7 @@
 """LPIPS on VGG16 (Zhang et al. 2018), the perceptual distance of the published first stages.
 
-Two files: torchvision's VGG16 and LPIPS's weights per channel, which torch-fidelity republishes. They are looked for in
-the folder that $REPLICATION_LPIPS_WEIGHTS names, else in torch hub's; nothing is downloaded.
+Two files: torchvision's VGG16 and LPIPS's weights per channel, which torch-fidelity republishes. They are those in the
+folder that $REPLICATION_LPIPS_WEIGHTS names, or else what download.py keeps, downloaded when a training needs them.
 """
 
 import os
@@ -12,16 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from replication.download import Remote, fetch, weights_path
 from replication.ldm.losses.perceptual import Perceptual, unit_difference
 from replication.registry import PERCEPTUAL
 from replication.types import InputError
 
 VARIABLE = "REPLICATION_LPIPS_WEIGHTS"
-VGG, CHANNELS = "vgg16-397923af.pth", "weights-vgg16-lpips.pth"
-SOURCES = {
-    VGG: f"https://download.pytorch.org/models/{VGG}",
-    CHANNELS: f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{CHANNELS}",
-}
+VGG = Remote("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af")
+CHANNELS = Remote("https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-vgg16-lpips.pth", "")
 TAPS = (3, 8, 15, 22, 29)  # of VGG16's features: the last ReLU before each pooling, and the last of all
 MEAN, STD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's, for images in [-1, 1]
 SMALLEST = 16  # pixels, for four poolings
@@ -29,21 +27,27 @@ SMALLEST = 16  # pixels, for four poolings
 
 @PERCEPTUAL.register("lpips-vgg16")
 class LPIPS(Perceptual):
-    """LPIPS on VGG16 (Zhang et al. 2018), colour images; files by hand ($REPLICATION_LPIPS_WEIGHTS)."""
+    """LPIPS on VGG16 (Zhang et al. 2018), colour images (528 MB, $REPLICATION_LPIPS_WEIGHTS)."""
 
     def __init__(self) -> None:
         super().__init__()
-        named = os.environ.get(VARIABLE)
-        self.folder = Path(named).expanduser() if named else Path(torch.hub.get_dir()) / "checkpoints"
+        folder = os.environ.get(VARIABLE)
+        self._given = Path(folder).expanduser() if folder else None
+
+    def file(self, remote: Remote) -> Path:
+        """Where one of the two files is, or will be."""
+        return self._given / remote.filename if self._given else weights_path(remote)
 
     def ensure(self) -> None:
-        for name, source in SOURCES.items():
-            if not (self.folder / name).is_file():
-                raise InputError(
-                    f"perceptual distance 'lpips-vgg16': {self.folder / name} is not there; put {source} into that "
-                    f"folder, or name another with {VARIABLE}, or choose features-cifar10-resnet, features-digits-cnn "
-                    "or none"
-                )
+        for remote in (VGG, CHANNELS):
+            file = self.file(remote)
+            otherwise = (
+                f"put {remote.url} into a folder that {VARIABLE} names, or choose features-cifar10-resnet, "
+                "features-digits-cnn or none"
+            )
+            if self._given and not file.is_file():
+                raise InputError(f"perceptual distance 'lpips-vgg16': {file} is not there; {otherwise}")
+            fetch(remote, file, otherwise)
 
     def check(self, channels: int, resolution: int) -> None:
         if channels != 3 or resolution < SMALLEST:
@@ -83,14 +87,15 @@ class LPIPS(Perceptual):
             layers.load_state_dict(features, assign=True)
             weights = [channels[f"lin{i}.model.1.weight"] for i in range(len(TAPS))]
         except (RuntimeError, KeyError) as error:
-            raise InputError(f"perceptual distance 'lpips-vgg16': {self.folder}: other weights ({error})") from error
+            raise InputError(
+                f"perceptual distance 'lpips-vgg16': {self.file(VGG).parent}: other weights ({error})"
+            ) from error
         return layers.requires_grad_(False).eval(), weights
 
-    def _read(self, name: str) -> dict[str, Tensor]:
+    def _read(self, remote: Remote) -> dict[str, Tensor]:
+        file = self.file(remote)
         try:
-            return torch.load(self.folder / name, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(
-                f"perceptual distance 'lpips-vgg16': cannot read {self.folder / name}: {reason}"
-            ) from error
+            raise InputError(f"perceptual distance 'lpips-vgg16': cannot read {file}: {reason}") from error

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS, FeatureExtractorCLIP, build_model
 
+from replication.download import Remote
 from replication.metrics.published import PublishedExtractor
 from replication.registry import EXTRACTORS
 
@@ -34,9 +35,7 @@ class ClipExtractor(PublishedExtractor):
 
     name = "clip-vit-b-32"
     layers = ("clip",)
-    url = MODEL_URLS[name]
-    published_sha256 = MODEL_METADATA[name]["hash"]
-    file_name = f"{name}-{published_sha256}.pt"
+    remote = Remote(MODEL_URLS[name], MODEL_METADATA[name]["hash"])
     variable = "REPLICATION_CLIP_WEIGHTS"
     family = "clip"
 

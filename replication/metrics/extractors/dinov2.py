@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 
+from replication.download import Remote
 from replication.metrics.published import PublishedExtractor
 from replication.registry import EXTRACTORS
 
@@ -96,9 +97,10 @@ class Dinov2Extractor(PublishedExtractor):
 
     name = "dinov2-vit-b-14"
     layers = ("dinov2",)
-    url = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth"
-    file_name = url.rsplit("/", 1)[1]
-    published_sha256 = "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73"
+    remote = Remote(
+        "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth",
+        "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73",
+    )
     variable = "REPLICATION_DINOV2_WEIGHTS"
     family = "dinov2"
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
+from replication.download import Remote
 from replication.metrics.published import PublishedExtractor
 from replication.registry import EXTRACTORS
 
@@ -44,9 +45,7 @@ class InceptionExtractor(PublishedExtractor):
 
     name = "inception-v3-compat"
     layers = ("2048", "logits_unbiased", "spatial")
-    url = URL_INCEPTION_V3
-    file_name = url.rsplit("/", 1)[1]
-    published_sha256 = file_name.removesuffix(".pth").rsplit("-", 1)[1]  # publishers put its start in the name
+    remote = Remote(URL_INCEPTION_V3, URL_INCEPTION_V3.removesuffix(".pth").rsplit("-", 1)[1])  # its hash's start
     variable = "REPLICATION_INCEPTION_WEIGHTS"
     family = "inception"
     is_fid = True

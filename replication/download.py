@@ -1,6 +1,8 @@
-"""One file from the network: resumed where it stopped, checked before it counts, refused where it is another file."""
+"""One file from the network: resumed where it stopped, checked before it counts, refused where it is another file.
 
-import hashlib
+Every download of the project is one of these: datasets, weights of extractors, of perceptual distances and of networks.
+"""
+
 import os
 import re
 from collections.abc import Iterator
@@ -12,28 +14,55 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
-from replication.files import unwritable
+from replication.files import file_sha256, locked, unwritable
 from replication.types import InputError
 
 CHUNK = 1 << 18  # bytes read at a time
-SILENCE = 30.0  # seconds without a byte after which the connection counts as lost
+SILENCE = 15.0  # seconds without a byte after which the connection counts as lost
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A published file, whose bytes are known before it is fetched."""
+    """A published file. `sha256`: hexadecimal, or its first digits; empty where nobody publishes it, and none is checked."""
 
     url: str
-    size: int  # bytes
-    sha256: str  # 64 hexadecimal digits
+    sha256: str
+    size: int | None = None  # bytes, where known
 
     @property
     def filename(self) -> str:
         return self.url.rsplit("/", 1)[-1]
 
+    @property
+    def megabytes(self) -> str:
+        """As it is printed: "170 MB"."""
+        return f"{self.size / 1e6:.0f} MB" if self.size else "of unknown size"
+
+
+def data_home() -> Path:
+    """`$REPLICATION_DATA`, or else `replication` in the user's cache folder. It is not created here."""
+    if chosen := os.environ.get("REPLICATION_DATA"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "replication"
+
+
+def weights_path(remote: Remote) -> Path:
+    """Where published weights are kept, or will be: the data folder, unless torch hub's has them already."""
+    import torch  # slow, and every list of datasets imports this module
+
+    in_hub = Path(torch.hub.get_dir()) / "checkpoints" / remote.filename
+    return in_hub if in_hub.is_file() else data_home() / "weights" / remote.filename
+
+
+def fetch(remote: Remote, target: Path, otherwise: str) -> None:
+    """`download` unless the file is there, by one process at a time; raises as it does."""
+    if not target.is_file():
+        with locked(target.with_name(".lock"), remote.filename):
+            download(remote, target, otherwise)
+
 
 def download(remote: Remote, target: Path, otherwise: str) -> None:
-    """Fetch `remote` to `target`, which is there only once its size and SHA-256 are right.
+    """Download `remote` to `target`, which is there only once its size and SHA-256 are right.
 
     What an interrupted transfer received stays beside it as `.part`, from which the next call goes on. InputError says
     why the file cannot be had, and `otherwise`: how to do without the network. A file with wrong bytes is removed.
@@ -42,8 +71,9 @@ def download(remote: Remote, target: Path, otherwise: str) -> None:
         return _check(remote, target)
     part = target.with_name(target.name + ".part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         received = part.stat().st_size if part.exists() else 0
-        if received < remote.size:
+        if remote.size is None or received < remote.size:
             _receive(remote, part, received, otherwise)
         _check(remote, part)
         os.replace(part, target)
@@ -55,17 +85,18 @@ def _receive(remote: Remote, part: Path, received: int, otherwise: str) -> None:
     """Append what is missing to `part`; InputError where the network fails or the server has another file."""
     with _connect(remote, part, received, otherwise) as response, open(part, "ab") as file:
         start, total = _offer(response)
-        if total not in (None, remote.size):
-            _refuse(remote, part, f"the server has {total:,} bytes, expected {remote.size:,}")
+        size = remote.size or total
+        if total not in (None, size):
+            _refuse(remote, part, f"the server has {total:,} bytes, expected {size:,}")
         file.truncate(start)
-        with tqdm(total=remote.size, initial=start, unit="B", unit_scale=True, desc=remote.filename) as bar:
+        with tqdm(total=size, initial=start, unit="B", unit_scale=True, desc=remote.filename) as bar:
             for chunk in _chunks(remote, response):
                 file.write(chunk)
                 bar.update(len(chunk))
-                if bar.n > remote.size:  # a server that states no size may never end
+                if size and bar.n > size:  # a server that states no size may never end
                     break
-    if bar.n < remote.size:
-        raise _lost(remote, f"it ended after {bar.n:,} of {remote.size:,} bytes")
+    if size and bar.n < size:
+        raise _lost(remote, f"it ended after {bar.n:,} of {size:,} bytes")
 
 
 def _connect(remote: Remote, part: Path, received: int, otherwise: str) -> HTTPResponse:
@@ -74,7 +105,9 @@ def _connect(remote: Remote, part: Path, received: int, otherwise: str) -> HTTPR
         return urlopen(Request(remote.url, headers=headers), timeout=SILENCE)
     except HTTPError as error:
         if error.code == 416:  # the server's file ends before ours does
-            _refuse(remote, part, f"the server has no more than {received:,} bytes, expected {remote.size:,}")
+            _refuse(
+                remote, part, f"the server has no more than {received:,} bytes, expected {remote.size or received:,}"
+            )
         raise InputError(f"{remote.url}: the server answers {error.code} {error.reason}; {otherwise}") from error
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
@@ -106,11 +139,9 @@ def _lost(remote: Remote, reason: str) -> InputError:
 
 def _check(remote: Remote, path: Path) -> None:
     """Refuse a file whose size or SHA-256 is wrong."""
-    if (size := path.stat().st_size) != remote.size:
+    if remote.size is not None and (size := path.stat().st_size) != remote.size:
         _refuse(remote, path, f"got {size:,} bytes, expected {remote.size:,}")
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 != remote.sha256:
+    if not (sha256 := file_sha256(path)).startswith(remote.sha256):
         _refuse(remote, path, f"got SHA-256 {sha256}, expected {remote.sha256}")
 
 

@@ -9,14 +9,14 @@ import pytest
 from dataset_copies import Examples, write_archive
 from range_server import Server
 
-from replication.datasets.download import Remote, download
 from replication.datasets.stored import StoredDataset
+from replication.download import Remote, download, fetch
 from replication.types import InputError
 
 
 @pytest.fixture
 def remote(server: Server) -> Remote:
-    return Remote(server.url, len(server.body), hashlib.sha256(server.body).hexdigest())
+    return Remote(server.url, hashlib.sha256(server.body).hexdigest(), len(server.body))
 
 
 @pytest.fixture
@@ -115,10 +115,29 @@ def test_error_answer_keeps_the_part(server: Server, remote: Remote, target: Pat
     assert left(target) == {"file.part": 1234}
 
 
+def test_a_file_of_unknown_size_and_hash_is_whole_or_not_there(server: Server, target: Path) -> None:
+    """Published weights have a hash's first digits, or nothing. Catches a cut transfer that counts as a file."""
+    remote = Remote(server.url, hashlib.sha256(server.body).hexdigest()[:8])
+    server.cut_after = 400_000
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"the transfer was cut"):
+            fetch(remote, target, "")
+    fetch(remote, target, "")
+    assert target.read_bytes() == server.body
+    fetch(remote, target, "")
+    assert server.requests == [None, "bytes=400000-", "bytes=800000-"]
+    server.cut_after, other = None, target.with_name("other")
+    fetch(replace(remote, sha256=""), other, "")
+    assert other.read_bytes() == server.body
+    with pytest.raises(InputError, match="is refused: got SHA-256"):
+        download(replace(remote, sha256="0"), target, "")
+    assert not target.exists()
+
+
 def test_first_load_downloads(server: Server, tiny: StoredDataset, examples: Examples, home: Path) -> None:
     """From nothing to a split, twice at once: one request, and no archive left. Catches: no lock, or no second look."""
     server.body = write_archive(home.parent / "copy.tar.gz", examples).read_bytes()
-    remote = Remote(server.url, len(server.body), hashlib.sha256(server.body).hexdigest())
+    remote = Remote(server.url, hashlib.sha256(server.body).hexdigest(), len(server.body))
     tiny = replace(tiny, remote=remote)
     assert "not here: downloaded on first use" in tiny.status()
     found: list[str] = []
