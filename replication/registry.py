@@ -243,4 +243,5 @@ CONDITIONS = Registry("CONDITIONS", "condition", "conditions")
 EXTRACTORS = Registry("EXTRACTORS", "extractor", "metrics/extractors")
 QUANTITIES = Registry("QUANTITIES", "quantity", "quantities")
 CLAIMS = Registry("CLAIMS", "kind of claim", "report/claims")
+JOBS = Registry("JOBS", "kind of job", "harness/jobs")
 REGISTRIES = {parts.name.lower(): parts for parts in tuple(globals().values()) if isinstance(parts, Registry)}

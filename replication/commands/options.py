@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from replication.harness.experiment import Experiment
+    from replication.harness.job import Job
     from replication.harness.jobs.cell import Cell
 
 Commands = Any  # argparse's own class for it is private
@@ -43,8 +44,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
 
+def jobs_named(name: str, profile: str, settings: dict[str, str]) -> tuple[Experiment, list[Job]]:
+    """The experiment with its changes, and the checked jobs of one profile; raises InputError."""
+    from replication.harness.experiment import load_experiment
+    from replication.harness.job import jobs_of
+
+    experiment = load_experiment(name, settings, profile)
+    return experiment, jobs_of(experiment, profile)
+
+
 def cells_named(name: str, profile: str, settings: dict[str, str]) -> tuple[Experiment, list[Cell]]:
-    """The experiment with its changes, and the checked cells of one profile; raises InputError."""
+    """Likewise, its cells alone."""
     from replication.harness.experiment import load_experiment
     from replication.harness.jobs.cell import cells_of
     from replication.report.claims import claims_of

@@ -35,9 +35,9 @@ def _report(options: argparse.Namespace) -> None:
     store, results, tables = Store(state()), project() / "results", []
     every = evidence_on(experiment_names())
     for evidence in evidence_on(options.experiments) if options.experiments else every:
-        if not evidence.cells:
+        if not evidence.jobs:
             continue
-        journal = journal_of(evidence.cells, state())
+        journal = journal_of(evidence.jobs, state())
         files = write_report(evidence, journal, results)
         print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
         if any(journal.read(key) for key in evidence.rows):

@@ -7,8 +7,8 @@ from replication.commands.options import (
     add_device,
     add_experiment,
     added,
-    cells_named,
     device_of,
+    jobs_named,
     settings_of,
 )
 
@@ -27,58 +27,48 @@ def register(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from replication.harness.home import project, state
-    from replication.harness.jobs.cell import row_cells
-    from replication.harness.jobs.first_stage import first_stage_cells
+    from replication.harness.job import of_row
     from replication.harness.store import Store
-    from replication.harness.sweep import first_stage_journal, journal_of, run
+    from replication.harness.sweep import journal_of, run
     from replication.harness.workplace import Workplace
     from replication.report.claims import Evidence, claims_of, markdown_claim
     from replication.report.claims.evidence import others_of
-    from replication.report.first_stages import first_stage_table
     from replication.report.rows import rows_of
-    from replication.report.tables import markdown, measured_tables
+    from replication.report.tables import main_tables
 
-    experiment, cells = cells_named(options.experiment, options.profile, settings_of(options.set))
+    experiment, jobs = jobs_named(options.experiment, options.profile, settings_of(options.set))
     place = Workplace(state(), device_of(options.device), experiment.profile(options.profile).batch_size)
-    stages = first_stage_cells(experiment, options.profile)
     if options.row:
-        cells = [cell for label in dict.fromkeys(options.row) for cell in row_cells(cells, label)]
-        named = {cell.recipe.first_stage.name for cell in cells if cell.recipe.first_stage}
-        stages = [
-            stage for stage in stages if stage.label in named and stage.dataset in (c.recipe.dataset for c in cells)
-        ]
-    run(cells, place, Store(place.state), stages)
-    journal = journal_of(cells, place.state)
-    rows = rows_of(cells, journal)
-    print("\n" + markdown(*measured_tables(cells, rows)[""]) + "\n")
-    if stages:
-        found = rows_of(stages, first_stage_journal(journal))
-        print(markdown(*first_stage_table(stages, found)) + "\n")
+        named = [job for label in dict.fromkeys(options.row) for job in of_row(jobs, label)]
+        needed = {key for job in named for key in job.needs}
+        jobs = named + [job for job in jobs if job.key in needed and job not in named]
+    run(jobs, place, Store(place.state))
     claims = claims_of(experiment)
     others = others_of(experiment, claims, options.profile, state(), project() / "results")
-    evidence = Evidence(experiment, options.profile, cells, rows, claims, others)
+    rows = rows_of(jobs, journal_of(jobs, place.state))
+    evidence = Evidence(experiment, options.profile, jobs, rows, claims, others)
+    for table in main_tables(jobs, rows):
+        print(f"\n{table}\n")
     for claim in claims:
         print(markdown_claim(claim, evidence))
 
 
 def _plan(options: argparse.Namespace) -> None:
     from replication.harness.home import state
-    from replication.harness.jobs.first_stage import first_stage_cells
-    from replication.harness.sweep import first_stage_journal, journal_of
+    from replication.harness.jobs.cell import Cell
+    from replication.harness.sweep import journal_of
     from replication.registry import SAMPLERS
-    from replication.report.first_stages import first_stage_table
     from replication.report.rows import rows_of
-    from replication.report.tables import markdown
+    from replication.report.tables import main_tables, markdown
 
-    experiment, cells = cells_named(options.experiment, options.profile, settings_of(options.set))
-    journal = journal_of(cells, state())
-    lines = []
-    for cell in cells:
+    _, jobs = jobs_named(options.experiment, options.profile, settings_of(options.set))
+    rows, lines = rows_of(jobs, journal_of(jobs, state())), []
+    for cell in [job for job in jobs if isinstance(job, Cell)]:
         schedule = cell.recipe.build_schedule()
         nfe = cell.sampling.sampler.build(SAMPLERS).nfe(schedule, cell.sampling.times(schedule))
         nfe *= 2 if cell.sampling.guidance else 1
         published = ", ".join(f"{metric} {value:g}" for metric, value in cell.targets.items())
-        done = "done" if journal.read(cell.key) else "to run"
+        done = "done" if cell.key in rows else "to run"
         steps = str(cell.sampling.steps)
         lines.append(
             [
@@ -93,5 +83,5 @@ def _plan(options: argparse.Namespace) -> None:
             ]
         )
     print(markdown(["cell", "sampler", "spacing", "steps", "NFE", "checkpoint", "paper", "state"], lines))
-    if stages := first_stage_cells(experiment, options.profile):
-        print("\n" + markdown(*first_stage_table(stages, rows_of(stages, first_stage_journal(journal)))))
+    for table in main_tables([job for job in jobs if not isinstance(job, Cell)], rows):
+        print(f"\n{table}")

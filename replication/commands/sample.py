@@ -30,7 +30,7 @@ def _sample(options: argparse.Namespace) -> None:
     from replication.files import write_atomically
     from replication.harness.home import state
     from replication.harness.jobs.cell import find_cell
-    from replication.harness.jobs.compute import strip
+    from replication.harness.measuring import strip
     from replication.harness.prompt import prompted
     from replication.harness.workplace import Workplace
     from replication.report.plots import picture_grid

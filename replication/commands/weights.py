@@ -31,7 +31,7 @@ def register(commands: Commands) -> None:
 def _add(options: argparse.Namespace) -> None:
     from replication.harness.given_weights import give_first_stage, give_network
     from replication.harness.home import state
-    from replication.harness.jobs.cell import row_cells
+    from replication.harness.job import of_row
     from replication.harness.jobs.first_stage import first_stage_cells
     from replication.harness.workplace import Workplace
     from replication.registry import unknown
@@ -51,7 +51,7 @@ def _add(options: argparse.Namespace) -> None:
             raise unknown("first stage", options.stage, sorted(stages))
         stage, dataset = stages[options.stage].first_stage, stages[options.stage].build_dataset()
     else:
-        recipe = row_cells(cells, options.row)[0].recipe
+        recipe = of_row(cells, options.row)[0].recipe
         stage, dataset = recipe.first_stage, recipe.build_dataset()
     if options.first_stage:
         if stage is None:

@@ -1,4 +1,4 @@
-"""The row journal: one atomic JSON file per cell, and its strip of samples beside it. MLflow hears of a row later."""
+"""The row journal: one atomic JSON file per job, and its strip of images beside it. MLflow gets a row later."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ class Journal:
         self.folder = folder
 
     def strip_path(self, key: str) -> Path:
-        """A PNG of the cell's first images, side by side."""
+        """A PNG of the job's first images, side by side."""
         return self.folder / f"{key}.png"
 
     def write(self, record: Record, strip: bytes) -> None:
@@ -28,7 +28,7 @@ class Journal:
         write_atomically(self.folder / f"{key}.json", json.dumps(record, indent=1, allow_nan=False).encode())
 
     def read(self, key: str) -> Record | None:
-        """The cell's row, None if it has not been run; raises InputError for a file that is no row."""
+        """The job's row, None if it has not been run; raises InputError for a file that is no row."""
         path = self.folder / f"{key}.json"
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
@@ -37,11 +37,11 @@ class Journal:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: not a row ({error}); delete it and run again") from error
         if not isinstance(record, dict) or record.get("cell") != key:
-            raise InputError(f"{path}: not the row of this cell; delete it and run again")
+            raise InputError(f"{path}: not the row of this key; delete it and run again")
         return record
 
-    def cells(self) -> list[str]:
-        """The cells that have a row, in the order of their keys."""
+    def done(self) -> list[str]:
+        """The keys that have a row, sorted."""
         return sorted(path.stem for path in self.folder.glob("*.json"))
 
     def synced_with(self, key: str) -> str | None:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from replication.harness.jobs.cell import Cell
-from replication.harness.jobs.compute import source
 from replication.harness.workplace import Workplace
 from replication.noise import ImageNoise
 from replication.numerics import numerics
@@ -25,7 +24,7 @@ def prompted(cell: Cell, prompts: Sequence[str], n: int, seed: int, place: Workp
         raise InputError(f"row {cell.label!r} is unconditional: it takes no prompt")
     conds = condition.of_prompts(prompts, dataset).to(place.device)
     model = place.model(cell.recipe, cell.protocol.ema)
-    drawn_from = source(cell, model, place.device)
+    drawn_from = cell.source(model, place.device)
     pictures = []
     with torch.no_grad(), numerics(cell.protocol.precision, place.device):
         for cond in model.encode(conds):

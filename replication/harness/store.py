@@ -1,25 +1,26 @@
 """MLflow: one run per row, and each table. The only import of mlflow in the project.
 
-The journal is the record; MLflow is told afterwards, as often as it takes. A row is found again by its cell's key and
-content, so telling it twice makes no second run.
+The journal is the record; MLflow gets its rows afterwards, as often as it takes. A row is found again by its key and
+content, so that logging it twice makes no second run.
 """
 
 import logging
 import os
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from replication.files import locked
 from replication.harness.journal import MEASURED, Record
 from replication.settings import content_key
 from replication.types import InputError, RunError
+
+BATCH = 100  # parameters in one call, at most
 
 
 def steps_of(record: Record) -> str:
@@ -63,14 +64,25 @@ class Store:
             name = f"{record['label']}{steps_of(record)} ({record['profile']})"
             tags |= {k: str(v) for k, v in record.items() if k.startswith("env.")}
             run = client.create_run(experiment, run_name=name, tags=tags)
-            for column, value in record.items():
-                if column.startswith(MEASURED) and value is not None:
-                    client.log_metric(run.info.run_id, column, float(value))
-                elif not column.startswith("env."):
-                    client.log_param(run.info.run_id, column, value)
+            measured = {k: float(v) for k, v in record.items() if k.startswith(MEASURED) and v is not None}
+            described = {k: v for k, v in record.items() if not k.startswith((*MEASURED, "env."))}
+            self._batch(client, run.info.run_id, [(0, measured)], described)
             if strip.exists():
                 client.log_artifact(run.info.run_id, str(strip), "samples")
             client.set_terminated(run.info.run_id)
+
+    @staticmethod
+    def _batch(
+        client: Any, run: str, metrics: Iterable[tuple[int, Mapping[str, float]]], params: Mapping[str, Any]
+    ) -> None:
+        """Metrics by step, and parameters, in as few transactions as MLflow's limits allow: one each takes seconds a row."""
+        from mlflow.entities import Metric, Param
+
+        now = int(time.time() * 1000)
+        points = [Metric(name, value, now, step) for step, values in metrics for name, value in values.items()]
+        described = [Param(name, str(value)) for name, value in params.items()]
+        for i in range(0, max(len(points), len(described)), BATCH):
+            client.log_batch(run, points[i : i + BATCH], described[i : i + BATCH])
 
     def log_table(self, experiment: str, profile: str, records: list[Record], files: list[Path]) -> None:
         """The whole table as one run's table and its report files as artifacts, unless the store has this very table."""
@@ -79,7 +91,9 @@ class Store:
             if self._has(client, tags):
                 return
             run = client.create_run(self._experiment(client, experiment), run_name=tags["table"], tags=tags)
-            client.log_table(run.info.run_id, pd.DataFrame(records), artifact_file=f"{tags['table']}.json")
+            columns = dict.fromkeys(column for record in records for column in record)
+            table = {column: [record.get(column) for record in records] for column in columns}
+            client.log_table(run.info.run_id, table, artifact_file=f"{tags['table']}.json")
             for file in files:
                 client.log_artifact(run.info.run_id, str(file))
             client.set_terminated(run.info.run_id)

@@ -81,6 +81,11 @@ class Workplace:
             train_first_stage(stage, dataset, path, self.device, self.progress)
         return path
 
+    def ensure_first_stage(self, stage: FirstStage, dataset: Dataset) -> None:
+        """Make sure that it is there, or that its training has what it needs; raises InputError."""
+        if not self.first_stage_path(stage, dataset).exists():
+            stage.ensure()
+
     def model(self, recipe: Recipe, ema: bool, checkpoint: Path | None = None) -> Model:
         """The model of a recipe, trained if need be, or the one in `checkpoint`.
 

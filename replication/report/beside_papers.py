@@ -9,10 +9,11 @@ from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
+from replication.harness.table import NOT_RUN
 from replication.metrics.proportion import Z95
 from replication.registry import EXTRACTORS
 from replication.report.rows import csv_text
-from replication.report.tables import NOT_RUN, Table
+from replication.report.tables import Table
 
 IS_SPLITS = 10
 HEADING = "Paper against measured"
@@ -20,10 +21,6 @@ OF_SAMPLES = ("n", "seeds", "ema", "quantizer", "labels", "precision", "extracto
 OF_REFERENCE = ("reference", "preprocessing", "drop_last")
 FIELDS = {"is": OF_SAMPLES, "nll": ("ema", "precision", "nll_images")}  # all others: those of both
 FORMS = {"fd": ".2f", "is": ".2f", "nll": ".3f", "precision": ".3f", "recall": ".3f", "kid": ".5f", "sfd": ".2f"}
-COLUMNS = (
-    "sampler", "spacing", "steps", "metric", "paper", "measured", "difference [our 95 %]", "inside", "protocols agree",
-    "differs in", "source",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -151,28 +148,27 @@ def _text(protocol: Protocol, field: str) -> str:
 
 def published_table(found: Sequence[Comparison]) -> Table:
     """One line per comparison, for a reader."""
-    return list(COLUMNS), [_line(comparison) for comparison in found]
+    return Table.of([_line(c) for c in found], [c.cell.key if c.run else None for c in found])
 
 
-def _line(c: Comparison) -> list[str]:
+def _line(c: Comparison) -> dict[str, str]:
     form, published = FORMS[c.published.metric], c.published
-    measured = NOT_RUN if not c.run else "not measured" if c.measured is None else f"{c.measured:{form}}"
     difference = "" if c.difference is None else f"{c.difference:+{form}}"
     if c.low is not None:
         difference += f" [{c.low:+{form}}, {c.high:+{form}}]"
-    return [
-        c.cell.label,
-        str(c.cell.sampling.spacing),
-        str(c.cell.sampling.steps),
-        _label(published),
-        f"{published.value:.10g}" + (f" ± {published.error:.10g}" if published.error is not None else ""),
-        measured,
-        difference,
-        _yes(c.inside),
-        c.agree,
-        c.all_differences,
-        published.citation,
-    ]
+    return {
+        "sampler": c.cell.label,
+        "spacing": str(c.cell.sampling.spacing),
+        "steps": str(c.cell.sampling.steps),
+        "metric": _label(published),
+        "paper": f"{published.value:.10g}" + (f" ± {published.error:.10g}" if published.error is not None else ""),
+        "measured": NOT_RUN if not c.run else "not measured" if c.measured is None else f"{c.measured:{form}}",
+        "difference [our 95 %]": difference,
+        "inside": _yes(c.inside),
+        "protocols agree": c.agree,
+        "differs in": c.all_differences,
+        "source": published.citation,
+    }
 
 
 @cache

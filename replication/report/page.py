@@ -8,7 +8,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,16 @@ from markupsafe import Markup, escape
 from PIL import Image, ImageChops
 
 from replication.files import write_atomically
-from replication.harness.jobs.cell import Cell
+from replication.harness.job import Job
 from replication.harness.journal import Record
 from replication.registry import EXTRACTORS
-from replication.report import first_stages
-from replication.report.beside_papers import HEADING, comparisons, published_table
+from replication.report.beside_papers import HEADING, comparisons
 from replication.report.chart import HEIGHT, SHAPES, WIDTH, Panel, panels
 from replication.report.claims import Claim, Evidence, Verdict, judge, tally, verdict_table
-from replication.report.first_stages import first_stage_table
 from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
 from replication.report.rows import exact_text
-from replication.report.tables import FURTHER, cells_with, measured_tables
-from replication.report.write import PICTURES, shared_columns
+from replication.report.tables import Table
+from replication.report.write import all_tables, pictures_of, shared_columns
 
 WORDS = ("supported", "refuted", "inconclusive", "not tested")
 GROUPS = (
@@ -37,6 +35,7 @@ GROUPS = (
     "metric",
     "timing",
     "cost",
+    "first_stage",
     "protocol",
     "recipe",
     "checkpoint",
@@ -77,7 +76,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Row:
+class Whole:
     """The whole row behind a line, group by group, and which of the section's protocols it has."""
 
     anchor: str
@@ -85,41 +84,12 @@ class Row:
     groups: Markup
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of a table; `again` where its first cell says what the line above says."""
-
-    texts: list[Text]
-    again: bool = False
-    row: Row | None = None
+_TEMPLATES.filters["text"] = Text.of
 
 
-@dataclass(frozen=True)
-class Table:
-    """(heading, whether its column holds numbers), and the lines."""
-
-    columns: list[tuple[str, bool]]
-    lines: list[Line]
-
-    @classmethod
-    def of(cls, columns: Sequence[str], lines: Sequence[Sequence[str]], rows: Sequence[Row | None] = ()) -> "Table":
-        """The table of these texts; `rows` as many as lines, if there are any."""
-        texts = [[Text.of(text) for text in line] for line in lines]
-        numeric = [
-            any(line[i].kind == "number" for line in texts)
-            and all(line[i].kind == "number" or not line[i].text or line[0] is line[i] for line in texts)
-            for i in range(len(columns))
-        ]
-        again = [i > 0 and bool(line) and line[0] == lines[i - 1][0] for i, line in enumerate(lines)]
-        behind = rows or [None] * len(lines)
-        return cls(
-            list(zip(columns, numeric, strict=True)),
-            [Line(*parts) for parts in zip(texts, again, behind, strict=True)],
-        )
-
-    @property
-    def long(self) -> bool:
-        return len(self.lines) > LONG
+def numeric(table: Table) -> list[bool]:
+    """Of each column: whether it holds numbers and nothing else."""
+    return [{Text.of(text).kind for text in column if text} == {"number"} for column in zip(*table.lines, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -130,12 +100,13 @@ class Section:
     anchor: str
     distance: str
     protocols: list[tuple[str, Columns]]  # (title, what it fixes), distinct
-    table: Table
-    further: list[tuple[str, Table]]  # (heading, table) of more figures of the rows
+    tables: dict[str, Table]  # of figures, by heading; the main one has none
+    published: Table | None
+    mains: list[str]  # headings of the tables that each row stands in once
+    whole: Mapping[str, Whole]  # by key
     panels: list[Panel]
     point_titles: Mapping[str, str]  # by cell key
     pictures: list[tuple[str, str, str]]  # (heading, what is to be seen, data)
-    published: Table | None
     shared: list[tuple[str, list[list[str]]]]
 
 
@@ -185,7 +156,7 @@ def page(evidence: Sequence[Evidence], folder: Path) -> str:
         sections=sections,
         claims=claims,
         counts=_counts(word for c in claims for r in c.readings for word, n in r.words for _ in range(n)),
-        unrun=[e for e in evidence if e.cells and not e.rows],
+        unrun=[e for e in evidence if e.jobs and not e.rows],
         forensics=[_document(path) for path in sorted(folder.glob("forensics-*.md"))],
         row_count=len(rows),
         devices=devices,
@@ -198,47 +169,42 @@ def page(evidence: Sequence[Evidence], folder: Path) -> str:
         named=NAMED_CURVES,
         heading=HEADING,
         zip=zip,
+        numeric=numeric,
+        long=LONG,
         protocols=max((len(section.protocols) for section in sections), default=0),
     )
 
 
 def _section(evidence: Evidence, folder: Path) -> Section:
-    cells = evidence.cells[:ROWS]
-    rows = {cell.key: evidence.rows[cell.key] for cell in cells if cell.key in evidence.rows}
+    evidence = replace(evidence, jobs=evidence.jobs[:ROWS])
+    cells, rows = evidence.cells, evidence.cell_rows
     stem = f"{evidence.experiment.name}-{evidence.profile}"
-    groups = {key: _grouped(record) for key, record in rows.items()}
-    fixed = {groups[cell.key]["protocol"]: cell.protocol.title for cell in cells if cell.key in rows}
+    jobs = [job for job in evidence.jobs if job.key in evidence.rows]
+    groups = {job.key: _grouped(evidence.rows[job.key]) for job in jobs}
+    fixed = {groups[job.key]["protocol"]: job.protocol.title for job in jobs}
     order = list(fixed)
-    behind = {cell.key: _row(stem, cell, groups[cell.key], order) for cell in cells if cell.key in rows}
-    measured = measured_tables(cells, rows)
-    columns, lines = measured.pop("")
+    tables = all_tables(evidence, comparisons(cells, rows))
     distance = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
-    figure = columns.index(distance)
-    found = comparisons(cells, rows)
-    further = [
-        (heading, Table.of(*table, [behind[cell.key] for cell in cells_with(FURTHER[heading][1], cells, rows)]))
-        for heading, table in measured.items()
-    ]
-    if stages := evidence.first_stages:
-        further.append((first_stages.HEADING, Table.of(*first_stage_table(stages, evidence.first_stage_rows))))
+    figures = [line[tables[""].columns.index(distance)] for line in tables[""].lines]
     return Section(
         evidence=evidence,
         anchor=stem,
         distance=distance,
         protocols=[(title, protocol) for protocol, title in fixed.items()],
-        table=Table.of(columns, lines, [behind.get(cell.key) for cell in cells]),
-        further=further,
+        published=tables.pop(HEADING, None),
+        tables=tables,
+        mains=[job.tables[0].heading for job in evidence.jobs],
+        whole={job.key: _whole(stem, job, groups[job.key], order) for job in jobs},
         panels=panels(cells, rows),
         point_titles={
-            cell.key: f"{cell.label}, {cell.sampling.steps} steps: {distance} {line[figure]}"
-            for cell, line in zip(cells, lines, strict=True)
+            cell.key: f"{cell.label}, {cell.sampling.steps} steps: {distance} {figure}"
+            for cell, figure in zip(cells, figures, strict=True)
         },
         pictures=[
             (heading, seen, _data(path))
-            for kind, (heading, seen) in PICTURES.items()
-            if (path := folder / f"{stem}-{kind}.png").exists()
+            for end, heading, seen in pictures_of(evidence)
+            if (path := folder / f"{stem}-{end}.png").exists()
         ],
-        published=Table.of(*published_table(found), [behind.get(c.cell.key) for c in found]) if found else None,
         shared=[
             (title, shared_columns(rows, prefixes))
             for title, prefixes in (
@@ -250,10 +216,10 @@ def _section(evidence: Evidence, folder: Path) -> Section:
     )
 
 
-def _row(stem: str, cell: Cell, groups: Mapping[str, Columns], protocols: Sequence[Columns]) -> Row:
-    published = [(p.metric, f"{p.value:g} ({p.citation})") for p in cell.published]
+def _whole(stem: str, job: Job, groups: Mapping[str, Columns], protocols: Sequence[Columns]) -> Whole:
+    published = [(p.metric, f"{p.value:g} ({p.citation})") for p in job.published]
     whole = Markup("").join(_group(*item) for item in (*groups.items(), ("published", tuple(published))) if item[1])
-    return Row(f"{stem}-{cell.key[:KEY_DIGITS]}", protocols.index(groups["protocol"]), whole)
+    return Whole(f"{stem}-{job.key[:KEY_DIGITS]}", protocols.index(groups["protocol"]), whole)
 
 
 def _grouped(record: Record) -> dict[str, Columns]:
@@ -300,7 +266,7 @@ def _readings(claim: Claim, found: Mapping[tuple[Verdict, ...], list[str]]) -> l
     }
     kept = tested or dict(list(found.items())[:1])
     return [
-        Reading(profiles, _counts(v.word for v in verdicts), Table.of(*verdict_table(verdicts)), tally(claim, verdicts))
+        Reading(profiles, _counts(v.word for v in verdicts), Table(*verdict_table(verdicts)), tally(claim, verdicts))
         for verdicts, profiles in kept.items()
     ]
 
@@ -323,7 +289,7 @@ def _document(path: Path) -> Document:
         image = _IMAGE.fullmatch(block.strip())
         if block.startswith("|"):
             columns, _, *lines = ([text.strip() for text in line.strip("|").split("|")] for line in block.splitlines())
-            blocks.append(("table", Table.of(columns, lines)))
+            blocks.append(("table", Table(columns, lines)))
         elif image:
             blocks.append(("image", (image[1], _data(path.parent / image[2]))))
         else:

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -13,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
+from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell
-from replication.harness.journal import Record
+from replication.harness.journal import Journal, Record
 from replication.registry import EXTRACTORS
 
 # Okabe and Ito's palette: distinct under every common colour blindness. Markers tell the lines apart in grey, and from
@@ -124,20 +124,19 @@ def _scales(axes: Axes, cost: Cost) -> None:
     axes.grid(which="both", alpha=0.25, linewidth=0.5)
 
 
-def sample_grid(cells: Sequence[Cell], strips: Mapping[str, Path]) -> bytes:
-    """PNG bytes: one line of images per cell that has a strip, its sampler and step count beside it.
+def strips_grid(jobs: Sequence[Job], journal: Journal) -> bytes | None:
+    """PNG bytes: one line of images per job of a kind that has a strip, its title beside it; None where none has.
 
-    A long table shows each sampling rule once, at the middle one of its step counts.
+    A long table shows each label once, at the middle one of its jobs.
     """
-    shown = [cell for cell in cells if cell.key in strips]
+    shown = [job for job in jobs if journal.strip_path(job.key).exists()]
     if len(shown) > GRID_LINES:
-        of_label = {
-            label: [cell for cell in shown if cell.label == label] for label in {cell.label: 0 for cell in shown}
-        }
+        of_label = {label: [job for job in shown if job.label == label] for label in {job.label: 0 for job in shown}}
         shown = [of[len(of) // 2] for of in of_label.values()]
-    return picture_grid(
-        [(f"{cell.label}\n{cell.sampling.steps} steps", Image.open(strips[cell.key])) for cell in shown]
-    )
+    if not shown:
+        return None
+    strips = [(job.caption, Image.open(journal.strip_path(job.key))) for job in shown]
+    return picture_grid(strips, jobs[0].picture_rows)
 
 
 def picture_grid(lines: Sequence[tuple[str, Image.Image]], rows: int = 1) -> bytes:

@@ -1,13 +1,14 @@
-"""The rows of a table: those of the journal, and, for cells that were not run here, those committed in results/."""
+"""The rows of a table: those of the journal, and, for jobs that were not run here, those committed in results/."""
 
 import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from replication.files import write_atomically
+from replication.harness.job import Job
 from replication.harness.journal import MEASURED, Journal, Record
 from replication.types import InputError
 
@@ -21,22 +22,15 @@ NUMBERS = (
 )  # all other columns are text: a commit may look like 1e5
 
 
-class Keyed(Protocol):
-    """What has a row: a cell, or a first stage."""
-
-    @property
-    def key(self) -> str: ...
-
-
-def rows_of(cells: Sequence[Keyed], journal: Journal, committed: Path | None = None) -> dict[str, Record]:
-    """Row by cell key, in the table's order, for cells that have one. Raises InputError for a damaged file.
+def rows_of(jobs: Sequence[Job], journal: Journal, committed: Path | None = None) -> dict[str, Record]:
+    """Row by key, in the table's order, for jobs that have one. Raises InputError for a damaged file.
 
     Committed rows count only where the journal has none at all: two machines' times make no table.
     """
-    found = {cell.key: journal.read(cell.key) for cell in cells}
+    found = {job.key: journal.read(job.key) for job in jobs}
     if committed and committed.exists() and not any(found.values()):
         known = {record["cell"]: record for record in read_csv(committed)}
-        found = {cell.key: known.get(cell.key) for cell in cells}
+        found = {job.key: known.get(job.key) for job in jobs}
     return {key: record for key, record in found.items() if record is not None}
 
 

@@ -1,54 +1,79 @@
-"""The tables of a profile: one line per cell, an interval on every figure. Papers' values are in beside_papers.py."""
+"""The tables of a profile, from what each kind of job says of its rows (harness/table.py)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from replication.harness.jobs.cell import Cell
+from replication.harness.job import Job
 from replication.harness.journal import Record
+from replication.harness.table import TableSpec
 from replication.registry import EXTRACTORS
 from replication.report.comparable import MARK
 
-NOT_RUN = "not run"
 MARK_MEANS = f"{MARK} measured with another n or another reference than the first line: not to be compared with it."
-Table = tuple[list[str], list[list[str]]]  # (columns, lines)
-Labels = Mapping[str, str]
 
 
-def measured_tables(cells: Sequence[Cell], rows: Mapping[str, Record]) -> dict[str, Table]:
-    """The tables of a profile by heading, the main one first and without; the others hold the cells that fill them."""
-    labels = cells[0].protocol.extractor.build(EXTRACTORS).labels
-    tables = {"": _table(_main, cells, rows, labels)}
-    for heading, (line, needed) in FURTHER.items():
-        if shown := cells_with(needed, cells, rows):
-            tables[heading] = _table(line, shown, rows, labels)
+@dataclass(frozen=True)
+class Table:
+    """Texts; `keys`: of the row behind each line, where there is one."""
+
+    columns: list[str]
+    lines: list[list[str]]
+    keys: list[str | None] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, lines: Sequence[Mapping[str, str]], keys: Sequence[str | None] = ()) -> "Table":
+        """The table of lines that have the same headings."""
+        return cls(list(lines[0]), [list(line.values()) for line in lines], list(keys))
+
+    def __str__(self) -> str:
+        return markdown(self.columns, self.lines)
+
+
+def tables_of(jobs: Sequence[Job], rows: Mapping[str, Record]) -> dict[str, Table]:
+    """The tables of these jobs by heading, kind by kind; further ones hold the jobs whose rows fill them."""
+    tables = {}
+    for kind in dict.fromkeys(type(job) for job in jobs):
+        of_kind = [job for job in jobs if type(job) is kind]
+        for spec in kind.tables:
+            shown = [job for job in of_kind if not spec.needs or spec.needs in rows.get(job.key, {})]
+            if shown:
+                tables[spec.heading] = _table(spec, shown, rows)
     return tables
 
 
-def _measured_as(cell: Cell) -> tuple[object, ...]:
-    protocol = cell.protocol
-    return str(cell.recipe.dataset), protocol.n, protocol.reference, protocol.drop_last
+def main_tables(jobs: Sequence[Job], rows: Mapping[str, Record]) -> list[Table]:
+    """The first table of each kind of these jobs."""
+    tables = tables_of(jobs, rows)
+    return [tables[heading] for heading in dict.fromkeys(job.tables[0].heading for job in jobs)]
 
 
-def cells_with(column: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Cell]:
-    """The cells whose rows have this column."""
-    return [cell for cell in cells if column in rows.get(cell.key, {})]
+def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record]) -> Table:
+    """Columns that no line fills are left out, unless their spec says what stands there then."""
+    labels = jobs[0].protocol.extractor.build(EXTRACTORS).labels
+    records = [{**job.columns, **_printed(job), **rows.get(job.key, {})} for job in jobs]
+    lines = [{column.heading.format_map(labels): column.text(record) for column in spec.columns} for record in records]
+    for job, line in zip(jobs, lines, strict=True):
+        if any(job.columns.get(column) != jobs[0].columns.get(column) for column in spec.alike):
+            line[spec.columns[0].heading] += f" {MARK}"
+    kept = [
+        heading
+        for heading, column in zip(lines[0], spec.columns, strict=True)
+        if column.absent or any(line[heading] for line in lines)
+    ]
+    keys = [job.key if job.key in rows else None for job in jobs]
+    return Table.of([{heading: line[heading] for heading in kept} for line in lines], keys)
 
 
-def _table(
-    line: Callable[[Cell, Record, Labels], dict[str, str]],
-    cells: Sequence[Cell],
-    rows: Mapping[str, Record],
-    labels: Labels,
-) -> Table:
-    """Lines without a figure say "not run" where they stay at all, and columns that no line fills are left out."""
-    lines = [line(cell, rows.get(cell.key, {}), labels) for cell in cells]
-    for cell, of in zip(cells, lines, strict=True):
-        if _measured_as(cell) != _measured_as(cells[0]):  # its figures are not comparable with the table's
-            of["sampler"] += f" {MARK}"
-    columns = [c for c in lines[0] if any(of[c] not in ("", NOT_RUN) for of in lines) or c == labels["fd"]]
-    return columns, [[of[c] for c in columns] for of in lines]
+def _printed(job: Job) -> Record:
+    """What the paper prints that the job names first, as columns `paper.*`."""
+    if not job.published:
+        return {}
+    first = job.published[0]
+    return {f"paper.{first.metric}": first.value, "paper.dataset": first.dataset, "paper.source": first.citation}
 
 
-def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def markdown(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     """A Markdown table whose columns are aligned in the source too, for reading in a terminal."""
     widths = [max(len(str(line[i])) for line in [columns, *lines]) for i in range(len(columns))]
     text = [
@@ -56,88 +81,3 @@ def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     ]
     rule = " | ".join("-" * width for width in widths)
     return "\n".join(f"| {line} |" for line in [text[0], rule, *text[1:]])
-
-
-def _named(cell: Cell, run: Record) -> dict[str, str]:
-    return {
-        "sampler": cell.label,
-        "spacing": str(cell.sampling.spacing),
-        "steps": str(cell.sampling.steps),
-        "NFE": str(run.get("sampling.nfe", "")),
-    }
-
-
-def _main(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
-    return {
-        **_named(cell, run),
-        labels["fd"]: interval(run, "metric.fd", "{:.3g}") or NOT_RUN,
-        labels["fd_infinity"]: interval(run, "metric.fd_infinity", "{:.3g}"),
-        f"{labels['kid']} x 1000": interval(run, "metric.kid", "{:.2f}", 1000),
-        labels["is"]: interval(run, "metric.is", "{:.2f}"),
-        "class accuracy": interval(run, "metric.class_accuracy", "{:.3f}"),
-        "NLL, bits/dim": plus_minus(run, "metric.nll", "{:.3f}"),
-        "ms/image": number(run, "timing.seconds_per_image", "{:.3g}", 1000),
-        "images/s": number(run, "timing.images_per_second", "{:.3g}"),
-        "floor, ms/image": number(run, "timing.floor_seconds", "{:.3g}", 1000),
-        "decoded, ms/image": number(run, "timing.image_seconds", "{:.3g}", 1000) if cell.recipe.first_stage else "",
-    }
-
-
-def _variety(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
-    shares = ("precision", "recall", "density", "coverage", "memorisation", "memorisation_auc")
-    return {
-        **_named(cell, run),
-        labels["sfd"]: interval(run, "metric.sfd", "{:.3g}"),
-        **{labels[key]: interval(run, f"metric.{key}", "{:.3f}") for key in shares},
-    }
-
-
-def _blocks(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
-    """What one block of n images says, how far the blocks lie apart, and the smallest, which papers print."""
-    return {
-        **_named(cell, run),
-        "blocks": str(len(str(run["protocol.seeds"]).split())),
-        f"{labels['fd']}, mean": number(run, "metric.fd", "{:.3g}"),
-        "standard deviation": number(run, "metric.fd_std", "{:.2g}"),
-        "smallest": number(run, "metric.fd_min", "{:.3g}"),
-        "largest": number(run, "metric.fd_max", "{:.3g}"),
-    }
-
-
-def _cost(cell: Cell, run: Record, labels: Labels) -> dict[str, str]:
-    """In what papers call Gflops: multiply-adds, of one forward pass, of the whole training and of one image."""
-    return {
-        **_named(cell, run),
-        labels["fd"]: interval(run, "metric.fd", "{:.3g}"),
-        "parameters": number(run, "cost.parameters", "{:,.0f}"),
-        "multiply-adds, M": number(run, "cost.multiply_adds", "{:,.2f}", 1e-6),
-        "activations, MB": number(run, "cost.activation_bytes", "{:,.2f}", 1e-6),
-        "training, T": number(run, "cost.training_multiply_adds", "{:,.3f}", 1e-12),
-        "image, G": number(run, "cost.image_multiply_adds", "{:,.2f}", 1e-9),
-    }
-
-
-# The tables besides the main one: what their lines hold, and the column that a row must have to be in them.
-FURTHER: dict[str, tuple[Callable[[Cell, Record, Labels], dict[str, str]], str]] = {
-    "Fidelity, variety and memory": (_variety, "metric.precision"),
-    "Cost": (_cost, "cost.multiply_adds"),
-    "Seed blocks": (_blocks, "metric.fd_std"),
-}
-
-
-def number(record: Mapping[str, object], column: str, form: str, scale: float = 1.0) -> str:
-    """The formatted number, empty where the row has none."""
-    value = record.get(column)
-    return form.format(value * scale) if isinstance(value, int | float) else ""
-
-
-def interval(record: Mapping[str, object], column: str, form: str, scale: float = 1.0) -> str:
-    """value [low, high], the 95 % interval; empty where the row has none."""
-    parts = [number(record, column + suffix, form, scale) for suffix in ("", "_low", "_high")]
-    return f"{parts[0]} [{parts[1]}, {parts[2]}]" if parts[0] else ""
-
-
-def plus_minus(record: Mapping[str, object], column: str, form: str) -> str:
-    """value ± 1.96 standard errors; empty where the row has none."""
-    value, error = number(record, column, form), number(record, f"{column}_se", form, 1.96)
-    return f"{value} ± {error}" if value else ""

@@ -20,7 +20,6 @@ from replication.datasets.mapped import labels_file
 from replication.datasets.preprocessing import prepared
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
-from replication.harness.jobs.compute import described
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError, RunError
 
@@ -442,9 +441,7 @@ def test_a_paper_s_protocol_is_met_and_planned_without_the_data(
     monkeypatch.setenv("REPLICATION_HOME", str(tmp_path / "state"))
     path = experiment(tmp_path, dataset, protocol)
     cells = cells_of(load_experiment(str(path)), "cpu")
-    assert {described(cell)["protocol.preprocessing"] for cell in cells} == {
-        cells[0].recipe.build_dataset().preprocessing
-    }
+    assert {cell.columns["protocol.preprocessing"] for cell in cells} == {cells[0].recipe.build_dataset().preprocessing}
     assert main(["plan", str(path)]) == 0
     assert capsys.readouterr().out.count("to run") == len(cells) == 3
 

@@ -7,15 +7,13 @@ import torch
 from harness.tiny import write_tiny
 
 from oracles.costs import dit_cost, unet_cost
-from replication.harness.costs import costs
 from replication.harness.experiment import load_experiment
-from replication.harness.jobs.cell import Cell, cells_of
-from replication.harness.sweep import compute
+from replication.harness.jobs.cell import Cell, cells_of, cost_columns
 from replication.harness.workplace import Workplace
 from replication.registry import MODELS
 from replication.report.plots import COMPUTE, EVALUATIONS, costs_of
 from replication.report.rows import csv_text, read_csv
-from replication.report.tables import measured_tables
+from replication.report.tables import tables_of
 
 DIT = 'network = { name = "dit", depth = 1, width = 16, heads = 2, patch = 2, channels = 1, resolution = 8, classes = 10 }'
 GUIDED = (
@@ -37,7 +35,7 @@ def test_costs_of_a_guided_row(guided: list[Cell], project: Path) -> None:
     """Exact: the formula of the network's sizes, and NFE with guidance's second evaluation. Catches a network of another
     shape than the recipe's, a label left out, a forward pass for a training step, and steps for evaluations.
     """
-    record, _ = compute(guided[1], Workplace(project / "runs", torch.device("cpu"), batch_size=20, progress=False))
+    record, _ = guided[1].compute(Workplace(project / "runs", torch.device("cpu"), batch_size=20, progress=False))
     one = dit_cost(guided[1].recipe.build_network())  # type: ignore[arg-type]
     assert record["sampling.nfe"] == 4
     assert {name: value for name, value in record.items() if name.startswith("cost.")} == {
@@ -57,12 +55,13 @@ def test_costs_survive_the_csv_and_make_a_table_of_their_own(project: Path) -> N
     cells = cells_of(load_experiment(str(write_tiny(project))), "cpu")
     old, new = ({"cell": cell.key, "metric.fd": 1.0} for cell in cells[:2])
     rows = {cells[0].key: old, cells[1].key: new}
-    assert "Cost" not in measured_tables(cells, rows)
-    new |= costs(cells[1].recipe, 2)
+    assert "Cost" not in tables_of(cells, rows)
+    new |= cost_columns(cells[1].recipe, 2)
     path = project / "rows.csv"
     path.write_text(csv_text([old, new]))
     assert read_csv(path) == [old, new]
-    columns, lines = measured_tables(cells, rows)["Cost"]
+    table = tables_of(cells, rows)["Cost"]
+    columns, lines = table.columns, table.lines
     network = unet_cost(MODELS.build("ddpm-digits"))
     assert [line[0] for line in lines] == ["DDIM"]
     assert lines[0][columns.index("parameters")] == "284,513"

@@ -22,7 +22,6 @@ from replication.harness.forensics.laboratory import in_float64, kept
 from replication.harness.forensics.move import Pool, moves
 from replication.harness.forensics.subject import Subject, Wishes, subject_of
 from replication.harness.forensics.treatment import TREATMENTS, treated
-from replication.harness.jobs import compute
 from replication.harness.workplace import Workplace
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError
@@ -87,7 +86,7 @@ def test_the_base_is_the_experiments_cell(project: Path) -> None:
     found = investigated(subject, "extractor batch")
     cell = subject.base.samples.cell
     assert cell is not None
-    record, _ = compute.compute(cell, Workplace(Path.cwd() / "runs", torch.device("cpu"), 8, progress=False))
+    record, _ = cell.compute(Workplace(Path.cwd() / "runs", torch.device("cpu"), 8, progress=False))
     assert found.findings[0].move.before == pytest.approx(record["metric.fd"], rel=1e-6)
 
 

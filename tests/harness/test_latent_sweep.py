@@ -13,14 +13,12 @@ from oracles.diffusers_peers import peer_autoencoder, peer_ldm_unet
 from replication.check.oracles.networks import randomize
 from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.cli import main
-from replication.harness import sweep
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of, find_cell
-from replication.harness.jobs.compute import compute, samples
 from replication.harness.jobs.first_stage import FirstStageCell, first_stage_cells
 from replication.harness.prompt import prompted
 from replication.harness.store import Store
-from replication.harness.sweep import first_stage_journal, journal_of, run
+from replication.harness.sweep import journal_of, run
 from replication.harness.workplace import Workplace
 from replication.ldm.autoencoder_networks import Levels
 from replication.types import InputError
@@ -38,10 +36,11 @@ def parts(project: Path, *changes: tuple[str, str]) -> tuple[list[Cell], list[Fi
 def test_a_run_measures_first_stages_and_cells_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches latents that are measured without decoding, a first stage trained twice, rows that don't say which it was."""
     cells, stages = parts(project)
-    run(cells, place(project), Store(project / "runs"), stages)
+    jobs = [*cells, *stages]
+    run(jobs, place(project), Store(project / "runs"))
     journal = journal_of(cells, project / "runs")
     records = {cell.label: journal.read(cell.key) for cell in cells}
-    first = first_stage_journal(journal).read(stages[0].key)
+    first = journal.read(stages[0].key)
     assert first is not None
     assert first["metric.fd"] > 0
     assert first["metric.fd_low"] <= first["metric.fd"] <= first["metric.fd_high"]
@@ -62,9 +61,9 @@ def test_a_run_measures_first_stages_and_cells_once(project: Path, monkeypatch: 
     chunk = next((project / "runs" / "samples").rglob("*.safetensors"))
     assert load_checkpoint(chunk)[0]["images"].shape[1:] == (1, 8, 8)
 
-    for name in ("compute", "compute_first_stage"):
-        monkeypatch.setattr(sweep, name, lambda *_: pytest.fail("a finished row was computed again"))
-    run(cells, place(project), Store(project / "runs"), stages)
+    for kind in (Cell, FirstStageCell):
+        monkeypatch.setattr(kind, "compute", lambda *_: pytest.fail("a finished row was computed again"))
+    run(jobs, place(project), Store(project / "runs"))
 
 
 def test_the_report_shows_first_stages_beside_the_papers(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,11 +81,11 @@ def test_the_report_shows_first_stages_beside_the_papers(project: Path, capsys: 
     assert Image.open(results / "latent-cpu-reconstructions.png").size[0] > 100
     page = (results / "index.html").read_text()
     assert page.count("test images, and below them") == 1
-    before = (results / "latent-cpu.md").read_text(), (results / "latent-cpu-first-stages.csv").read_text()
+    before = (results / "latent-cpu.md").read_text(), (results / "latent-cpu.csv").read_text()
     for file in (project / "runs" / "journal").rglob("*.json"):
         file.unlink()
     assert main(["report", "latent"]) == 0
-    assert ((results / "latent-cpu.md").read_text(), (results / "latent-cpu-first-stages.csv").read_text()) == before
+    assert ((results / "latent-cpu.md").read_text(), (results / "latent-cpu.csv").read_text()) == before
 
 
 def test_sampling_is_the_same_at_any_batch_size(project: Path) -> None:
@@ -97,7 +96,7 @@ def test_sampling_is_the_same_at_any_batch_size(project: Path) -> None:
     for batch in (20, 7):
         where = Workplace(project / "runs", torch.device("cpu"), batch, progress=False)
         model = where.model(cell.recipe, True)
-        drawn.append(samples(cell, model, 0, where, f"-{batch}").images.int())
+        drawn.append(cell.samples(model, 0, where, f"-{batch}").images.int())
     assert (drawn[0] - drawn[1]).abs().max() <= 1
 
 
@@ -148,12 +147,12 @@ def test_a_checkpoint_of_another_first_stages_latents_is_refused(project: Path) 
     """Catches a network that decodes with an autoencoder which it was not trained with."""
     cells, _ = parts(project)
     cell = find_cell(cells, "latents", None)
-    compute(cell, place(project))
+    cell.compute(place(project))
     (stage,) = (project / "runs" / "first-stages").glob("*.safetensors")
     tensors, metadata = load_checkpoint(stage)
     save_checkpoint(stage, {**tensors, "buffers.scale": tensors["buffers.scale"] * 2}, metadata)
     with pytest.raises(InputError, match="trained on latents of the first stage"):
-        compute(cell, place(project))
+        cell.compute(place(project))
 
 
 PROMPTS = {
@@ -213,7 +212,7 @@ def test_published_weights_become_the_checkpoints_of_a_row(project: Path, capsys
     assert main([*command, "--network", str(project / "unet")]) == 2
     assert "is not there yet: give it too" in capsys.readouterr().err
     assert main([*command, "--network", str(project / "unet"), "--first-stage", str(project / "vae")]) == 0
-    record, _ = compute(cell, place(project))
+    record, _ = cell.compute(place(project))
     assert len(record["checkpoint.given"]) == len(record["checkpoint.first_stage_given"]) == 64
     tensors, metadata = load_checkpoint(place(project).checkpoint_path(cell.recipe))
     assert torch.equal(tensors["ema.conv_in.weight"], unet.state_dict()["conv_in.weight"])
@@ -247,8 +246,8 @@ def test_a_first_stage_of_the_table_is_given_by_its_name(project: Path, capsys: 
         assert main([*command, *wrong]) == 2
         assert message in capsys.readouterr().err
     assert main([*command, "--stage", "small"]) == 0
-    run(cells[:1], place(project), Store(project / "runs"), [stage])
-    record = first_stage_journal(journal_of(cells, project / "runs")).read(stage.key)
+    run([cells[0], stage], place(project), Store(project / "runs"))
+    record = journal_of(cells, project / "runs").read(stage.key)
     assert record is not None
     assert len(record["checkpoint.given"]) == 64
 

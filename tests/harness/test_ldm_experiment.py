@@ -2,9 +2,8 @@
 
 import pytest
 
-from replication.harness.costs import costs
 from replication.harness.experiment import load_experiment
-from replication.harness.jobs.cell import Cell, cells_of
+from replication.harness.jobs.cell import Cell, cells_of, cost_columns
 from replication.harness.jobs.first_stage import first_stage_cells
 from replication.registry import SAMPLERS
 
@@ -16,7 +15,7 @@ def cells(profile: str) -> dict[str, Cell]:
 def test_the_compression_sweep_spends_equal_training_compute() -> None:
     """Within 10 %, and images seen in the ratio 1 : 4 : 16. Catches a sweep in which one f is trained longer."""
     of = cells("gpu")
-    spent = [costs(of[f"f = {f}"].recipe, 1)["cost.training_multiply_adds"] for f in (1, 2, 4)]
+    spent = [cost_columns(of[f"f = {f}"].recipe, 1)["cost.training_multiply_adds"] for f in (1, 2, 4)]
     assert max(spent) <= 1.1 * min(spent)
     seen = [of[f"f = {f}"].recipe.training for f in (1, 2, 4)]
     assert [t.steps * t.batch_size // (8000 * 128) for t in seen] == [1, 4, 16]

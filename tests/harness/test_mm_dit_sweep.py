@@ -12,7 +12,6 @@ from oracles.costs import mm_dit_cost
 from replication.dit.mm_dit import MMDiT
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of, find_cell
-from replication.harness.jobs.compute import compute
 from replication.harness.prompt import prompted
 from replication.harness.workplace import Workplace
 
@@ -50,7 +49,7 @@ def test_it_is_trained_sampled_and_prompted(project: Path, monkeypatch: pytest.M
     monkeypatch.setattr(MMDiT, "forward", spy)
     cell = find_cell(cells_of(load_experiment(str(write_tiny_latent(project, *CHANGES))), "cpu"), "text", None)
     where = Workplace(project / "runs", torch.device("cpu"), batch_size=10, progress=False)
-    record, _ = compute(cell, where)
+    record, _ = cell.compute(where)
     assert {of for training, of in told if training} == {False}
     assert {of for training, of in told if not training} == {True}
     assert record["sampling.nfe"] == 4

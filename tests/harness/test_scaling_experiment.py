@@ -7,10 +7,9 @@ import pytest
 
 from oracles.costs import dit_cost, unet_cost
 from replication.dit.model import DiT
-from replication.harness.costs import costs
 from replication.harness.experiment import load_experiment
 from replication.harness.home import project
-from replication.harness.jobs.cell import Cell, cells_of
+from replication.harness.jobs.cell import Cell, cells_of, cost_columns
 
 PROFILES = ("cpu", "gpu")
 
@@ -50,7 +49,7 @@ def test_families_are_matched_in_multiply_adds(profile: str) -> None:
     """
     nominal, table = table_of_the_file()
     for family, sizes in families(profile).items():
-        found = [costs(sizes[times][0].recipe, 1)["cost.multiply_adds"] for times in (1, 2, 4, 8)]
+        found = [cost_columns(sizes[times][0].recipe, 1)["cost.multiply_adds"] for times in (1, 2, 4, 8)]
         for times, measured, stated in zip((1, 2, 4, 8), found, table[profile][family], strict=True):
             assert abs(measured / (times * nominal[profile] * 1e6) - 1) <= 0.10
             assert abs(measured / 1e6 / stated - 1) <= 2e-3
@@ -65,7 +64,7 @@ def test_formulas_are_what_the_rows_count(profile: str) -> None:
         for cells in sizes.values():
             network = cells[0].recipe.build_network()
             one = dit_cost(network) if family == "DiT" else unet_cost(network)  # type: ignore[arg-type]
-            row = costs(cells[0].recipe, 50)
+            row = cost_columns(cells[0].recipe, 50)
             found = (row["cost.multiply_adds"], row["cost.parameters"], row["cost.activation_bytes"])
             assert found == (one.multiply_adds, one.parameters, one.activation_bytes)
 
@@ -92,7 +91,7 @@ def test_dit_rows_of_one_size_have_nearly_equal_parameters(profile: str) -> None
     """Within 4 %, and a quarter of the tokens. Catches a patch that came with another width, and designs of other sizes."""
     cells = {cell.label: cell for cell in cells_of(load_experiment("dit"), profile)}
     for size in ("S", "B", "L") if profile == "cpu" else ("S", "B", "L", "XL"):
-        four, two = (costs(cells[f"DiT-{size}/{patch}"].recipe, 250) for patch in (4, 2))
+        four, two = (cost_columns(cells[f"DiT-{size}/{patch}"].recipe, 250) for patch in (4, 2))
         assert abs(four["cost.parameters"] / two["cost.parameters"] - 1) <= 0.04
         assert 3 < two["cost.multiply_adds"] / four["cost.multiply_adds"] < 5
     for block in ("adaLN", "cross-attention", "in-context"):

@@ -11,7 +11,6 @@ import pytest
 import torch
 from harness.tiny import write_tiny
 
-from replication.harness import sweep
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.store import Store
@@ -67,7 +66,7 @@ def test_run_journals_and_tells_mlflow_once(
     assert logged.data.params["sampling.sampler"] == "ddim(eta=0.0)"
     assert [a.path for a in mlflow.MlflowClient(store.address).list_artifacts(logged.info.run_id, "samples")]
 
-    monkeypatch.setattr(sweep, "compute", lambda *_: pytest.fail("a finished cell was computed again"))
+    monkeypatch.setattr(Cell, "compute", lambda *_: pytest.fail("a finished cell was computed again"))
     run(cells, place, store)
     assert sync(journal_of(cells, place.state), store, trust_marks=False) == len(cells)
     assert len(runs_in(store)) == len(cells)
@@ -93,7 +92,7 @@ def test_rows_survive_a_failing_store_and_sync_repeats_them(
 
 
 def test_a_failing_cell_keeps_the_others(cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, done = sweep.compute, []
+    real, done = Cell.compute, []
 
     def second_fails(cell: Cell, where: Workplace) -> tuple[dict, bytes]:
         done.append(cell.key)
@@ -101,7 +100,7 @@ def test_a_failing_cell_keeps_the_others(cells: list[Cell], place: Workplace, mo
             raise RunError("out of luck")
         return real(cell, where)
 
-    monkeypatch.setattr(sweep, "compute", second_fails)
+    monkeypatch.setattr(Cell, "compute", second_fails)
     with pytest.raises(RunError, match="out of luck"):
         run(cells, place, Store(place.state))
     journal = journal_of(cells, place.state)
@@ -139,7 +138,7 @@ def test_unreachable_server_is_said_before_anything_is_computed(
     cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr(sweep, "compute", lambda *_: pytest.fail("computed without a tracking server"))
+    monkeypatch.setattr(Cell, "compute", lambda *_: pytest.fail("computed without a tracking server"))
     with pytest.raises(
         InputError, match=r"MLFLOW_TRACKING_URI=http://127\.0\.0\.1:9: the tracking server does not answer"
     ):

@@ -19,7 +19,7 @@ from replication.report.claims import Evidence
 from replication.report.latex import escaped, latex_table
 from replication.report.page import write_page
 from replication.report.rows import rows_of
-from replication.report.tables import measured_tables
+from replication.report.tables import tables_of
 from replication.report.write import latex_report, write_report
 from replication.types import InputError
 
@@ -146,7 +146,7 @@ def test_printed_error_widens_the_interval(folder: Path) -> None:
     found = compared(folder, (VALUES, "values = { is = [2.5] }, errors = { is = [0.3] }"), **row)
     assert (found.low, found.high) == pytest.approx((-0.7111, -0.2269), abs=1e-4)
     assert found.inside is False
-    assert "2.5 ± 0.3" in published_table([found])[1][0]
+    assert "2.5 ± 0.3" in published_table([found]).lines[0]
 
 
 def test_interval_from_a_standard_error_alone(folder: Path) -> None:
@@ -161,8 +161,8 @@ def test_interval_from_a_standard_error_alone(folder: Path) -> None:
 def test_not_run_and_not_measured_are_two_things(folder: Path) -> None:
     """The protocols are compared all the same. Catches: an empty line, a crash without rows."""
     for record, word in (({}, "not run"), ({"metric.is": 8.0}, "not measured")):
-        columns, (line,) = published_table([compared(folder, stated(("n = 16", "n = 17")), **record)])
-        shown = dict(zip(columns, line, strict=True))
+        table = published_table([compared(folder, stated(("n = 16", "n = 17")), **record)])
+        shown = dict(zip(table.columns, table.lines[0], strict=True))
         assert (shown["measured"], shown["difference [our 95 %]"], shown["inside"]) == (word, "", "")
         assert (shown["paper"], shown["differs in"], shown["source"]) == ("6.84", "n 16 for 17", "p, Table 1, r [C]")
 
@@ -267,7 +267,7 @@ def test_latex_tables_are_whole(folder: Path) -> None:
     """Braces and environments close, every line has as many cells as the head. Catches: an unescaped & or %."""
     experiment = load_experiment(str(write_tiny(folder, ('label = "DDIM"\nsampler', 'label = "50 % & {x_T}"\nsampler'), ('label = "DDIM", steps', 'label = "50 % & {x_T}", steps'))))  # fmt: skip
     cells = cells_of(experiment, "cpu")
-    tables = {**measured_tables(cells, {}), "x_T": published_table(comparisons(cells, {}))}
+    tables = {**tables_of(cells, {}), "x_T": published_table(comparisons(cells, {}))}
     text = latex_report("a & b", "tiny-cpu", tables)
     depth = 0
     for brace in re.findall(r"(?<!\\)[{}]", text.replace("\\\\", "")):

@@ -12,7 +12,7 @@ from replication.harness.journal import Journal, Record
 from replication.report.claims import Evidence, claims_of, judge, markdown_claim
 from replication.report.readme import refreshed
 from replication.report.rows import read_csv, rows_of, write_csv
-from replication.report.tables import markdown, measured_tables
+from replication.report.tables import tables_of
 from replication.report.write import write_report
 from replication.types import InputError, RunError
 
@@ -75,7 +75,7 @@ def test_committed_rows_count_only_without_a_journal(
 
 def test_table_shows_interval_and_what_was_not_run(cells: list[Cell], rows: dict[str, Record]) -> None:
     del rows[cells[2].key]
-    table = markdown(*measured_tables(cells, rows)[""]).splitlines()
+    table = str(tables_of(cells, rows)[""]).splitlines()
     assert "FD-digits" in table[0]
     assert "FID" not in table[0]
     assert "2 [1.99, 2.01]" in table[3]

@@ -9,7 +9,6 @@ from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.laboratory import Laboratory
 from replication.harness.forensics.move import Move, Word, moves
 from replication.harness.forensics.subject import Subject
-from replication.harness.jobs.compute import described
 from replication.harness.journal import Record
 from replication.harness.provenance import provenance
 from replication.harness.workplace import Workplace
@@ -80,7 +79,7 @@ def _common(subject: Subject, place: Workplace) -> Record:
     """The columns that all findings share: the base's protocol, its cell if it has one, and the provenance."""
     cell, protocol = subject.base.samples.cell, subject.protocol
     if cell is not None:
-        about = described(cell)
+        about = dict(cell.columns)
     else:
         about = {
             "cell": subject.name,
@@ -89,9 +88,13 @@ def _common(subject: Subject, place: Workplace) -> Record:
             "protocol.reference": f"{subject.base.reference.dataset} {protocol.reference}",
             "protocol.drop_last": str(protocol.drop_last),
             "protocol.extractor": str(protocol.extractor),
-            "protocol.extractor_sha256": protocol.extractor.build(EXTRACTORS).sha256,
         }
-    shown = {"protocol.n": subject.base.samples.n, "protocol.resamples": str(protocol.resamples)}
+    extractor = protocol.extractor.build(EXTRACTORS).sha256
+    shown = {
+        "protocol.extractor_sha256": extractor,
+        "protocol.n": subject.base.samples.n,
+        "protocol.resamples": str(protocol.resamples),
+    }
     return {**about, **shown, "protocol.seeds": str(subject.base.samples.seed), **provenance(place.device)}
 
 

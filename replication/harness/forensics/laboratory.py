@@ -12,7 +12,6 @@ from replication.harness.forensics.measurement import Extraction, Measurement, R
 from replication.harness.forensics.move import Pair, Pool
 from replication.harness.forensics.subject import Subject
 from replication.harness.forensics.treatment import treated
-from replication.harness.jobs.compute import samples
 from replication.harness.workplace import Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.reference import reference_features
@@ -98,7 +97,7 @@ class Laboratory:
         # images of another batch size are other bits, and another checkpoint's would be drawn over the suite's
         apart = "" if setting.batch_size == self.place.batch_size else f"-batch-{setting.batch_size}"
         apart += "" if self.subject.checkpoint is None else f"-{model.weights[:12]}"
-        return samples(cell, model, setting.seed, place, apart)
+        return cell.samples(model, setting.seed, place, apart)
 
 
 def _first(n: int, pool: Pool) -> Pool:

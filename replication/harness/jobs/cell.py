@@ -1,39 +1,69 @@
-"""A cell: one point of a sweep, a checkpoint + a sampling setting + a protocol. One cell = one row = one MLflow run."""
+"""A cell: one point of a sweep, a checkpoint + a sampling setting + a protocol. One cell = one row = one MLflow run.
 
-from collections.abc import Callable, Sequence
+Computed, it goes from the checkpoint to images, to features, to metrics, to the row. Its costs are those of the counter of
+replication/cost.py: what reads the condition is part of the network, decoding a latent is not.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from replication.conditions.condition import labels_of
+from replication.cost import measured
 from replication.diffusion.denoiser import Denoise
 from replication.diffusion.variance import check_variance
 from replication.harness.experiment import Experiment, Row, explained
 from replication.harness.experiment_file import merged
+from replication.harness.job import Job, of_row
+from replication.harness.jobs.cell_tables import CELL_TABLES
+from replication.harness.jobs.first_stage import first_stage_cells
+from replication.harness.journal import Record
+from replication.harness.measuring import (
+    STRIP_IMAGES,
+    TRAINED,
+    floor_seconds,
+    metric_columns,
+    nll_columns,
+    strip_png,
+    timing_columns,
+)
 from replication.harness.protocol import Protocol
+from replication.harness.provenance import device_name, provenance
 from replication.harness.published import PublishedValue
+from replication.harness.workplace import Model, Workplace
+from replication.metrics.class_accuracy import class_accuracy
+from replication.metrics.timing import peak_memory, reset_peak_memory
 from replication.pixels import QUANTIZERS
-from replication.registry import EXTRACTORS, SAMPLERS, SPACINGS, unknown
-from replication.sampling.generation import Sampling
-from replication.settings import Settings, content_key
+from replication.registry import EXTRACTORS, JOBS, SAMPLERS, SPACINGS, unknown
+from replication.sampling.generation import SamplePlace, SampleRequest, Sampling, Source, generate
+from replication.sampling.sample_set import SampleSet
+from replication.settings import content_key
 from replication.training.recipe import Recipe
+from replication.training.train import FIRST_STAGE
 from replication.types import InputError
 
 
-class Cell(Settings):
-    """Frozen; `key` is the SHA-256 of the canonical JSON of `identity()`, in which labels and papers have no part."""
+class Cell(Job):
+    """Cells that agree in `sample_identity()` share their sample sets."""
 
-    experiment: str
-    profile: str
-    label: str
+    tables: ClassVar = CELL_TABLES
+    picture: ClassVar = ("samples", "Samples", "samples, one line per row of the table")
+
     recipe: Recipe
     sampling: Sampling
-    protocol: Protocol
     nll: str | None
-    published: list[PublishedValue]
+
+    @property
+    def title(self) -> str:
+        return f"{self.label} x {self.sampling.steps}"
+
+    @property
+    def caption(self) -> str:
+        return f"{self.label}\n{self.sampling.steps} steps"
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -93,12 +123,98 @@ class Cell(Settings):
         return targets
 
     @cached_property
-    def key(self) -> str:
-        return content_key(self.identity())
-
-    @cached_property
     def sample_key(self) -> str:
         return content_key(self.sample_identity())
+
+    @cached_property
+    def columns(self) -> Record:
+        recipe, training, protocol = self.recipe, self.recipe.training, self.protocol
+        return {
+            "experiment": self.experiment,
+            "profile": self.profile,
+            "cell": self.key,
+            "label": self.label,
+            "sampling.sampler": str(self.sampling.sampler),
+            "sampling.spacing": str(self.sampling.spacing),
+            "sampling.steps": self.sampling.steps,
+            "sampling.clip": self.sampling.clip,
+            "sampling.guidance": str(self.sampling.guidance or "none"),
+            "sampling.nll_variance": self.nll or "none",
+            "recipe.key": recipe.key,
+            "recipe.dataset": str(recipe.dataset),
+            "recipe.fingerprint": recipe.build_dataset().fingerprints["train"],
+            "recipe.first_stage": recipe.first_stage.title if recipe.first_stage else "none",
+            "recipe.network": str(recipe.network),
+            "recipe.schedule": str(recipe.schedule),
+            "recipe.parameterization": recipe.parameterization,
+            "recipe.objective": str(recipe.objective),
+            "recipe.condition": str(recipe.condition or "none"),
+            **{f"recipe.{name}": str(value) for name, value in training.model_dump().items()},
+            "protocol.name": protocol.name,
+            "protocol.changed": protocol.changes or "nothing",
+            "protocol.n": protocol.n,
+            "protocol.seeds": " ".join(map(str, protocol.seeds)),
+            "protocol.ema": str(protocol.ema).lower(),
+            "protocol.quantizer": protocol.quantizer,
+            "protocol.reference": f"{recipe.dataset} {protocol.reference}",
+            "protocol.preprocessing": protocol.preprocessing,
+            "protocol.drop_last": str(protocol.drop_last),
+            "protocol.extractor": str(protocol.extractor),
+            "protocol.labels": protocol.labels if recipe.condition else "none: unconditional",
+            "protocol.precision": protocol.precision,
+            "protocol.resamples": str(protocol.resamples),
+            "protocol.nll_images": str(protocol.nll_images),
+        }
+
+    def prerequisites(self, place: Workplace) -> Mapping[str, Callable[[], object]]:
+        recipe, extractor = self.recipe, self.protocol.extractor
+        needed: dict[str, Callable[[], object]] = {
+            str(recipe.dataset): lambda: recipe.build_dataset().load("train"),
+            str(extractor): lambda: extractor.build(EXTRACTORS).ensure(),
+        }
+        if (stage := recipe.first_stage) is not None:
+            needed[stage.title] = lambda: place.ensure_first_stage(stage, recipe.build_dataset())
+        return needed
+
+    def compute(self, place: Workplace) -> tuple[Record, bytes]:
+        model = place.model(self.recipe, self.protocol.ema)
+        reset_peak_memory(place.device)
+        floor = floor_seconds(model, self.recipe, self.protocol, place)
+        sets = [self.samples(model, seed, place) for seed in self.protocol.seeds]
+        floor += floor_seconds(model, self.recipe, self.protocol, place)
+        memory = peak_memory(place.device)
+        record: Record = {
+            **self.columns,
+            "protocol.extractor_sha256": self.protocol.extractor.build(EXTRACTORS).sha256,
+            "checkpoint.sha256": model.sha256["checkpoint"],
+            "checkpoint.given": model.given["checkpoint"] or TRAINED,
+            "checkpoint.first_stage_sha256": model.sha256.get(FIRST_STAGE, "none"),
+            "checkpoint.first_stage_given": model.given.get(FIRST_STAGE) or TRAINED,
+            "sampling.nfe": sets[0].nfe,
+            **cost_columns(self.recipe, sets[0].nfe),
+            **metric_columns(sets, self.recipe.build_dataset(), self.protocol, place),
+            **_class_accuracy(self, sets, place),
+            **timing_columns(sets, floor, memory),
+        }
+        if self.nll is not None:
+            images = self.recipe.build_dataset().load("test").images
+            record |= nll_columns(model.denoiser, self.nll, images, self.protocol, place)
+        return record | provenance(place.device), strip_png(sets[0].first(STRIP_IMAGES))
+
+    def samples(self, model: Model, seed: int, place: Workplace, apart: str = "") -> SampleSet:
+        """The images of one seed, from the chunks under the state folder or drawn now; `apart` gives them others."""
+        protocol, cond = self.protocol, self.cond(seed, place.device)
+        encoded = (lambda start, stop: model.encode(cond(start, stop))) if cond else None
+        request = SampleRequest(self.sampling, protocol.n, seed, encoded, protocol.quantizer, protocol.precision)
+        folder = place.state / "samples" / f"{self.sample_key}{apart}" / f"seed-{seed}"
+        where = SamplePlace(folder, place.batch_size, place.device, device_name(place.device), place.progress)
+        return generate(self.source(model, place.device), request, where)
+
+    def source(self, model: Model, device: torch.device) -> Source:
+        """What the images are drawn from: the model, guided as the cell is."""
+        null = self.recipe.null(1, device)
+        denoise = model.denoiser if null is None else self.guided(model.denoiser, model.encode(null)[0])
+        return Source(denoise, self.recipe.latent_shape(), model.autoencoder.decode, model.weights)
 
     def check(self) -> None:
         """Whatever can be wrong besides the recipe, before anything is computed; raises InputError."""
@@ -131,29 +247,51 @@ class Cell(Settings):
         self.guided(self.recipe.build_denoiser(nn.Identity()), null[0])
 
 
-def row_cells(cells: Sequence[Cell], label: str) -> list[Cell]:
-    """The cells of a row; raises InputError with the nearest valid name."""
-    of_row = [cell for cell in cells if cell.label == label]
-    if not of_row:
-        raise unknown("row", label, list(dict.fromkeys(cell.label for cell in cells)))
-    return of_row
+def cost_columns(recipe: Recipe, nfe: int) -> Record:
+    """Columns `cost.*`, from the meta device; nfe: network evaluations per image, guidance's second ones included."""
+    with torch.device("meta"):
+        network = recipe.build_network().eval()
+        x, timestep = torch.empty(1, *recipe.latent_shape()), torch.empty(1)
+    cost, training = measured(network, x, timestep, recipe.null(1, "meta")), recipe.training
+    return {
+        "cost.parameters": cost.parameters,
+        "cost.multiply_adds": cost.multiply_adds,
+        "cost.activation_bytes": cost.activation_bytes,
+        "cost.training_multiply_adds": cost.training(training.steps, training.batch_size),
+        "cost.image_multiply_adds": cost.image(nfe),
+    }
+
+
+def _class_accuracy(cell: Cell, sets: list[SampleSet], place: Workplace) -> Record:
+    """Of conditional cells, by the classifier that ships for the dataset; nothing where none does."""
+    dataset, n = cell.recipe.build_dataset().name, cell.protocol.n
+    classifiers = (EXTRACTORS.build(name) for name in EXTRACTORS.names())
+    classifier = next((c for c in classifiers if c.classifies == dataset), None)
+    if classifier is None or cell.recipe.condition is None:
+        return {}
+    logits = [classifier(s.batches(), device=place.device, total=n).parts()["logits"] for s in sets]
+    asked = [cell.labels(seed, 0, n) for seed in cell.protocol.seeds]
+    found = class_accuracy(torch.cat(logits), torch.cat(asked))
+    return {f"metric.{name}": value for name, value in found.items()}
 
 
 def find_cell(cells: Sequence[Cell], label: str, steps: int | None) -> Cell:
     """The cell of a row at a step count, the row's first by default; raises InputError for one that there is not."""
-    of_row = row_cells(cells, label)
-    for cell in of_row:
+    named = of_row(cells, label)
+    for cell in named:
         if steps in (None, cell.sampling.steps):
             return cell
-    raise InputError(f"row {label!r} has {', '.join(str(c.sampling.steps) for c in of_row)} steps, not {steps}")
+    raise InputError(f"row {label!r} has {', '.join(str(c.sampling.steps) for c in named)} steps, not {steps}")
 
 
+@JOBS.register("cell")
 def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
     """The cells of a profile in the table's order, each of them checked.
 
     Raises InputError naming the file, the row and what is wrong in it.
     """
     profile = experiment.profile(profile_name)
+    stages = {stage.training_key: stage.key for stage in first_stage_cells(experiment, profile_name)}
     recipes: dict[str, Recipe] = {}  # by what the row changes: most rows change nothing
     cells: list[Cell] = []
     for i, row in enumerate(profile.rows):
@@ -167,11 +305,11 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
             part = Protocol
             protocol = profile.protocol.with_changes(row.protocol)
             published = experiment.published(row)
-            of_row = [
-                _cell(experiment.name, profile_name, row, steps, recipes[repr(row.recipe)], protocol, published)
+            in_row = [
+                _cell(experiment.name, profile_name, row, steps, recipes[repr(row.recipe)], protocol, published, stages)
                 for steps in row.steps
             ]
-            for cell in of_row:
+            for cell in in_row:
                 cell.check()
         except ValidationError as error:
             raise InputError(f"{where}: {explained(error, part, part.__name__.lower())}") from error
@@ -182,7 +320,7 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
                 f"{where}: protocol.extractor = {protocol.extractor}: the table is one of {profile.protocol.extractor}, "
                 "and two extractors' distances have nothing to do with each other"
             )
-        cells += of_row
+        cells += in_row
     return cells
 
 
@@ -194,7 +332,10 @@ def _cell(
     recipe: Recipe,
     protocol: Protocol,
     published: list[PublishedValue],
+    stages: Mapping[str, str],  # by the key of a first stage's training: that of the job that measures it
 ) -> Cell:
+    stage = recipe.first_stage
+    trained = stage.key(recipe.build_dataset().fingerprints["train"]) if stage else ""
     return Cell(
         experiment=experiment,
         profile=profile,
@@ -204,4 +345,5 @@ def _cell(
         protocol=protocol,
         nll=row.nll,
         published=[value for value in published if value.steps == steps],
+        needs=[stages[trained]] if trained in stages else [],
     )

@@ -5,19 +5,20 @@ there latents are drawn from the posterior, with noise that belongs to the image
 """
 
 import statistics
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from replication.checkpoint import load_metadata
 from replication.harness.experiment import Experiment
-from replication.harness.jobs.compute import TRAINED, real_features, strip_png
+from replication.harness.job import Job
 from replication.harness.journal import Record
-from replication.harness.protocol import Protocol
+from replication.harness.measuring import STRIP_IMAGES, TRAINED, real_features, strip_png
 from replication.harness.provenance import provenance
-from replication.harness.published import PublishedValue
+from replication.harness.table import NOT_RUN, Column, TableSpec
 from replication.harness.workplace import Workplace
 from replication.ldm.autoencoder import Autoencoder
 from replication.ldm.losses.codebook_usage import codebook_usage
@@ -28,30 +29,61 @@ from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.pixels import quantize, to_signed
 from replication.progress import bar
-from replication.registry import DATASETS, EXTRACTORS
-from replication.settings import Part, Settings, content_key
+from replication.registry import DATASETS, EXTRACTORS, JOBS
+from replication.settings import Part
 from replication.training.first_stage import FirstStage
 from replication.training.loop import GIVEN
 from replication.types import InputError
 
-STRIP_IMAGES = 10
 TIMED = 9  # reconstructions of one batch
 SEED = 0
 
+TABLE = TableSpec(
+    "First stages",
+    (
+        Column("first stage", "label"),
+        Column("latent", "first_stage.latent"),
+        Column("parameters", "first_stage.parameters", "{:,.0f}"),
+        Column("r{fd}", "metric.fd", "{:.3g}", spread="interval", absent=NOT_RUN),
+        Column("PSNR, dB", "metric.psnr", "{:.2f}", spread="error"),
+        Column("SSIM", "metric.ssim", "{:.4f}", spread="error"),
+        Column("codes used", "metric.codebook_usage", "{:.1%}"),
+        Column("perplexity", "metric.codebook_perplexity", "{:.1f}"),
+        Column("scale", "first_stage.scale", "{:.4g}"),
+        Column("ms/image", "timing.seconds_per_image", "{:.3g}", 1000),
+        Column("paper's rFID", "paper.fd", "{:g}"),
+        Column("dataset of the paper's", "paper.dataset"),
+        Column("source", "paper.source"),
+    ),
+)
 
-class FirstStageCell(Settings):
-    """Frozen; `key` is the SHA-256 of the canonical JSON of `identity()`."""
 
-    experiment: str
-    profile: str
+class FirstStageCell(Job):
+    """A first stage on the test images of a dataset."""
+
+    tables: ClassVar = (TABLE,)
+    picture: ClassVar = (
+        "reconstructions",
+        "Reconstructions",
+        "test images, and below them what each first stage makes of them",
+    )
+    picture_rows: ClassVar = 2
+
     first_stage: FirstStage
     dataset: Part
-    protocol: Protocol
-    published: list[PublishedValue]
 
     @property
-    def label(self) -> str:
-        return self.first_stage.name
+    def title(self) -> str:
+        return f"first stage {self.label}"
+
+    @property
+    def caption(self) -> str:
+        return f"{self.label}\noriginals, above"
+
+    @property
+    def training_key(self) -> str:
+        """That of the checkpoint."""
+        return self.first_stage.key(self.build_dataset().fingerprints["train"])
 
     def build_dataset(self) -> Any:
         return self.dataset.build(DATASETS)
@@ -66,10 +98,70 @@ class FirstStageCell(Settings):
         }
 
     @cached_property
-    def key(self) -> str:
-        return content_key(self.identity())
+    def columns(self) -> Record:
+        stage, dataset, protocol = self.first_stage, self.build_dataset(), self.protocol
+        channels, height, width = stage.latent_shape((dataset.channels, dataset.resolution, dataset.resolution))
+        parts = {"autoencoder": stage.autoencoder, **dict(stage.loss), **dict(stage.training)}
+        return {
+            "experiment": self.experiment,
+            "profile": self.profile,
+            "cell": self.key,
+            "label": self.label,
+            "first_stage.key": self.training_key,
+            "first_stage.dataset": str(self.dataset),
+            "first_stage.fingerprint": dataset.fingerprints["train"],
+            "first_stage.latent": f"{height}x{width}x{channels}",
+            **{f"first_stage.{name}": str(value) for name, value in parts.items()},
+            "protocol.name": protocol.name,
+            "protocol.n": dataset.sizes["test"],
+            "protocol.quantizer": protocol.quantizer,
+            "protocol.reference": f"{self.dataset} test",
+            "protocol.extractor": str(protocol.extractor),
+            "protocol.precision": protocol.precision,
+            "protocol.resamples": str(protocol.resamples),
+        }
+
+    def prerequisites(self, place: Workplace) -> Mapping[str, Callable[[], object]]:
+        dataset, extractor = self.build_dataset(), self.protocol.extractor
+        return {
+            str(self.dataset): lambda: dataset.load("train"),
+            str(extractor): lambda: extractor.build(EXTRACTORS).ensure(),
+            self.first_stage.title: lambda: place.ensure_first_stage(self.first_stage, dataset),
+        }
+
+    def compute(self, place: Workplace) -> tuple[Record, bytes]:
+        """(row, PNG of test images above their reconstructions)."""
+        dataset = self.build_dataset()
+        autoencoder, sha256 = place.autoencoder(self.first_stage, dataset)
+        originals = dataset.load("test")
+        with numerics(self.protocol.precision, place.device):
+            images, counts, seconds = _reconstructed(autoencoder, originals.images, self, place)
+        extractor = self.protocol.extractor.build(EXTRACTORS)
+        of_images = extractor(images, device=place.device)
+        real = real_features(originals, extractor, self.protocol.preprocessing, place)
+        values = evaluate_reconstructions(of_images, real, self.protocol.resamples, device=place.device)
+        values |= pixel_similarity(images, originals.images)
+        if autoencoder.codebook_size:
+            usage = codebook_usage(counts)
+            values |= {"codebook_usage": usage.share, "codebook_perplexity": usage.perplexity}
+        given = load_metadata(place.first_stage_path(self.first_stage, dataset)).get(GIVEN)
+        record: Record = {
+            **self.columns,
+            "first_stage.f": autoencoder.f,
+            "first_stage.parameters": sum(p.numel() for p in autoencoder.parameters()),
+            "first_stage.scale": float(autoencoder.scale),
+            "protocol.extractor_sha256": extractor.sha256,
+            "checkpoint.sha256": sha256,
+            "checkpoint.given": given or TRAINED,
+            **{f"metric.{name}": value for name, value in values.items()},
+            "timing.seconds_per_image": statistics.median(seconds),
+            **provenance(place.device),
+        }
+        shown = torch.arange(STRIP_IMAGES) * len(images) // STRIP_IMAGES  # a split is sorted by label
+        return record, strip_png(torch.cat([originals.images[shown], images[shown]], dim=2))
 
 
+@JOBS.register("first stage")
 def first_stage_cells(experiment: Experiment, profile_name: str) -> list[FirstStageCell]:
     """The first stages of a profile in the order of the file, each of them checked; raises InputError naming the one."""
     profile = experiment.profile(profile_name)
@@ -87,6 +179,7 @@ def first_stage_cells(experiment: Experiment, profile_name: str) -> list[FirstSt
             FirstStageCell(
                 experiment=experiment.name,
                 profile=profile_name,
+                label=name,
                 first_stage=first_stage,
                 dataset=part,
                 protocol=profile.protocol,
@@ -94,67 +187,6 @@ def first_stage_cells(experiment: Experiment, profile_name: str) -> list[FirstSt
             )
         )
     return cells
-
-
-def compute_first_stage(cell: FirstStageCell, place: Workplace) -> tuple[Record, bytes]:
-    """(row, PNG of test images above their reconstructions)."""
-    dataset = cell.build_dataset()
-    autoencoder, sha256 = place.autoencoder(cell.first_stage, dataset)
-    originals = dataset.load("test")
-    with numerics(cell.protocol.precision, place.device):
-        images, counts, seconds = _reconstructed(autoencoder, originals.images, cell, place)
-    extractor = cell.protocol.extractor.build(EXTRACTORS)
-    of_images = extractor(images, device=place.device)
-    real = real_features(originals, extractor, cell.protocol.preprocessing, place)
-    values = evaluate_reconstructions(of_images, real, cell.protocol.resamples, device=place.device)
-    values |= pixel_similarity(images, originals.images)
-    if autoencoder.codebook_size:
-        usage = codebook_usage(counts)
-        values |= {"codebook_usage": usage.share, "codebook_perplexity": usage.perplexity}
-    record: Record = {
-        **described(cell, autoencoder),
-        "checkpoint.sha256": sha256,
-        "checkpoint.given": load_metadata(place.first_stage_path(cell.first_stage, dataset)).get(GIVEN) or TRAINED,
-        **{f"metric.{name}": value for name, value in values.items()},
-        "timing.seconds_per_image": statistics.median(seconds),
-        **provenance(place.device),
-    }
-    shown = torch.arange(STRIP_IMAGES) * len(images) // STRIP_IMAGES  # a split is sorted by label
-    return record, strip_png(torch.cat([originals.images[shown], images[shown]], dim=2))
-
-
-def described(cell: FirstStageCell, autoencoder: Autoencoder) -> Record:
-    """The columns that say what was measured."""
-    stage, dataset, protocol = cell.first_stage, cell.build_dataset(), cell.protocol
-    image = (dataset.channels, dataset.resolution, dataset.resolution)
-    parts = {"autoencoder": stage.autoencoder, **dict(stage.loss), **dict(stage.training)}
-    return {
-        "experiment": cell.experiment,
-        "profile": cell.profile,
-        "cell": cell.key,
-        "label": cell.label,
-        "first_stage.key": stage.key(dataset.fingerprints["train"]),
-        "first_stage.dataset": str(cell.dataset),
-        "first_stage.fingerprint": dataset.fingerprints["train"],
-        "first_stage.f": autoencoder.f,
-        "first_stage.latent": "x".join(map(str, _channels_last(stage.latent_shape(image)))),
-        "first_stage.parameters": sum(p.numel() for p in autoencoder.parameters()),
-        "first_stage.scale": float(autoencoder.scale),
-        **{f"first_stage.{name}": str(value) for name, value in parts.items()},
-        "protocol.name": protocol.name,
-        "protocol.n": dataset.sizes["test"],
-        "protocol.quantizer": protocol.quantizer,
-        "protocol.reference": f"{cell.dataset} test",
-        "protocol.extractor": str(protocol.extractor),
-        "protocol.extractor_sha256": protocol.extractor.build(EXTRACTORS).sha256,
-        "protocol.precision": protocol.precision,
-        "protocol.resamples": str(protocol.resamples),
-    }
-
-
-def _channels_last(shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    channels, height, width = shape
-    return height, width, channels
 
 
 @torch.no_grad()

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from replication.harness.experiment import PROFILES, Experiment, sibling
-from replication.harness.jobs.cell import Cell, cells_of
-from replication.harness.jobs.first_stage import FirstStageCell, first_stage_cells
+from replication.harness.job import Job, jobs_of
+from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
-from replication.harness.sweep import FIRST_STAGES, first_stage_journal, journal_of
+from replication.harness.sweep import journal_of
 from replication.registry import EXTRACTORS
 from replication.report.claims.claim import Claim, Point
 from replication.report.claims.load import claims_of
@@ -32,19 +33,27 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """`rows` by cell key; an experiment of claims alone has neither cells nor rows. `others` by experiment name."""
+    """`rows` by the key of their job; an experiment of claims alone has neither. `others` by experiment name."""
 
     experiment: Experiment
     profile: str
-    cells: Sequence[Cell]
+    jobs: Sequence[Job]
     rows: Mapping[str, Record]
     claims: Sequence[Claim] = ()
     others: Mapping[str, "Evidence"] = field(default_factory=dict)
-    first_stages: Sequence[FirstStageCell] = ()
-    first_stage_rows: Mapping[str, Record] = field(default_factory=dict)
     verdicts: dict[str, list[Verdict]] = field(
         default_factory=dict, compare=False
     )  # by the text of the claim, once judged
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The jobs that are cells."""
+        return [job for job in self.jobs if isinstance(job, Cell)]
+
+    @cached_property
+    def cell_rows(self) -> dict[str, Record]:
+        """The rows of the cells."""
+        return {cell.key: self.rows[cell.key] for cell in self.cells if cell.key in self.rows}
 
     def shortfall(self, claim: Claim) -> str:
         """Why nothing can be said about the claim here, empty if something can."""
@@ -107,11 +116,7 @@ def evidence_of(experiment: Experiment, profile: str, state: Path, results: Path
     others = others_of(experiment, claims, profile, state, results)
     if not experiment.profiles:
         return Evidence(experiment, profile, [], {}, claims, others)
-    cells, rows = _table(experiment, profile, state, results)
-    stages = first_stage_cells(experiment, profile)
-    committed = results / f"{experiment.name}-{profile}{FIRST_STAGES}.csv"
-    stage_rows = rows_of(stages, first_stage_journal(journal_of(cells, state)), committed)
-    return Evidence(experiment, profile, cells, rows, claims, others, stages, stage_rows)
+    return Evidence(experiment, profile, *_table(experiment, profile, state, results), claims, others)
 
 
 def others_of(
@@ -128,6 +133,6 @@ def others_of(
     }
 
 
-def _table(experiment: Experiment, profile: str, state: Path, results: Path) -> tuple[list[Cell], dict[str, Record]]:
-    cells = cells_of(experiment, profile)
-    return cells, rows_of(cells, journal_of(cells, state), results / f"{experiment.name}-{profile}.csv")
+def _table(experiment: Experiment, profile: str, state: Path, results: Path) -> tuple[list[Job], dict[str, Record]]:
+    jobs = jobs_of(experiment, profile)
+    return jobs, rows_of(jobs, journal_of(jobs, state), results / f"{experiment.name}-{profile}.csv")

@@ -1,0 +1,102 @@
+"""A job: one piece of work that makes one row. Each kind of job is one file of harness/jobs/, which is found there.
+
+`@JOBS.register("kind")` decorates what makes its jobs: (experiment, profile) -> a list in the order of the table, each of
+them checked; it raises InputError naming the file, the row and what is wrong in it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar
+
+from replication.harness.experiment import Experiment
+from replication.harness.journal import Record
+from replication.harness.protocol import Protocol
+from replication.harness.published import PublishedValue
+from replication.harness.table import TableSpec
+from replication.harness.workplace import Workplace
+from replication.registry import JOBS, unknown
+from replication.settings import Settings, content_key
+
+
+class Job(Settings):
+    """What a sweep computes, keeps and shows, whatever its kind. Frozen.
+
+    `tables` are what its rows are shown in, the main one first. `picture`: the end of the name of the file that holds the
+    strips, a heading, and what is to be seen; `picture_rows`: how many lines of images a strip has.
+    """
+
+    tables: ClassVar[tuple[TableSpec, ...]]
+    picture: ClassVar[tuple[str, str, str]]
+    picture_rows: ClassVar[int] = 1
+
+    experiment: str
+    profile: str
+    label: str
+    protocol: Protocol
+    published: list[PublishedValue]
+    needs: list[str] = []  # keys of the jobs that train what this one builds on: they come first where they are missing
+
+    @property
+    def title(self) -> str:
+        """The label with what tells it from others of this label: "DDIM x 50"."""
+        return self.label
+
+    @property
+    def caption(self) -> str:
+        """What stands beside its strip of images."""
+        return self.title
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that the row depends on; labels and papers have no part in it."""
+        raise NotImplementedError
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON of the identity."""
+        return content_key(self.identity())
+
+    @property
+    def columns(self) -> Record:
+        """What describes the job before it ran: the first columns of its row."""
+        raise NotImplementedError
+
+    def prerequisites(self, place: Workplace) -> Mapping[str, Callable[[], object]]:
+        """By name: checks that data and weights from elsewhere are there, which raise InputError."""
+        raise NotImplementedError
+
+    def compute(self, place: Workplace) -> tuple[Record, bytes]:
+        """(row, PNG of its first images). What has been computed of it before is used."""
+        raise NotImplementedError
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+
+
+def jobs_of(experiment: Experiment, profile: str) -> list[Job]:
+    """Every job of a profile, kind by kind; raises InputError for what is wrong in the file."""
+    return [job for kind in JOBS.names() for job in JOBS.get(kind)(experiment, profile)]
+
+
+def in_order(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs, each behind those that it needs."""
+    known = {job.key: job for job in jobs}
+    ordered: dict[str, Job] = {}
+
+    def add(job: Job) -> None:
+        if job.key not in ordered:
+            for key in job.needs:
+                if key in known:
+                    add(known[key])
+            ordered[job.key] = job
+
+    for job in jobs:
+        add(job)
+    return list(ordered.values())
+
+
+def of_row(jobs: Sequence[AnyJob], label: str) -> list[AnyJob]:
+    """The jobs of this label; raises InputError with the nearest valid one."""
+    found = [job for job in jobs if job.label == label]
+    if not found:
+        raise unknown("row", label, list(dict.fromkeys(job.label for job in jobs)))
+    return found

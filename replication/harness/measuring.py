@@ -1,0 +1,131 @@
+"""What jobs measure: metrics, the bound, times, the features of real images, the strip of first images."""
+
+import io
+import statistics
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from replication.datasets.content import Split
+from replication.datasets.dataset import Dataset
+from replication.diffusion.bound import bits_per_dim
+from replication.diffusion.denoiser import Denoiser
+from replication.harness.journal import Record
+from replication.harness.protocol import Protocol
+from replication.harness.workplace import Model, Workplace
+from replication.metrics.evaluation import evaluate
+from replication.metrics.extractor import Extractor
+from replication.metrics.features import Features
+from replication.metrics.memorisation import memorisation
+from replication.metrics.reference import reference_features
+from replication.metrics.timing import median_interval, repeated
+from replication.noise import ImageNoise
+from replication.numerics import numerics
+from replication.pixels import to_signed
+from replication.progress import bar
+from replication.registry import EXTRACTORS
+from replication.sampling.sample_set import SampleSet
+from replication.training.recipe import Recipe
+
+STRIP_IMAGES = 10
+FLOOR_REPEATS = 10  # before and after sampling each
+TRAINED = "no, trained here"  # what a row says of weights that were not given
+
+
+def real_features(split: Split, extractor: Extractor, preprocessing: str, place: Workplace) -> Features:
+    return reference_features(
+        split.images,
+        extractor,
+        place.state / "references",
+        fingerprint=split.fingerprint,
+        preprocessing=preprocessing,
+        device=place.device,
+    )
+
+
+def metric_columns(sets: list[SampleSet], dataset: Dataset, protocol: Protocol, place: Workplace) -> Record:
+    """Distances, variety and memory of sample sets against the real images."""
+    extractor = protocol.extractor.build(EXTRACTORS)
+    real = {
+        split: real_features(dataset.load(split), extractor, protocol.preprocessing, place)
+        for split in ("train", "test")
+    }
+    whole = real[protocol.reference]
+    kept = protocol.reference_count(len(whole))
+    # a split is sorted by label, so what is left out is taken evenly from the whole of it
+    reference = whole if kept == len(whole) else whole[torch.arange(kept) * len(whole) // kept]
+    generated = [extractor(s.batches(), device=place.device, total=s.n) for s in sets]
+    values = evaluate(generated, reference, protocol.resamples, device=place.device)
+    values |= memorisation(torch.cat([g.values for g in generated]), real["train"].values, real["test"].values)
+    return {f"metric.{name}": value for name, value in values.items()}
+
+
+def timing_columns(sets: list[SampleSet], floor: list[float], memory: int) -> Record:
+    """Seconds per image of sampling alone; the floor is its bare forward passes at the fastest that was seen of one.
+
+    `image_seconds` are those until there are pixels: with decoding, where the model is a latent one.
+    """
+    seconds = [t for s in sets for t in s.seconds_per_image]
+    if not seconds:
+        return {}  # another device drew them all: its time says nothing here
+    median, low, high = median_interval([t.sampling for t in seconds])
+    whole, whole_low, whole_high = median_interval([t.image for t in seconds])
+    return {
+        "timing.seconds_per_image": median,
+        "timing.seconds_low": low,
+        "timing.seconds_high": high,
+        "timing.images_per_second": 1 / median,
+        "timing.decoding_seconds": statistics.median(t.decoding for t in seconds),
+        "timing.image_seconds": whole,
+        "timing.image_seconds_low": whole_low,
+        "timing.image_seconds_high": whole_high,
+        "timing.floor_seconds": sets[0].nfe * min(floor),
+        "timing.chunks": len(seconds),
+        "timing.peak_memory_bytes": memory,
+    }
+
+
+def floor_seconds(model: Model, recipe: Recipe, protocol: Protocol, place: Workplace) -> list[float]:
+    """Seconds per image of one bare network evaluation."""
+    rounds = -(-protocol.n // place.batch_size)
+    size = -(-protocol.n // rounds)
+    x = torch.zeros(size, *recipe.latent_shape(), device=place.device)
+    timestep, null = torch.zeros(size, device=place.device), recipe.null(size, place.device)
+    cond = None if null is None else model.encode(null)
+    with torch.no_grad(), numerics(protocol.precision, place.device):
+        seconds = repeated(lambda: model.denoiser.network(x, timestep, cond), place.device, FLOOR_REPEATS)
+    return [s / size for s in seconds]
+
+
+def nll_columns(denoiser: Denoiser, variance: str, images: Tensor, protocol: Protocol, place: Workplace) -> Record:
+    """Mean, standard error and count of the bound in bits/dim over uint8 images, each with its own noise."""
+    # evenly through the sorted order, so that every class is there
+    count = min(max(protocol.nll_images, 2) if protocol.nll_images else len(images), len(images))
+    images = images[torch.arange(count) * len(images) // count]
+    pieces = []
+    with bar(count, "NLL", "image", enabled=place.progress) as shown, numerics(protocol.precision, place.device):
+        for start in range(0, count, place.batch_size):
+            batch = images[start : start + place.batch_size].to(place.device)
+            noise = ImageNoise(0, torch.arange(start, start + len(batch)), place.device)
+            pieces.append(bits_per_dim(denoiser, variance, to_signed(batch, torch.float64), noise).cpu())
+            shown.update(len(batch))
+    bits = torch.cat(pieces)
+    return {
+        "metric.nll": float(bits.mean()),
+        "metric.nll_se": float(bits.std() / count**0.5),
+        "metric.nll_images": count,
+    }
+
+
+def strip_png(images: Tensor) -> bytes:
+    """uint8 [N,C,H,W] side by side, as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    strip(images).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def strip(images: Tensor) -> Image.Image:
+    """uint8 [N,C,H,W] side by side."""
+    row = torch.cat(list(images), dim=2).permute(1, 2, 0)  # [H,N*W,C]
+    return Image.fromarray(row.squeeze(2).numpy() if row.shape[2] == 1 else row.numpy())

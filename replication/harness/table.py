@@ -1,0 +1,60 @@
+"""Tables as data: which columns of a row a reader is shown, under which heading and in which form."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table; `heading` may name the labels of the extractor: "{fd}", "r{fd}".
+
+    `form` formats a number times `scale`; a function of the value does in its place, and without either a value is text.
+    `spread` adds the 95 % interval "value [low, high]", or 1.96 standard errors "value ± error". `absent` is shown where
+    the row has nothing, and keeps a column that has nothing at all. With `only_if` nothing is shown where that column
+    says "none".
+    """
+
+    heading: str
+    column: str
+    form: str | Callable[[Any], str] = ""
+    scale: float = 1.0
+    spread: Literal["", "interval", "error"] = ""
+    absent: str = ""
+    only_if: str = ""
+
+    def text(self, record: Mapping[str, Any]) -> str:
+        """What the record says in this column."""
+        value = record.get(self.column)
+        if value is None or (self.only_if and record.get(self.only_if) == "none"):
+            return self.absent
+        if callable(self.form):
+            return self.form(value)
+        if not self.form:
+            return str(value)
+        shown = self._number(record, "")
+        if self.spread == "interval":
+            return f"{shown} [{self._number(record, '_low')}, {self._number(record, '_high')}]"
+        if self.spread == "error" and f"{self.column}_se" in record:
+            return f"{shown} ± {self._number(record, '_se', 1.96)}"
+        return shown
+
+    def _number(self, record: Mapping[str, Any], end: str, times: float = 1.0) -> str:
+        assert isinstance(self.form, str)
+        value = record.get(self.column + end)
+        return "" if value is None else self.form.format(value * self.scale * times)
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """The columns of a table of rows that have `needs`, under `heading`; the main table of cells has none.
+
+    A row that differs from the table's first in one of `alike` is marked: their figures are not to be compared.
+    """
+
+    heading: str
+    columns: tuple[Column, ...]
+    needs: str = ""
+    alike: tuple[str, ...] = ("protocol.n", "protocol.reference", "protocol.drop_last")
