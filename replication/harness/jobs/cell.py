@@ -286,7 +286,7 @@ def find_cell(cells: Sequence[Cell], label: str, steps: int | None) -> Cell:
 
 @JOBS.register("cell")
 def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
-    """The cells of a profile in the table's order, each of them checked.
+    """The rows of a profile at each of their step counts: samples of a checkpoint, measured. Each is checked.
 
     Raises InputError naming the file, the row and what is wrong in it.
     """

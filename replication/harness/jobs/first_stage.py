@@ -163,7 +163,10 @@ class FirstStageCell(Job):
 
 @JOBS.register("first stage")
 def first_stage_cells(experiment: Experiment, profile_name: str) -> list[FirstStageCell]:
-    """The first stages of a profile in the order of the file, each of them checked; raises InputError naming the one."""
+    """The first stages of a profile: reconstructions of test images, measured. Each is checked.
+
+    Raises InputError naming the one and what is wrong in it.
+    """
     profile = experiment.profile(profile_name)
     cells = []
     for name, row in profile.first_stages.items():
