@@ -41,7 +41,7 @@ from replication.pixels import QUANTIZERS
 from replication.registry import EXTRACTORS, JOBS, SAMPLERS, SPACINGS, unknown
 from replication.sampling.generation import SamplePlace, SampleRequest, Sampling, Source, generate
 from replication.sampling.sample_set import SampleSet
-from replication.settings import content_key
+from replication.settings import Settings, content_key
 from replication.training.recipe import Recipe
 from replication.training.train import FIRST_STAGE
 from replication.types import InputError
