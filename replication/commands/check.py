@@ -2,9 +2,11 @@
 
 import argparse
 import importlib
+import re
 import sys
 import tomllib
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,10 @@ def register(commands: Commands) -> None:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("name", help="a registered name, package.module:name, or path/to/file.py:name")
     parser.add_argument("--set", action="append", default=[], metavar="option=value", help="an option of the part")
+    parser = added(commands, "new", _new, "write a commented template of a part, which works as it is")
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("name", help="as a TOML will say it, e.g. my-sampler")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="where to write it (here)")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -38,6 +44,22 @@ def _check(options: argparse.Namespace) -> None:
         )
     if failed:
         raise RunError(f"{options.kind} {options.name}: {failed} of its checks failed")
+
+
+def _new(options: argparse.Namespace) -> None:
+    words = re.findall(r"[a-z0-9]+", options.name.lower())
+    if not words or words[0][0].isdigit():
+        raise InputError(f"name {options.name!r}: a part's name begins with a letter, e.g. my-{options.kind}")
+    path = options.out / f"{'_'.join(words)}.py"
+    if path.exists():
+        raise InputError(f"{path}: there is such a file already")
+    named = {"part-name": options.name, "PartName": "".join(map(str.capitalize, words)), "FILE": path.stem}
+    text = (files("replication.check") / "templates" / f"{options.kind}.py.txt").read_text(encoding="utf-8")
+    for place, word in named.items():
+        text = text.replace(place, word)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    print(f"wrote {path}\nreplicate check {options.kind} {path}:{named['PartName']}")
 
 
 def _importable(name: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from replication.cli import main
+from replication.commands.check import KINDS
 
 SAMPLER = """
 from replication.diffusion.samplers.ddim import DDIM
@@ -39,3 +40,24 @@ def test_what_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["check", "spacing", "nowhere.py:Mine"]) == 2
     assert "there is no such file" in capsys.readouterr().err
     assert main(["check", "spacing", "uniform"]) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_part_passes_its_check_as_it_is_written(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command that `new` prints succeeds. Catches a template that another change left behind, and one not packaged."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", kind, f"fresh-{kind}"]) == 0
+    command = capsys.readouterr().out.splitlines()[-1].split()
+    assert command[:3] == ["replicate", "check", kind]
+    assert command[3] == f"fresh_{kind}.py:Fresh{kind.capitalize()}"
+    assert main(command[1:]) == 0
+    assert main(["new", kind, f"fresh-{kind}"]) == 2
+    assert "there is such a file already" in capsys.readouterr().err
+
+
+def test_a_name_that_no_module_can_have_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", "sampler", "2m", "--out", str(tmp_path)]) == 2
+    assert "begins with a letter" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
