@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from oracles.costs import dit_cost, mm_dit_cost, unet_cost
 from replication.cost import Cost, measured
+from replication.dit.blocks import BLOCKS
 from replication.dit.mm_dit import MMDiT
-from replication.dit.model import BLOCKS, DiT
+from replication.dit.model import DiT
 from replication.registry import MODELS
 from replication.types import InputError
 

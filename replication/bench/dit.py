@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from replication.bench.turns import in_turns
-from replication.dit.diffusers_weights import from_diffusers
 from replication.dit.model import DiT
+from replication.dit.published_weights import from_diffusers
 from replication.registry import MODELS
 from replication.report.tables import markdown
 
@@ -19,7 +19,7 @@ DITS = ("dit-s/2", "dit-b/4")
 def bench_dit(device: torch.device) -> str:
     """Milliseconds per image of our DiT's forward pass and of diffusers' with the same weights; a ratio above 1 is ours.
 
-    The largest difference is between the two answers, once theirs has the official sinusoids (dit/diffusers_weights.py).
+    The largest difference is between the two answers, once theirs has the official sinusoids (dit/published_weights.py).
     """
     batch = 64 if device.type == "cuda" else 2
     lines = []

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from replication.bench.turns import in_turns
-from replication.ddpm.diffusers_weights import from_diffusers
-from replication.ddpm.unet import UNet
+from replication.ddpm.published_weights import from_diffusers
 from replication.diffusion import Denoiser, sample
+from replication.layers.unet import UNet
 from replication.noise import ImageNoise
 from replication.registry import MODELS, SAMPLERS, SCHEDULES, SPACINGS
 from replication.report.tables import markdown
@@ -25,7 +25,7 @@ def bench_sampling(device: torch.device) -> str:
     network = MODELS.build(name)
     reference = _diffusers_unet(network)
     if reference is not None:
-        network.load_state_dict(from_diffusers(reference.state_dict()))
+        network.load_state_dict(from_diffusers(reference.state_dict(), network))
         reference = reference.to(device).to(memory_format=torch.channels_last).eval()
     shape = (batch, network.in_channels, network.resolution, network.resolution)
     network = network.to(device).to(memory_format=torch.channels_last).eval()

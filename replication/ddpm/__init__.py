@@ -9,9 +9,9 @@
     algorithm 1          training                         training/train.py
     algorithm 2          sampling                         diffusion/samplers/ancestral.py
     section 3.2          sigma_t^2 = beta_t, beta-tilde_t diffusion/variance.py
-    section 4, appendix B  the U-Net                      ddpm/unet.py
+    section 4, appendix B  the U-Net                      ddpm/unet.py, layers/unet.py
     Tables 1 and 2       rows and cells                   experiments/ddpm.toml, profile paper
 
 Its companion is Song, Meng and Ermon 2021, "Denoising diffusion implicit models" (arXiv:2010.02502): Table 1 of that
-paper is the other half of experiments/ddpm.toml.
+paper is the other half of experiments/ddpm.toml. Published weights and their spelling: ddpm/published_weights.py.
 """

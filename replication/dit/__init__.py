@@ -2,15 +2,15 @@
 
     section 3.1          eps and the learned variance     diffusion/objectives/hybrid.py, diffusion/variance.py
     section 3.1          classifier-free guidance         diffusion/guidance.py (channels = "dit" is the official code's)
-    section 3.2, fig. 4  patches and their positions      dit/patches.py, dit/positions.py
-    section 3.2, fig. 3  the four block designs           dit/adaln_block.py, dit/cross_attention_block.py, dit/plain_block.py
-    section 3.2          time and label embeddings        dit/embedders.py
-    section 3.2          the transformer decoder          dit/final_layer.py
-    Table 1              S, B, L, XL with patch 8, 4, 2   dit/presets.py
+    section 3.2, fig. 4  patches and their positions      dit/model.py      PatchEmbedding, sincos_positions
+    section 3.2, fig. 3  the four block designs           dit/blocks.py     BLOCKS
+    section 3.2          time and label embeddings        dit/model.py      TimestepEmbedder, LabelEmbedder
+    section 3.2          the transformer decoder          dit/model.py      FinalLayer
+    Table 1              S, B, L, XL with patch 8, 4, 2   dit/sizes.py
     Table 4              parameters and multiply-adds     cost.py (counted)
     section 4            250 ancestral steps              diffusion/spacings/iddpm.py, diffusion/samplers/ancestral.py
     section 5, fig. 5-8  block designs, sizes, patches    experiments/dit.toml; beside U-Nets: experiments/scaling.toml
 
-Beyond the paper: dit/qk_norm.py, dit/mm_dit.py (Esser et al. 2024) and diffusion/objectives/rectified_flow.py. Published
-weights are read by dit/diffusers_weights.py and dit/official_weights.py.
+Beyond the paper: QKNorm in dit/blocks.py, dit/mm_dit.py (Esser et al. 2024) and diffusion/objectives/rectified_flow.py.
+Published weights and their spellings: dit/published_weights.py.
 """

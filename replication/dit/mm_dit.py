@@ -1,23 +1,145 @@
-"""MM-DiT, a transformer over image and text together: Esser et al. 2024 (Stable Diffusion 3), section 4.
+"""MM-DiT, a transformer over image and text together: Esser et al. 2024 (Stable Diffusion 3, arXiv:2403.03206), section 4.
 
-Beyond DiT: the text is a stream of its own (joint_block.py), and the modulation is told the timestep plus the text's
-mean, each through two layers. Positions, patches and the final layer are DiT's; the text embedder (text_embedder.py) is
-small and trained along, where the paper has three frozen ones. Their positions of images of many sizes are not here.
+Image and text are two streams with weights of their own that meet in one attention over both sequences (figure 2). The
+modulation is a function of the timestep plus the text's mean, each through two layers. Positions, patches and the final
+layer are DiT's. What embeds the text is small and trained along, where the paper has three frozen encoders; the paper's
+positions for images of many sizes are not here.
 """
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
-from replication.dit.embedders import TimestepEmbedder, VectorEmbedder
-from replication.dit.final_layer import FinalLayer
-from replication.dit.joint_block import JointBlock
-from replication.dit.model import initialise
-from replication.dit.patches import PatchEmbedding, unpatchify
-from replication.dit.text_embedder import ContextEmbedder, TokenEmbedder
-from replication.layers.encoder import Conditional
+from replication.dit.blocks import (
+    FeedForward,
+    Modulation,
+    attend,
+    gated,
+    make_qk_norm,
+    modulate,
+    plain_norm,
+    split_heads,
+)
+from replication.dit.model import (
+    STD,
+    FinalLayer,
+    PatchEmbedding,
+    TimestepEmbedder,
+    VectorEmbedder,
+    initialise,
+    unpatchify,
+)
+from replication.layers.conditioning import Conditional, GivenContext, TokenEncoder
 from replication.registry import MODELS
 from replication.types import InputError
+
+PADDING = 0
+
+
+class LastTextStream(nn.Module):
+    """The half of a joint block that gives queries, keys and values to the attention, and takes nothing from it.
+
+    The text in the last block: nothing reads it afterwards.
+    """
+
+    modulated = 2
+
+    def __init__(self, width: int, heads: int, qk_norm: bool):
+        super().__init__()
+        self.heads, self.qk_norm = heads, make_qk_norm(width, heads, qk_norm)
+        self.modulation = Modulation(width, self.modulated)
+        self.norm1, self.qkv = plain_norm(width), nn.Linear(width, 3 * width)
+
+    def initialise(self) -> None:
+        self.modulation.initialise_zero()
+
+    def projected(self, x: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values of x [B,N,width], each [B,heads,N,width/heads]."""
+        q, k, v = split_heads(self.qkv(modulate(self.norm1(x), shift, scale)), self.heads, 3)
+        if self.qk_norm is not None:
+            q, k = self.qk_norm(q, k)
+        return q, k, v
+
+    def updated(self, x: Tensor, attended: Tensor, modulation: list[Tensor]) -> Tensor:
+        """x after its share of the attention, [B,N,width]; modulation: the parts after the first shift and scale."""
+        return x
+
+
+class Stream(LastTextStream):
+    """The half of a modality that goes on: its share of the attention, then an MLP of its own, gated as in DiT."""
+
+    modulated = 6
+
+    def __init__(self, width: int, heads: int, qk_norm: bool):
+        super().__init__(width, heads, qk_norm)
+        self.out, self.norm2, self.mlp = nn.Linear(width, width), plain_norm(width), FeedForward(width)
+
+    def updated(self, x: Tensor, attended: Tensor, modulation: list[Tensor]) -> Tensor:
+        gate1, shift2, scale2, gate2 = modulation
+        x = gated(x, gate1, self.out(attended))
+        return gated(x, gate2, self.mlp(modulate(self.norm2(x), shift2, scale2)))
+
+
+class JointBlock(nn.Module):
+    """image [B,N,width], text [B,L,width], vector [B,width] -> (image, text)."""
+
+    def __init__(self, width: int, heads: int, qk_norm: bool, last: bool):
+        super().__init__()
+        self.image = Stream(width, heads, qk_norm)
+        self.text = (LastTextStream if last else Stream)(width, heads, qk_norm)
+
+    def forward(self, image: Tensor, text: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
+        image_shift, image_scale, *image_rest = self.image.modulation(vector)
+        text_shift, text_scale, *text_rest = self.text.modulation(vector)
+        of_image = self.image.projected(image, image_shift, image_scale)
+        of_text = self.text.projected(text, text_shift, text_scale)
+        attended = attend(*(torch.cat(pair, dim=2) for pair in zip(of_image, of_text, strict=True)))
+        n = image.shape[1]
+        return (
+            self.image.updated(image, attended[:, :n], image_rest),
+            self.text.updated(text, attended[:, n:], text_rest),
+        )
+
+
+class TokenEmbedder(TokenEncoder):
+    """Int[B,length] -> Float[B,length+1,width] by a table and learned positions: the sequence, and last its mean.
+
+    Token 0 is padding: the text stream reads it as any other, but the mean leaves it out, and so it is made here, where
+    tokens are still known; a text of nothing but padding is the null text, and its mean is 0.
+    """
+
+    def __init__(self, vocabulary: int, length: int, width: int):
+        super().__init__(vocabulary, length, length + 1, width=width)
+        self.table, self.places = nn.Embedding(vocabulary, width), nn.Embedding(length, width)
+
+    def initialise(self) -> None:
+        nn.init.normal_(self.table.weight, std=STD)
+        nn.init.normal_(self.places.weight, std=STD)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        self.check_length(tokens)
+        words = self.table(tokens)
+        present = (tokens != PADDING)[:, :, None].to(words)
+        mean = (words * present).sum(dim=1, keepdim=True) / present.sum(dim=1, keepdim=True).clamp(min=1)
+        return torch.cat([words + self.places.weight, mean], dim=1)
+
+    def split(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """The embedding -> (sequence [B,length,width], mean [B,width])."""
+        return embedding[:, :-1], embedding[:, -1]
+
+
+class ContextEmbedder(GivenContext):
+    """Float[B,length,context], a frozen encoder's output, projected by one linear map on the way to the network."""
+
+    def __init__(self, context: int, length: int, width: int):
+        super().__init__(context, length)
+        self.project = nn.Linear(context, width)
+
+    def split(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """The context -> (sequence [B,length,width], mean [B,width])."""
+        projected = self.project(embedding.to(self.project.weight.dtype))
+        return projected, projected.mean(dim=1)
 
 
 @MODELS.register("mm-dit")
@@ -27,7 +149,7 @@ class MMDiT(Conditional):
     `network(x [B,C,H,W], timestep [B], cond) -> [B,2C,H,W]`, or [B,C,H,W] without learned_variance.
 
     cond: tokens Int[B,length] of 0..vocabulary-1 with 0 for padding, or what `encode` makes of them, Float[B,length+1,width];
-    or context Float[B,length,context], which `encode` leaves as it is. One of vocabulary and context says which, the other
+    or context Float[B,length,context], which `encode` leaves as it is. One of vocabulary and context is set, the other
     is 0. The second C channels are about the variance, as DiT's are.
 
     Raises InputError for sizes that don't fit each other, an image or a text of another size, a missing text, and a token
@@ -67,10 +189,9 @@ class MMDiT(Conditional):
         initialise(self)
 
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
-        said = cast(Tensor, self.said(cond))  # never None: there is always a text to read
-        text, mean = self.text.heard(said)
-        vector = self.timestep(timestep) + self.pooled(mean)
-        image = self.patches(x)
+        text, mean = self.text.split(cast(Tensor, self.embedded(cond)))  # never None: cond is required
+        vector = self.timestep(timestep) + self.pooled(mean)  # [B,width]
+        image = self.patches(x)  # [B,N,width]
         for block in self.blocks:
             image, text = block(image, text, vector)
         return unpatchify(self.final(image, vector[:, None]), self.patch)

@@ -1,35 +1,147 @@
-"""DiT, the diffusion transformer: Peebles and Xie 2023, section 3.
+"""DiT, the diffusion transformer: Peebles and Xie 2023, section 3; its blocks are in blocks.py.
 
-Attention is fused (scaled_dot_product_attention). Initial weights are the official code's: xavier-uniform, normal(0.02)
-in the embedders, and 0 where adaLN-Zero and the last layer say so; the output of a new network is 0.
+Initial weights are the official code's: xavier-uniform, normal(0.02) in the embedders, and 0 where adaLN-Zero and the
+last layer have it; the output of a new network is 0.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
 
-from replication.dit.adaln_block import AdaLNBlock, AdaLNZeroBlock
-from replication.dit.cross_attention_block import CrossAttentionBlock
-from replication.dit.embedders import LabelEmbedder, TimestepEmbedder
-from replication.dit.final_layer import FinalLayer
-from replication.dit.patches import PatchEmbedding, unpatchify
-from replication.dit.plain_block import PlainBlock
-from replication.layers.encoder import Conditional
-from replication.registry import unknown
+from replication.dit.blocks import BLOCKS, EPS, Modulation, modulate, plain_norm
+from replication.layers.conditioning import Conditional, LabelEmbedding, timestep_embedding
+from replication.registry import MODELS, unknown
+from replication.types import InputError
 
-BLOCKS: dict[str, type[nn.Module]] = {
-    "adaln-zero": AdaLNZeroBlock,
-    "adaln": AdaLNBlock,
-    "cross-attention": CrossAttentionBlock,
-    "in-context": PlainBlock,
-}
+FREQUENCIES = 256  # sines and cosines of the timestep, at every size of the network
+STD = 0.02  # of the embedders' initial weights
 
 
+class VectorEmbedder(nn.Module):
+    """Float[B,numbers] -> [B,width] through two layers."""
+
+    def __init__(self, numbers: int, width: int):
+        super().__init__()
+        self.first, self.second = nn.Linear(numbers, width), nn.Linear(width, width)
+        self.activation = nn.SiLU()
+
+    def initialise(self) -> None:
+        nn.init.normal_(self.first.weight, std=STD)
+        nn.init.normal_(self.second.weight, std=STD)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        return self.second(self.activation(self.first(numbers)))
+
+
+class TimestepEmbedder(VectorEmbedder):
+    """Float[B] -> [B,width]: cosines before sines with divisor half, then two layers."""
+
+    def __init__(self, width: int):
+        super().__init__(FREQUENCIES, width)
+
+    def forward(self, timestep: Tensor) -> Tensor:
+        return super().forward(timestep_embedding(timestep, FREQUENCIES, cos_first=True))
+
+
+class LabelEmbedder(LabelEmbedding):
+    """Label Int[B] -> Float[B,width]; the null label is `classes`."""
+
+    def initialise(self) -> None:
+        nn.init.normal_(self.weight, std=STD)
+
+
+def sincos_positions(side: int, width: int) -> Tensor:
+    """Float[side*side, width] for the patches of a square, row by row; width is a multiple of 4, and nothing is learned.
+
+    The first half of the channels is about the column, the second about the row; each half is sines, then cosines, of
+    the index at frequencies 10000^(-i / (width/4)).
+    """
+    index = torch.arange(side, dtype=torch.float64)
+    frequencies = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angles = index[:, None] * frequencies
+    along = torch.cat([angles.sin(), angles.cos()], dim=1)  # [side, width/2]
+    column, row = along.expand(side, side, -1), along[:, None].expand(side, side, -1)
+    return torch.cat([column, row], dim=2).flatten(0, 1).float()
+
+
+class PatchEmbedding(nn.Module):
+    """[B,C,H,W] -> [B,N,width], N = (resolution / patch)^2 patches, row by row, with their positions added.
+
+    Raises InputError if the patch does not divide the resolution, if the positions need another width, and for an image
+    of another size than the positions.
+    """
+
+    positions: Tensor
+
+    def __init__(self, resolution: int, channels: int, patch: int, width: int):
+        super().__init__()
+        if patch < 1 or resolution % patch:
+            near = ", ".join(str(p) for p in range(1, resolution + 1) if resolution % p == 0)
+            raise InputError(f"patch = {patch} does not divide images of resolution = {resolution} (valid: {near})")
+        if width % 4:
+            raise InputError(f"width = {width} must be a multiple of 4: sines and cosines of two coordinates share it")
+        self.resolution, self.channels = resolution, channels
+        self.project = nn.Conv2d(channels, width, patch, stride=patch)
+        # a function of the sizes, so no checkpoint holds it
+        self.register_buffer("positions", sincos_positions(resolution // patch, width), persistent=False)
+
+    def initialise(self) -> None:
+        """Xavier-uniform as the linear map of C * patch^2 numbers that it is, not as a convolution."""
+        nn.init.xavier_uniform_(self.project.weight.data.flatten(1))
+        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        expected = (self.channels, self.resolution, self.resolution)
+        if x.shape[1:] != expected:
+            raise InputError(f"this network's positions are for images {expected}, not {tuple(x.shape[1:])}")
+        tokens: Tensor = self.project(x).flatten(2).transpose(1, 2)
+        # in the order of a sequence: the sum keeps the order of its terms, and every block would copy it anew
+        return tokens.contiguous() + self.positions
+
+
+class FinalLayer(nn.Module):
+    """x [B,N,width], cond [B,K,width] -> [B,N,outputs]: the last layer norm and a linear map that starts at 0.
+
+    Under the adaLN designs the norm is modulated as in a block; the cross-attention and in-context designs have no vector
+    to modulate with, and their published parameter counts leave no room for one.
+    """
+
+    def __init__(self, width: int, outputs: int, modulated: bool):
+        super().__init__()
+        self.modulation = Modulation(width, 2) if modulated else None
+        self.norm = plain_norm(width) if modulated else nn.LayerNorm(width, EPS)
+        self.project = nn.Linear(width, outputs)
+
+    def initialise(self) -> None:
+        if self.modulation is not None:
+            self.modulation.initialise_zero()
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        x = self.norm(x)
+        if self.modulation is not None:
+            shift, scale = self.modulation(cond.sum(dim=1))
+            x = modulate(x, shift, scale)
+        return self.project(x)
+
+
+def unpatchify(tokens: Tensor, patch: int) -> Tensor:
+    """[B,N,patch*patch*C] -> [B,C,H,W]: row, column and channel of a pixel within its patch, the channel fastest."""
+    side = math.isqrt(tokens.shape[1])
+    image = tokens.unflatten(2, (patch, patch, -1)).unflatten(1, (side, side))  # [B,side,side,patch,patch,C]
+    return image.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+
+
+@MODELS.register("dit")
 class DiT(Conditional):
-    """`network(x [B,C,H,W], timestep [B], cond Int[B]) -> [B,2C,H,W]`, or [B,C,H,W] without learned_variance.
+    """A DiT of any size (Peebles and Xie 2023); block: adaln-zero, adaln, cross-attention or in-context.
 
-    The second C channels are about the variance. resolution: the side H = W of the (latent) image. cond is a label of
-    0..classes-1, and `classes` itself says nothing, or what `encode` makes of labels, Float[B,width]; with classes = 0 the
-    network is told the time alone.
+    `network(x [B,C,H,W], timestep [B], cond Int[B]) -> [B,2C,H,W]`, or [B,C,H,W] without learned_variance; the second C
+    channels are about the variance. resolution: the side H = W of the (latent) image. cond is a label of 0..classes-1,
+    `classes` for the null label, or what `encode` makes of labels, Float[B,width]; with classes = 0 there is no condition
+    but the time.
 
     Raises InputError for an unknown block, sizes that don't fit each other, an image of another size, a missing label,
     and one out of range.
@@ -39,12 +151,12 @@ class DiT(Conditional):
 
     def __init__(
         self,
-        resolution: int,
-        channels: int,
-        patch: int,
         depth: int,
         width: int,
         heads: int,
+        patch: int,
+        channels: int = 4,
+        resolution: int = 32,
         classes: int = 1000,
         learned_variance: bool = True,
         block: str = "adaln-zero",
@@ -64,18 +176,14 @@ class DiT(Conditional):
         initialise(self)
 
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
-        told = self._told(timestep, cond)
-        h = self.patches(x)
+        vectors, label = [self.timestep(timestep)], self.embedded(cond)
+        embedding = torch.stack(vectors if label is None else [*vectors, label], dim=1)  # [B,K,width], K = 1 or 2
+        h = self.patches(x)  # [B,N,width]
         if self.block == "in-context":
-            h = torch.cat([h, told], dim=1)
+            h = torch.cat([h, embedding], dim=1)  # [B,N+K,width]
         for block in self.blocks:
-            h = block(h, told)
-        return unpatchify(self.final(h[:, : self.tokens], told), self.patch)
-
-    def _told(self, timestep: Tensor, cond: Tensor | None) -> Tensor:
-        """The embedded time and, if there is one, label: [B,2,width] or [B,1,width]."""
-        vectors, said = [self.timestep(timestep)], self.said(cond)
-        return torch.stack(vectors if said is None else [*vectors, said], dim=1)
+            h = block(h, embedding)
+        return unpatchify(self.final(h[:, : self.tokens], embedding), self.patch)
 
     @property
     def encoder(self) -> LabelEmbedder | None:
@@ -88,7 +196,7 @@ class DiT(Conditional):
 
 
 def initialise(network: nn.Module) -> None:
-    """Xavier-uniform in every linear layer, biases 0; then what a part says of itself by a method of that name."""
+    """Xavier-uniform in every linear layer, biases 0; then each part's own `initialise`, where it has one."""
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)

@@ -1,10 +1,12 @@
 """Weights that a user has: a published network or first stage becomes a recipe's checkpoint, as if it had been trained.
 
 Files are safetensors, or folders as diffusers saves them; the published pickles have to be converted first, since nothing
-is unpickled here. Which spelling the tensors have is seen from their names, and every tensor must find its place.
+is unpickled here. Weights under our own names are taken as they are; else the `published_weights` module beside the part's
+own (see layers/weights.py) has the spelling, which is seen from the tensors' names. Every tensor must find its place.
 """
 
-from collections.abc import Callable, Mapping
+import importlib
+from importlib.util import find_spec
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -12,35 +14,40 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from replication.datasets.dataset import Dataset
-from replication.ddpm import diffusers_weights as of_ddpm
-from replication.ddpm.unet import UNet
-from replication.dit import diffusers_weights as of_dit
-from replication.dit import official_weights as of_dit_officially
-from replication.dit.model import DiT
 from replication.files import file_sha256, locked
 from replication.harness.workplace import Workplace
-from replication.ldm import published_weights as of_ldm
-from replication.ldm.diffusers_autoencoder import autoencoder_from_compvis, autoencoder_from_diffusers
-from replication.ldm.unet import UNet as LatentUNet
+from replication.layers.weights import Spelling, Weights, under_our_names
+from replication.registry import AUTOENCODERS, MODELS, Registry
+from replication.settings import Part
 from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
 from replication.training.train import save_given_network
 from replication.training.train_first_stage import save_given_first_stage
 from replication.types import InputError
 
-Weights = Mapping[str, Tensor]
-Converter = Callable[[Weights, nn.Module], dict[str, Tensor]]
 IN_FOLDER = "diffusion_pytorch_model.safetensors"  # diffusers' name
 
-# For each of our networks: a name that tells a spelling by how it begins, and what reads that spelling.
-CONVERTERS: dict[type[nn.Module], list[tuple[str, Converter]]] = {
-    LatentUNet: [(of_ldm.PREFIX, of_ldm.from_official), ("down_blocks.", of_ldm.from_diffusers)],  # type: ignore[list-item]
-    UNet: [("down_blocks.", lambda weights, _: of_ddpm.from_diffusers(weights))],
-    DiT: [
-        ("x_embedder.", of_dit_officially.from_official),  # type: ignore[list-item]
-        ("transformer_blocks.", of_dit.from_diffusers),  # type: ignore[list-item]
-    ],
-}
+
+def spellings(registry: Registry, part: Part, network: nn.Module) -> list[Spelling]:
+    """How the weights of the part's network may be spelt, our own names apart."""
+    package = registry.get(part.name).__module__.rpartition(".")[0]
+    if not package or find_spec(f"{package}.published_weights") is None:
+        return []
+    found = importlib.import_module(f"{package}.published_weights").SPELLINGS
+    return [spelling for spelling in found if isinstance(network, spelling.of)]
+
+
+def under_its_names(registry: Registry, part: Part, network: nn.Module, path: Path) -> Weights:
+    """The tensors in `path` as the parameters of the part's network; raises InputError where they are not all of them."""
+    weights = read_weights(path)
+    if dict(network.named_parameters()).keys() <= weights.keys() <= network.state_dict().keys():
+        return under_our_names(weights, (), network, str(path))
+    known = spellings(registry, part, network)
+    for spelling in known:
+        if any(name.startswith(spelling.begins) for name in weights):
+            return spelling.convert(weights, network)
+    named = ", ".join(f"{spelling.begins}..." for spelling in known) or "none"
+    raise InputError(f"{path}: no published spelling of {registry.kind} {part} (tensors would be named: {named})")
 
 
 def give_network(recipe: Recipe, path: Path, place: Workplace) -> Path:
@@ -49,13 +56,8 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Path:
     Its first stage must be there already: what was trained on other latents is refused later by its SHA-256. Raises
     InputError for a file that holds no weights of this network, RunError where the checkpoint can't be written.
     """
-    network, weights = recipe.build_network(), read_weights(path)
-    converters = next((of for kind, of in CONVERTERS.items() if type(network) is kind), [])
-    convert = next((of for start, of in converters if any(name.startswith(start) for name in weights)), None)
-    if convert is None:
-        known = ", ".join(f"{start}..." for start, _ in converters) or "none"
-        raise InputError(f"{path}: no published spelling of network {recipe.network} (tensors would be named: {known})")
-    network.load_state_dict(convert(weights, network))
+    network = recipe.build_network()
+    network.load_state_dict(under_its_names(MODELS, recipe.network, network, path), strict=False)
     of_first_stage = None
     if recipe.first_stage is not None:
         stage = place.first_stage_path(recipe.first_stage, recipe.build_dataset())
@@ -73,9 +75,8 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Path:
 
 def give_first_stage(stage: FirstStage, dataset: Dataset, path: Path, place: Workplace) -> Path:
     """Make the weights in `path` the first stage of a dataset, likewise."""
-    weights = read_weights(path)
-    read = autoencoder_from_diffusers if any(".down_blocks." in name for name in weights) else autoencoder_from_compvis
-    converted, target = read(weights), place.first_stage_path(stage, dataset)
+    converted = under_its_names(AUTOENCODERS, stage.autoencoder, stage.build_autoencoder(), path)
+    target = place.first_stage_path(stage, dataset)
     with locked(place.state / "locks" / target.stem, f"first stage {stage.name}"):
         _require_free(target)
         save_given_first_stage(stage, dataset, converted, target, file_sha256(_file(path)), place.device)

@@ -1,7 +1,8 @@
-"""The U-Net that DDPM and LDM share: Ho et al. 2020, appendix B; Dhariwal and Nichol 2021 (ADM); Rombach et al. 2022.
+"""The U-Net of DDPM and LDM: Ho et al. 2020, appendix B; Dhariwal and Nichol 2021 (ADM); Rombach et al. 2022.
 
 Residual blocks with skips from the way down to the way up, an attention after each block where a level attends, and
-always one in the middle. The papers' conventions are arguments without a default: whoever uses it names them.
+always one in the middle. The papers' conventions are arguments without a default: ddpm/unet.py and ldm/unet.py set them,
+and the initial weights. The blocks without a time embedding are those of LDM's autoencoders too.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,18 +12,95 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from replication.layers.encoder import Conditional, Encoder
-from replication.layers.label_embedding import LabelEmbedding
-from replication.layers.resnet_block import Resample, ResnetBlock, doubled, halved
-from replication.layers.timestep_embedding import timestep_embedding
+from replication.layers.conditioning import Conditional, Encoder, LabelEmbedding, timestep_embedding
 from replication.types import InputError
 
+Resample = Callable[[Tensor], Tensor]
 MakeBlock = Callable[[int, int], nn.Module]
 MakeAttention = Callable[[int], nn.Module]
 
 
+def halved(x: Tensor) -> Tensor:
+    """[B,C,H,W] -> [B,C,H/2,W/2], the mean of each four pixels."""
+    return F.avg_pool2d(x, 2)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """[B,C,H,W] -> [B,C,2H,2W], every pixel four times."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+class ResnetBlock(nn.Module):
+    """[B,c_in,H,W], embedding [B,E] -> [B,c_out,H,W]; the embedding enters between the convolutions.
+
+    embedding: its width E; 0 for a block without one. It is added before the second norm, or with scale_shift (ADM's,
+    adaptive group normalisation) scales and shifts the output of that norm. resample: halves or doubles H and W of both
+    branches, before the first convolution (ADM's).
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        embedding: int,
+        dropout: float,
+        groups: int,
+        eps: float = 1e-6,
+        scale_shift: bool = False,
+        resample: Resample | None = None,
+    ):
+        super().__init__()
+        self.scale_shift, self.resample = scale_shift, resample
+        self.norm1 = nn.GroupNorm(groups, c_in, eps)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.embed = nn.Linear(embedding, c_out * (2 if scale_shift else 1)) if embedding else None
+        self.norm2 = nn.GroupNorm(groups, c_out, eps)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        h = F.silu(self.norm1(x))
+        if self.resample is not None:
+            h, x = self.resample(h), self.resample(x)
+        h = self._second_norm(self.conv1(h), embedding)
+        h = self.conv2(self.dropout(F.silu(h)))
+        return self.shortcut(x) + h
+
+    def _second_norm(self, h: Tensor, embedding: Tensor | None) -> Tensor:
+        if self.embed is None or embedding is None:
+            return self.norm2(h)
+        projected = self.embed(F.silu(embedding))[:, :, None, None]
+        if not self.scale_shift:
+            return self.norm2(h + projected)
+        scale, shift = projected.chunk(2, dim=1)
+        return self.norm2(h) * (1 + scale) + shift
+
+
+class Attention(nn.Module):
+    """[B,C,H,W] -> [B,C,H,W], self-attention over the H*W positions as a residual branch.
+
+    One head in DDPM and in the autoencoders, several in LDM.
+    """
+
+    def __init__(self, channels: int, groups: int, eps: float = 1e-6, heads: int = 1):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups, channels, eps)
+        self.q = nn.Linear(channels, channels)
+        self.k = nn.Linear(channels, channels)
+        self.v = nn.Linear(channels, channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x).flatten(2).transpose(1, 2)  # [B,H*W,C]
+        q, k, v = (layer(h).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        h = F.scaled_dot_product_attention(q, k, v)  # [B,heads,H*W,C/heads]
+        return x + self.out(h.transpose(1, 2).flatten(2)).transpose(1, 2).reshape(x.shape)
+
+
 class Level(nn.Module):
-    """The blocks at one resolution, an attention after each where it applies."""
+    """The blocks at one resolution, an attention after each where it applies; widths: (c_in, c_out) of each block."""
 
     def __init__(self, widths: list[tuple[int, int]], block: MakeBlock, attention: MakeAttention | None):
         super().__init__()
@@ -33,29 +111,39 @@ class Level(nn.Module):
     def __len__(self) -> int:
         return len(self.blocks)
 
-    def step(self, i: int, x: Tensor, embedding: Tensor, *context: Tensor) -> Tensor:
+    def step(self, i: int, x: Tensor, embedding: Tensor | None = None, *context: Tensor) -> Tensor:
+        """Block i and its attention."""
         h = self.blocks[i](x, embedding)
         return self.attentions[i](h, *context) if self.attends else h
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All of them, without an embedding: [B,c_in,H,W] -> [B,c_out,H,W]."""
+        for i in range(len(self)):
+            x = self.step(i, x)
+        return x
 
 
 class UNet(Conditional):
     """`network(x [B,in,H,W], timestep [B], cond=None) -> [B,out,H,W]`; out is twice `in` with learned_variance.
 
     attends: for each level whether it attends; attention: makes one of so many channels, which is called with the
-    features and, in a network that knows a context, with the context [B,L,D]. eps: of the GroupNorms. cos_first: see
+    features and, in a network with a context, with the context [B,L,D]. eps: of the GroupNorms. cos_first: see
     timestep_embedding. pad_all_sides: the stride-2 convolutions are padded by 1 all around, or else right and below.
-    scale_shift: how blocks hear the time, see ResnetBlock. resampling_blocks: such blocks halve and double the images,
-    in the place of convolutions.
-    classes: cond is a label Int[B] whose embedding is added to the time's, and `classes` itself says nothing.
-    A network that takes no condition does not look at cond. Raises InputError where cond or the image size does not fit.
+    scale_shift: how the embedding enters the blocks, see ResnetBlock. resampling_blocks: such blocks halve and double the
+    images, in the place of convolutions.
+    classes: cond is a label Int[B] whose embedding is added to the time's; `classes` itself is the null label. encoder:
+    makes the context of cond instead. With neither, cond is not looked at.
+    Raises InputError where cond or the image size does not fit.
     """
+
+    version = 1
 
     def __init__(
         self,
         resolution: int,
         in_channels: int,
         width: int,
-        multipliers: tuple[int, ...],
+        multipliers: Sequence[int],
         blocks: int,
         attends: Sequence[bool],
         attention: MakeAttention,
@@ -63,12 +151,13 @@ class UNet(Conditional):
         eps: float,
         cos_first: bool,
         pad_all_sides: bool,
-        scale_shift: bool,
-        resampling_blocks: bool,
         dropout: float,
         groups: int,
         learned_variance: bool,
-        classes: int,
+        scale_shift: bool = False,
+        resampling_blocks: bool = False,
+        classes: int = 0,
+        encoder: Encoder | None = None,
     ):
         super().__init__()
         self.resolution, self.in_channels, self.multipliers, self.blocks = resolution, in_channels, multipliers, blocks
@@ -114,21 +203,25 @@ class UNet(Conditional):
 
         self.norm_out = nn.GroupNorm(groups, c, eps)
         self.conv_out = nn.Conv2d(c, in_channels * (2 if learned_variance else 1), 3, padding=1)
+        self.context_encoder = encoder
 
     @property
     def encoder(self) -> Encoder | None:
-        return self.label
+        return self.context_encoder or self.label
+
+    @property
+    def ends(self) -> list[nn.Conv2d | nn.Linear]:
+        """The last layer, and those at the end of a residual branch: where the papers start from nothing, or nearly."""
+        blocks = [m.conv2 for m in self.modules() if isinstance(m, ResnetBlock)]
+        return [self.conv_out, *blocks, *(m.out for m in self.modules() if isinstance(m, Attention))]
 
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
-        embedding = self.embed(timestep_embedding(timestep, self.width, self.cos_first))  # [B,4*width]
-        said = self.said(cond)
-        if said is None:
-            return self.trunk(x, embedding)
-        return self.trunk(x, embedding + said) if said.ndim == 2 else self.trunk(x, embedding, said)
-
-    def trunk(self, x: Tensor, embedding: Tensor, *context: Tensor) -> Tensor:
-        """[B,in,H,W], what is added in every block [B,4*width], and the attentions' context -> [B,out,H,W]."""
         self._check_size(x)
+        embedding = self.embed(timestep_embedding(timestep, self.width, self.cos_first))  # [B,4*width]
+        condition = self.embedded(cond)
+        context = () if condition is None or condition.ndim == 2 else (condition,)  # [B,L,D]
+        if condition is not None and not context:
+            embedding = embedding + condition
         h = self.conv_in(x)
         skips = [h]
         for i, level in enumerate(cast(Iterable[Level], self.down)):

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from replication.registry import AUTOENCODERS
 from replication.types import InputError, RunError
 
 Scaling = Literal["std", "sd-v1", "none"]
@@ -131,3 +132,32 @@ def require_factor(name: str, f: int, multipliers: Sequence[int]) -> None:
 def at_least_float32(x: Tensor) -> Tensor:
     """The tensor in float32 where it is bfloat16, whose products are good enough and whose sums are not."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+@AUTOENCODERS.register("identity")
+class Identity(Autoencoder):
+    """Latents are the images themselves, f = 1: pixel diffusion as a latent diffusion.
+
+    Everything returns its argument, [B,C,H,W]; there is nothing to train and nothing to scale.
+    """
+
+    def __init__(self, image_channels: int = 3):
+        super().__init__(1, image_channels, image_channels, "none")
+
+    def moments(self, x: Tensor) -> Tensor:
+        return x
+
+    def latent(self, moments: Tensor, noise: Tensor | None = None) -> Tensor:
+        return moments
+
+    def decode(self, z: Tensor) -> Tensor:
+        return z
+
+    def reconstruct(self, x: Tensor, noise: Tensor | None = None) -> Reconstruction:
+        return Reconstruction(x, torch.zeros(len(x), device=x.device))
+
+    def _latent(self, moments: Tensor, noise: Tensor | None) -> Tensor:
+        return moments
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return z

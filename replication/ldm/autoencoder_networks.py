@@ -4,14 +4,15 @@ GroupNorm eps 1e-6, SiLU, stride-2 convolutions padded right and below only, one
 every block of some levels. Weights start as PyTorch's layers do, as in the official code.
 """
 
+from abc import ABC
 from collections.abc import Iterable
 from typing import NamedTuple, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from replication.layers.attention import Attention
-from replication.layers.resnet_block import ResnetBlock
+from replication.layers.unet import Attention, Level, ResnetBlock, doubled
+from replication.ldm.autoencoder import Autoencoder, Scaling
 
 
 class Levels(NamedTuple):
@@ -28,19 +29,11 @@ class Levels(NamedTuple):
         return 2 ** (len(self.multipliers) - 1)
 
 
-class Level(nn.Module):
+def _level(c_in: int, c_out: int, blocks: int, groups: int, attends: bool) -> Level:
     """[B,c_in,H,W] -> [B,c_out,H,W]: `blocks` residual blocks, an attention after each where it attends."""
-
-    def __init__(self, c_in: int, c_out: int, blocks: int, groups: int, attends: bool):
-        super().__init__()
-        widths = [c_in, *[c_out] * (blocks - 1)]
-        self.blocks = nn.ModuleList(ResnetBlock(c, c_out, 0, 0.0, groups) for c in widths)
-        self.attentions = nn.ModuleList(Attention(c_out, groups) if attends else nn.Identity() for _ in widths)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block, attention in zip(self.blocks, self.attentions, strict=True):
-            x = attention(block(x))
-        return x
+    widths = [(c, c_out) for c in (c_in, *[c_out] * (blocks - 1))]
+    block, attention = (lambda a, b: ResnetBlock(a, b, 0, 0.0, groups)), (lambda c: Attention(c, groups))
+    return Level(widths, block, attention if attends else None)
 
 
 class Encoder(nn.Module):
@@ -52,7 +45,7 @@ class Encoder(nn.Module):
         self.conv_in = nn.Conv2d(c_in, width, 3, padding=1)
         self.down, self.downsample, c = nn.ModuleList(), nn.ModuleList(), width
         for i, multiplier in enumerate(multipliers):
-            self.down.append(Level(c, width * multiplier, blocks, groups, 2**i in attention))
+            self.down.append(_level(c, width * multiplier, blocks, groups, 2**i in attention))
             c = width * multiplier
             if i < len(multipliers) - 1:
                 self.downsample.append(nn.Conv2d(c, c, 3, stride=2))
@@ -85,7 +78,7 @@ class Decoder(nn.Module):
         self.middle2 = ResnetBlock(c, c, 0, 0.0, groups)
         self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
         for i, multiplier in reversed(list(enumerate(multipliers))):
-            self.up.append(Level(c, width * multiplier, blocks + 1, groups, 2**i in attention))
+            self.up.append(_level(c, width * multiplier, blocks + 1, groups, 2**i in attention))
             c = width * multiplier
             if i > 0:
                 self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
@@ -97,5 +90,21 @@ class Decoder(nn.Module):
         for i, level in enumerate(cast(Iterable[Level], self.up)):
             h = level(h)
             if i < len(self.upsample):
-                h = self.upsample[i](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+                h = self.upsample[i](doubled(h))
         return self.conv_out(F.silu(self.norm_out(h)))
+
+
+class TrainedAutoencoder(Autoencoder, ABC):
+    """`c_moments`: the encoder's output channels. A subclass adds what lies between encoder and decoder."""
+
+    decoder_parts = ("decoder", "post_quant_conv", "codebook")
+
+    def __init__(self, image_channels: int, c_moments: int, latent_channels: int, levels: Levels, scaling: Scaling):
+        super().__init__(levels.factor, latent_channels, image_channels, scaling)
+        self.encoder = Encoder(image_channels, c_moments, levels)
+        self.decoder = Decoder(latent_channels, image_channels, levels)
+
+    @property
+    def last_layer(self) -> Tensor:
+        """The decoder's last weights, at which the discriminator's adaptive weight compares gradients."""
+        return self.decoder.conv_out.weight

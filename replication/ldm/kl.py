@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from replication.ldm.autoencoder import Reconstruction, Scaling, at_least_float32, require_factor
-from replication.ldm.autoencoder_networks import Levels
-from replication.ldm.trained import TrainedAutoencoder
+from replication.ldm.autoencoder_networks import Levels, TrainedAutoencoder
 from replication.registry import AUTOENCODERS
 
 LOG_VARIANCE = (-30.0, 20.0)  # the official bounds
@@ -44,7 +43,7 @@ class KLAutoencoder(TrainedAutoencoder):
         return self.decoder(self.post_quant_conv(z))
 
 
-def _published(
+def _sized(
     f: int, channels: int, published: list[int], attention: tuple[int, ...] = (), scale: Scaling = "none"
 ) -> Callable[..., KLAutoencoder]:
     """The factory of kl-f<f>, with the published values as defaults; `attention` are factors, 256 / attn_resolutions."""
@@ -65,18 +64,16 @@ def _published(
     return build
 
 
-AUTOENCODERS.register("kl-f2", summary="KL-regularised, f = 2, 2 latent channels (Rombach et al. 2022, section 3.1).")(
-    _published(2, 2, [1, 2])
+AUTOENCODERS.register("kl-f2", summary="KL-reg., f = 2, 2 latent channels (Rombach et al. 2022).")(_sized(2, 2, [1, 2]))
+AUTOENCODERS.register("kl-f4", summary="KL-reg., f = 4, 3 latent channels (Rombach et al. 2022).")(
+    _sized(4, 3, [1, 2, 4])
 )
-AUTOENCODERS.register("kl-f4", summary="KL-regularised, f = 4, 3 latent channels (Rombach et al. 2022, section 3.1).")(
-    _published(4, 3, [1, 2, 4])
+AUTOENCODERS.register("kl-f8", summary="KL-reg., f = 8, 4 latent channels (Rombach et al. 2022); Stable Diffusion's.")(
+    _sized(8, 4, [1, 2, 4, 4], scale="sd-v1")
 )
-AUTOENCODERS.register("kl-f8", summary="KL-regularised, f = 8, 4 latent channels (Rombach et al. 2022, section 3.1).")(
-    _published(8, 4, [1, 2, 4, 4], scale="sd-v1")
+AUTOENCODERS.register("kl-f16", summary="KL-reg., f = 16, 16 latent channels (Rombach et al. 2022).")(
+    _sized(16, 16, [1, 1, 2, 2, 4], attention=(16,))
 )
-AUTOENCODERS.register(
-    "kl-f16", summary="KL-regularised, f = 16, 16 latent channels (Rombach et al. 2022, section 3.1)."
-)(_published(16, 16, [1, 1, 2, 2, 4], attention=(16,)))
-AUTOENCODERS.register(
-    "kl-f32", summary="KL-regularised, f = 32, 64 latent channels (Rombach et al. 2022, section 3.1)."
-)(_published(32, 64, [1, 1, 2, 2, 4, 4], attention=(16, 32)))
+AUTOENCODERS.register("kl-f32", summary="KL-reg., f = 32, 64 latent channels (Rombach et al. 2022).")(
+    _sized(32, 64, [1, 1, 2, 2, 4, 4], attention=(16, 32))
+)

@@ -1,23 +1,36 @@
-"""Published weights of latent diffusion U-Nets under our names: the official checkpoints, and diffusers' copies of them.
+"""Published weights of latent diffusion under our names: U-Nets and first stages, of the official code and of diffusers.
 
 An official checkpoint holds the whole model: `model.diffusion_model.input_blocks.1.0.in_layers.0.weight` is our
 `down.0.blocks.0.norm1.weight`. Its moving average, which the paper samples from, is there once more as
-`model_ema.diffusion_modelinput_blocks10in_layers0weight`; the class embedder is `cond_stage_model.embedding.weight`.
+`model_ema.diffusion_modelinput_blocks10in_layers0weight`; the class embedder is `cond_stage_model.embedding.weight`, and
+the first stage is under `first_stage_model.`, as it is in a file of its own without that. No file holds a scale of latents:
+the autoencoder that takes the weights is built with the scaling they were published with.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from replication.layers.attention import Attention
-from replication.layers.weight_names import DIFFUSERS_UNET, Table, renamed, under_our_names
-from replication.ldm.class_embedder import ClassEmbedder
-from replication.ldm.unet import UNet
+from replication.layers.unet import Attention, UNet
+from replication.layers.weights import (
+    DIFFUSERS_BLOCKS,
+    DIFFUSERS_UNET,
+    Published,
+    Spelling,
+    Table,
+    Weights,
+    renamed,
+    under_our_names,
+)
+from replication.ldm.autoencoder import Autoencoder
+from replication.ldm.transformer import ClassEmbedder
 from replication.types import InputError
 
 PREFIX = "model.diffusion_model."
 LABELS = "cond_stage_model.embedding.weight"
+FIRST_STAGE = "first_stage_model."
 
 _TRANSFORMER: Table = (  # the same words in both
     (r"\.transformer_blocks\.", ".blocks."),
@@ -48,19 +61,28 @@ _OFFICIAL: Table = (
     (r"\.out_layers\.3\.", ".conv2."),
     (r"\.skip_connection\.", ".shortcut."),
 )
+_CODEBOOK: Table = ((r"^quantize\.embedding\.", "codebook."),)
+_FIRST_STAGE: Table = (
+    *_CODEBOOK,
+    (r"\.mid\.block_([12])\.", r".middle\1."),
+    (r"\.mid\.attn_1\.", ".middle_attention."),
+    (r"\.(down|up)\.(\d+)\.\1sample\.conv\.", r".\1sample.\2."),
+    (r"\.(down|up)\.(\d+)\.block\.", r".\1.\2.blocks."),
+    (r"\.(down|up)\.(\d+)\.attn\.", r".\1.\2.attentions."),
+    (r"\.nin_shortcut\.", ".shortcut."),
+    (r"(attentions?\.(?:\d+\.)*)proj_out\.", r"\1out."),
+)
 
 
-def from_diffusers(weights: Mapping[str, Tensor], network: UNet) -> dict[str, Tensor]:
-    """The state dict of a diffusers `UNet2DModel` or `UNet2DConditionModel` as one for this network; nothing is copied.
+def from_diffusers(weights: Weights, network: UNet) -> dict[str, Tensor]:
+    """The state dict of a diffusers `UNet2DModel` or `UNet2DConditionModel` as one for this network.
 
     Raises InputError, naming a tensor, where one is missing, unexpected or of another shape.
     """
-    return under_our_names(
-        weights, (*_DIFFUSERS, *_TRANSFORMER, *DIFFUSERS_UNET), lambda _: network, "diffusers", "latent diffusion U-Net"
-    )
+    return under_our_names(weights, (*_DIFFUSERS, *_TRANSFORMER, *DIFFUSERS_UNET), network, "diffusers")
 
 
-def from_official(weights: Mapping[str, Tensor], network: UNet, ema: bool = True) -> dict[str, Tensor]:
+def from_official(weights: Weights, network: UNet, ema: bool = True) -> dict[str, Tensor]:
     """The U-Net in an official checkpoint's state dict, and its class embedder, as a state dict for this network.
 
     ema: take the moving average. Tensors of the checkpoint's other parts are passed over. Raises InputError, naming a
@@ -73,17 +95,48 @@ def from_official(weights: Mapping[str, Tensor], network: UNet, ema: bool = True
         if name.startswith(PREFIX)
     }
     if isinstance(network.context_encoder, ClassEmbedder) and LABELS in weights:
-        own["context_encoder.weight"] = _with_nothing_said(weights[LABELS], network.context_encoder.classes)
+        own["context_encoder.weight"] = _with_null_label(weights[LABELS], network.context_encoder.classes)
     _split_attention(own, network)
-    return under_our_names(own, (), lambda _: network, "the official code", "latent diffusion U-Net")
+    return under_our_names(own, (), network, "the official code")
 
 
-def _with_nothing_said(labels: Tensor, classes: int) -> Tensor:
-    """The embeddings, and their mean for "nothing said" where the model never learned it (cin-ldm-vq-f8)."""
+def first_stage_from_diffusers(weights: Weights, autoencoder: Autoencoder) -> dict[str, Tensor]:
+    """The state dict of a diffusers `AutoencoderKL` or `VQModel` as one for this autoencoder; raises InputError likewise."""
+    return under_our_names(weights, (*_CODEBOOK, *DIFFUSERS_BLOCKS), autoencoder, "diffusers")
+
+
+def first_stage_from_official(weights: Weights, autoencoder: Autoencoder) -> dict[str, Tensor]:
+    """The same of an official checkpoint, of a first stage or of a whole LDM.
+
+    Of a whole LDM the tensors under `first_stage_model.` are taken; the loss's own networks (`loss.`) are left.
+    """
+    whole = any(name.startswith(FIRST_STAGE) for name in weights)
+    mine = {
+        name.removeprefix(FIRST_STAGE): t for name, t in weights.items() if name.startswith(FIRST_STAGE) or not whole
+    }
+    mine = {name: t for name, t in mine.items() if not name.startswith("loss.")}
+    coarsest = max((int(m[1]) for name in mine if (m := re.match(r"decoder\.up\.(\d+)\.", name))), default=0)
+    counted = {_from_coarse_to_fine(name, coarsest): _linear(name, tensor) for name, tensor in mine.items()}
+    return under_our_names(counted, _FIRST_STAGE, autoencoder, "the official code")
+
+
+def _from_coarse_to_fine(name: str, coarsest: int) -> str:
+    """The original decoder numbers its levels by their factor, ours in the order they are run."""
+    return re.sub(r"^(decoder\.up\.)(\d+)", lambda m: f"{m[1]}{coarsest - int(m[2])}", name)
+
+
+def _linear(name: str, tensor: Tensor) -> Tensor:
+    """The original attention's 1x1 convolutions as the linear layers that they are."""
+    convolution = re.search(r"\.attn(_1|\.\d+)\.(q|k|v|proj_out)\.weight$", name) and tensor.shape[2:] == (1, 1)
+    return tensor[:, :, 0, 0] if convolution else tensor
+
+
+def _with_null_label(labels: Tensor, classes: int) -> Tensor:
+    """The embeddings, and their mean for the null label where the model never learned it (cin-ldm-vq-f8)."""
     return torch.cat([labels, labels.mean(0, keepdim=True)]) if len(labels) == classes else labels
 
 
-def _averaged(name: str, weights: Mapping[str, Tensor]) -> str:
+def _averaged(name: str, weights: Weights) -> str:
     average = "model_ema." + name.removeprefix("model.").replace(".", "")
     if average not in weights:
         raise InputError(
@@ -130,3 +183,32 @@ def _blocks(network: UNet) -> Iterator[tuple[str, str]]:
             number += 1
         if i < last:
             yield rf"^output_blocks\.{number - 1}\.{2 if attends else 1}\.(conv\.)?", f"upsample.{i}."
+
+
+SPELLINGS = (
+    Spelling(UNet, PREFIX, from_official),
+    Spelling(UNet, "down_blocks.", from_diffusers),
+    Spelling(Autoencoder, "encoder.down_blocks.", first_stage_from_diffusers),
+    Spelling(Autoencoder, FIRST_STAGE, first_stage_from_official),
+    Spelling(Autoencoder, "encoder.down.", first_stage_from_official),
+)
+_OFFICIAL_FILES, _HUB = "https://ommer-lab.com/files/latent-diffusion", "https://huggingface.co"
+_CODE = "MIT, the repository's; none stated for the file"
+WEIGHTS = (
+    Published("ldm-celebahq-4", "CelebA-HQ", "official", f"{_OFFICIAL_FILES}/celeba.zip", _CODE),
+    Published("ldm-ffhq-4", "FFHQ", "official", f"{_OFFICIAL_FILES}/ffhq.zip", _CODE),
+    Published("ldm-bedrooms-4", "LSUN bedrooms", "official", f"{_OFFICIAL_FILES}/lsun_bedrooms.zip", _CODE),
+    Published("ldm-churches-8", "LSUN churches", "official", f"{_OFFICIAL_FILES}/lsun_churches.zip", _CODE),
+    Published("ldm-imagenet-8", "ImageNet 256", "official", f"{_OFFICIAL_FILES}/cin.zip", _CODE),
+    Published("ldm-celebahq-4", "CelebA-HQ", "diffusers", f"{_HUB}/CompVis/ldm-celebahq-256", "Apache-2.0"),
+    Published("vq-f4", "its first stage", "diffusers", f"{_HUB}/CompVis/ldm-celebahq-256", "Apache-2.0"),
+    Published("sd-v1", "LAION", "diffusers", f"{_HUB}/CompVis/stable-diffusion-v1-4", "CreativeML OpenRAIL-M"),
+    Published("kl-f8", "decoder tuned, ft-EMA", "diffusers", f"{_HUB}/stabilityai/sd-vae-ft-ema", "MIT"),
+    Published("kl-f8", "decoder tuned, ft-MSE", "diffusers", f"{_HUB}/stabilityai/sd-vae-ft-mse", "MIT"),
+    Published("vq-f4", "OpenImages", "official", f"{_OFFICIAL_FILES}/vq-f4.zip", _CODE),
+    Published("vq-f8", "OpenImages", "official", f"{_OFFICIAL_FILES}/vq-f8.zip", _CODE),
+    Published("kl-f4", "OpenImages", "official", f"{_OFFICIAL_FILES}/kl-f4.zip", _CODE),
+    Published("kl-f8", "OpenImages", "official", f"{_OFFICIAL_FILES}/kl-f8.zip", _CODE),
+    Published("kl-f16", "OpenImages", "official", f"{_OFFICIAL_FILES}/kl-f16.zip", _CODE),
+    Published("kl-f32", "OpenImages", "official", f"{_OFFICIAL_FILES}/kl-f32.zip", _CODE),
+)

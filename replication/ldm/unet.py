@@ -2,106 +2,150 @@
 
 cos before sin in the time embedding, divisor half; GroupNorm eps 1e-5; stride-2 convolutions padded by 1 on all sides;
 attention in several heads, or a spatial transformer where there is a context. Zero at the start: the last convolution,
-the second of every block, the way out of every attention; PyTorch's defaults elsewhere. Levels that attend are given as
+the second of every block, the end of every attention; PyTorch's defaults elsewhere. Levels that attend are given as
 downsampling factors, as in the published configurations, where they are called attention_resolutions.
 """
 
-from collections.abc import Sequence
-
 from torch import nn
 
-from replication.layers import unet
-from replication.layers.attention import Attention
-from replication.layers.encoder import Encoder
-from replication.layers.given_context import GivenContext
-from replication.layers.resnet_block import ResnetBlock
-from replication.ldm.class_embedder import ClassEmbedder
-from replication.ldm.spatial_transformer import SpatialTransformer
-from replication.ldm.text_transformer import TextTransformer
+from replication.layers.conditioning import Encoder, GivenContext
+from replication.layers.unet import Attention, UNet
+from replication.ldm.transformer import ClassEmbedder, SpatialTransformer, TextTransformer
+from replication.registry import MODELS
 from replication.types import InputError
 
 EPS = 1e-5
 
 
-class UNet(unet.UNet):
-    """`network(x [B,in,H,W], timestep [B], cond=None) -> [B,out,H,W]`; out is twice `in` with learned_variance.
+@MODELS.register("ldm-unet")
+def ldm_unet(
+    resolution: int,
+    channels: int,
+    width: int,
+    multipliers: list[int],
+    blocks: int,
+    attention: list[int],
+    heads: int = 0,
+    head_channels: int = 0,
+    groups: int = 32,
+    dropout: float = 0.0,
+    learned_variance: bool = False,
+    classes: int = 0,
+    context: int = 0,
+    depth: int = 1,
+    vocabulary: int = 0,
+    length: int = 0,
+    text_layers: int = 4,
+    text_heads: int = 4,
+    scale_shift: bool = False,
+    resampling_blocks: bool = False,
+) -> UNet:
+    """LDM's U-Net of any size (Rombach et al. 2022, appendix E).
 
-    heads or head_channels: how many heads an attention has, or how many channels each head.
-    classes: cond is a label Int[B], added to the time; `classes` itself says nothing.
-    encoder: makes the context [B,L,D] of the spatial transformers, of `depth` blocks each; cond is what it reads.
-    scale_shift, resampling_blocks: ADM's options, which the churches' network has (use_scale_shift_norm and
-    resblock_updown in the official code), see ResnetBlock.
-    Raises InputError where an option does not fit the others, and where cond does not fit the network.
+    attention: downsampling factors of the levels that have it, in so many heads, or in heads of head_channels.
+    classes alone: labels are added to the time. context, its width: spatial transformers of `depth` blocks attend to
+    it; with `classes` it is made of labels, with `vocabulary` and `length` of texts, by a transformer of text_layers
+    blocks and text_heads heads that is trained along, and with neither it is given, `length` tokens long (0: any).
+    scale_shift, resampling_blocks: ADM's blocks, see ResnetBlock; use_scale_shift_norm and resblock_updown in the
+    official code. Raises InputError where an option does not fit the others.
     """
+    encoder = _context_encoder(context, classes, vocabulary, length, text_layers, text_heads)
+    factors = [1 << i for i in range(len(multipliers))]
+    if odd := set(attention) - set(factors):
+        raise InputError(f"attention is at downsampling factors of the levels, {factors}, not at {sorted(odd)}")
+    if (heads > 0) == (head_channels > 0):
+        raise InputError(f"attention is split by either heads or head_channels, not {heads}, {head_channels}")
 
-    version = 1
+    def attend(c: int) -> nn.Module:
+        n = heads or c // head_channels
+        if n == 0 or c % n or (head_channels and c != n * head_channels):
+            raise InputError(f"attention of {c} channels: heads = {heads}, head_channels = {head_channels}")
+        if encoder is None:
+            return Attention(c, groups, EPS, n)
+        return SpatialTransformer(c, encoder.width, n, groups, depth)
 
-    def __init__(
-        self,
-        resolution: int,
-        in_channels: int,
-        width: int,
-        multipliers: Sequence[int],
-        blocks: int,
-        attention: Sequence[int],
-        heads: int = 0,
-        head_channels: int = 0,
-        groups: int = 32,
-        dropout: float = 0.0,
-        learned_variance: bool = False,
-        classes: int = 0,
-        encoder: ClassEmbedder | TextTransformer | GivenContext | None = None,
-        depth: int = 1,
-        scale_shift: bool = False,
-        resampling_blocks: bool = False,
-    ):
-        if encoder and classes:
-            raise InputError(f"a label is added to the time or the context says it, not both: classes = {classes}")
-        factors = [1 << i for i in range(len(multipliers))]
-        if odd := set(attention) - set(factors):
-            raise InputError(f"attention is at downsampling factors of the levels, {factors}, not at {sorted(odd)}")
-        if (heads > 0) == (head_channels > 0):
-            raise InputError(f"either heads or head_channels says how attention is split, not {heads}, {head_channels}")
+    network = UNet(
+        resolution,
+        channels,
+        width,
+        multipliers,
+        blocks,
+        [factor in attention for factor in factors],
+        attend,
+        eps=EPS,
+        cos_first=True,
+        pad_all_sides=True,
+        scale_shift=scale_shift,
+        resampling_blocks=resampling_blocks,
+        dropout=dropout,
+        groups=groups,
+        learned_variance=learned_variance,
+        classes=0 if encoder else classes,
+        encoder=encoder,
+    )
+    for end in [*network.ends, *(m.proj_out for m in network.modules() if isinstance(m, SpatialTransformer))]:
+        nn.init.zeros_(end.weight)
+        if end.bias is not None:
+            nn.init.zeros_(end.bias)
+    return network
 
-        def make(channels: int) -> nn.Module:
-            n = heads or channels // head_channels
-            if n == 0 or channels % n or (head_channels and channels != n * head_channels):
-                raise InputError(f"attention of {channels} channels: heads = {heads}, head_channels = {head_channels}")
-            if encoder is None:
-                return Attention(channels, groups, EPS, n)
-            return SpatialTransformer(channels, encoder.width, n, groups, depth)
 
-        super().__init__(
-            resolution,
-            in_channels,
-            width,
-            tuple(multipliers),
-            blocks,
-            [factor in attention for factor in factors],
-            make,
-            eps=EPS,
-            cos_first=True,
-            pad_all_sides=True,
-            scale_shift=scale_shift,
-            resampling_blocks=resampling_blocks,
-            dropout=dropout,
-            groups=groups,
-            learned_variance=learned_variance,
-            classes=classes,
+def _context_encoder(
+    context: int, classes: int, vocabulary: int, length: int, layers: int, heads: int
+) -> Encoder | None:
+    """What makes the context of cond; None where there is no context."""
+    if (vocabulary or length) and not context:
+        raise InputError(f"vocabulary = {vocabulary} and length = {length} are a context's, and context is 0")
+    if classes and (vocabulary or length):
+        raise InputError(
+            f"labels or texts, not both: classes = {classes}, vocabulary = {vocabulary}, length = {length}"
         )
-        self.context_encoder = encoder
-        self._initialise()
+    if vocabulary and not length:
+        raise InputError(f"vocabulary = {vocabulary} needs length, the number of tokens of a text")
+    if classes and context:
+        return ClassEmbedder(classes, context)
+    if vocabulary:
+        return TextTransformer(vocabulary, length, context, layers, heads)
+    return GivenContext(context, length) if context else None
 
-    def _initialise(self) -> None:
-        ends: list[nn.Conv2d | nn.Linear] = [self.conv_out]
-        ends += [m.conv2 for m in self.modules() if isinstance(m, ResnetBlock)]
-        ends += [m.out for m in self.modules() if isinstance(m, Attention)]
-        ends += [m.proj_out for m in self.modules() if isinstance(m, SpatialTransformer)]
-        for end in ends:
-            nn.init.zeros_(end.weight)
-            if end.bias is not None:
-                nn.init.zeros_(end.bias)
 
-    @property
-    def encoder(self) -> Encoder | None:
-        return self.context_encoder or self.label
+@MODELS.register("ldm-celebahq-4", "ldm-ffhq-4", "ldm-bedrooms-4")
+def ldm_celebahq_4(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
+    """LDM-4 of CelebA-HQ, FFHQ and LSUN bedrooms, 64x64x3: 274,056,163 parameters (Rombach et al. 2022)."""
+    return ldm_unet(64, 3, 224, [1, 2, 3, 4], 2, [8, 4, 2], 0, 32, 32, dropout, learned_variance)
+
+
+@MODELS.register("ldm-churches-8")
+def ldm_churches_8(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
+    """LDM-8 of LSUN churches, 32x32x4, ADM's blocks: 294,966,916 parameters (Rombach et al. 2022: 294M)."""
+    options = (dropout, learned_variance)
+    return ldm_unet(
+        32, 4, 192, [1, 2, 2, 4, 4], 2, [1, 2, 4, 8], 8, 0, 32, *options, scale_shift=True, resampling_blocks=True
+    )
+
+
+@MODELS.register("ldm-imagenet-8")
+def ldm_imagenet_8(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
+    """Class-conditional LDM-8 of ImageNet, 32x32x4, the label as context (Rombach et al. 2022, cin-ldm-vq-f8).
+
+    The published file has heads of 32 channels and embeds 1000 classes; here there is the null label besides. Its
+    parameter count is not checked against a published one.
+    """
+    options = (dropout, learned_variance)
+    return ldm_unet(32, 4, 256, [1, 2, 4], 2, [4, 2, 1], 0, 32, 32, *options, classes=1000, context=512)
+
+
+@MODELS.register("ldm-imagenet-4")
+def ldm_imagenet_4(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
+    """Class-conditional LDM-4 of ImageNet, 64x64x3, the label as context (Rombach et al. 2022, cin256-v2).
+
+    400.92 million parameters, the class embedder left out; label 1000 is the null label, as published.
+    """
+    options = (dropout, learned_variance)
+    return ldm_unet(64, 3, 192, [1, 2, 3, 5], 2, [8, 4, 2], 1, 0, 32, *options, classes=1000, context=512)
+
+
+@MODELS.register("sd-v1")
+def sd_v1(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
+    """Stable Diffusion 1, 64x64x4, on CLIP's 768 features a token: 859,520,964 parameters (Rombach et al. 2022)."""
+    return ldm_unet(64, 4, 320, [1, 2, 4, 4], 2, [4, 2, 1], 8, 0, 32, dropout, learned_variance, context=768)

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from replication.ldm.autoencoder import Reconstruction, Scaling, at_least_float32, require_factor
-from replication.ldm.autoencoder_networks import Levels
-from replication.ldm.trained import TrainedAutoencoder
+from replication.ldm.autoencoder_networks import Levels, TrainedAutoencoder
 from replication.registry import AUTOENCODERS
 
 BETA = 0.25
@@ -78,7 +77,7 @@ class VQAutoencoder(TrainedAutoencoder):
         return self.codebook(codes).movedim(-1, 1)  # [B,c,h,w]
 
 
-def _published(
+def _sized(
     f: int, channels: int, codes: int, published: list[int], attention: tuple[int, ...] = ()
 ) -> Callable[..., VQAutoencoder]:
     """The factory of vq-f<f>, with the published values as defaults; `attention` are factors, 256 / attn_resolutions."""
@@ -101,18 +100,18 @@ def _published(
     return build
 
 
-AUTOENCODERS.register("vq-f2", summary="2,048 codes, f = 2, 2 latent channels (Rombach et al. 2022, section 3.1).")(
-    _published(2, 2, 2048, [1, 2])
+AUTOENCODERS.register("vq-f2", summary="2,048 codes, f = 2, 2 latent channels (Rombach et al. 2022).")(
+    _sized(2, 2, 2048, [1, 2])
 )
-AUTOENCODERS.register("vq-f4", summary="8,192 codes, f = 4, 3 latent channels (Rombach et al. 2022, section 3.1).")(
-    _published(4, 3, 8192, [1, 2, 4])
+AUTOENCODERS.register("vq-f4", summary="8,192 codes, f = 4, 3 latent channels (Rombach et al. 2022).")(
+    _sized(4, 3, 8192, [1, 2, 4])
 )
-AUTOENCODERS.register("vq-f8", summary="16,384 codes, f = 8, 4 latent channels (Rombach et al. 2022, section 3.1).")(
-    _published(8, 4, 16_384, [1, 2, 2, 4], attention=(8,))
+AUTOENCODERS.register("vq-f8", summary="16,384 codes, f = 8, 4 latent channels (Rombach et al. 2022).")(
+    _sized(8, 4, 16_384, [1, 2, 2, 4], attention=(8,))
 )
-AUTOENCODERS.register("vq-f16", summary="16,384 codes, f = 16, 8 latent channels (Rombach et al. 2022, section 3.1).")(
-    _published(16, 8, 16_384, [1, 1, 2, 2, 4], attention=(16,))
+AUTOENCODERS.register("vq-f16", summary="16,384 codes, f = 16, 8 latent channels (Rombach et al. 2022).")(
+    _sized(16, 8, 16_384, [1, 1, 2, 2, 4], attention=(16,))
 )
-AUTOENCODERS.register("vq-f32", summary="16,384 codes, f = 32, 16 latent channels (Rombach et al. 2022, section 3.1).")(
-    _published(32, 16, 16_384, [1, 1, 2, 2, 4, 4], attention=(16, 32))
+AUTOENCODERS.register("vq-f32", summary="16,384 codes, f = 32, 16 latent channels (Rombach et al. 2022).")(
+    _sized(32, 16, 16_384, [1, 1, 2, 2, 4, 4], attention=(16, 32))
 )

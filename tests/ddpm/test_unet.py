@@ -9,11 +9,10 @@ from torch import nn
 
 from oracles.diffusers_peers import peer_unet
 from replication.check.oracles.networks import randomize
-from replication.ddpm.diffusers_weights import from_diffusers
-from replication.ddpm.unet import UNet
-from replication.layers.attention import Attention
-from replication.layers.resnet_block import ResnetBlock
-from replication.layers.timestep_embedding import timestep_embedding
+from replication.ddpm.published_weights import from_diffusers
+from replication.ddpm.unet import ddpm_unet
+from replication.layers.conditioning import timestep_embedding
+from replication.layers.unet import Attention, ResnetBlock, UNet
 from replication.registry import MODELS
 from replication.types import InputError
 
@@ -24,8 +23,8 @@ NARROW_256 = {**CIFAR10, "resolution": 256, "width": 8, "multipliers": (1, 1, 2,
 DIGITS = {**CIFAR10, "resolution": 8, "width": 32, "multipliers": (1, 2), "blocks": 1, "attention": (4,), "groups": 8}
 
 
-def ours(channels: int, *, attention: tuple[int, ...], **options: Any) -> UNet:
-    return UNet(in_channels=channels, attention_resolutions=attention, **options)
+def ours(channels: int, **options: Any) -> UNet:
+    return ddpm_unet(channels=channels, **options)
 
 
 @pytest.mark.parametrize(("name", "count"), [("ddpm-cifar10", 35_746_307), ("ddpm-256", 113_673_219)])
@@ -48,7 +47,7 @@ def test_agrees_with_diffusers_with_its_weights(config: dict[str, Any], channels
     """
     peer, network = peer_unet(channels=channels, **config).eval(), ours(channels, **config).eval()
     randomize(peer, seed=1)
-    network.load_state_dict(from_diffusers(peer.state_dict()))
+    network.load_state_dict(from_diffusers(peer.state_dict(), network))
     x = torch.randn(2, channels, pixels, pixels, generator=torch.Generator().manual_seed(2))
     for timestep in (torch.tensor([0.0, 999.0]), torch.tensor([1.0, 437.0])):
         with torch.no_grad():
@@ -140,8 +139,8 @@ def test_weights_of_the_old_spelling_are_read() -> None:
             name = name.replace(after, before)
         old[name] = tensor
     assert set(old) != set(new)
-    converted = from_diffusers(old)
-    assert all(converted[name].data_ptr() == tensor.data_ptr() for name, tensor in from_diffusers(new).items())
+    converted, network = from_diffusers(old, ours(1, **DIGITS)), ours(1, **DIGITS)
+    assert all(converted[name].data_ptr() == tensor.data_ptr() for name, tensor in from_diffusers(new, network).items())
 
 
 ODD = {
@@ -161,4 +160,4 @@ def test_weights_that_are_not_all_of_one_network_are_refused_by_name(what: str) 
     if shape is not None:
         weights[name] = torch.zeros(shape)
     with pytest.raises(InputError, match=named):
-        from_diffusers(weights)
+        from_diffusers(weights, ours(1, **DIGITS))

@@ -9,11 +9,9 @@ from torch import Tensor, nn
 
 from oracles.diffusers_dit import peer_dit, said_by
 from replication.check.oracles.networks import randomize
-from replication.dit.diffusers_weights import from_diffusers
-from replication.dit.model import BLOCKS, DiT
-from replication.dit.official_weights import from_official
-from replication.dit.patches import unpatchify
-from replication.dit.positions import sincos_positions
+from replication.dit.blocks import BLOCKS
+from replication.dit.model import DiT, sincos_positions, unpatchify
+from replication.dit.published_weights import from_diffusers, from_official
 from replication.registry import MODELS
 from replication.types import InputError
 
@@ -279,7 +277,7 @@ def test_inputs_that_do_not_fit_are_refused_by_name() -> None:
     """Catches an index error from the embedding's depths, a negative label that counts from the end, and broadcasting."""
     network = small()
     for label in (11, -1):
-        with pytest.raises(InputError, match=rf"labels go from 0 to 10 \(10 says nothing\), not {label}"):
+        with pytest.raises(InputError, match=rf"labels go from 0 to 10 \(10 is the null label\), not {label}"):
             said(network, cond=torch.tensor([3, label]))
     with pytest.raises(InputError, match=r"positions are for images \(4, 8, 8\), not \(4, 4, 4\)"):
         said(network, X[:, :, :4, :4])

@@ -221,9 +221,9 @@ def test_published_weights_become_the_checkpoints_of_a_row(project: Path, capsys
     assert stage["buffers.scale"].isfinite()
     capsys.readouterr()
     for wrong, message in (
-        (["--network", str(project / "vae")], "no published spelling of network ldm-unet"),
+        (["--network", str(project / "vae")], "no published spelling of model ldm-unet"),
         (["--network", str(project / "none.safetensors")], "there is no such file"),
-        (["--first-stage", str(project / "unet")], "no LDM first stage's"),
+        (["--first-stage", str(project / "unet")], "no published spelling of autoencoder"),
         (["--first-stage", str(project / "vae")], "there is a checkpoint already; move it away"),
         ([], "nothing to add"),
     ):

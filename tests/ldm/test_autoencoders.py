@@ -12,8 +12,8 @@ from oracles.diffusers_peers import peer_autoencoder
 from replication.check.oracles.networks import randomize
 from replication.ldm.autoencoder import Autoencoder
 from replication.ldm.autoencoder_networks import Levels
-from replication.ldm.diffusers_autoencoder import autoencoder_from_compvis, autoencoder_from_diffusers
 from replication.ldm.kl import KLAutoencoder
+from replication.ldm.published_weights import first_stage_from_diffusers, first_stage_from_official
 from replication.ldm.vq import VQAutoencoder
 from replication.registry import AUTOENCODERS
 from replication.types import InputError, RunError
@@ -68,7 +68,7 @@ def test_the_presets_have_the_tensors_of_the_published_configurations(name: str)
     with torch.device("meta"):
         preset = AUTOENCODERS.build(name)
         peer = peer_autoencoder(Levels(128, multipliers, 2, 32, attention), 3, channels, codes)
-    converted = autoencoder_from_diffusers(peer.state_dict())
+    converted = first_stage_from_diffusers(peer.state_dict(), preset)
     assert {n: t.shape for n, t in converted.items()} == {n: t.shape for n, t in preset.state_dict().items()}
     assert {m.num_groups for m in preset.modules() if isinstance(m, nn.GroupNorm)} == {32}
 
@@ -102,7 +102,7 @@ def test_agrees_with_diffusers_with_its_weights(name: str, codes: int) -> None:
     peer = peer_autoencoder(levels, 3, channels, codes).eval().double()
     randomize(peer, seed=1)
     ours = VQAutoencoder(3, levels, channels, codes) if codes else KLAutoencoder(3, levels, channels)
-    ours.load_state_dict(autoencoder_from_diffusers(peer.state_dict()))
+    ours.load_state_dict(first_stage_from_diffusers(peer.state_dict(), ours))
     ours.eval().double()
     x = images(2, 3, 32, 32).double()
     noise = images(2, channels, 32 // levels.factor, 32 // levels.factor, seed=3).double()
@@ -146,7 +146,8 @@ def test_original_checkpoints_are_read(name: str, prefix: str) -> None:
     """Exact. Catches levels of the decoder in the wrong order, 1x1 convolutions refused, another model's tensors taken."""
     levels = NARROW[name]
     torch.manual_seed(0)
-    ours = VQAutoencoder(3, levels, 3, 40).state_dict()
+    network = VQAutoencoder(3, levels, 3, 40)
+    ours = network.state_dict()
     original = {prefix + k: v for k, v in compvis(levels, ours).items()}
     assert f"{prefix}encoder.down.0.block.0.norm1.weight" in original
     assert (
@@ -154,7 +155,7 @@ def test_original_checkpoints_are_read(name: str, prefix: str) -> None:
     )  # the finest level is number 0
     original |= {"loss.discriminator.main.0.weight": torch.zeros(1)}
     original |= {"model.diffusion_model.out.0.weight": torch.zeros(1)} if prefix else {}
-    converted = autoencoder_from_compvis(original)
+    converted = first_stage_from_official(original, network)
     assert converted.keys() == ours.keys()
     assert all(torch.equal(converted[k], t) for k, t in ours.items())
 
@@ -176,7 +177,7 @@ def test_weights_that_are_not_all_of_one_autoencoder_are_refused_by_name(what: s
     if shape is not None:
         weights[name] = torch.zeros(shape)
     with pytest.raises(InputError, match=named):
-        autoencoder_from_diffusers(weights)
+        first_stage_from_diffusers(weights, KLAutoencoder(3, NARROW["f4"], 3))
 
 
 def test_the_same_tensor_in_two_spellings_is_refused() -> None:
@@ -184,7 +185,7 @@ def test_the_same_tensor_in_two_spellings_is_refused() -> None:
     weights = peer_autoencoder(NARROW["f4"], 3, 3).state_dict()
     weights["decoder.mid_block.attentions.0.query.weight"] = weights["decoder.mid_block.attentions.0.to_q.weight"]
     with pytest.raises(InputError, match=r"to_q\.weight.*query\.weight.*same tensor"):
-        autoencoder_from_diffusers(weights)
+        first_stage_from_diffusers(weights, KLAutoencoder(3, NARROW["f4"], 3))
 
 
 def test_the_log_variance_is_clamped_and_the_penalty_is_the_divergence() -> None:

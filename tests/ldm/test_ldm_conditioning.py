@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from replication.check.oracles.networks import randomize
-from replication.ldm.text_transformer import TextTransformer
-from replication.ldm.unet import UNet
+from replication.layers.unet import UNet
+from replication.ldm.transformer import TextTransformer
 from replication.registry import MODELS
 from replication.types import InputError
 
@@ -89,7 +89,7 @@ def test_a_conditional_network_that_is_told_nothing_says_so(told: str) -> None:
 
 
 WRONG: list[tuple[str, Tensor, str]] = [
-    ("label, added", torch.tensor([3, 11]), r"labels go from 0 to 10 \(10 says nothing\), not 11"),
+    ("label, added", torch.tensor([3, 11]), r"labels go from 0 to 10 \(10 is the null label\), not 11"),
     ("label, context", torch.tensor([3, -1]), "labels go from 0 to 10 .*, not -1"),
     ("label, context", torch.zeros(2, 3, dtype=torch.long), r"takes labels Int\[B\], not int64\[2, 3\]"),
     ("label, context", torch.zeros(2, 2, 8), r"takes Float\[B,1,8\] as it is, not Float\[2, 2, 8\]"),

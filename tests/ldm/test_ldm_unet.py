@@ -8,12 +8,10 @@ from torch import nn
 
 from oracles.diffusers_peers import peer_ldm_unet, peer_text_unet
 from replication.check.oracles.networks import randomize
-from replication.layers.attention import Attention
-from replication.layers.given_context import GivenContext
-from replication.layers.resnet_block import ResnetBlock
+from replication.layers.unet import Attention, ResnetBlock
 from replication.ldm.published_weights import from_diffusers
-from replication.ldm.spatial_transformer import SpatialTransformer
-from replication.ldm.unet import UNet
+from replication.ldm.transformer import SpatialTransformer
+from replication.ldm.unet import ldm_unet
 from replication.registry import MODELS
 from replication.types import InputError
 
@@ -79,7 +77,7 @@ def test_agrees_with_diffusers_with_its_weights(config: dict[str, Any], channels
     Catches: GroupNorm eps 1e-6, padding right and below only, sin before cos, divisor half - 1, one head for several.
     """
     peer = peer_ldm_unet(channels=channels, head_channels=head_channels, **config).eval()
-    network = UNet(in_channels=channels, head_channels=head_channels, **config).eval()
+    network = ldm_unet(channels=channels, head_channels=head_channels, **config).eval()
     randomize(peer, seed=1)
     network.load_state_dict(from_diffusers(peer.state_dict(), network))
     x, timestep = image(channels), torch.tensor([1.0, 437.0])
@@ -100,7 +98,7 @@ def test_agrees_with_diffusers_told_a_context(config: dict[str, Any], heads: int
     Catches: gate before value, tanh GELU, cross before self-attention, heads taken for channels, a norm left out.
     """
     peer = peer_text_unet(channels=4, heads=heads, context=context, depth=depth, **config).eval()
-    network = UNet(in_channels=4, heads=heads, encoder=GivenContext(context), depth=depth, **config).eval()
+    network = ldm_unet(channels=4, heads=heads, context=context, depth=depth, **config).eval()
     randomize(peer, seed=1)
     network.load_state_dict(from_diffusers(peer.state_dict(), network))
     x, timestep = image(4), torch.tensor([0.0, 999.0])
@@ -119,7 +117,7 @@ def test_agrees_with_diffusers_with_adm_blocks(attention: tuple[int, ...]) -> No
     resampling after the convolution or of one branch alone, and strided sampling for the mean of four."""
     config = {**FACES, "attention": attention}
     peer = peer_ldm_unet(channels=4, head_channels=8, adm_blocks=True, **config).eval()
-    network = UNet(in_channels=4, head_channels=8, scale_shift=True, resampling_blocks=True, **config).eval()
+    network = ldm_unet(channels=4, head_channels=8, scale_shift=True, resampling_blocks=True, **config).eval()
     randomize(peer, seed=1)
     network.load_state_dict(from_diffusers(peer.state_dict(), network))
     x, timestep = image(4), torch.tensor([1.0, 437.0])
@@ -132,7 +130,7 @@ def test_agrees_with_diffusers_with_adm_blocks(attention: tuple[int, ...]) -> No
 def test_agrees_with_diffusers_told_a_label() -> None:
     """max-abs <= 1e-5 in float32. Catches a label added after the activation, or not at all."""
     peer = peer_ldm_unet(channels=3, head_channels=8, classes=10, **SMALL).eval()
-    network = UNet(in_channels=3, head_channels=8, classes=10, **SMALL).eval()
+    network = ldm_unet(channels=3, head_channels=8, classes=10, **SMALL).eval()
     randomize(peer, seed=1)
     network.load_state_dict(from_diffusers(peer.state_dict(), network))
     x, timestep, label = image(3), torch.tensor([1.0, 437.0]), torch.tensor([3, 10])
@@ -145,7 +143,7 @@ def test_agrees_with_diffusers_told_a_label() -> None:
 def test_every_branch_starts_at_zero_and_the_rest_as_pytorch_does(told: bool) -> None:
     """Exact, and within bounds. Catches DDPM's xavier or its gain of 1e-5 here, and an end left as it was."""
     torch.manual_seed(0)
-    network = UNet(in_channels=3, heads=2, encoder=GivenContext(8) if told else None, **FACES)
+    network = ldm_unet(channels=3, heads=2, context=8 if told else 0, **FACES)
     ends: list[nn.Module] = [m.conv2 for m in network.modules() if isinstance(m, ResnetBlock)]
     ends += [m.out for m in network.modules() if isinstance(m, Attention)]
     ends += [m.proj_out for m in network.modules() if isinstance(m, SpatialTransformer)]
@@ -161,7 +159,7 @@ def test_every_branch_starts_at_zero_and_the_rest_as_pytorch_does(told: bool) ->
 
 def test_group_norm_eps_is_one_in_a_million_in_the_transformers_alone() -> None:
     """Exact. Catches one eps for both, which parity at activations of order 1 would hardly show."""
-    network = UNet(in_channels=3, heads=2, encoder=GivenContext(8), **SMALL)
+    network = ldm_unet(channels=3, heads=2, context=8, **SMALL)
     inside = {m.norm for m in network.modules() if isinstance(m, SpatialTransformer)}
     assert {m.eps for m in inside} == {1e-6}
     assert {m.eps for m in network.modules() if isinstance(m, nn.GroupNorm) and m not in inside} == {1e-5}
@@ -170,7 +168,7 @@ def test_group_norm_eps_is_one_in_a_million_in_the_transformers_alone() -> None:
 @pytest.mark.parametrize("told", [False, True], ids=["plain", "told"])
 def test_channels_last_changes_nothing(told: bool) -> None:
     """max-abs <= 1e-5 in float32. Catches a view of H*W positions that another memory format breaks."""
-    network = UNet(in_channels=3, heads=2, encoder=GivenContext(8) if told else None, **SMALL).eval()
+    network = ldm_unet(channels=3, heads=2, context=8 if told else 0, **SMALL).eval()
     randomize(network, seed=1)
     with torch.no_grad():
         expected = network(image(3), torch.ones(2), torch.ones(2, 3, 8))

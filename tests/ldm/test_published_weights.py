@@ -9,8 +9,8 @@ from torch import Tensor
 
 from oracles.diffusers_peers import peer_ldm_unet
 from replication.check.oracles.networks import randomize
+from replication.layers.unet import UNet
 from replication.ldm.published_weights import from_diffusers, from_official
-from replication.ldm.unet import UNet
 from replication.registry import MODELS
 from replication.types import InputError
 

@@ -8,13 +8,10 @@ A network is a list of the costs of its layers, so parts are added and repeated 
 """
 
 from replication.cost import Cost
-from replication.dit.embedders import FREQUENCIES
-from replication.dit.feed_forward import EXPANSION
-from replication.dit.mm_dit import MMDiT
-from replication.dit.model import DiT
-from replication.dit.text_embedder import TokenEmbedder
-from replication.layers.attention import Attention
-from replication.layers.unet import UNet
+from replication.dit.blocks import EXPANSION
+from replication.dit.mm_dit import MMDiT, TokenEmbedder
+from replication.dit.model import FREQUENCIES, DiT
+from replication.layers.unet import Attention, UNet
 from replication.types import InputError
 
 BYTES = 4  # of a float32

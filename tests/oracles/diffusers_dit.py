@@ -5,7 +5,7 @@ from diffusers.models.attention import JointTransformerBlock
 
 from replication.bench.dit import diffusers_dit
 from replication.check.oracles.networks import randomize
-from replication.dit.joint_block import JointBlock
+from replication.dit.mm_dit import JointBlock
 from replication.dit.model import DiT
 
 

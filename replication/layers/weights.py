@@ -1,18 +1,40 @@
-"""Weights that others publish, under our names: a table of patterns, and a check that every tensor has its place.
+"""Weights that others publish: where they are, how they are spelt, and how each tensor finds its place under our names.
 
-A network's converter brings its table and says which of our networks the shapes describe; the rest is here.
+A paper's folder holds a module `published_weights` with two tables: SPELLINGS, what brings each spelling of its networks
+under our names, and WEIGHTS, the published files. `replicate weights` looks there, beside the part's own module, in this
+package as in any other.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from replication.types import InputError
 
+Weights = Mapping[str, Tensor]
 Table = Sequence[tuple[str, str]]  # (regular expression, replacement), applied in their order
-Shapes = Mapping[str, torch.Size]  # our name -> shape
+
+
+class Spelling(NamedTuple):
+    """One way to write the weights of a kind of network, told from the others by how some tensor's name begins."""
+
+    of: type[nn.Module]
+    begins: str
+    convert: Callable[[Weights, Any], dict[str, Tensor]]  # (weights, network) -> the network's state dict
+
+
+class Published(NamedTuple):
+    """A published file. sha256 is empty where nobody stated it: it is never measured on what was downloaded."""
+
+    part: str  # the name of the network or first stage
+    what: str  # data, and what is particular
+    spelling: Literal["official", "diffusers"]
+    url: str
+    licence: str
+    sha256: str = ""
+
 
 # diffusers' words for the levels and blocks that DDPM's U-Net and LDM's autoencoders share, wherever in the network they
 # sit. Files from before diffusers 0.15 spell the attention otherwise (query, proj_attn); both spellings are read.
@@ -32,7 +54,7 @@ DIFFUSERS_BLOCKS: Table = (
     (r"(attentions?\.(?:\d+\.)*)(?:to_out\.0|proj_attn)\.", r"\1out."),
 )
 
-# and those that only a U-Net has, which is told the time
+# and those that only a U-Net has, with its time embedding
 DIFFUSERS_UNET: Table = (
     (r"^time_embedding\.linear_1\.", "embed.0."),
     (r"^time_embedding\.linear_2\.", "embed.2."),
@@ -48,19 +70,11 @@ def renamed(name: str, table: Table) -> str:
     return name
 
 
-def highest(shapes: Shapes, pattern: str) -> int:
-    """The largest number that the pattern's first group matches at the start of a name; ValueError if none does."""
-    return max(int(m[1]) for name in shapes if (m := re.match(pattern, name)))
+def under_our_names(weights: Weights, table: Table, network: nn.Module, source: str) -> dict[str, Tensor]:
+    """The network's state dict of these tensors, which are not copied; `source` is a word for messages, "diffusers".
 
-
-def under_our_names(
-    weights: Mapping[str, Tensor], table: Table, described: Callable[[Shapes], nn.Module], source: str, network: str
-) -> dict[str, Tensor]:
-    """A state dict for the network that `described` builds from the shapes; tensors are not copied.
-
-    `described` is called on the meta device, and every tensor of its network must be there. `source` and `network` are
-    words for messages: "diffusers", "DDPM U-Net". Raises InputError, naming a tensor, where one is missing, unexpected
-    or of another shape.
+    Buffers may be missing. Raises InputError, naming a tensor, where a parameter is missing, and where a tensor is
+    unexpected, of another shape, or there twice.
     """
     theirs = {renamed(name, table): name for name in weights}
     if len(theirs) < len(weights):
@@ -68,18 +82,14 @@ def under_our_names(
         raise InputError(
             f"weights from {source}: {double!r} and {theirs[renamed(double, table)]!r} are the same tensor"
         )
-    shapes = {name: weights[theirs[name]].shape for name in theirs}
-    try:
-        with torch.device("meta"):
-            expected = described(shapes).state_dict()
-    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise InputError(f"weights from {source}: these are no {network}'s ({error} is missing or odd)") from error
-    for name, tensor in expected.items():
-        if name not in theirs:
-            raise InputError(f"weights from {source}: nothing there for {name!r} of our network")
-        if shapes[name] != tensor.shape:
-            found = f"{tuple(shapes[name])}, not {tuple(tensor.shape)}"
+    expected, parameters = network.state_dict(), dict(network.named_parameters())
+    if missing := [name for name in parameters if name not in theirs]:
+        raise InputError(f"weights from {source}: nothing there for {missing[0]!r} of our network")
+    for name in filter(theirs.__contains__, expected):
+        shape = weights[theirs[name]].shape
+        if shape != expected[name].shape:
+            found = f"{tuple(shape)}, not {tuple(expected[name].shape)}"
             raise InputError(f"weights from {source}: {theirs[name]!r} has shape {found}")
     for name in theirs.keys() - expected.keys():
         raise InputError(f"weights from {source}: {theirs[name]!r} has no place in our network")
-    return {name: weights[theirs[name]] for name in expected}
+    return {name: weights[theirs[name]] for name in expected if name in theirs}

@@ -1,0 +1,125 @@
+"""Published weights of DiT under our names: the official checkpoints, and diffusers' copies of them.
+
+Official: `blocks.0.attn.proj.weight` there is `blocks.0.attention.out.weight` here; the tensors are the same. Their
+`pos_embed` is no weight: it must be the positions that this network computes, and then has no place of its own.
+
+diffusers (`DiTTransformer2DModel`): queries, keys and values are three matrices there and one here, and every block there
+carries its own copy of the time and label embedders; copies that differ are refused. Two facts of that class are not the
+official code's: its sinusoids have divisor half - 1, and its second layer norm has eps 1e-5 unless `norm_eps` is 1e-6.
+"""
+
+import math
+import re
+
+import torch
+from torch import Tensor
+
+from replication.dit.model import DiT, sincos_positions
+from replication.layers.weights import Published, Spelling, Table, Weights, under_our_names
+from replication.types import InputError
+
+_OFFICIAL: Table = (
+    (r"^x_embedder\.proj\.", "patches.project."),
+    (r"^t_embedder\.mlp\.0\.", "timestep.first."),
+    (r"^t_embedder\.mlp\.2\.", "timestep.second."),
+    (r"^y_embedder\.embedding_table\.", "label."),
+    (r"^final_layer\.adaLN_modulation\.1\.", "final.modulation.project."),
+    (r"^final_layer\.linear\.", "final.project."),
+    (r"\.adaLN_modulation\.1\.", ".modulation.project."),
+    (r"\.attn\.qkv\.", ".attention.qkv."),
+    (r"\.attn\.proj\.", ".attention.out."),
+    (r"\.mlp\.fc1\.", ".mlp.0."),
+    (r"\.mlp\.fc2\.", ".mlp.2."),
+)
+_DIFFUSERS: Table = (
+    (r"^pos_embed\.proj\.", "patches.project."),
+    (r"^transformer_blocks\.0\.norm1\.emb\.timestep_embedder\.linear_1\.", "timestep.first."),
+    (r"^transformer_blocks\.0\.norm1\.emb\.timestep_embedder\.linear_2\.", "timestep.second."),
+    (r"^transformer_blocks\.0\.norm1\.emb\.class_embedder\.embedding_table\.", "label."),
+    (r"^proj_out_1\.", "final.modulation.project."),
+    (r"^proj_out_2\.", "final.project."),
+    (r"^transformer_blocks\.", "blocks."),
+    (r"\.norm1\.linear\.", ".modulation.project."),
+    (r"\.attn1\.to_out\.0\.", ".attention.out."),
+    (r"\.attn1\.to_qkv\.", ".attention.qkv."),
+    (r"\.ff\.net\.0\.proj\.", ".mlp.0."),
+    (r"\.ff\.net\.2\.", ".mlp.2."),
+)
+_EMBEDDER = re.compile(r"^transformer_blocks\.(\d+)\.norm1\.emb\.")
+_QKV = re.compile(r"\.attn1\.to_[qkv]\.")
+
+
+def from_official(weights: Weights, network: DiT) -> dict[str, Tensor]:
+    """The state dict of an official adaLN-Zero DiT as one that `network.load_state_dict` takes.
+
+    Raises InputError, naming a tensor, where one is missing, unexpected or of another shape, and for positions of
+    another size than the network's.
+    """
+    rest = dict(weights)
+    positions = rest.pop("pos_embed", None)
+    expected = sincos_positions(network.resolution // network.patch, network.width)
+    if positions is not None:
+        if positions.shape[1:] != expected.shape:
+            side, ours = math.isqrt(positions.shape[1]), math.isqrt(len(expected))
+            raise InputError(
+                f"weights from the official code: 'pos_embed' has {side} x {side} positions, this network {ours} x {ours}: "
+                f"they are of another resolution, patch or width"
+            )
+        if not torch.allclose(positions[0].float().cpu(), expected, rtol=0, atol=1e-5):
+            raise InputError(
+                "weights from the official code: 'pos_embed' holds other positions than this network computes"
+            )
+    return under_our_names(rest, _OFFICIAL, network, "the official code")
+
+
+def from_diffusers(weights: Weights, network: DiT) -> dict[str, Tensor]:
+    """The state dict of a `DiTTransformer2DModel` as one that `network.load_state_dict` takes.
+
+    Raises InputError, naming a tensor, where one is missing, unexpected, of another shape, or an embedder's copy that
+    differs from the first block's.
+    """
+    return under_our_names(_fused(_single(weights)), _DIFFUSERS, network, "diffusers")
+
+
+def _single(weights: Weights) -> dict[str, Tensor]:
+    """Without the later blocks' copies of the embedders."""
+    kept = {}
+    for name, tensor in weights.items():
+        copy = _EMBEDDER.match(name)
+        if copy is None or copy[1] == "0":
+            kept[name] = tensor
+            continue
+        first = weights.get(_EMBEDDER.sub("transformer_blocks.0.norm1.emb.", name))
+        if first is None or not torch.equal(tensor, first):
+            raise InputError(
+                f"weights from diffusers: {name!r} differs from that of the first block: this network embeds once"
+            )
+    return kept
+
+
+def _fused(weights: Weights) -> dict[str, Tensor]:
+    """With queries, keys and values in one matrix."""
+    fused = {}
+    for name, tensor in weights.items():
+        if not _QKV.search(name):
+            fused[name] = tensor
+        elif ".to_q." in name:
+            three = [name.replace(".to_q.", f".to_{part}.") for part in "qkv"]
+            for part in three:
+                if part not in weights:
+                    raise InputError(f"weights from diffusers: {part!r} is missing")
+            fused[name.replace(".to_q.", ".to_qkv.")] = torch.cat([weights[part] for part in three])
+    return fused
+
+
+_OFFICIAL_FILES, _HUB = "https://dl.fbaipublicfiles.com/DiT/models", "https://huggingface.co/facebook"
+SPELLINGS = (
+    Spelling(DiT, "x_embedder.", from_official),
+    Spelling(DiT, "transformer_blocks.", from_diffusers),
+)
+WEIGHTS = (
+    Published("dit-xl/2", "ImageNet 256", "official", f"{_OFFICIAL_FILES}/DiT-XL-2-256x256.pt", "CC-BY-NC-4.0"),
+    Published("dit-xl/2", "ImageNet 512", "official", f"{_OFFICIAL_FILES}/DiT-XL-2-512x512.pt", "CC-BY-NC-4.0"),
+    Published("dit-xl/2", "ImageNet 256", "diffusers", f"{_HUB}/DiT-XL-2-256", "CC-BY-NC-4.0"),
+    Published("dit-xl/2", "ImageNet 512", "diffusers", f"{_HUB}/DiT-XL-2-512", "CC-BY-NC-4.0"),
+)
