@@ -18,7 +18,7 @@ Table = Sequence[tuple[str, str]]  # (regular expression, replacement), applied 
 
 
 class Spelling(NamedTuple):
-    """One way to write the weights of a kind of network, told from the others by how some tensor's name begins."""
+    """One way to write the weights of a kind of network, recognised by how some tensor's name begins."""
 
     of: type[nn.Module]
     begins: str
@@ -83,9 +83,11 @@ def under_our_names(weights: Weights, table: Table, network: nn.Module, source: 
             f"weights from {source}: {double!r} and {theirs[renamed(double, table)]!r} are the same tensor"
         )
     expected, parameters = network.state_dict(), dict(network.named_parameters())
-    if missing := [name for name in parameters if name not in theirs]:
-        raise InputError(f"weights from {source}: nothing there for {missing[0]!r} of our network")
-    for name in filter(theirs.__contains__, expected):
+    for name in expected:
+        if name not in theirs and name not in parameters:
+            continue
+        if name not in theirs:
+            raise InputError(f"weights from {source}: nothing there for {name!r} of our network")
         shape = weights[theirs[name]].shape
         if shape != expected[name].shape:
             found = f"{tuple(shape)}, not {tuple(expected[name].shape)}"

@@ -35,7 +35,7 @@ class Autoencoder(nn.Module, ABC):
     """Images [B,C,H,W] in [-1, 1] <-> scaled latents [B,c,H/f,W/f].
 
     `moments` is what is worth caching of an image, `latent` turns it into latents, with noise where the posterior is a
-    distribution. Training calls `reconstruct`, which knows no scale.
+    distribution. Training calls `reconstruct`, which does not scale.
     """
 
     version = 1

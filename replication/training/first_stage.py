@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from replication.datasets.dataset import Dataset
 from replication.ldm.autoencoder import Autoencoder
 from replication.ldm.losses.adversarial import LIMIT
-from replication.ldm.losses.perceptual import Perceptual
-from replication.ldm.losses.pixel import PIXEL, Pixel
+from replication.ldm.losses.distances import PIXEL, Perceptual, Pixel
 from replication.ldm.vq import VQAutoencoder
 from replication.registry import AUTOENCODERS, DISCRIMINATORS, PERCEPTUAL
 from replication.settings import Part, Settings, content_key

@@ -21,7 +21,7 @@ from replication.harness.provenance import provenance
 from replication.harness.table import NOT_RUN, Column, TableSpec
 from replication.harness.workplace import Workplace
 from replication.ldm.autoencoder import Autoencoder
-from replication.ldm.losses.codebook_usage import codebook_usage
+from replication.ldm.vq import codebook_usage
 from replication.metrics.evaluation import evaluate_reconstructions
 from replication.metrics.reconstruction import pixel_similarity
 from replication.metrics.timing import repeated

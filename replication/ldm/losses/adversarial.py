@@ -1,13 +1,55 @@
-"""The two sides of the adversarial loss, and its adaptive weight: Esser et al. 2021, equations 5 to 7.
+"""The discriminator of patches, the two sides of the adversarial loss, and its adaptive weight.
 
-Hinge losses, as in the official code.
+Isola et al. 2017, section 3.2.2, as VQGAN and LDM use it; Esser et al. 2021, equations 5 to 7, with hinge losses as in the
+official code.
 """
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from replication.registry import DISCRIMINATORS
+from replication.types import InputError
 
 LIMIT = 1e4  # of the adaptive weight
+WIDEST = 8  # times the first layer's width
+
+
+@DISCRIMINATORS.register("patchgan")
+class PatchGAN(nn.Module):
+    """PatchGAN, one logit for each overlapping patch of 70x70 pixels (Isola et al. 2017, section 3.2.2).
+
+    [B,C,H,W] -> logits [B,1,h,w]; convolutions of 4x4, BatchNorm, LeakyReLU 0.2.
+
+    `layers` halve the resolution; the defaults see patches of 70x70 pixels and have 2,765,633 parameters. An image of
+    8x8 pixels needs layers = 1.
+    """
+
+    version = 1
+
+    def __init__(self, image_channels: int = 3, width: int = 64, layers: int = 3):
+        super().__init__()
+        if layers < 1 or width < 1:
+            raise InputError(f"discriminator 'patchgan': layers = {layers} and width = {width} must be at least 1")
+        self.image_channels = image_channels
+        parts: list[nn.Module] = [nn.Conv2d(image_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        c = width
+        for i in range(1, layers + 1):
+            wider = width * min(2**i, WIDEST)
+            # BatchNorm has the bias; the last of these does not halve
+            parts += [nn.Conv2d(c, wider, 4, stride=2 if i < layers else 1, padding=1, bias=False)]
+            parts += [nn.BatchNorm2d(wider), nn.LeakyReLU(0.2)]
+            c = wider
+        parts.append(nn.Conv2d(c, 1, 4, padding=1))
+        self.layers = nn.Sequential(*parts)
+        for part in parts:
+            if isinstance(part, nn.Conv2d):
+                nn.init.normal_(part.weight, 0.0, 0.02)
+            elif isinstance(part, nn.BatchNorm2d):
+                nn.init.normal_(part.weight, 1.0, 0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from replication.ldm.losses.perceptual import Perceptual, unit_difference
+from replication.ldm.losses.distances import Perceptual, unit_difference
 from replication.pixels import to_levels
 from replication.registry import EXTRACTORS, PERCEPTUAL
 from replication.types import InputError

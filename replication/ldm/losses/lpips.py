@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from replication.download import Remote, fetch, weights_path
-from replication.ldm.losses.perceptual import Perceptual, unit_difference
+from replication.ldm.losses.distances import Perceptual, unit_difference
 from replication.registry import PERCEPTUAL
 from replication.types import InputError
 

@@ -1,15 +1,25 @@
-"""Perceptual distances: what each answers, the arithmetic they share, and the one that is nothing.
+"""Distances between images: of pixels, perceptual ones' common part, and the perceptual distance that is none.
 
 Zhang et al. 2018, equation 1: feature maps are normalised to unit length along their channels, the squared difference is
-weighed per channel, averaged over positions and summed over layers.
+weighed per channel, averaged over positions and summed over layers. The published first stages use L1 and LPIPS.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from replication.registry import PERCEPTUAL
+
+Pixel = Literal["l1", "l2"]
+
+PIXEL: dict[Pixel, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": lambda a, b: (a - b).abs().flatten(1).mean(1),
+    "l2": lambda a, b: (a - b).square().flatten(1).mean(1),
+}
+"""Name -> (images [B,C,H,W], images) -> [B], a mean over each image's values."""
 
 
 class Perceptual(nn.Module, ABC):
