@@ -24,7 +24,7 @@ def _forensics(options: argparse.Namespace) -> None:
     settings = settings_of(options.set)
     wishes = Wishes(options.profile, options.row, options.steps, options.protocol, options.dataset, settings)
     subject = subject_of(options.subject, wishes)
-    place = Workplace(state(), device_of(options.device), subject.base.samples.batch_size)
+    place = Workplace(state(), device_of(options.device), subject.base.batch_size)
     found = investigate(subject, choices, place)
     print("\n" + printed(found))
     asked = settings or options.only or options.row or options.steps

@@ -63,15 +63,15 @@ def markdown_missing(examination: Examination) -> str:
 def markdown_base(examination: Examination) -> str:
     """The base in one line."""
     base, protocol = examination.subject.base, examination.subject.protocol
-    cell, reference = base.samples.cell, base.reference
+    cell = base.cell
     sampling = (
         f"{cell.sampling.sampler} x {cell.sampling.steps}, spacing {cell.sampling.spacing}, clip {cell.sampling.clip}, "
-        f"{'EMA' if protocol.ema else 'raw'} weights, {protocol.quantizer}, {protocol.precision}, seed {base.samples.seed}"
+        f"{'EMA' if protocol.ema else 'raw'} weights, {protocol.quantizer}, {protocol.precision}, seed {base.seed}"
         if cell
         else "images as given"
     )
     return (
-        f"Base: {sampling}; n = {base.samples.n:,} against {reference.dataset} {reference.split}, "
+        f"Base: {sampling}; n = {base.n:,} against {base.dataset} {base.split}, "
         f"{protocol.extractor}; protocol {protocol.title}. One choice at a time is taken differently."
     )
 

@@ -30,7 +30,7 @@ DIGITS = DATASETS.build("digits")
 
 
 def investigated(subject: Subject, *names: str) -> Examination:
-    place = Workplace(Path.cwd() / "runs", torch.device("cpu"), subject.base.samples.batch_size, progress=False)
+    place = Workplace(Path.cwd() / "runs", torch.device("cpu"), subject.base.batch_size, progress=False)
     return investigate(subject, choices_named(names), place)
 
 
@@ -74,7 +74,9 @@ def test_every_choice_gives_a_row_or_says_what_it_needs(project: Path, monkeypat
     assert words["n", "10"].paired
 
     monkeypatch.setattr(workplace, "train", lambda *_, **__: None)
-    monkeypatch.setattr("replication.sampling.generation.draw", lambda *_: pytest.fail("an image was drawn again"))
+    monkeypatch.setattr(
+        "replication.sampling.generation.sample", lambda *_, **__: pytest.fail("an image was drawn again")
+    )
     again = investigated(subject_of("tiny", Wishes()))
     assert [f.move for f in again.findings] == [f.move for f in found.findings]
 
@@ -84,7 +86,7 @@ def test_the_base_is_the_experiments_cell(project: Path) -> None:
     write_tiny(project)
     subject = subject_of("tiny", Wishes(row="DDIM", steps=2))
     found = investigated(subject, "extractor batch")
-    cell = subject.base.samples.cell
+    cell = subject.base.cell
     assert cell is not None
     record, _ = cell.compute(Workplace(Path.cwd() / "runs", torch.device("cpu"), 8, progress=False))
     assert found.findings[0].move.before == pytest.approx(record["metric.fd"], rel=1e-6)
@@ -100,9 +102,7 @@ def test_checkpoint_file_is_examined_like_its_experiment(project: Path) -> None:
     settings = {"protocol.n": "16", "protocol.reference": "test", "protocol.resamples": "5"}
     subject = subject_of(str(copied), Wishes(steps=2, settings=settings))
     assert (subject.protocol.name, subject.protocol.n) == ("suite-digits", 16)
-    subject = replace(
-        subject, base=replace(subject.base, samples=replace(subject.base.samples, cell=own.subject.base.samples.cell))
-    )
+    subject = replace(subject, base=replace(subject.base, cell=own.subject.base.cell))
     found = investigated(subject, "weights")
     assert [f.move.after for f in found.findings] == pytest.approx([f.move.after for f in own.findings], abs=1e-6)
     assert set(sets) < set((project / "runs" / "samples").iterdir())
@@ -215,18 +215,16 @@ def test_worse_jpeg_is_further_off(digits: torch.Tensor) -> None:
     assert 0 < off["jpeg-95"] < off["jpeg-75"]
 
 
-def test_a_dropped_batch_takes_no_class_away(project: Path) -> None:
+def test_a_dropped_batch_takes_no_class_away() -> None:
     """158 of 1,438 digits go, about 16 of each class. Catches: the end of the sorted split, which would be all nines."""
-    write_tiny(project)
     labels = DIGITS.load("train").labels
-    reference = replace(subject_of("tiny", Wishes()).base.reference, split="train", drop_last=256)
-    rows = kept(reference, len(labels))
+    rows = kept(len(labels), 256)
     assert rows is not None
     assert len(rows) == len(rows.unique()) == 1280
     lost = torch.bincount(labels, minlength=10) - torch.bincount(labels[rows], minlength=10)
     assert 12 <= lost.min() <= lost.max() <= 20
-    assert kept(replace(reference, drop_last=0), len(labels)) is None
-    assert kept(reference, 512) is None
+    assert kept(len(labels), 0) is None
+    assert kept(512, 256) is None
 
 
 def test_float64_is_another_computation_of_the_same_features(digits: torch.Tensor) -> None:
@@ -279,9 +277,9 @@ def test_last_alpha_keeps_the_noise_of_the_first_step(project: Path) -> None:
     """The other end is t = 1/T, and nothing else of the times changes."""
     write_tiny(project)
     base = subject_of("tiny", Wishes(row="DDIM", steps=4)).base
-    (alternative,) = next(c for c in CHOICES if c.name == "last alpha").settings(base)
-    before, after = (m.samples.cell.sampling for m in (base, alternative.to))  # type: ignore[union-attr]
-    schedule = base.samples.cell.recipe.build_schedule()  # type: ignore[union-attr]
+    (alternative,) = choices_named(["last alpha"])[0].alternatives(base)
+    before, after = (m.cell.sampling for m in (base, alternative.to))  # type: ignore[union-attr]
+    schedule = base.cell.recipe.build_schedule()  # type: ignore[union-attr]
     assert before.times(schedule)[-1] == 0
     assert after.times(schedule)[-1] == 1 / schedule.T
     assert set(after.times(schedule).tolist()) == (set(before.times(schedule).tolist()) - {0.0}) | {1 / schedule.T}

@@ -9,7 +9,7 @@ from harness.tiny import write_tiny
 from PIL import Image
 
 from replication.cli import main
-from replication.harness.forensics.choice import Alternative
+from replication.harness.forensics.choices import Alternative
 from replication.harness.forensics.examination import Examination, Finding
 from replication.harness.forensics.move import Move, Word
 from replication.harness.forensics.subject import Wishes, subject_of

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from replication.harness.forensics.choice import Alternative, Choice, Inapplicable
-from replication.harness.forensics.choices import CHOICES
+from replication.harness.forensics.choices import CHOICES, Alternative, Choice, Inapplicable
 from replication.harness.forensics.laboratory import Laboratory
 from replication.harness.forensics.move import Move, Word, moves
 from replication.harness.forensics.subject import Subject
@@ -51,17 +50,17 @@ def choices_named(names: Sequence[str]) -> list[Choice]:
 
 def investigate(subject: Subject, choices: Sequence[Choice], place: Workplace) -> Examination:
     """Measure the base and every alternative to it. Raises InputError if data or weights are missing."""
-    extractor = subject.base.extraction.extractor.build(EXTRACTORS)
+    extractor = subject.base.extractor.build(EXTRACTORS)
     extractor.ensure()
-    subject.base.reference.dataset.build(DATASETS).load(subject.base.reference.split)  # before anything is computed
+    subject.base.dataset.build(DATASETS).load(subject.base.split)  # before anything is computed
     alternatives: list[Alternative] = []
     missing: list[tuple[str, str]] = []
     for choice in choices:
         try:
-            found = list(choice.settings(subject.base))
-            for cell in (alternative.to.samples.cell for alternative in found):
-                if cell is not None:
-                    cell.check()
+            found = list(choice.alternatives(subject.base))
+            for alternative in found:
+                if alternative.to.cell is not None:
+                    alternative.to.cell.check()
             alternatives += found
         except (Inapplicable, InputError) as reason:
             missing.append((choice.name, str(reason)))
@@ -77,7 +76,7 @@ def investigate(subject: Subject, choices: Sequence[Choice], place: Workplace) -
 
 def _common(subject: Subject, place: Workplace) -> Record:
     """The columns that all findings share: the base's protocol, its cell if it has one, and the provenance."""
-    cell, protocol = subject.base.samples.cell, subject.protocol
+    cell, protocol = subject.base.cell, subject.protocol
     if cell is not None:
         about = dict(cell.columns)
     else:
@@ -85,17 +84,17 @@ def _common(subject: Subject, place: Workplace) -> Record:
             "cell": subject.name,
             "protocol.name": protocol.name,
             "protocol.changed": protocol.changes,
-            "protocol.reference": f"{subject.base.reference.dataset} {protocol.reference}",
+            "protocol.reference": f"{subject.base.dataset} {protocol.reference}",
             "protocol.drop_last": str(protocol.drop_last),
             "protocol.extractor": str(protocol.extractor),
         }
     extractor = protocol.extractor.build(EXTRACTORS).sha256
     shown = {
         "protocol.extractor_sha256": extractor,
-        "protocol.n": subject.base.samples.n,
+        "protocol.n": subject.base.n,
         "protocol.resamples": str(protocol.resamples),
     }
-    return {**about, **shown, "protocol.seeds": str(subject.base.samples.seed), **provenance(place.device)}
+    return {**about, **shown, "protocol.seeds": str(subject.base.seed), **provenance(place.device)}
 
 
 def _row(finding: Finding, common: Record) -> Record:

@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from replication.harness.forensics.measurement import Extraction, Measurement, Reference, Samples
+from replication.harness.forensics.measurement import Measurement
 from replication.harness.forensics.move import Pair, Pool
 from replication.harness.forensics.subject import Subject
 from replication.harness.forensics.treatment import treated
+from replication.harness.measuring import real_features
 from replication.harness.workplace import Workplace
 from replication.metrics.extractor import Extractor
-from replication.metrics.reference import reference_features
 from replication.registry import DATASETS, EXTRACTORS
-from replication.sampling.sample_set import SampleSet
 
 
 class Laboratory:
@@ -28,88 +27,66 @@ class Laboratory:
 
     @cached_property
     def base(self) -> Pair:
-        base = self.subject.base
-        return self._generated(base), self._reference(base.reference, base.extraction)
+        return self._generated(self.subject.base), self._reference(self.subject.base)
 
     def measure(self, measurement: Measurement) -> Pair:
         """The features of both sides; the base's own where a side is the base's, or a part of it."""
-        base = self.subject.base
-        # the reference keeps the base's batch size: people read it from a file that was computed once
-        extraction = replace(measurement.extraction, batch_size=base.extraction.batch_size)
-        same_reference = (measurement.reference, extraction) == (base.reference, base.extraction)
-        whole = replace(measurement.samples, n=base.samples.n)
-        if (whole, measurement.extraction) == (base.samples, base.extraction):
-            generated = _first(measurement.samples.n, self.base[0])
-        else:
+        base, n = self.subject.base, measurement.n
+        generated, reference = self.base
+        if measurement.generated != base.generated:
             generated = self._generated(measurement)
-        return generated, self.base[1] if same_reference else self._reference(measurement.reference, extraction)
+        elif n != base.n:
+            generated = Pool(generated.values[:n], generated.population, generated.size, torch.arange(n))
+        return generated, reference if measurement.reference == base.reference else self._reference(measurement)
 
     def _generated(self, measurement: Measurement) -> Pool:
-        setting = measurement.samples
-        values = self._extract(self.images(setting), measurement.extraction, setting.stored)
-        return Pool(values, setting.population, len(values))
+        batch_size = measurement.extractor_batch
+        values = self._extract(self.images(measurement), measurement, measurement.samples_stored, batch_size)
+        return Pool(values, measurement.population, len(values))
 
-    def _reference(self, setting: Reference, extraction: Extraction) -> Pool:
-        dataset = setting.dataset.build(DATASETS)
-        split = dataset.load(setting.split)
-        if setting.stored == "png" and extraction == self.subject.base.extraction:
-            folder, device = self.place.state / "references", self.place.device
-            found = reference_features(
-                split.images,
-                self._extractor(extraction),
-                folder,
-                fingerprint=split.fingerprint,
-                preprocessing=dataset.preprocessing,  # as a sweep does, so that the two share their cache
-                device=device,
-            )
-            values = found.values.to(device)
+    def _reference(self, measurement: Measurement) -> Pool:
+        dataset = measurement.dataset.build(DATASETS)
+        split, stored = dataset.load(measurement.split), measurement.reference_stored
+        if (stored, measurement.resized, measurement.precision) == ("png", "png", "float32"):
+            found = real_features(split, self._extractor(measurement), dataset.preprocessing, self.place)
+            values = found.values.to(self.place.device)
         else:
-            values = self._extract(split.images, extraction, setting.stored)
-        rows = kept(setting, len(values))
-        size = len(values)
-        return Pool(
-            values if rows is None else values[rows.to(values.device)], f"reference {setting.split}", size, rows
-        )
+            values = self._extract(split.images, measurement, stored, self.subject.base.extractor_batch)
+        size, population = len(values), f"reference {measurement.split}"
+        rows = kept(size, measurement.drop_last)
+        return Pool(values if rows is None else values[rows.to(values.device)], population, size, rows)
 
-    def _extract(self, images: Tensor, extraction: Extraction, stored: str) -> Tensor:
-        chunks = treated(images, (stored, extraction.resize), extraction.batch_size)
-        extractor, device = self._extractor(extraction), self.place.device
-        return extractor(chunks, extraction.batch_size, device, self.place.progress, len(images)).values.to(device)
+    def _extract(self, images: Tensor, measurement: Measurement, stored: str, batch_size: int) -> Tensor:
+        chunks = treated(images, (stored, measurement.resized), batch_size)
+        extractor, device = self._extractor(measurement), self.place.device
+        return extractor(chunks, batch_size, device, self.place.progress, len(images)).values.to(device)
 
-    def _extractor(self, extraction: Extraction) -> Extractor:
-        if extraction.precision not in self._extractors:
-            built: Extractor = self.subject.base.extraction.extractor.build(EXTRACTORS)
-            self._extractors[extraction.precision] = built if extraction.precision == "float32" else in_float64(built)
-        return self._extractors[extraction.precision]
+    def _extractor(self, measurement: Measurement) -> Extractor:
+        precision = measurement.precision
+        if precision not in self._extractors:
+            built: Extractor = measurement.extractor.build(EXTRACTORS)
+            self._extractors[precision] = built if precision == "float32" else in_float64(built)
+        return self._extractors[precision]
 
-    def images(self, setting: Samples) -> Tensor:
+    def images(self, measurement: Measurement) -> Tensor:
         """uint8 [n,C,H,W]: those that were given, or the cell's."""
-        if setting.cell is None:
+        cell = measurement.cell
+        if cell is None:
             assert self.subject.images is not None
-            return self.subject.images[: setting.n]
-        return self._drawn(setting).images
-
-    def _drawn(self, setting: Samples) -> SampleSet:
-        cell = setting.cell
-        assert cell is not None
-        place = replace(self.place, batch_size=setting.batch_size)
+            return self.subject.images[: measurement.n]
+        place = replace(self.place, batch_size=measurement.batch_size)
         model = place.model(cell.recipe, cell.protocol.ema, self.subject.checkpoint)
         # images of another batch size are other bits, and another checkpoint's would be drawn over the suite's
-        apart = "" if setting.batch_size == self.place.batch_size else f"-batch-{setting.batch_size}"
+        apart = "" if measurement.batch_size == self.place.batch_size else f"-batch-{measurement.batch_size}"
         apart += "" if self.subject.checkpoint is None else f"-{model.weights[:12]}"
-        return cell.samples(model, setting.seed, place, apart)
+        return cell.samples(model, measurement.seed, place, apart).images
 
 
-def _first(n: int, pool: Pool) -> Pool:
-    """The first n images of a whole pool."""
-    return pool if n == pool.size else Pool(pool.values[:n], pool.population, pool.size, torch.arange(n))
-
-
-def kept(setting: Reference, size: int) -> Tensor | None:
+def kept(size: int, batch: int) -> Tensor | None:
     """The reference images that whole batches hold, None for all: the missing ones are spread over the sorted split."""
-    if not setting.drop_last or not size % setting.drop_last:
+    if not batch or not size % batch:
         return None
-    count = size - size % setting.drop_last
+    count = size - size % batch
     return torch.arange(count) * size // count
 
 

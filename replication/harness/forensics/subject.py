@@ -15,7 +15,7 @@ from replication.checkpoint import load_checkpoint
 from replication.harness.experiment import explained, load_experiment
 from replication.harness.experiment_file import toml_value
 from replication.harness.forensics.images import any_jpeg, read_images
-from replication.harness.forensics.measurement import Extraction, Measurement, Reference, Samples
+from replication.harness.forensics.measurement import Measurement
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.protocol import Protocol, named_protocol
 from replication.registry import DATASETS, EXTRACTORS, SAMPLERS, unknown
@@ -25,7 +25,7 @@ from replication.training.recipe import Recipe
 from replication.types import InputError
 
 STEPS = 50  # of the base, or what the experiment has nearest to it
-BATCH_SIZE = 256  # of sampling from a checkpoint that no experiment speaks for
+BATCH_SIZE = 256  # of sampling from a checkpoint by itself
 PROTOCOLS = ("suite-digits", "suite")  # of files: the first whose extractor takes the images
 
 
@@ -47,7 +47,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the command line says about the base; None leaves it to the subject."""
+    """What the command line asks of the base; None leaves it to the subject."""
 
     profile: str = "cpu"
     row: str | None = None
@@ -140,9 +140,7 @@ def _of_images(path: Path, wishes: Wishes) -> Subject:
     _check_shape(images, dataset, path)
     protocol = _protocol(dataset, wishes).with_changes({"n": len(images)})
     protocol.check_preprocessing(dataset.build(DATASETS))
-    base = _base(None, protocol, dataset, len(images), BATCH_SIZE)
-    if any_jpeg(path):
-        base = replace(base, samples=replace(base.samples, came_as_jpeg=True))
+    base = replace(_base(None, protocol, dataset, len(images), BATCH_SIZE), came_as_jpeg=any_jpeg(path))
     return Subject(path.stem or path.resolve().name, f"images of {path.name}", base, protocol, images=images)
 
 
@@ -192,11 +190,8 @@ def _takes(protocol: Protocol, dataset: Part) -> bool:
 
 
 def _base(cell: Cell | None, protocol: Protocol, dataset: Part, n: int, batch_size: int) -> Measurement:
-    return Measurement(
-        Samples(cell, n, protocol.seeds[0], batch_size),
-        Reference(dataset, protocol.reference, protocol.drop_last),
-        Extraction(protocol.extractor),
-    )
+    reference = (dataset, protocol.reference, protocol.drop_last)
+    return Measurement(cell, n, protocol.seeds[0], batch_size, *reference, protocol.extractor)
 
 
 def _refuse(wishes: Wishes, reason: str, *options: str) -> None:
