@@ -20,10 +20,14 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: dict[st
     write_atomically(path, save(on_cpu, {"metadata": json.dumps(metadata, sort_keys=True)}))
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors on the CPU, metadata). Raises InputError if the file is missing, truncated or not one of ours."""
+def load_checkpoint(path: Path, prefixes: tuple[str, ...] = ("",)) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors on the CPU whose name begins with one of the prefixes, metadata); what is not asked for is not read.
+
+    Raises InputError if the file is missing, truncated or not one of ours.
+    """
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file)  # noqa: SIM118
+        names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in names}, _metadata(file)
 
 
 def load_metadata(path: Path) -> dict[str, Any]:

@@ -65,8 +65,8 @@ def test_training_runs_on_the_device(precision: str, tmp_path: Path) -> None:
             "training": {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "warmup": 1, "ema_decay": 0.9, "flip": False, "precision": precision},
         }
     )  # fmt: skip
-    train(recipe, tmp_path / "c.safetensors", torch.device("cuda"), progress=False)
-    network = load_network(recipe, tmp_path / "c.safetensors", torch.device("cuda"))
+    path = train(recipe, tmp_path, torch.device("cuda"), progress=False)
+    network = load_network(recipe, path, torch.device("cuda"))
     assert all(torch.isfinite(p).all() for p in network.parameters())
 
 
@@ -75,12 +75,8 @@ def test_training_runs_on_the_device(precision: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["kl-f2", "vq-f2"])
 def test_a_first_stage_trains_on_the_device(kind: str, precision: str, tmp_path: Path) -> None:
     """Catches a tensor left on the CPU: the scale, the watch's sums, the perceptual distance's weights."""
-    path, chosen, cuda = (
-        tmp_path / "c.safetensors",
-        stage(kind, training={"precision": precision}),
-        torch.device("cuda"),
-    )
-    train_first_stage(chosen, DIGITS, path, cuda, progress=False, checkpoint_seconds=0)
+    chosen, cuda = stage(kind, training={"precision": precision}), torch.device("cuda")
+    path = train_first_stage(chosen, DIGITS, tmp_path, cuda, progress=False, checkpoint_seconds=0)
     autoencoder = load_autoencoder(chosen, DIGITS, path, cuda)
     assert bool(autoencoder.decode(autoencoder.encode(torch.zeros(2, 1, 8, 8, device="cuda"))).isfinite().all())
 

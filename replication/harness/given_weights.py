@@ -20,9 +20,10 @@ from replication.layers.weights import Spelling, Weights, under_our_names
 from replication.registry import AUTOENCODERS, MODELS, Registry
 from replication.settings import Part
 from replication.training.first_stage import FirstStage
+from replication.training.latent_cache import encoder_sha256
 from replication.training.recipe import Recipe
-from replication.training.train import save_given_network
-from replication.training.train_first_stage import save_given_first_stage
+from replication.training.train import network_notes
+from replication.training.train_first_stage import load_autoencoder, save_given_first_stage
 from replication.types import InputError
 
 IN_FOLDER = "diffusion_pytorch_model.safetensors"  # diffusers' name
@@ -53,34 +54,33 @@ def under_its_names(registry: Registry, part: Part, network: nn.Module, path: Pa
 def give_network(recipe: Recipe, path: Path, place: Workplace) -> Path:
     """Make the weights in `path` the checkpoint of the recipe, and return that file; they are raw and average in one.
 
-    Its first stage must be there already: what was trained on other latents is refused later by its SHA-256. Raises
-    InputError for a file that holds no weights of this network, RunError where the checkpoint can't be written.
+    Its first stage must be there already: a network for the latents of another encoder is refused
+    later by its SHA-256. Raises InputError for a file that holds no weights of this network, RunError where the checkpoint can't be written.
     """
     network = recipe.build_network()
     network.load_state_dict(under_its_names(MODELS, recipe.network, network, path), strict=False)
-    of_first_stage = None
+    encoder, steps, snapshots = None, recipe.training.steps, place.snapshots(recipe)
     if recipe.first_stage is not None:
-        stage = place.first_stage_path(recipe.first_stage, recipe.build_dataset())
+        dataset = recipe.build_dataset()
+        stage = place.first_stage_path(recipe.first_stage, dataset)
         if not stage.is_file():
             raise InputError(
                 f"first stage {recipe.first_stage.name!r} of this row is not there yet: give it too, or train it by a run"
             )
-        of_first_stage = file_sha256(stage)
-    target = place.checkpoint_path(recipe)
-    with locked(place.state / "locks" / target.stem, f"checkpoint {target.stem[:12]}"):
-        _require_free(target)
-        save_given_network(recipe, network, target, file_sha256(_file(path)), of_first_stage)
-    return target
+        encoder = encoder_sha256(load_autoencoder(recipe.first_stage, dataset, stage, place.device))
+    with locked(place.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
+        _require_free(snapshots.after(steps))
+        return snapshots.give(network, steps, file_sha256(_file(path)), network_notes(recipe, steps, encoder))
 
 
 def give_first_stage(stage: FirstStage, dataset: Dataset, path: Path, place: Workplace) -> Path:
     """Make the weights in `path` the first stage of a dataset, likewise."""
     converted = under_its_names(AUTOENCODERS, stage.autoencoder, stage.build_autoencoder(), path)
-    target = place.first_stage_path(stage, dataset)
-    with locked(place.state / "locks" / target.stem, f"first stage {stage.name}"):
-        _require_free(target)
-        save_given_first_stage(stage, dataset, converted, target, file_sha256(_file(path)), place.device)
-    return target
+    snapshots = place.stage_snapshots(stage, dataset)
+    with locked(place.state / "locks" / snapshots.key, f"first stage {stage.name}"):
+        _require_free(snapshots.after(stage.training.steps))
+        sha256 = file_sha256(_file(path))
+        return save_given_first_stage(stage, dataset, converted, snapshots.folder, sha256, place.device)
 
 
 def _require_free(target: Path) -> None:

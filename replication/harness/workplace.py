@@ -1,6 +1,8 @@
-"""Where and on what cells are computed: what has been trained is found there, and what has not is trained there."""
+"""Where and on what device cells are computed: what has been trained is found there, and what has not is trained there."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,24 +17,25 @@ from replication.numerics import numerics
 from replication.registry import AUTOENCODERS
 from replication.training.data import Latents, Pixels, TrainingData
 from replication.training.first_stage import FirstStage
-from replication.training.latent_cache import cached_moments
-from replication.training.loop import GIVEN
+from replication.training.latent_cache import cached_moments, encoder_sha256
 from replication.training.recipe import Recipe
-from replication.training.train import FIRST_STAGE, load_network, train
-from replication.training.train_first_stage import load_autoencoder, train_first_stage
+from replication.training.snapshots import GIVEN, Snapshots
+from replication.training.train import ENCODER, load_network, train
+from replication.training.train_first_stage import load_autoencoder, stage_snapshots, train_first_stage
 from replication.types import InputError
+
+FIRST_STAGE = "first_stage"  # of Model.sha256 and Model.given
+HELD = 2  # models that stay loaded for the next cell
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a recipe trained: it samples latents with the one and makes images of them with the other."""
+    """What came of a recipe: latents are sampled with the denoiser, and decoded by the autoencoder."""
 
     denoiser: Denoiser
     autoencoder: Autoencoder  # identity where the recipe has no first stage
     sha256: dict[str, str]  # of the files: `checkpoint`, and `first_stage` where there is one
-    given: dict[
-        str, str | None
-    ]  # likewise, SHA-256 of the published file that the weights are from; None: trained here
+    given: dict[str, str | None]  # likewise, of the published file that the weights are from; None: trained here
 
     @property
     def weights(self) -> str:
@@ -41,7 +44,7 @@ class Model:
 
     @torch.no_grad()
     def encode(self, cond: Tensor) -> Tensor:
-        """What the network's own reader of labels or texts makes of `cond`, once for all steps; `cond` where it has none.
+        """`cond` through the network's own encoder of labels or texts, once for all steps; as it is where there is none.
 
         In float32 whatever the sampling's precision is.
         """
@@ -52,34 +55,50 @@ class Model:
 
 @dataclass(frozen=True)
 class Workplace:
-    """`state` is the folder that holds it all."""
+    """`state` is the folder that holds it all; `milestones`: by a training's key, the steps that any row asks for."""
 
     state: Path
     device: torch.device
     batch_size: int
     progress: bool = True
+    milestones: Mapping[str, Collection[int]] = field(default_factory=dict)
+    _held: dict[tuple[Path, Path | None, bool], Model] = field(default_factory=dict, repr=False, compare=False)
+
+    def snapshots(self, recipe: Recipe) -> Snapshots:
+        """Those of a recipe's training, which others share that differ in steps or in the decoder alone."""
+        return Snapshots(self.state / "checkpoints", recipe.training_identity())
+
+    def stage_snapshots(self, stage: FirstStage, dataset: Dataset) -> Snapshots:
+        """Those of a first stage's training."""
+        return stage_snapshots(stage, dataset, self.state / "first-stages")
 
     def checkpoint_path(self, recipe: Recipe) -> Path:
-        """Where the checkpoint of a recipe is, or will be."""
-        return self.state / "checkpoints" / f"{recipe.key}.safetensors"
+        """Where the snapshot after a recipe's steps is, or will be."""
+        return self.snapshots(recipe).after(recipe.training.steps)
 
     def first_stage_path(self, stage: FirstStage, dataset: Dataset) -> Path:
-        """Where the checkpoint of a first stage is, or will be."""
-        return self.state / "first-stages" / f"{stage.key(dataset.fingerprints['train'])}.safetensors"
+        """Likewise of a first stage."""
+        return self.stage_snapshots(stage, dataset).after(stage.training.steps)
 
-    def checkpoint(self, recipe: Recipe) -> Path:
-        """The trained checkpoint of a recipe: trained now, gone on with, or found. One process at a time."""
-        path = self.checkpoint_path(recipe)
-        with locked(self.state / "locks" / recipe.key, f"checkpoint {recipe.key[:12]}"):
-            train(recipe, path, self.device, self.progress, data=lambda: self._training_data(recipe))
-        return path
+    def trained(self, recipe: Recipe) -> Path:
+        """The snapshot after a recipe's steps: found by its header, or trained now. One process at a time trains."""
+        snapshots, steps = self.snapshots(recipe), recipe.training.steps
+        if not snapshots.found(steps):
+            with locked(self.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
+                milestones = self.milestones.get(snapshots.key, ())
+                data = partial(self._training_data, recipe)
+                train(recipe, snapshots.folder, self.device, milestones, self.progress, data=data)
+        return snapshots.after(steps)
 
-    def first_stage(self, stage: FirstStage, dataset: Dataset) -> Path:
-        """The trained first stage for a dataset, likewise."""
-        path = self.first_stage_path(stage, dataset)
-        with locked(self.state / "locks" / path.stem, f"first stage {stage.name}"):
-            train_first_stage(stage, dataset, path, self.device, self.progress)
-        return path
+    def trained_first_stage(self, stage: FirstStage, dataset: Dataset) -> Path:
+        """The snapshot of a first stage, likewise."""
+        snapshots, steps, base = self.stage_snapshots(stage, dataset), stage.training.steps, stage.decoder_of
+        if not snapshots.found(steps):
+            load = partial(lambda base: self.autoencoder(base, dataset)[0], base) if base else None
+            with locked(self.state / "locks" / snapshots.key, f"first stage {stage.name}"):
+                milestones = self.milestones.get(snapshots.key, ())
+                train_first_stage(stage, dataset, snapshots.folder, self.device, milestones, self.progress, base=load)
+        return snapshots.after(steps)
 
     def ensure_first_stage(self, stage: FirstStage, dataset: Dataset) -> None:
         """Make sure that it is there, or that its training has what it needs; raises InputError."""
@@ -87,51 +106,53 @@ class Workplace:
             stage.ensure()
 
     def model(self, recipe: Recipe, ema: bool, checkpoint: Path | None = None) -> Model:
-        """The model of a recipe, trained if need be, or the one in `checkpoint`.
+        """The model of a recipe, trained if need be, or the one in `checkpoint`; the last HELD stay loaded.
 
-        Raises InputError where the checkpoint was trained on the latents of another first stage than the one found.
+        Raises InputError where the checkpoint was trained on the latents of another encoder than that of the first stage.
         """
-        path = checkpoint or self.checkpoint(recipe)
-        autoencoder, of_first_stage = self._autoencoder(recipe)
-        metadata, given = load_metadata(path), {}
-        if recipe.first_stage is not None:
-            given[FIRST_STAGE] = load_metadata(self.first_stage_path(recipe.first_stage, recipe.build_dataset())).get(
-                GIVEN
-            )
-        trained_on = metadata.get(FIRST_STAGE)
-        if trained_on != of_first_stage.get(FIRST_STAGE):
+        path, dataset = checkpoint or self.trained(recipe), recipe.build_dataset()
+        stage = self.trained_first_stage(recipe.first_stage, dataset) if recipe.first_stage else None
+        key = (path, stage, ema)
+        model = self._held.pop(key, None) or self._load(recipe, ema, path, stage)
+        while len(self._held) >= HELD:
+            del self._held[next(iter(self._held))]
+        self._held[key] = model
+        return model
+
+    def _load(self, recipe: Recipe, ema: bool, path: Path, stage: Path | None) -> Model:
+        header, sha256, encoder = load_metadata(path), {"checkpoint": file_sha256(path)}, None
+        given = {"checkpoint": header.get(GIVEN)}
+        autoencoder: Autoencoder = AUTOENCODERS.build("identity", image_channels=recipe.build_dataset().channels)
+        if recipe.first_stage is not None and stage is not None:
+            autoencoder = load_autoencoder(recipe.first_stage, recipe.build_dataset(), stage, self.device)
+            sha256[FIRST_STAGE], given[FIRST_STAGE] = file_sha256(stage), load_metadata(stage).get(GIVEN)
+            encoder = encoder_sha256(autoencoder)
+        if header.get(ENCODER) != encoder:
             raise InputError(
-                f"{path}: trained on latents of the first stage {trained_on}, and this one is "
-                f"{of_first_stage.get(FIRST_STAGE)}; move the checkpoint away and run again"
+                f"{path}: trained on latents of the encoder {header.get(ENCODER)}, and that of this first stage is "
+                f"{encoder}; move the checkpoint away and run again"
             )
-        denoiser = recipe.build_denoiser(load_network(recipe, path, self.device, ema))
-        sha256 = {"checkpoint": file_sha256(path), **of_first_stage}
-        return Model(denoiser, autoencoder, sha256, {"checkpoint": metadata.get(GIVEN), **given})
+        return Model(recipe.build_denoiser(load_network(recipe, path, self.device, ema)), autoencoder, sha256, given)
 
     def autoencoder(self, stage: FirstStage, dataset: Dataset) -> tuple[Autoencoder, str]:
-        """The trained first stage, and the SHA-256 of its checkpoint."""
-        path = self.first_stage(stage, dataset)
+        """The trained first stage, and the SHA-256 of its snapshot."""
+        path = self.trained_first_stage(stage, dataset)
         return load_autoencoder(stage, dataset, path, self.device), file_sha256(path)
-
-    def _autoencoder(self, recipe: Recipe) -> tuple[Autoencoder, dict[str, str]]:
-        if recipe.first_stage is None:
-            return AUTOENCODERS.build("identity", image_channels=recipe.build_dataset().channels), {}
-        autoencoder, sha256 = self.autoencoder(recipe.first_stage, recipe.build_dataset())
-        return autoencoder, {FIRST_STAGE: sha256}
 
     def _training_data(self, recipe: Recipe) -> TrainingData:
         split = recipe.build_dataset().load("train")
         if recipe.first_stage is None:
             return Pixels.of(split, self.device)
-        autoencoder, sha256 = self.autoencoder(recipe.first_stage, recipe.build_dataset())
+        autoencoder, _ = self.autoencoder(recipe.first_stage, recipe.build_dataset())
+        encoder = encoder_sha256(autoencoder)
         moments = cached_moments(
             split.images,
             autoencoder,
             self.state / "latents",
             fingerprint=split.fingerprint,
-            weights=sha256,
+            encoder=encoder,
             mirrored=recipe.training.flip,
             device=self.device,
             progress=self.progress,
         )
-        return Latents(moments, split.labels, self.device, autoencoder, sha256)
+        return Latents(moments, split.labels, self.device, autoencoder, encoder)

@@ -1,4 +1,4 @@
-"""What a training step sees as x_0: the images' pixels, or latents drawn anew from what the first stage said of them."""
+"""What a training step sees as x_0: the images' pixels, or latents drawn anew from their moments."""
 
 from abc import ABC, abstractmethod
 
@@ -13,9 +13,9 @@ RESIDENT_BYTES = 16 << 30  # a split up to this size lies on the device; of a la
 
 
 class TrainingData(ABC):
-    """Labelled examples; labels Int[N] lie on the device that batches come on. `first_stage`: SHA-256 of the one behind it."""
+    """Labelled examples; labels Int[N] lie on the device that batches come on. `encoder`: SHA-256 of the one behind latents."""
 
-    first_stage: str | None = None
+    encoder: str | None = None
 
     def __init__(self, content: Tensor, labels: Tensor, device: torch.device):
         fits = content.numel() * content.element_size() <= RESIDENT_BYTES
@@ -54,11 +54,9 @@ class Latents(TrainingData):
     The posterior is sampled, not its mode taken: Rombach et al. 2022, appendix G, and the official code.
     """
 
-    def __init__(
-        self, content: Tensor, labels: Tensor, device: torch.device, autoencoder: Autoencoder, first_stage: str
-    ):
+    def __init__(self, content: Tensor, labels: Tensor, device: torch.device, autoencoder: Autoencoder, encoder: str):
         super().__init__(content, labels, device)
-        self.autoencoder, self.first_stage = autoencoder, first_stage
+        self.autoencoder, self.encoder = autoencoder, encoder
         self.shape = autoencoder.latent(content[:1].to(device)).shape[1:]  # [c,h,w]
 
     def batch(self, chosen: Tensor, flip: bool) -> Tensor:

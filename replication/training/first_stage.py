@@ -17,7 +17,7 @@ from replication.ldm.losses.distances import PIXEL, Perceptual, Pixel
 from replication.ldm.vq import VQAutoencoder
 from replication.registry import AUTOENCODERS, DISCRIMINATORS, PERCEPTUAL
 from replication.settings import Part, Settings, content_key
-from replication.training.settings import Training
+from replication.training.settings import Training, without_steps
 from replication.types import InputError
 
 
@@ -40,9 +40,9 @@ class FirstStageLoss(Settings):
 
 
 class FirstStage(Settings):
-    """autoencoder + loss + training; with the training images' fingerprint, `key` names the checkpoint's file.
+    """autoencoder + loss + training; with the training images' fingerprint, `identity` is what fixes its weights.
 
-    `name` is what an experiment calls it, and has no part in the key. With `decoder_of` it is a decoder alone: training
+    `name` is what an experiment calls it, and has no part in that. With `decoder_of` it is a decoder alone: training
     starts from that first stage's averaged weights, and the encoder and its scale stay as they are.
     """
 
@@ -66,6 +66,10 @@ class FirstStage(Settings):
             "training": self.training.identity(),
             **({"decoder_of": base.identity(dataset_fingerprint)} if base else {}),
         }
+
+    def training_identity(self, dataset_fingerprint: str) -> dict[str, Any]:
+        """What its snapshots share: the identity without the steps."""
+        return without_steps(self.identity(dataset_fingerprint))
 
     def encoder_identity(self, dataset_fingerprint: str) -> dict[str, Any]:
         """What fixes the latents of an image: the first stage whose encoder this one has, which may be its own."""

@@ -1,8 +1,9 @@
-"""What a first stage says of every image of a split, computed once, kept on disk and memory-mapped from there.
+"""The moments that an encoder gives of every image of a split, computed once, kept on disk and memory-mapped from there.
 
 Moments are kept, not latents: a latent is drawn from them anew each time that an image is trained on.
 """
 
+import hashlib
 import warnings
 from pathlib import Path
 
@@ -26,17 +27,17 @@ def cached_moments(
     folder: Path,
     *,
     fingerprint: str,
-    weights: str,
+    encoder: str,
     mirrored: bool,
     device: torch.device,
     progress: bool = True,
 ) -> Tensor:
     """Moments float32 [N,m,h,w] of uint8 images [N,C,H,W], backed by a memory map; with `mirrored`, [2N,m,h,w].
 
-    `fingerprint` identifies the images, `weights` (SHA-256) the first stage; they name the file in `folder`. A damaged
+    `fingerprint` identifies the images, `encoder` (SHA-256) the first stage's; they name the file in `folder`. A damaged
     file is computed anew with a warning. Raises RunError where it can't be written.
     """
-    identity = {"images": fingerprint, "first_stage": weights, "mirrored": mirrored}
+    identity = {"images": fingerprint, "encoder": encoder, "mirrored": mirrored}
     path = folder / f"{content_key(identity)}.npy"
     of_one = _moments(autoencoder, to_signed(images[:1].to(device))).shape[1:]  # [m,h,w]
     shape = (len(images) * (2 if mirrored else 1), *of_one)
@@ -48,6 +49,18 @@ def cached_moments(
             found = _mapped(path, shape)
             assert found is not None
     return found
+
+
+def encoder_sha256(autoencoder: Autoencoder) -> str:
+    """SHA-256 of all that fixes an image's latents, the scale included: another decoder has no part in it."""
+    digest = hashlib.sha256(f"{type(autoencoder).__qualname__} {autoencoder.version}".encode())
+    tensors = autoencoder.state_dict() | {"scale": autoencoder.scale}
+    for name, tensor in sorted(tensors.items()):
+        if name.split(".")[0] not in autoencoder.decoder_parts:
+            content = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {content.dtype} {list(content.shape)}".encode())
+            digest.update(content.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor | None:

@@ -1,101 +1,151 @@
-"""The loop that every training shares: a bar, timed checkpoints, a watch over the loss, and one stream of batches.
+"""The loop that every training shares: a bar, timed snapshots, a watch over the loss, and one stream of batches.
 
 Nothing random is carried along: every step seeds its own draws from (seed, step), and every epoch its own order. A
-checkpoint therefore needs the weights, their average, the optimisers' moments and the step number.
+snapshot therefore needs the weights, their average, the optimisers' moments and the step number.
 """
 
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from replication.checkpoint import load_checkpoint
 from replication.noise import stream_seed
 from replication.numerics import float32_as
 from replication.progress import bar
 from replication.training.data import TrainingData
+from replication.training.ema import EMA
 from replication.training.settings import Training
-from replication.types import InputError, RunError
+from replication.training.snapshots import Snapshots, named, network_tensors
+from replication.types import RunError
 
 CHECKPOINT_SECONDS = 30.0
-GIVEN = "given"  # a checkpoint's note of the SHA-256 of the published file that it was made from
 WATCH_STEPS = 50  # reading the loss waits for the device, so not on every step
+CURVE = ("step", "loss", "learning_rate", "gradient_norm", "images_per_second", "seconds")  # of a watched step
 
 
-class Run(ABC):
-    """The state of one training: what a checkpoint holds."""
+class Step(NamedTuple):
+    """One step's mean loss, NaN if the step was spoilt, and the norm of its gradient before clipping: [], on the device."""
 
-    settings: Training
-    device: torch.device
+    loss: Tensor
+    gradient_norm: Tensor
+
+
+class TrainingState(ABC):
+    """What one training carries from step to step: all of it is in a snapshot."""
+
     step, seconds, loss = 0, 0.0, math.nan
 
-    @abstractmethod
-    def advance(self, data: TrainingData) -> Tensor:
-        """One step on the next batch; the mean loss, still on the device: NaN if the step was spoilt."""
+    def __init__(self, network: nn.Module, settings: Training, device: torch.device):
+        self.network = network.to(device).to(memory_format=torch.channels_last).train()
+        self.settings, self.device = settings, device
+        self.ema = EMA(network, settings.ema_decay, settings.ema_warmup)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.curve: list[list[float]] = []
 
     @abstractmethod
-    def save(self, path: Path) -> None:
-        """Write everything that `restore` needs, atomically."""
+    def advance(self, data: TrainingData) -> Step:
+        """One step on the next batch."""
 
     @abstractmethod
-    def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of the same settings; raises InputError for another's, and for a corrupt one."""
+    def notes(self) -> dict[str, Any]:
+        """What the header of a snapshot says besides the training's identity and the step."""
 
-    def watch(self, loss: Tensor, path: Path) -> None:
-        """Read the loss; raise RunError if it is not finite."""
-        self.loss = float(loss)
+    @property
+    def suspicious(self) -> bool:
+        """Whether a timed snapshot should wait until all looks well again."""
+        return False
+
+    def watch(self, step: Step) -> str | None:
+        """Read the loss, every WATCH_STEPS steps into the curve; what has gone wrong, or None."""
+        self.loss = float(step.loss)
         if not math.isfinite(self.loss):
-            raise RunError(f"training diverged: the loss is {self.loss} at step {self.step}; {kept(path)}")
+            return f"the loss is {self.loss}"
+        if self.step % WATCH_STEPS == 0:
+            before = dict(zip(CURVE, self.curve[-1], strict=True)) if self.curve else {"step": 0, "seconds": 0.0}
+            rate = self.settings.batch_size * (self.step - before["step"]) / (self.seconds - before["seconds"])
+            learning_rate = self.settings.learning_rate * warmup(self.step - 1, self.settings)
+            self.curve.append([self.step, self.loss, learning_rate, float(step.gradient_norm), rate, self.seconds])
+        return None
+
+    def finish(self, data: TrainingData) -> None:  # noqa: B027
+        """Complete what is used of a snapshot, before one that is kept."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that `restore` needs."""
+        tensors = network_tensors(self.network, self.ema.weights)
+        for name, optimizer in self.optimizers.items():
+            tensors |= optimizer_tensors(optimizer, f"adam.{name}")
+        return tensors | {"curve": torch.tensor(self.curve, dtype=torch.float64).reshape(-1, len(CURVE))}
+
+    def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Go on from a snapshot of the same training."""
+        self.step, self.seconds, self.loss = header["step"], header["seconds"], header["loss"]
+        self.network.load_state_dict(named(tensors, "weights.") | named(tensors, "buffers."))
+        for name, averaged in self.ema.weights.items():
+            averaged.copy_(tensors[f"ema.{name}"])
+        for name, optimizer in self.optimizers.items():
+            restore_optimizer(optimizer, tensors, f"adam.{name}")
+        self.curve = tensors["curve"].tolist()
 
 
-def run_to_the_end(
-    run: Run,
-    path: Path,
+def train_to_the_end(
+    snapshots: Snapshots,
+    steps: int,
+    start: Callable[[], TrainingState],
     load: Callable[[], TrainingData],
+    milestones: Collection[int],
     progress: bool,
     checkpoint_seconds: float,
     what: str = "training",
-) -> None:
-    """Go on from the checkpoint at `path`, if there is one, to the last step; the result is at `path`.
+) -> Path:
+    """The snapshot after `steps` steps: found, or trained from the last one before it, with one at each milestone.
 
-    `load` gives the training data, and is called only if there is something to do. Raises what the run raises.
+    `start` and `load` give the state before the first step and the training data, and are called only if there is something
+    to do. Raises RunError when training diverges: the last good snapshot stays.
     """
-    if path.exists():
-        run.restore(path)
-    total = run.settings.steps
-    if run.step == total:
-        return
+    unfinished = snapshots.unfinished(steps)
+    if snapshots.found(steps):
+        unfinished.unlink(missing_ok=True)  # of a process that was killed between the two
+        return snapshots.after(steps)
+    state, behind = start(), snapshots.before(steps)
+    if behind:
+        tensors, header = load_checkpoint(behind[1])
+        snapshots.check(header, behind[1])
+        state.restore(tensors, header)
     data, started = load(), time.perf_counter()
-    saved, done_before = started, run.seconds
-    with bar(total, what, "step", run.step, progress) as shown:
-        while run.step < total:
-            loss = run.advance(data)
+    saved, done_before = started, state.seconds
+    with bar(steps, what, "step", state.step, progress) as shown:
+        while state.step < steps:
+            step = state.advance(data)
             now = time.perf_counter()
-            run.seconds = done_before + now - started
-            if run.step % WATCH_STEPS == 0 or run.step == total:
-                run.watch(loss, path)
-                rate = run.settings.batch_size * run.step / run.seconds
-                shown.set_postfix_str(f"loss {run.loss:.4f}, {rate:,.0f} images/s", refresh=False)
+            state.seconds = done_before + now - started
+            kept = state.step == steps or state.step in milestones
+            due = kept or now - saved >= checkpoint_seconds
+            if due or state.step % WATCH_STEPS == 0:
+                if trouble := state.watch(step):
+                    last = snapshots.before(steps)
+                    left = f"the last good checkpoint is kept at {last[1]}" if last else "no checkpoint was written yet"
+                    raise RunError(f"training diverged at step {state.step}: {trouble}; {left}")
+                rate = state.settings.batch_size * state.step / state.seconds
+                shown.set_postfix_str(f"loss {state.loss:.4f}, {rate:,.0f} images/s", refresh=False)
             shown.update()
-            if run.step == total or now - saved >= checkpoint_seconds:
-                run.watch(loss, path)
-                run.save(path)
+            if kept:
+                state.finish(data)
+            if kept or (due and not state.suspicious):
+                path = snapshots.after(state.step) if kept else unfinished
+                made = {"loss": state.loss, "seconds": state.seconds, **state.notes()}
+                snapshots.save(path, state.tensors(), state.step, made)
+            if due:
                 saved = time.perf_counter()
-
-
-def kept(path: Path) -> str:
-    """What a message about a diverged training says of its checkpoint."""
-    return f"the last good checkpoint is kept at {path}" if path.exists() else "no checkpoint was written yet"
-
-
-def require_finished(step: int, settings: Training, path: Path) -> None:
-    """Raises InputError if the checkpoint is of an unfinished training."""
-    if step < settings.steps:
-        raise InputError(f"{path}: training stopped at step {step} of {settings.steps}; run it again")
+    unfinished.unlink(missing_ok=True)
+    return snapshots.after(steps)
 
 
 def descend(

@@ -1,4 +1,4 @@
-"""The recipe of a checkpoint: everything that fixes its weights, and nothing else."""
+"""The recipe of a network: everything that fixes its weights, and nothing else."""
 
 from functools import cached_property
 from typing import Any
@@ -13,21 +13,21 @@ from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import CONDITIONS, DATASETS, MODELS, OBJECTIVES, SCHEDULES
 from replication.settings import Part, Settings, content_key
 from replication.training.first_stage import FirstStage
-from replication.training.settings import Training
+from replication.training.settings import Training, without_steps
 from replication.types import InputError
 
 _CHECKED: set[str] = set()  # keys of recipes that fit: the experiments share most of theirs
 
 
 class Recipe(Settings):
-    """dataset + network + schedule + parameterization + objective + training; `key` names the checkpoint's file."""
+    """dataset + network + schedule + parameterization + objective + training; `training_key` names the snapshots' files."""
 
     dataset: Part
     network: Part
     schedule: Part
     parameterization: str
     objective: Part
-    condition: Part | None = None  # what the network is told about each image; left out: nothing
+    condition: Part | None = None  # what the network is conditioned on; left out: nothing
     first_stage: FirstStage | None = None  # what makes latents of images; left out: the network sees pixels
     training: Training
 
@@ -52,6 +52,17 @@ class Recipe(Settings):
             **({"condition": self._condition_identity(self.condition)} if self.condition else {}),
             **({"first_stage": self.first_stage.identity(fingerprint)} if self.first_stage else {}),
         }
+
+    def training_identity(self) -> dict[str, Any]:
+        """What its snapshots share: the identity without the steps, and of the first stage the encoder alone."""
+        identity = without_steps(self._identity)
+        if self.first_stage is not None:
+            identity["first_stage"] = self.first_stage.encoder_identity(identity["dataset"])
+        return identity
+
+    @cached_property
+    def training_key(self) -> str:
+        return content_key(self.training_identity())
 
     def _condition_identity(self, part: Part) -> dict[str, Any]:
         condition: Condition = part.build(CONDITIONS)
@@ -130,10 +141,10 @@ class Recipe(Settings):
             raise InputError(f"{fits}: the loss at t = 1/T and t = 1 must be two finite numbers, not {loss.tolist()}")
 
     def _check_condition(self, network: nn.Module) -> None:
-        """What the network knows of classes and words, where it says so, is what the condition tells it of."""
+        """The numbers of classes and words in the network, where it has such attributes, are those of the condition."""
         condition = self.build_condition()
-        told = condition.sizes(self.build_dataset()) if condition else UNCONDITIONAL
-        for what, number in told._asdict().items():
+        sizes = condition.sizes(self.build_dataset()) if condition else UNCONDITIONAL
+        for what, number in sizes._asdict().items():
             known = getattr(network, what, number)
             if known != number and not (what == "length" and 0 in (known, number)):  # 0: any length
                 raise InputError(
@@ -167,7 +178,7 @@ class Recipe(Settings):
         return self.condition.build(CONDITIONS) if self.condition else None
 
     def null(self, n: int, device: torch.device | str) -> Tensor | None:
-        """`cond` of n images that nothing is said about; None for an unconditional network."""
+        """The null condition of n images; None for an unconditional network."""
         condition = self.build_condition()
         if condition is None:
             return None

@@ -30,3 +30,8 @@ class Training(Settings):
         """What enters keys: settings that came later count where they are used, so that what was trained keeps its key."""
         later = ("weight_decay", "ema_warmup")
         return {key: value for key, value in self.model_dump().items() if value or key not in later}
+
+
+def without_steps(identity: dict[str, Any]) -> dict[str, Any]:
+    """The identity of a training whose result has this one: how far it goes is no part of what it is."""
+    return {**identity, "training": {key: value for key, value in identity["training"].items() if key != "steps"}}

@@ -8,7 +8,7 @@ computed anew after the step.
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,184 +16,165 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.datasets.dataset import Dataset
 from replication.ldm.autoencoder import Autoencoder
 from replication.ldm.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from replication.noise import stream_seed
 from replication.numerics import numerics
 from replication.training.data import Pixels, TrainingData
-from replication.training.ema import EMA
 from replication.training.first_stage import FirstStage
 from replication.training.health import Health
 from replication.training.loop import (
     CHECKPOINT_SECONDS,
-    GIVEN,
     WATCH_STEPS,
-    Run,
+    Step,
+    TrainingState,
     batch_indices,
     descend,
-    kept,
-    optimizer_tensors,
-    require_finished,
-    restore_optimizer,
-    run_to_the_end,
+    train_to_the_end,
 )
 from replication.training.settings import Training
-from replication.types import InputError, RunError
+from replication.training.snapshots import Snapshots, named
+from replication.types import InputError
 
 
 def train_first_stage(
     stage: FirstStage,
     dataset: Dataset,
-    path: Path,
+    folder: Path,
     device: torch.device,
+    milestones: Collection[int] = (),
     progress: bool = True,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> None:
-    """Train to the last step, from the checkpoint at `path` if there is one; the result is at `path`.
+    base: Callable[[], Autoencoder] | None = None,
+) -> Path:
+    """The snapshot in `folder` after the last step: found, or trained from the last one before it; see `train`.
 
-    Where scaling is "std" it is measured at the end, on the first batch, and stored. Raises InputError for a checkpoint
-    that is corrupt or of another first stage, RunError when training diverges: a loss or a gradient that is not finite, a
-    collapsed codebook, a discriminator that has won. The last good checkpoint stays. On the CPU the weights are
-    bit-identical however often training was interrupted.
+    `base` loads the first stage that `stage` is the decoder of. Where scaling is "std" the scale is measured at each
+    snapshot that is kept, on the first batch. RunError is raised for a loss or a gradient that is not finite, a
+    collapsed codebook, a discriminator that has won.
     """
-    run = _Run(stage, dataset, device)
-    load = partial(_pixels, dataset, device)
-    run_to_the_end(run, path, load, progress, checkpoint_seconds, f"first stage {stage.name}")
+    return train_to_the_end(
+        stage_snapshots(stage, dataset, folder),
+        stage.training.steps,
+        lambda: FirstStageState(stage, dataset, device, base() if base else None),
+        partial(_pixels, dataset, device),
+        milestones,
+        progress,
+        checkpoint_seconds,
+        f"first stage {stage.name}",
+    )
+
+
+def stage_snapshots(stage: FirstStage, dataset: Dataset, folder: Path) -> Snapshots:
+    return Snapshots(folder, stage.training_identity(dataset.fingerprints["train"]))
 
 
 def _pixels(dataset: Dataset, device: torch.device) -> Pixels:
     return Pixels.of(dataset.load("train"), device)
 
 
-class _Run(Run):
-    """The state of one training: what a checkpoint holds."""
+class FirstStageState(TrainingState):
+    """Of an autoencoder and its discriminator; `base`: the trained autoencoder that it is the decoder of."""
 
-    def __init__(self, stage: FirstStage, dataset: Dataset, device: torch.device):
-        self.stage, self.dataset, self.device, self.settings = stage, dataset, device, stage.training
-        torch.manual_seed(stream_seed("weights", self.settings.seed))
-        networks = nn.ModuleDict({"autoencoder": stage.build_autoencoder()})
-        discriminator = stage.build_discriminator()
-        if discriminator is not None:
-            networks["discriminator"] = discriminator
-        self.networks = networks.to(device).to(memory_format=torch.channels_last).train()
-        self.autoencoder: Any = self.networks["autoencoder"]
+    def __init__(self, stage: FirstStage, dataset: Dataset, device: torch.device, base: Autoencoder | None = None):
+        torch.manual_seed(stream_seed("weights", stage.training.seed))
+        self.autoencoder: Any = stage.build_autoencoder()
+        if base is not None:
+            self.autoencoder.load_state_dict(base.state_dict())
+            for name, parameter in self.autoencoder.named_parameters():
+                parameter.requires_grad_(name.split(".")[0] in self.autoencoder.decoder_parts)
+        super().__init__(self.autoencoder, stage.training, device)
+        self.stage, self.dataset = stage, dataset
+        self.discriminator = stage.build_discriminator()
+        self.optimizers["network"] = self._optimizer(self.autoencoder)
+        if self.discriminator is not None:
+            self.discriminator = self.discriminator.to(device).to(memory_format=torch.channels_last).train()
+            self.optimizers["discriminator"] = self._optimizer(self.discriminator)
         self.perceptual = stage.build_perceptual().to(device)
-        self.ema = EMA(self.autoencoder, self.settings.ema_decay, self.settings.ema_warmup)
-        self.optimizers = {
-            name: torch.optim.AdamW(
-                network.parameters(), lr=0.0, betas=(0.5, 0.9), weight_decay=self.settings.weight_decay
-            )
-            for name, network in self.networks.items()
-        }
         codebook = getattr(self.autoencoder, "codebook", None)
         self.health = Health(
             codebook.num_embeddings if codebook is not None else 0, device, self.settings.steps // WATCH_STEPS
         )
-        self.judged = 0
 
-    def advance(self, data: TrainingData) -> Tensor:
-        """One step of both networks; see Run."""
+    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            network.parameters(), lr=0.0, betas=(0.5, 0.9), weight_decay=self.settings.weight_decay
+        )
+
+    def advance(self, data: TrainingData) -> Step:
+        """One step of both networks."""
         settings, step = self.settings, self.step
-        self.data = data
         chosen = batch_indices(len(data), step, settings.batch_size, settings.seed).to(self.device)
         torch.manual_seed(stream_seed("first stage", settings.seed, step))
         x = data.batch(chosen, settings.flip)
         noise = torch.randn(len(x), *self.autoencoder.latent_shape(x.shape[1:]), device=x.device)
-        adversarial = "discriminator" in self.networks and step >= self.stage.loss.discriminator_start
+        adversarial = self.discriminator is not None and step >= self.stage.loss.discriminator_start
         with numerics(settings.precision, self.device):
             answer = self.autoencoder.reconstruct(x, noise)
             reconstruction = self.stage.loss.reconstruction(self.perceptual, x, answer.x)
             loss = reconstruction + self.stage.loss.regularizer_weight * answer.penalty.mean()
             if adversarial:
                 loss = loss + self._generator_loss(reconstruction, answer.x)
-        norm = descend(loss, self.autoencoder, self.optimizers["autoencoder"], step, settings)
+        norm = descend(loss, self.autoencoder, self.optimizers["network"], step, settings)
         judged = self._train_discriminator(x, answer.x.detach()) if adversarial else None
         self.step = step + 1
         self.ema.update(self.autoencoder, self.step)
         self.health.add(answer.codes, reconstruction, judged)
         spoilt = ~norm.isfinite() if judged is None else ~(norm + judged).isfinite()
-        return torch.where(spoilt, math.nan, loss.detach())
+        return Step(torch.where(spoilt, math.nan, loss.detach()), norm)
 
     def _generator_loss(self, reconstruction: Tensor, reconstructed: Tensor) -> Tensor:
-        discriminator, loss = self.networks["discriminator"].requires_grad_(False), self.stage.loss
-        wanted = generator_loss(discriminator(reconstructed))
+        assert self.discriminator is not None
+        loss, wanted = self.stage.loss, generator_loss(self.discriminator.requires_grad_(False)(reconstructed))
         weight = adaptive_weight(reconstruction, wanted, self.autoencoder.last_layer, loss.adaptive_limit)
         return loss.discriminator_weight * weight * wanted
 
     def _train_discriminator(self, x: Tensor, reconstructed: Tensor) -> Tensor:
         """One step, whose warm-up counts from its own first; its loss, NaN if the gradient was not finite."""
-        discriminator = self.networks["discriminator"].requires_grad_(True)
+        assert self.discriminator is not None
+        discriminator = self.discriminator.requires_grad_(True)
         with numerics(self.settings.precision, self.device):
             loss = discriminator_loss(discriminator(x), discriminator(reconstructed))
         own = self.step - self.stage.loss.discriminator_start
         norm = descend(loss, discriminator, self.optimizers["discriminator"], own, self.settings)
         return torch.where(norm.isfinite(), loss.detach(), math.nan)
 
-    def watch(self, loss: Tensor, path: Path) -> None:
-        """Read the loss, and judge each window once; raise RunError if training has diverged."""
-        super().watch(loss, path)
-        if self.step % WATCH_STEPS == 0 and self.step != self.judged:
-            self.judged = self.step
-            trouble = self.health.judge()
-            if trouble:
-                raise RunError(f"training diverged at step {self.step}: {trouble}; {kept(path)}")
+    @property
+    def suspicious(self) -> bool:
+        return self.health.suspicious
 
-    def save(self, path: Path) -> None:
-        """Weights, averaged weights, buffers and, until training is over, the discriminator, the moments and the watch.
+    def watch(self, step: Step) -> str | None:
+        """Read the loss, and judge each window at its end."""
+        return super().watch(step) or (self.health.judge() if self.step % WATCH_STEPS == 0 else None)
 
-        While something looks wrong nothing is written, so that the checkpoint which stays is a good one.
-        """
-        finished = self.step == self.settings.steps
-        if self.health.suspicious and not finished:
-            return
-        if finished and self.autoencoder.scaling == "std":
-            self._measure_scale()
-        parameters = dict(self.autoencoder.named_parameters())
-        tensors: dict[str, Tensor] = {f"weights.{k}": p for k, p in parameters.items()}
-        tensors |= {f"ema.{k}": p for k, p in self.ema.weights.items()}
-        tensors |= {f"buffers.{k}": t for k, t in self.autoencoder.state_dict().items() if k not in parameters}
-        if not finished:
-            for name, optimizer in self.optimizers.items():
-                tensors |= optimizer_tensors(optimizer, f"adam.{name}")
-            if "discriminator" in self.networks:
-                tensors |= {f"discriminator.{k}": t for k, t in self.networks["discriminator"].state_dict().items()}
-            tensors |= self.health.tensors()
-        save_checkpoint(path, tensors, self._described())
+    def finish(self, data: TrainingData) -> None:
+        """Measure the scale of the averaged weights' latents; a decoder of another has that one's."""
+        if self.autoencoder.scaling == "std" and self.stage.decoder_of is None:
+            averaged = copy.deepcopy(self.autoencoder)
+            averaged.load_state_dict(self.ema.weights, strict=False)
+            measure_scale(averaged, data, self.settings)
+            self.autoencoder.scale.copy_(averaged.scale)
 
-    def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of the same first stage; raises InputError for another's."""
-        tensors, metadata = load_checkpoint(path)
-        _check_stage(metadata, self.stage, self.dataset, path)
-        self.step, self.seconds, self.loss = metadata["step"], metadata["seconds"], metadata["loss"]
-        if self.step == self.settings.steps:
-            return
-        self.autoencoder.load_state_dict(_named(tensors, "weights.") | _named(tensors, "buffers."))
-        for k, averaged in self.ema.weights.items():
-            averaged.copy_(tensors[f"ema.{k}"])
-        for name, optimizer in self.optimizers.items():
-            restore_optimizer(optimizer, tensors, f"adam.{name}")
-        if "discriminator" in self.networks:
-            self.networks["discriminator"].load_state_dict(_named(tensors, "discriminator."))
+    def tensors(self) -> dict[str, Tensor]:
+        """The discriminator and the watch besides."""
+        judge = self.discriminator.state_dict() if self.discriminator is not None else {}
+        return super().tensors() | {f"discriminator.{k}": t for k, t in judge.items()} | self.health.tensors()
+
+    def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        super().restore(tensors, header)
+        if self.discriminator is not None:
+            self.discriminator.load_state_dict(named(tensors, "discriminator."))
         self.health.restore(tensors)
 
-    def _measure_scale(self) -> None:
-        """Of the averaged weights' latents."""
-        averaged = copy.deepcopy(self.autoencoder)
-        averaged.load_state_dict(self.ema.weights, strict=False)
-        measure_scale(averaged, self.data, self.settings)
-        self.autoencoder.scale.copy_(averaged.scale)
-
-    def _described(self) -> dict[str, Any]:
+    def notes(self) -> dict[str, Any]:
         usage = self.health.usage
-        return {
-            **_described(self.stage, self.dataset),
-            "step": self.step,
-            "loss": self.loss,
-            "seconds": self.seconds,
-            "codebook_usage": usage._asdict() if usage else None,
-        }
+        return {**stage_notes(self.stage, self.step), "codebook_usage": usage._asdict() if usage else None}
+
+
+def stage_notes(stage: FirstStage, steps: int) -> dict[str, Any]:
+    """What the header of a snapshot after so many steps says of it: the whole first stage that ends there."""
+    return {"first_stage": stage.with_fields(training=stage.training.with_fields(steps=steps)).model_dump()}
 
 
 def measure_scale(autoencoder: Autoencoder, data: TrainingData, settings: Training) -> None:
@@ -206,22 +187,10 @@ def measure_scale(autoencoder: Autoencoder, data: TrainingData, settings: Traini
         autoencoder.fit_scale(autoencoder.moments(x), noise)
 
 
-def _described(stage: FirstStage, dataset: Dataset) -> dict[str, Any]:
-    fingerprint = dataset.fingerprints["train"]
-    with torch.device("meta"):
-        f = stage.build_autoencoder().f
-    return {
-        "first_stage_key": stage.key(fingerprint),
-        "first_stage": stage.model_dump(),
-        "identity": stage.identity(fingerprint),
-        "f": f,
-    }
-
-
 def save_given_first_stage(
-    stage: FirstStage, dataset: Dataset, weights: Mapping[str, Tensor], path: Path, sha256: str, device: torch.device
-) -> None:
-    """The checkpoint of a finished training whose weights were published; the scale is measured where it is to be.
+    stage: FirstStage, dataset: Dataset, weights: Mapping[str, Tensor], folder: Path, sha256: str, device: torch.device
+) -> Path:
+    """The snapshot of a training whose weights were published; the scale is measured where it is to be.
 
     Raises InputError where the weights are those of another autoencoder.
     """
@@ -233,37 +202,11 @@ def save_given_first_stage(
     autoencoder.load_state_dict(weights, strict=False)
     if autoencoder.scaling == "std":
         measure_scale(autoencoder, _pixels(dataset, device), stage.training)
-    tensors = {f"{kind}.{k}": p.clone() for kind in ("weights", "ema") for k, p in autoencoder.named_parameters()}
-    tensors |= {f"buffers.{k}": t for k, t in autoencoder.state_dict().items() if k not in shapes}
-    made = {"step": stage.training.steps, "loss": None, "seconds": 0.0, "codebook_usage": None, GIVEN: sha256}
-    save_checkpoint(path, tensors, {**_described(stage, dataset), **made})
-
-
-def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-
-
-def _check_stage(metadata: dict[str, Any], stage: FirstStage, dataset: Dataset, path: Path) -> None:
-    """Raises InputError if the checkpoint was trained by another first stage."""
-    if "first_stage_key" not in metadata:
-        raise InputError(f"{path}: this checkpoint is no first stage's; move it away and run again")
-    if metadata["first_stage_key"] != stage.key(dataset.fingerprints["train"]):
-        with torch.device("meta"):
-            f = stage.build_autoencoder().f
-        other = f", with f = {metadata['f']} and not {f}" if metadata["f"] != f else ""
-        raise InputError(
-            f"{path}: this checkpoint was trained by another first stage{other}; move it away and run again"
-        )
+    steps = stage.training.steps
+    return stage_snapshots(stage, dataset, folder).give(autoencoder, steps, sha256, stage_notes(stage, steps))
 
 
 def load_autoencoder(stage: FirstStage, dataset: Dataset, path: Path, device: torch.device) -> Autoencoder:
-    """The trained autoencoder in evaluation mode, averaged weights, its scale known.
-
-    Raises InputError if the file is missing, corrupt, of another first stage, or its training is not finished.
-    """
-    tensors, metadata = load_checkpoint(path)
-    _check_stage(metadata, stage, dataset, path)
-    require_finished(metadata["step"], stage.training, path)
-    autoencoder = stage.build_autoencoder()
-    autoencoder.load_state_dict(_named(tensors, "ema.") | _named(tensors, "buffers."))
-    return autoencoder.to(device).to(memory_format=torch.channels_last).requires_grad_(False).eval()
+    """The trained autoencoder in evaluation mode, averaged weights, its scale known; raises as Snapshots.load."""
+    snapshots = stage_snapshots(stage, dataset, path.parent)
+    return snapshots.load(stage.build_autoencoder(), path, stage.training.steps, device)

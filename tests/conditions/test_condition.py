@@ -13,7 +13,7 @@ from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.registry import CONDITIONS, DATASETS
 from replication.sampling.generation import Guidance, SamplePlace, SampleRequest, Sampling, Source, generate
-from replication.training.train import _Run
+from replication.training.train import NetworkState
 from replication.types import InputError
 
 CONDITIONAL = ('network = "ddpm-digits"\n', 'network = "ddpm-digits-label"\ncondition = "label"\n')
@@ -48,7 +48,9 @@ def test_balanced_labels_are_exactly_balanced_or_refused() -> None:
 
 def test_training_leaves_some_labels_unsaid_and_the_others_as_they_are() -> None:
     """Catches dropout of the wrong share (0.1 of 4,000, within five standard errors), and labels that are shuffled."""
-    run = _Run(recipe(network="ddpm-digits-label", condition={"name": "label", "dropout": 0.1}, batch_size=4000), CPU)
+    run = NetworkState(
+        recipe(network="ddpm-digits-label", condition={"name": "label", "dropout": 0.1}, batch_size=4000), CPU
+    )
     labels = torch.arange(4000) % 10
     told = run._condition(labels, torch.arange(4000))
     assert told is not None

@@ -21,7 +21,7 @@ from transformers import CLIPConfig, CLIPModel
 from replication.conditions.captions import caption_numbers, captions
 from replication.conditions.encoder_files import located
 from replication.registry import CONDITIONS, DATASETS
-from replication.training.train import _Run
+from replication.training.train import NetworkState
 from replication.types import InputError
 
 CIFAR10, DIGITS = DATASETS.build("cifar10"), DATASETS.build("digits")
@@ -267,7 +267,7 @@ def test_encoding_is_silent_and_draws_no_random_number(folder: Callable[[str], P
 def test_training_drops_whole_prompts(folders: dict[str, Path]) -> None:
     """Exactly the null or the caption, the former 0.1 of 2,000 within five standard errors. Catches dropout by token."""
     part = {"name": "clip-text", "model": str(folders["clip-text"])}
-    run = _Run(recipe(network="ddpm-digits-label", condition=part, batch_size=2000), CPU)
+    run = NetworkState(recipe(network="ddpm-digits-label", condition=part, batch_size=2000), CPU)
     images = torch.arange(2000)
     told = run._condition(images % 10, images)
     assert told is not None

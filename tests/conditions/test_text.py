@@ -13,7 +13,7 @@ from replication.conditions.captions import caption_numbers
 from replication.conditions.text import words
 from replication.datasets.captions import captions
 from replication.registry import CONDITIONS, DATASETS
-from replication.training.train import _Run
+from replication.training.train import NetworkState
 from replication.types import InputError
 
 TEXT, CIFAR10 = CONDITIONS.build("text"), DATASETS.build("cifar10")
@@ -88,7 +88,7 @@ def test_eleven_words_fit() -> None:
 
 def test_training_drops_whole_prompts_a_tenth_of_the_time() -> None:
     """0.1 of 4,000 within five standard errors. Catches dropout of single words, and captions drawn by the label alone."""
-    run = _Run(recipe(network="ddpm-digits-label", condition="text", batch_size=4000), CPU)
+    run = NetworkState(recipe(network="ddpm-digits-label", condition="text", batch_size=4000), CPU)
     images = torch.arange(4000)
     cond = run._condition(images % 10, images)
     assert cond is not None

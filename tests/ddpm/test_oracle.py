@@ -24,8 +24,8 @@ def test_oracle_network_is_the_exact_denoiser() -> None:
 def test_training_leaves_the_oracle_exact(tmp_path: Path) -> None:
     """Catches: a warm-up whose first step moves."""
     recipe = cells_of(load_experiment("oracle"), "cpu")[0].recipe
-    train(recipe, tmp_path / "c.safetensors", torch.device("cpu"), progress=False)
-    network = load_network(recipe, tmp_path / "c.safetensors", torch.device("cpu"))
+    path = train(recipe, tmp_path, torch.device("cpu"), progress=False)
+    network = load_network(recipe, path, torch.device("cpu"))
     assert {k: p.item() for k, p in network.named_parameters()} == {
         "mean": torch.tensor(0.2).item(),
         "std": torch.tensor(0.15).item(),

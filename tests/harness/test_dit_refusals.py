@@ -53,9 +53,11 @@ def test_a_checkpoint_of_another_size_is_refused(project: Path) -> None:
     small = cells_of(load_experiment(str(write_tiny(project, *CHANGES))), "cpu")[0].recipe
     wide = (*CHANGES, ("width = 16", "width = 32"))
     large = cells_of(load_experiment(str(write_tiny(project, *wide))), "cpu")[0].recipe
-    path, cpu = project / "small.safetensors", torch.device("cpu")
-    train(small, path, cpu, progress=False)
-    with pytest.raises(InputError, match=r"small\.safetensors: this checkpoint was trained by another recipe"):
+    cpu = torch.device("cpu")
+    path = train(small, project, cpu, progress=False).rename(project / "small.safetensors")
+    with pytest.raises(
+        InputError, match=r"small\.safetensors: this snapshot is of another training.* differs in network;"
+    ):
         load_network(large, path, cpu)
     network = MODELS.build("dit", depth=1, width=16, heads=2, patch=2, channels=1, resolution=8, classes=10)
     named = {"x_embedder.proj.weight": network.patches.project.weight.detach()}

@@ -19,8 +19,10 @@ from replication.harness.jobs.first_stage import FirstStageCell, first_stage_cel
 from replication.harness.prompt import prompted
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
+from replication.harness.trainings import keeping, planned_trainings
 from replication.harness.workplace import Workplace
 from replication.ldm.autoencoder_networks import Levels
+from replication.training.train import NetworkState
 from replication.types import InputError
 
 
@@ -143,6 +145,52 @@ def test_a_decoder_of_what_is_not_there_is_refused(project: Path, change: tuple[
         parts(project, WITH_DECODER, change)
 
 
+ROW = """[[profiles.cpu.rows]]
+label = "{label}"
+sampler = "ddim"
+spacing = "uniform"
+steps = [2]
+clip = "none"
+[profiles.cpu.rows.recipe]
+first_stage = "{stage}"
+training = {{ steps = {steps} }}
+network = {{ name = "ldm-unet", resolution = 4, channels = 2, width = 8, multipliers = [1, 1], blocks = 1, attention = [2], heads = 1, groups = 2 }}
+"""  # fmt: skip
+
+
+def test_one_training_serves_every_number_of_steps_and_every_decoder(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a network trained anew for another decoder or for fewer steps, latents encoded anew, a model loaded anew for
+    each cell, and images that another decoder did not decode."""
+    rows = "".join(
+        ROW.format(label=f"{stage}, {steps}", stage=stage, steps=steps)
+        for stage, steps in (("small", 2), ("finer", 4), ("small", 4), ("finer", 2))
+    )
+    change = ('[[profiles.cpu.rows]]\nlabel = "text"', f'{rows}[[profiles.cpu.rows]]\nlabel = "text"')
+    cells, stages = parts(project, WITH_DECODER, change)
+    cells = cells[2:6]
+    planned = planned_trainings(cells, stages, place(project))
+    assert [(one.title, one.steps, one.to_do()) for one in planned] == [
+        ("first stage small, 8 px", [6], 6),
+        ("first stage finer, 8 px", [4], 4),
+        ("small, 2", [2, 4], 4),
+    ]
+    steps: list[int] = []
+    original = NetworkState.advance
+    monkeypatch.setattr(NetworkState, "advance", lambda self, data: [steps.append(self.step), original(self, data)][1])
+    where = keeping(place(project), planned)
+    records = [cell.compute(where)[0] for cell in reversed(cells)]  # the longest is asked for second
+    assert steps == [0, 1, 2, 3]
+    assert [one.to_do() for one in planned] == [0, 0, 0]
+    assert len(list((project / "runs" / "latents").glob("*.npy"))) == 1
+    assert len({record["checkpoint.sha256"] for record in records}) == 2
+    assert len({(r["checkpoint.sha256"], r["checkpoint.first_stage_sha256"]) for r in records}) == 4
+    assert len({record["metric.fd"] for record in records}) == 4
+    assert where.model(cells[0].recipe, True) is where.model(cells[0].recipe, True)
+    assert where.model(cells[0].recipe, True) is not where.model(cells[0].recipe, False)
+
+
 def test_a_checkpoint_of_another_first_stages_latents_is_refused(project: Path) -> None:
     """Catches a network that decodes with an autoencoder which it was not trained with."""
     cells, _ = parts(project)
@@ -151,7 +199,7 @@ def test_a_checkpoint_of_another_first_stages_latents_is_refused(project: Path) 
     (stage,) = (project / "runs" / "first-stages").glob("*.safetensors")
     tensors, metadata = load_checkpoint(stage)
     save_checkpoint(stage, {**tensors, "buffers.scale": tensors["buffers.scale"] * 2}, metadata)
-    with pytest.raises(InputError, match="trained on latents of the first stage"):
+    with pytest.raises(InputError, match="trained on latents of the encoder"):
         cell.compute(place(project))
 
 

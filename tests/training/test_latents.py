@@ -28,7 +28,7 @@ def images(n: int = 5) -> Tensor:
 
 
 def cached(folder: Path, autoencoder: Autoencoder, **changes: object) -> Tensor:
-    arguments = {"fingerprint": "f", "weights": "w", "mirrored": False, "device": CPU, "progress": False}
+    arguments = {"fingerprint": "f", "encoder": "w", "mirrored": False, "device": CPU, "progress": False}
     return cached_moments(images(), autoencoder, folder, **{**arguments, **changes})  # type: ignore[arg-type]
 
 
@@ -67,7 +67,7 @@ def test_the_key_is_the_content(tmp_path: Path, autoencoder: Autoencoder, monkey
     monkeypatch.setattr(type(autoencoder), "moments", counting)
     cached(tmp_path, autoencoder)
     assert sum(calls) <= 1  # one image tells the shape
-    for change in ({"fingerprint": "g"}, {"weights": "v"}, {"mirrored": True}):
+    for change in ({"fingerprint": "g"}, {"encoder": "v"}, {"mirrored": True}):
         before = sum(calls)
         cached(tmp_path, autoencoder, **change)
         assert sum(calls) >= before + 5

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import training_recipes
 from torch import Tensor, nn
 from training_recipes import CPU, recipe
 
-import replication.training.train
+import replication.training.snapshots
 from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
@@ -22,7 +23,8 @@ from replication.training.data import Pixels
 from replication.training.ema import EMA
 from replication.training.loop import batch_indices, descend, warmup
 from replication.training.recipe import Recipe
-from replication.training.train import load_network, train
+from replication.training.snapshots import GIVEN, Snapshots, named
+from replication.training.train import NetworkState, load_network, network_notes, train
 from replication.types import InputError, RunError
 
 
@@ -30,9 +32,20 @@ class Interrupted(BaseException):
     """Like KeyboardInterrupt: nothing in the code under test catches it."""
 
 
-def trained(chosen: Recipe, path: Path, seconds: float = 0.0) -> dict[str, Tensor]:
-    train(chosen, path, CPU, progress=False, checkpoint_seconds=seconds)
-    return load_checkpoint(path)[0]
+def trained(chosen: Recipe, folder: Path, seconds: float = 0.0, milestones: Collection[int] = ()) -> dict[str, Tensor]:
+    """Every tensor of the snapshot, the moments included; of the curve, whose times are the machine's, the rest."""
+    path = train(chosen, folder, CPU, milestones, progress=False, checkpoint_seconds=seconds)
+    tensors = load_checkpoint(path)[0]
+    return {**tensors, "curve": tensors["curve"][:, :4]}
+
+
+def files(folder: Path) -> list[str]:
+    """What follows the key in the names of the snapshots there."""
+    return sorted(path.stem.partition("-")[2] for path in folder.glob("*.safetensors"))
+
+
+def unfinished(chosen: Recipe, folder: Path) -> Path:
+    return Snapshots(folder, chosen.training_identity()).unfinished(chosen.training.steps)
 
 
 def assert_identical(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
@@ -42,7 +55,7 @@ def assert_identical(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    return trained(recipe(), tmp_path_factory.mktemp("whole") / "c.safetensors", seconds=1e9)
+    return trained(recipe(), tmp_path_factory.mktemp("whole"), seconds=1e9)
 
 
 @pytest.mark.parametrize("where", ["before saving", "after saving", "between Adam and EMA"])
@@ -51,7 +64,7 @@ def test_an_interrupted_run_ends_in_the_same_weights(
     where: str, step: int, tmp_path: Path, uninterrupted: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit-identical. Catches Adam's moments or step count not kept, generators carried along, warm-up started anew."""
-    path, steps = tmp_path / "c.safetensors", iter(range(1, 100))
+    path, steps = unfinished(recipe(), tmp_path), iter(range(1, 100))
 
     def saving(*args: object) -> None:
         if (k := next(steps)) == step and where == "before saving":
@@ -70,17 +83,64 @@ def test_an_interrupted_run_ends_in_the_same_weights(
         if where == "between Adam and EMA":
             patched.setattr(EMA, "update", updating)
         else:
-            patched.setattr(replication.training.train, "save_checkpoint", saving)
+            patched.setattr(replication.training.snapshots, "save_checkpoint", saving)
         with pytest.raises(Interrupted):
-            trained(recipe(), path)
+            trained(recipe(), tmp_path)
     assert path.exists() == (where == "after saving" or step > 1)
-    assert_identical(trained(recipe(), path), uninterrupted)
+    assert_identical(trained(recipe(), tmp_path), uninterrupted)
+    assert files(tmp_path) == ["6"]
+
+
+def test_a_training_that_is_continued_is_one_never_stopped(tmp_path: Path, uninterrupted: dict[str, Tensor]) -> None:
+    """Bit-identical, moments included: shorter first, or with a milestone on the way, which is the shorter one's snapshot.
+
+    Catches moments that end with a training, a milestone that is not one, steps in the key, and a warm-up begun again.
+    """
+    short = trained(recipe(steps=2), tmp_path / "a")
+    assert_identical(trained(recipe(), tmp_path / "a"), uninterrupted)
+    assert_identical(trained(recipe(), tmp_path / "b", milestones=(2, 4, 9)), uninterrupted)
+    assert files(tmp_path / "a") == ["2", "6"]
+    assert files(tmp_path / "b") == ["2", "4", "6"]
+    assert_identical(trained(recipe(steps=2), tmp_path / "b"), short)
+
+
+def test_what_is_continued_is_the_last_snapshot_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that are done, counted. Catches a training repeated from its start, and one begun from longer training."""
+    steps = []
+    original = NetworkState.advance
+    monkeypatch.setattr(NetworkState, "advance", lambda self, data: [steps.append(self.step), original(self, data)][1])
+    for length, done in ((4, [0, 1, 2, 3]), (6, [4, 5]), (5, [4]), (2, [0, 1]), (4, [])):
+        steps.clear()
+        trained(recipe(steps=length), tmp_path)
+        assert steps == done, length
+
+
+def test_weights_that_were_given_are_not_trained_on(tmp_path: Path, uninterrupted: dict[str, Tensor]) -> None:
+    """Bit-identical. Catches published weights, which have no moments, continued as if they were a shorter training."""
+    snapshots = Snapshots(tmp_path, recipe().training_identity())
+    snapshots.give(recipe().build_network(), 3, "0" * 64, network_notes(recipe(), 3, None))
+    assert load_checkpoint(snapshots.after(3))[1][GIVEN] == "0" * 64
+    assert_identical(trained(recipe(), tmp_path), uninterrupted)
+
+
+def test_the_curve_is_kept_through_kills_and_continuations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exact besides times. Catches a curve begun anew, a step twice in it, another step's learning rate."""
+    monkeypatch.setattr(replication.training.loop, "WATCH_STEPS", 2)
+    trained(recipe(steps=4), tmp_path, seconds=1e9)
+    trained(recipe(steps=8), tmp_path, seconds=1e9)
+    curve = load_checkpoint(next(tmp_path.glob("*-8.safetensors")), ("curve",))[0]["curve"]
+    assert curve[:, 0].tolist() == [2, 4, 6, 8]
+    assert curve[:, 2].tolist() == pytest.approx([1e-3 / 3, 1e-3, 1e-3, 1e-3])  # warm-up over three steps
+    assert bool((curve[:, 3:5] > 0).all())
+    assert bool((curve[1:, 5] > curve[:-1, 5]).all())
 
 
 def test_a_process_killed_outright_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     """Bit-identical after SIGKILL at no particular instant. Catches a checkpoint that is written in place."""
-    path, steps = tmp_path / "killed.safetensors", 400
-    command = [sys.executable, training_recipes.__file__, str(path), str(steps)]
+    steps, killed_in = 400, tmp_path / "killed"
+    rest = recipe(steps=steps)
+    path = unfinished(rest, killed_in)
+    command = [sys.executable, training_recipes.__file__, str(killed_in), str(steps)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(command, env=environment) as process:
         deadline = time.monotonic() + 120
@@ -90,17 +150,16 @@ def test_a_process_killed_outright_goes_on_to_the_same_weights(tmp_path: Path) -
         process.send_signal(signal.SIGKILL)
     reached = load_checkpoint(path)[1]["step"]
     assert 0 < reached < steps
-    rest = recipe(steps=steps)
     assert process.returncode == -signal.SIGKILL
-    killed, whole = (_weights_at(rest, p, reached + 3, tmp_path) for p in (path, tmp_path / "whole.safetensors"))
+    killed, whole = (_weights_at(rest, p, reached + 3) for p in (path, tmp_path / "none"))
     assert_identical(killed, whole)
 
 
-def _weights_at(chosen: Recipe, path: Path, step: int, folder: Path) -> dict[str, Tensor]:
+def _weights_at(chosen: Recipe, path: Path, step: int) -> dict[str, Tensor]:
     """Train on from `path` to that step of a longer recipe."""
-    run = replication.training.train._Run(chosen, CPU)
+    run = NetworkState(chosen, CPU)
     if path.exists():
-        run.restore(path)
+        run.restore(*load_checkpoint(path))
     data = Pixels.of(chosen.build_dataset().load("train"), CPU)
     while run.step < step:
         run.advance(data)
@@ -110,16 +169,16 @@ def _weights_at(chosen: Recipe, path: Path, step: int, folder: Path) -> dict[str
 
 
 def test_a_finished_run_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a checkpoint that is rewritten, or a data set that is loaded, when there is nothing to do."""
-    path = tmp_path / "c.safetensors"
-    first = trained(recipe(steps=1), path)
+    """Catches a snapshot that is rewritten, a dataset that is loaded and a network that is built with nothing to do."""
+    first = trained(recipe(steps=1), tmp_path)
+    path = next(tmp_path.glob("*.safetensors"))
     before = path.stat().st_mtime_ns
     monkeypatch.setattr(
         type(recipe().build_dataset()), "load", lambda self, split: pytest.fail("loaded the images again")
     )
-    assert_identical(trained(recipe(steps=1), path), first)
+    monkeypatch.setattr(Recipe, "build_network", lambda self: pytest.fail("built the network"))
+    assert_identical(trained(recipe(steps=1), tmp_path), first)
     assert path.stat().st_mtime_ns == before
-    assert not any(name.startswith("adam.") for name in first)
 
 
 class Diverging(Objective):
@@ -142,11 +201,13 @@ def test_divergence_is_one_message_and_the_last_good_checkpoint_stays(
     gradient_only: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches spoilt weights being saved: by a NaN loss, and by a gradient of a loss that is still finite."""
-    path, objective = tmp_path / "c.safetensors", Diverging(3, gradient_only)
+    objective = Diverging(3, gradient_only)
     monkeypatch.setattr(Recipe, "build_objective", lambda self: objective)
-    with pytest.raises(RunError, match=r"diverged: .* at step 3; the last good checkpoint is kept at .*c\.safetensors"):
-        trained(recipe(), path)
-    tensors, metadata = load_checkpoint(path)
+    with pytest.raises(
+        RunError, match=r"diverged at step 3: .*; the last good checkpoint is kept at .*-to-6\.safetensors"
+    ):
+        trained(recipe(), tmp_path)
+    tensors, metadata = load_checkpoint(unfinished(recipe(), tmp_path))
     assert metadata["step"] == 2
     assert all(bool(t.isfinite().all()) for t in tensors.values())
 
@@ -154,14 +215,14 @@ def test_divergence_is_one_message_and_the_last_good_checkpoint_stays(
 def test_divergence_before_any_checkpoint_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recipe, "build_objective", lambda self: Diverging(1, False))
     with pytest.raises(RunError, match="no checkpoint was written yet"):
-        trained(recipe(), tmp_path / "c.safetensors", seconds=1e9)
+        trained(recipe(), tmp_path, seconds=1e9)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "other file", "not one of ours", "flipped header"])
 def test_a_damaged_checkpoint_is_refused_by_its_name(damage: str, tmp_path: Path) -> None:
     """Catches a traceback from safetensors, and a damaged file that is taken for none and silently trained over."""
-    path = tmp_path / "c.safetensors"
-    trained(recipe(steps=1), path)
+    trained(recipe(steps=1), tmp_path)
+    path = next(tmp_path.glob("*.safetensors"))
     whole = path.read_bytes()
     if damage == "not one of ours":
         from safetensors.torch import save
@@ -169,42 +230,55 @@ def test_a_damaged_checkpoint_is_refused_by_its_name(damage: str, tmp_path: Path
         whole = save({"a": torch.zeros(1)})
     spoilt = {"truncated": whole[:-10], "empty": b"", "other file": b"PK" * 100, "flipped header": b"\xff" + whole[1:]}
     path.write_bytes(spoilt.get(damage, whole))
-    for use in (lambda: trained(recipe(steps=1), path), lambda: load_network(recipe(steps=1), path, CPU)):
-        with pytest.raises(InputError, match=r"c\.safetensors.*(corrupt|another recipe)"):
+    for use in (
+        lambda: trained(recipe(steps=1), tmp_path),
+        lambda: trained(recipe(steps=2), tmp_path),
+        lambda: load_network(recipe(steps=1), path, CPU),
+    ):
+        with pytest.raises(InputError, match=rf"{path.name}.*(corrupt|another training)"):
             use()
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    """Catches going on with other settings under the same file name."""
-    path = tmp_path / "c.safetensors"
-    trained(recipe(steps=1), path)
-    for other in (recipe(steps=2), recipe(steps=1, seed=2), recipe(steps=1, learning_rate=2e-3)):
-        with pytest.raises(InputError, match=r"c\.safetensors: this checkpoint was trained by another recipe"):
-            trained(other, path)
+@pytest.mark.parametrize("used", ["found", "continued"])
+def test_a_snapshot_of_another_training_is_refused(used: str, tmp_path: Path) -> None:
+    """Catches other weights under this name, found at the end or gone on with. The message names what differs."""
+    trained(recipe(steps=1), tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    for other, what in (
+        (recipe(steps=1, seed=2), "training"),
+        (recipe(steps=1, learning_rate=2e-3), "training"),
+        (recipe(steps=1, network={"name": "ddpm-digits", "dropout": 0.2}), "network"),
+    ):
+        wanted = Snapshots(tmp_path, other.training_identity()).after(1)
+        path.rename(wanted)
+        path = wanted
+        asked = other.with_fields(training=other.training.with_fields(steps=1 if used == "found" else 2))
+        with pytest.raises(InputError, match=rf"{path.name}: .* another training, which differs in {what};"):
+            trained(asked, tmp_path)
 
 
-def test_a_checkpoint_holds_its_whole_configuration(tmp_path: Path) -> None:
-    path = tmp_path / "c.safetensors"
-    trained(recipe(steps=1), path)
-    metadata = load_checkpoint(path)[1]
-    assert Recipe.model_validate(metadata["recipe"]) == recipe(steps=1)
-    assert metadata["recipe_key"] == recipe(steps=1).key
-    assert json.dumps(metadata["identity"])
+def test_a_snapshot_holds_its_whole_configuration(tmp_path: Path) -> None:
+    """Catches a milestone whose recipe is that of the longer training, which `replicate forensics FILE` would examine."""
+    trained(recipe(steps=2), tmp_path, milestones=(1,))
+    for steps in (1, 2):
+        header = load_checkpoint(next(tmp_path.glob(f"*-{steps}.safetensors")))[1]
+        assert Recipe.model_validate(header["recipe"]) == recipe(steps=steps)
+        assert header["key"] == recipe(steps=9).training_key
+        assert json.dumps(header["identity"])
 
 
-def test_load_network_gives_the_average_or_the_raw_weights_of_a_finished_run(tmp_path: Path) -> None:
-    """Exact. Catches raw weights for the average, training mode left on, and an unfinished run taken for a finished one."""
-    path = tmp_path / "c.safetensors"
-    tensors = trained(recipe(steps=4), path)
+def test_load_network_gives_the_average_or_the_raw_weights(tmp_path: Path) -> None:
+    """Exact. Catches raw weights for the average, training mode left on, and another number of steps under this name."""
+    tensors = trained(recipe(steps=4), tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
     for ema, prefix in ((True, "ema."), (False, "weights.")):
         network = load_network(recipe(steps=4), path, CPU, ema=ema)
         assert not network.training
         assert all(torch.equal(p, tensors[prefix + k]) for k, p in network.named_parameters())
     assert not torch.equal(tensors["ema.conv_in.weight"], tensors["weights.conv_in.weight"])
-    metadata = {**load_checkpoint(path)[1], "step": 3}
-    save_checkpoint(path, tensors, metadata)
-    with pytest.raises(InputError, match="training stopped at step 3 of 4"):
-        load_network(recipe(steps=4), path, CPU)
+    assert named(tensors, "adam.")
+    with pytest.raises(InputError, match="after 4 steps, not 5"):
+        load_network(recipe(steps=5), path, CPU)
 
 
 def test_the_learning_rate_climbs_from_zero(tmp_path: Path) -> None:
@@ -213,7 +287,7 @@ def test_the_learning_rate_climbs_from_zero(tmp_path: Path) -> None:
     assert [warmup(k, settings) for k in range(6)] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
     assert warmup(0, recipe(warmup=0).training) == 1.0
     a, b = trained(recipe(steps=1), tmp_path / "a"), trained(recipe(steps=2), tmp_path / "b")
-    run = replication.training.train._Run(recipe(steps=1), CPU)
+    run = NetworkState(recipe(steps=1), CPU)
     assert all(torch.equal(a[f"weights.{k}"], p) for k, p in run.network.named_parameters())
     assert not torch.equal(b["weights.conv_in.weight"], a["weights.conv_in.weight"])
 
@@ -300,7 +374,7 @@ def test_flips_mirror_about_half_of_the_images_left_to_right(monkeypatch: pytest
     ramp = torch.arange(8, dtype=torch.uint8).expand(1, 1, 8, 8) * 30 + 10
     images = ramp.expand(400, 1, 8, 8)
     data = Pixels(images, torch.zeros(len(images), dtype=torch.int64), CPU)
-    replication.training.train._Run(recipe(flip=True, batch_size=400), CPU).advance(data)
+    NetworkState(recipe(flip=True, batch_size=400), CPU).advance(data)
     once = images[0, 0].float() / 127.5 - 1
     flipped = [torch.equal(x[0], once.flip(-1)) for x in seen[0]]
     assert all(f or torch.equal(x[0], once) for f, x in zip(flipped, seen[0], strict=True))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,23 @@ from first_stages import CPU, DIGITS, stage
 from torch import Tensor, nn
 
 import replication.training.loop
+import replication.training.snapshots
 import replication.training.train_first_stage
-from replication.checkpoint import load_checkpoint, save_checkpoint
+from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
 from replication.ldm.autoencoder import Reconstruction
 from replication.ldm.vq import VQAutoencoder
 from replication.noise import stream_seed
 from replication.training.data import Pixels
 from replication.training.first_stage import FirstStage, FirstStageLoss
 from replication.training.health import COLLAPSED_WINDOWS, WON_WINDOWS, Health
+from replication.training.latent_cache import encoder_sha256
 from replication.training.loop import WATCH_STEPS, batch_indices
-from replication.training.train_first_stage import _Run, load_autoencoder, train_first_stage
+from replication.training.train_first_stage import (
+    FirstStageState,
+    load_autoencoder,
+    stage_snapshots,
+    train_first_stage,
+)
 from replication.types import InputError, RunError
 
 WINDOW = 3  # steps, in tests of what happens at a window's end
@@ -36,9 +43,22 @@ class Interrupted(BaseException):
     """Like KeyboardInterrupt: nothing in the code under test catches it."""
 
 
-def trained(chosen: FirstStage, path: Path, seconds: float = 0.0) -> dict[str, Tensor]:
-    train_first_stage(chosen, DIGITS, path, CPU, progress=False, checkpoint_seconds=seconds)
-    return load_checkpoint(path)[0]
+def trained(
+    chosen: FirstStage, folder: Path, seconds: float = 0.0, milestones: Collection[int] = ()
+) -> dict[str, Tensor]:
+    """Every tensor of the snapshot, but the curve, in which the machine's times are."""
+    path = train_first_stage(chosen, DIGITS, folder, CPU, milestones, progress=False, checkpoint_seconds=seconds)
+    tensors = load_checkpoint(path)[0]
+    del tensors["curve"]
+    return tensors
+
+
+def result(chosen: FirstStage, folder: Path) -> Path:
+    return stage_snapshots(chosen, DIGITS, folder).after(chosen.training.steps)
+
+
+def unfinished(chosen: FirstStage, folder: Path) -> Path:
+    return stage_snapshots(chosen, DIGITS, folder).unfinished(chosen.training.steps)
 
 
 def assert_identical(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
@@ -49,7 +69,7 @@ def assert_identical(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Tensor]]:
     folder = tmp_path_factory.mktemp("whole")
-    return lambda kind: trained(stage(kind), folder / f"{kind}.safetensors", seconds=1e9)
+    return lambda kind: trained(stage(kind), folder, seconds=1e9)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +93,7 @@ def test_an_interrupted_run_ends_in_the_same_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Bit-identical. Catches moments or a discriminator not kept, and generators carried along."""
-    path, steps = tmp_path / "c.safetensors", iter(range(1, 100))
+    steps = iter(range(1, 100))
 
     def saving(*args: Any) -> None:
         if (k := next(steps)) == step and where == "before saving":
@@ -82,26 +102,83 @@ def test_an_interrupted_run_ends_in_the_same_weights(
         if k == step:
             raise Interrupted
 
-    def training(self: _Run, x: Tensor, reconstructed: Tensor) -> Tensor:
+    def training(self: FirstStageState, x: Tensor, reconstructed: Tensor) -> Tensor:
         if self.step == step:
             raise Interrupted
         return original(self, x, reconstructed)
 
-    original = _Run._train_discriminator
+    original = FirstStageState._train_discriminator
     with monkeypatch.context() as patched:
         if where == "between the networks":
-            patched.setattr(_Run, "_train_discriminator", training)
+            patched.setattr(FirstStageState, "_train_discriminator", training)
         else:
-            patched.setattr(replication.training.train_first_stage, "save_checkpoint", saving)
+            patched.setattr(replication.training.snapshots, "save_checkpoint", saving)
         with pytest.raises(Interrupted):
-            trained(stage(kind), path)
-    assert_identical(trained(stage(kind), path), uninterrupted(kind))
+            trained(stage(kind), tmp_path)
+    assert_identical(trained(stage(kind), tmp_path), uninterrupted(kind))
+
+
+@pytest.mark.parametrize("kind", ["kl-f2", "vq-f2"])
+@pytest.mark.parametrize("short", [2, 4], ids=["before the discriminator", "after it began"])
+def test_a_training_that_is_continued_is_one_never_stopped(
+    kind: str,
+    short: int,
+    tmp_path: Path,
+    uninterrupted: Callable[[str], dict[str, Tensor]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bit-identical: the discriminator, all moments and the watch over its windows of three steps.
+
+    Catches what ends with a training, a scale that is measured at the last snapshot alone, and one that is kept from a
+    shorter one.
+    """
+    for module in (replication.training.loop, replication.training.train_first_stage):
+        monkeypatch.setattr(module, "WATCH_STEPS", WINDOW)
+    whole = trained(stage(kind), tmp_path / "never stopped", seconds=1e9)
+    chosen = stage(kind, steps=short, loss={"discriminator_start": 2})
+    first = trained(chosen, tmp_path / "a", seconds=1e9)
+    assert_identical(trained(stage(kind), tmp_path / "a", seconds=1e9), whole)
+    assert_identical(trained(stage(kind), tmp_path / "b", seconds=1e9, milestones=(short,)), whole)
+    assert_identical(trained(chosen, tmp_path / "b"), first)
+    if kind == "kl-f2":
+        assert first["buffers.scale"].isfinite()
+        assert first["buffers.scale"] != whole["buffers.scale"]
+    assert_identical({k: t for k, t in whole.items() if "health" not in k}, _without_health(uninterrupted(kind)))
+
+
+def _without_health(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Windows of another length are other sums, and the same weights."""
+    return {k: t for k, t in tensors.items() if "health" not in k}
+
+
+def test_a_decoder_of_another_keeps_its_encoder_and_scale(tmp_path: Path) -> None:
+    """Exact. Catches an encoder that is trained or averaged on, raw weights to begin with, a scale measured anew, a decoder
+    that is not trained, and latents keyed by the whole first stage."""
+    base = stage(steps=5, training={"ema_decay": 0.5})
+    trained(base, tmp_path)
+    first = load_autoencoder(base, DIGITS, result(base, tmp_path), CPU)
+    loss = {"pixel": "l2", "discriminator": None}
+    finer = stage(steps=4, loss=loss, training={"batch_size": 4, "weight_decay": 0.1})
+    finer = finer.with_fields(decoder_of=base)
+    path = train_first_stage(finer, DIGITS, tmp_path, CPU, progress=False, base=lambda: first)
+    second = load_autoencoder(finer, DIGITS, path, CPU)
+    for name, tensor in first.state_dict().items():
+        same = torch.equal(tensor, second.state_dict()[name])
+        assert same == (not name.startswith(("decoder.", "post_quant_conv."))), name
+    assert encoder_sha256(first) == encoder_sha256(second)
+    fingerprint = DIGITS.fingerprints["train"]
+    assert finer.encoder_identity(fingerprint) == base.encoder_identity(fingerprint) == base.identity(fingerprint)
+    assert finer.identity(fingerprint) != base.identity(fingerprint)
+    with torch.no_grad():
+        second.scale.mul_(2)
+    assert encoder_sha256(first) != encoder_sha256(second)
 
 
 def test_a_process_killed_outright_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     """Bit-identical after SIGKILL at no particular instant. Catches a checkpoint that is written in place."""
-    path, steps = tmp_path / "killed.safetensors", 2000
-    command = [sys.executable, first_stages.__file__, str(path), str(steps)]
+    steps = 2000
+    path = unfinished(stage(steps=steps), tmp_path)
+    command = [sys.executable, first_stages.__file__, str(tmp_path), str(steps)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(command, env=environment) as process:
         deadline = time.monotonic() + 120
@@ -118,29 +195,27 @@ def test_a_process_killed_outright_goes_on_to_the_same_weights(tmp_path: Path) -
 
 def weights_at(chosen: FirstStage, path: Path, step: int) -> dict[str, Tensor]:
     """Train on from `path` to that step of a longer training; all that both networks and the watch hold."""
-    run, data = _Run(chosen, DIGITS, CPU), Pixels.of(DIGITS.load("train"), CPU)
+    run, data = FirstStageState(chosen, DIGITS, CPU), Pixels.of(DIGITS.load("train"), CPU)
     if path.exists():
-        run.restore(path)
+        run.restore(*load_checkpoint(path))
     while run.step < step:
         run.advance(data)
         if run.step % WATCH_STEPS == 0:
             run.health.judge()
-    held = {**run.networks.state_dict(), **run.health.tensors()} | {f"ema.{k}": t for k, t in run.ema.weights.items()}
-    del held["autoencoder.scale"]  # not measured yet, and NaN equals nothing
+    held = run.tensors()
+    del held["buffers.scale"], held["curve"]  # not measured yet, and NaN equals nothing; times
     return held
 
 
-def test_a_finished_run_is_left_alone_and_keeps_no_more_than_it_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Catches a checkpoint that is rewritten, images loaded for nothing, and a discriminator shipped with the result."""
-    path, chosen = tmp_path / "c.safetensors", stage(steps=3)
-    first = trained(chosen, path)
+def test_a_finished_run_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a snapshot that is rewritten, and images or networks loaded for nothing."""
+    chosen = stage(steps=3)
+    first, path = trained(chosen, tmp_path), result(chosen, tmp_path)
     before = path.stat().st_mtime_ns
     monkeypatch.setattr(type(DIGITS), "load", lambda self, split: pytest.fail("loaded the images again"))
-    assert_identical(trained(chosen, path), first)
+    monkeypatch.setattr(FirstStage, "build_autoencoder", lambda self: pytest.fail("built the networks"))
+    assert_identical(trained(chosen, tmp_path), first)
     assert path.stat().st_mtime_ns == before
-    assert {name.split(".")[0] for name in first} == {"weights", "ema", "buffers"}
 
 
 def test_load_autoencoder_gives_the_average_with_its_scale(tmp_path: Path) -> None:
@@ -148,8 +223,8 @@ def test_load_autoencoder_gives_the_average_with_its_scale(tmp_path: Path) -> No
 
     Catches raw weights for the average, a scale of the raw weights' latents, of the mode, or of another batch.
     """
-    path, chosen = tmp_path / "c.safetensors", stage(steps=5, training={"ema_decay": 0.5})
-    tensors = trained(chosen, path)
+    chosen = stage(steps=5, training={"ema_decay": 0.5})
+    tensors, path = trained(chosen, tmp_path), result(chosen, tmp_path)
     autoencoder = load_autoencoder(chosen, DIGITS, path, CPU)
     assert not autoencoder.training
     assert all(torch.equal(p, tensors[f"ema.{k}"]) for k, p in autoencoder.named_parameters())
@@ -165,54 +240,54 @@ def test_load_autoencoder_gives_the_average_with_its_scale(tmp_path: Path) -> No
 @pytest.mark.parametrize("kind", ["kl-f2", "vq-f2"])
 def test_bfloat16_trains_with_float32_penalties(kind: str, tmp_path: Path) -> None:
     """Catches codes, divergences or adaptive weights computed in bfloat16, and dtypes that do not meet."""
-    chosen, path = stage(kind, training={"precision": "bf16"}), tmp_path / "c.safetensors"
-    assert all(bool(t.isfinite().all()) for t in trained(chosen, path).values())
-    autoencoder, x = load_autoencoder(chosen, DIGITS, path, CPU), torch.rand(2, 1, 8, 8)
+    chosen = stage(kind, training={"precision": "bf16"})
+    tensors = trained(chosen, tmp_path)
+    assert all(bool(t.isfinite().all()) for name, t in tensors.items() if name != "health.past")
+    autoencoder, x = load_autoencoder(chosen, DIGITS, result(chosen, tmp_path), CPU), torch.rand(2, 1, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         answer = autoencoder.reconstruct(x, torch.zeros(2, 2, 4, 4))
     assert autoencoder.decoder.conv_out.weight.dtype == answer.penalty.dtype == torch.float32
 
 
 def test_another_scaling_is_not_measured(tmp_path: Path) -> None:
-    chosen, path = stage("vq-f2", steps=1, loss={"discriminator": None}), tmp_path / "c.safetensors"
-    assert "buffers.scale" not in trained(chosen, path)
-    assert load_autoencoder(chosen, DIGITS, path, CPU).scale == 1
+    chosen = stage("vq-f2", steps=1, loss={"discriminator": None})
+    assert "buffers.scale" not in trained(chosen, tmp_path)
+    assert load_autoencoder(chosen, DIGITS, result(chosen, tmp_path), CPU).scale == 1
 
 
-def test_checkpoints_that_are_not_of_this_first_stage_are_refused(tmp_path: Path) -> None:
-    """Catches weights of another f under this name, an unfinished training, and a file that is no first stage's."""
-    path, chosen = tmp_path / "c.safetensors", stage(steps=2, loss={"discriminator": None})
-    tensors = trained(chosen, path)
-    metadata = load_checkpoint(path)[1]
+def test_snapshots_that_are_not_of_this_first_stage_are_refused(tmp_path: Path) -> None:
+    """Catches weights of another f under this name, of another number of steps, and a file that is no snapshot."""
+    chosen = stage(steps=2, loss={"discriminator": None})
+    tensors, path = trained(chosen, tmp_path), result(chosen, tmp_path)
     deeper = stage("kl-f4", steps=2, loss={"discriminator": None}, multipliers=[1, 1, 1])
-    for use in (lambda s: trained(s, path), lambda s: load_autoencoder(s, DIGITS, path, CPU)):
-        with pytest.raises(InputError, match=r"by another first stage, with f = 2 and not 4"):
-            use(deeper)
-        with pytest.raises(InputError, match=r"c\.safetensors: this checkpoint was trained by another first stage;"):
-            use(stage(steps=2, loss={"discriminator": None}, training={"seed": 9}))
-    save_checkpoint(path, tensors, {**metadata, "step": 1})
-    with pytest.raises(InputError, match="training stopped at step 1 of 2; run it again"):
-        load_autoencoder(chosen, DIGITS, path, CPU)
-    save_checkpoint(path, tensors, {"recipe_key": "x", "step": 2})
-    with pytest.raises(InputError, match="no first stage's"):
+    for other, what in ((deeper, "autoencoder"), (stage(steps=2, loss={"pixel": "l2"}), "loss")):
+        with pytest.raises(InputError, match=f"another training, which differs in {what};"):
+            load_autoencoder(other, DIGITS, path, CPU)
+        path = path.rename(result(other, tmp_path))
+        with pytest.raises(InputError, match=f"another training, which differs in {what};"):
+            trained(other, tmp_path)
+    path = path.rename(result(chosen, tmp_path))
+    save_checkpoint(path, tensors, {**load_metadata(path), "step": 1})
+    with pytest.raises(InputError, match="after 1 steps, not 2"):
         load_autoencoder(chosen, DIGITS, path, CPU)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(InputError, match=r"c\.safetensors: the checkpoint is corrupt"):
-        trained(chosen, path)
+    with pytest.raises(InputError, match=rf"{path.name}: the checkpoint is corrupt"):
+        trained(chosen, tmp_path)
 
 
 def test_the_discriminator_waits_for_its_start(tmp_path: Path) -> None:
     """Exact. Catches a discriminator that learns or teaches early, and one that never does."""
     data, without = Pixels.of(DIGITS.load("train"), CPU), stage(loss={"discriminator": None})
-    runs = [_Run(s, DIGITS, CPU) for s in (stage(), without)]
-    runs[1].networks["autoencoder"].load_state_dict(runs[0].networks["autoencoder"].state_dict())
-    initial = {k: t.clone() for k, t in runs[0].networks["discriminator"].state_dict().items()}
+    runs = [FirstStageState(s, DIGITS, CPU) for s in (stage(), without)]
+    runs[1].autoencoder.load_state_dict(runs[0].autoencoder.state_dict())
+    assert runs[0].discriminator is not None
+    initial = {k: t.clone() for k, t in runs[0].discriminator.state_dict().items()}
     for step in range(4):
         for run in runs:
             run.advance(data)
-        same = torch.equal(*(r.networks["autoencoder"].decoder.conv_in.weight for r in runs))  # type: ignore[union-attr]
+        same = torch.equal(*(r.autoencoder.decoder.conv_in.weight for r in runs))
         assert same == (step < 2), f"step {step}"
-        current = runs[0].networks["discriminator"].state_dict()
+        current = runs[0].discriminator.state_dict()
         learned = any(not torch.equal(current[k], initial[k]) for k in initial)
         assert learned == (step >= 2)
 
@@ -220,7 +295,7 @@ def test_the_discriminator_waits_for_its_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_numbers_that_are_not_finite_end_training(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches spoilt weights being saved: by a NaN loss, and by a gradient of a loss that is still finite."""
-    path, calls = tmp_path / "c.safetensors", iter(range(1, 100))
+    calls, chosen = iter(range(1, 100)), stage(loss={"discriminator": None})
 
     def spoilt(self: FirstStageLoss, perceptual: nn.Module, x: Tensor, reconstructed: Tensor) -> Tensor:
         loss = (reconstructed - x).abs().mean()
@@ -231,10 +306,10 @@ def test_numbers_that_are_not_finite_end_training(what: str, tmp_path: Path, mon
 
     monkeypatch.setattr(FirstStageLoss, "reconstruction", spoilt)
     with pytest.raises(
-        RunError, match=r"diverged: the loss is nan at step 3; the last good checkpoint is kept at .*c\."
+        RunError, match=r"diverged at step 3: the loss is nan; the last good checkpoint is kept at .*-to-6\."
     ):
-        trained(stage(loss={"discriminator": None}), path)
-    tensors, metadata = load_checkpoint(path)
+        trained(chosen, tmp_path)
+    tensors, metadata = load_checkpoint(unfinished(chosen, tmp_path))
     assert metadata["step"] == 2
     assert all(bool(t.isfinite().all()) for name, t in tensors.items() if name not in ("buffers.scale", "health.past"))
 
@@ -246,8 +321,8 @@ def test_a_discriminators_gradient_that_is_not_finite_ends_training(
         return (real - real.detach()).abs().sqrt().sum()
 
     monkeypatch.setattr(replication.training.train_first_stage, "discriminator_loss", spoilt)
-    with pytest.raises(RunError, match=r"diverged: the loss is nan at step 3"):
-        trained(stage(), tmp_path / "c.safetensors")
+    with pytest.raises(RunError, match=r"diverged at step 3: the loss is nan"):
+        trained(stage(), tmp_path)
 
 
 @pytest.fixture
@@ -261,7 +336,7 @@ def test_a_collapsed_codebook_ends_training_with_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches a collapse that goes unnoticed, one that is called early, and a checkpoint written while it lasts."""
-    path, calls = tmp_path / "c.safetensors", iter(range(10**6))
+    calls = iter(range(10**6))
 
     def fake(self: VQAutoencoder, x: Tensor, noise: Tensor) -> Reconstruction:
         healthy = next(calls) < WINDOW
@@ -270,12 +345,12 @@ def test_a_collapsed_codebook_ends_training_with_the_last_good_checkpoint(
 
     monkeypatch.setattr(VQAutoencoder, "reconstruct", fake)
     chosen = stage("vq-f2", 10**4, loss={"discriminator": None, "perceptual": "none"})
-    step = WINDOW + COLLAPSED_WINDOWS * WINDOW
+    path, step = unfinished(chosen, tmp_path), WINDOW + COLLAPSED_WINDOWS * WINDOW
     message = (
         f"diverged at step {step}: the codebook has collapsed: 12.50% of its codes are used; .*kept at .*{path.name}"
     )
     with pytest.raises(RunError, match=message):
-        trained(chosen, path)
+        trained(chosen, tmp_path)
     assert load_checkpoint(path)[1]["step"] == 2 * WINDOW - 1  # the last step before the first bad window's end
 
 
@@ -313,7 +388,7 @@ def test_a_winning_discriminator_ends_training(tmp_path: Path, monkeypatch: pyte
     """Catches a judgement that nobody passes on."""
     monkeypatch.setattr(Health, "judge", lambda self: "the discriminator has won")
     with pytest.raises(RunError, match=f"diverged at step {WINDOW}: the discriminator has won; no checkpoint was"):
-        trained(stage(steps=WINDOW + 1), tmp_path / "c.safetensors", seconds=1e9)
+        trained(stage(steps=WINDOW + 1), tmp_path, seconds=1e9)
 
 
 def test_health_counts_codes_over_a_window() -> None:

@@ -34,7 +34,7 @@ from replication.harness.measuring import (
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import device_name, provenance
 from replication.harness.published import PublishedValue
-from replication.harness.workplace import Model, Workplace
+from replication.harness.workplace import FIRST_STAGE, Model, Workplace
 from replication.metrics.class_accuracy import class_accuracy
 from replication.metrics.timing import peak_memory, reset_peak_memory
 from replication.pixels import QUANTIZERS
@@ -43,7 +43,6 @@ from replication.sampling.generation import SamplePlace, SampleRequest, Sampling
 from replication.sampling.sample_set import SampleSet
 from replication.settings import Settings, content_key
 from replication.training.recipe import Recipe
-from replication.training.train import FIRST_STAGE
 from replication.types import InputError
 
 

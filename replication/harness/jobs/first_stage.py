@@ -32,7 +32,7 @@ from replication.progress import bar
 from replication.registry import DATASETS, EXTRACTORS, JOBS
 from replication.settings import Part
 from replication.training.first_stage import FirstStage
-from replication.training.loop import GIVEN
+from replication.training.snapshots import GIVEN
 from replication.types import InputError
 
 TIMED = 9  # reconstructions of one batch

@@ -1,0 +1,108 @@
+"""Snapshots: the weights of a training after so many steps, with what it takes to go on.
+
+How far a training goes is no part of what it is: `<key>-<steps>.safetensors` is the same whether training ended there or
+went on. A file holds `weights.*`, `ema.*` and `buffers.*` of a network and, unless it was given, the optimisers' moments
+`adam.*`, the `curve` and what else the training carries from step to step; its header holds the training's identity.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
+from replication.settings import canonical_json, content_key
+from replication.types import InputError
+
+GIVEN = "given"  # in the header: the SHA-256 of the published file that the weights are from
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """The snapshots of one training in `folder`; `identity` is everything that fixes its weights besides the steps."""
+
+    folder: Path
+    identity: Mapping[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        return content_key(self.identity)
+
+    def after(self, steps: int) -> Path:
+        """Where the snapshot after so many steps is, or will be."""
+        return self.folder / f"{self.key}-{steps}.safetensors"
+
+    def unfinished(self, steps: int) -> Path:
+        """What a training to that step has reached so far, written anew every few seconds and gone at the end."""
+        return self.folder / f"{self.key}-to-{steps}.safetensors"
+
+    def found(self, steps: int) -> bool:
+        """Whether there is the one after so many steps, by its header alone; raises InputError for a wrong file."""
+        path = self.after(steps)
+        if not path.exists():
+            return False
+        self.check(load_metadata(path), path, steps)
+        return True
+
+    def before(self, steps: int) -> tuple[int, Path] | None:
+        """(steps, file) of the last one before `steps`, to go on from; weights that were given have no moments.
+
+        Raises InputError for a corrupt file.
+        """
+        headers = {path: load_metadata(path) for path in self.folder.glob(f"{self.key}-*.safetensors")}
+        reached = [(header["step"], path) for path, header in headers.items() if not header.get(GIVEN)]
+        return max((one for one in reached if one[0] < steps), default=None)
+
+    def check(self, header: Mapping[str, Any], path: Path, steps: int | None = None) -> None:
+        """Raises InputError for the header of another training's snapshot, or of one after another number of steps."""
+        if header.get("key") != self.key:
+            theirs, own = header.get("identity", {}), json.loads(canonical_json(self.identity))
+            differing = sorted(name for name in theirs.keys() | own if theirs.get(name) != own.get(name))
+            raise InputError(
+                f"{path}: this snapshot is of another training, which differs in {', '.join(differing)}; "
+                "move it away and run again"
+            )
+        if steps is not None and header["step"] != steps:
+            raise InputError(f"{path}: this snapshot is after {header['step']} steps, not {steps}; move it away")
+
+    def save(self, path: Path, tensors: Mapping[str, Tensor], step: int, notes: Mapping[str, Any]) -> None:
+        """Atomically; raises RunError if it can't be written."""
+        save_checkpoint(path, tensors, {"key": self.key, "identity": self.identity, "step": step, **notes})
+
+    def give(self, network: nn.Module, steps: int, sha256: str, notes: Mapping[str, Any]) -> Path:
+        """A snapshot of weights that were published, raw and averaged in one; sha256: of their file."""
+        tensors = network_tensors(network, {name: p.clone() for name, p in network.named_parameters()})
+        self.save(self.after(steps), tensors, steps, {**notes, GIVEN: sha256})
+        return self.after(steps)
+
+    def load(
+        self, network: Network, path: Path, steps: int, device: torch.device | str = "cpu", ema: bool = True
+    ) -> Network:
+        """The network with the averaged or raw weights of that file, in evaluation mode; the moments are not read.
+
+        Raises InputError if the file is missing, corrupt, of another training or of another number of steps.
+        """
+        kind = "ema." if ema else "weights."
+        tensors, header = load_checkpoint(path, (kind, "buffers."))
+        self.check(header, path, steps)
+        network.load_state_dict(named(tensors, kind) | named(tensors, "buffers."))
+        return network.to(device).to(memory_format=torch.channels_last).requires_grad_(False).eval()
+
+
+def network_tensors(network: nn.Module, averaged: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a snapshot holds of a network itself."""
+    parameters = dict(network.named_parameters())
+    buffers = {name: t for name, t in network.state_dict().items() if name not in parameters}
+    kinds = {"weights": parameters, "ema": averaged, "buffers": buffers}
+    return {f"{kind}.{name}": t for kind, tensors in kinds.items() for name, t in tensors.items()}
+
+
+def named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose name begins with the prefix, without it."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
