@@ -30,6 +30,7 @@ def _run(options: argparse.Namespace) -> None:
     from replication.harness.job import of_row
     from replication.harness.store import Store
     from replication.harness.sweep import journal_of, run
+    from replication.harness.trainings import keeping, planned_trainings
     from replication.harness.workplace import Workplace
     from replication.report.claims import Evidence, claims_of, markdown_claim
     from replication.report.claims.evidence import others_of
@@ -38,6 +39,7 @@ def _run(options: argparse.Namespace) -> None:
 
     experiment, jobs = jobs_named(options.experiment, options.profile, settings_of(options.set))
     place = Workplace(state(), device_of(options.device), experiment.profile(options.profile).batch_size)
+    place = keeping(place, planned_trainings(w for job in jobs for w in job.trainings(place)))
     if options.row:
         named = [job for label in dict.fromkeys(options.row) for job in of_row(jobs, label)]
         needed = {key for job in named for key in job.needs}
@@ -57,6 +59,8 @@ def _plan(options: argparse.Namespace) -> None:
     from replication.harness.home import state
     from replication.harness.jobs.cell import Cell
     from replication.harness.sweep import journal_of
+    from replication.harness.trainings import planned_trainings
+    from replication.harness.workplace import Workplace
     from replication.registry import SAMPLERS
     from replication.report.rows import rows_of
     from replication.report.tables import main_tables, markdown
@@ -77,11 +81,19 @@ def _plan(options: argparse.Namespace) -> None:
                 str(cell.sampling.spacing),
                 steps,
                 str(nfe),
-                cell.recipe.key[:12],
+                f"{cell.recipe.training_key[:12]}-{cell.recipe.training.steps}",
                 published,
                 done,
             ]
         )
-    print(markdown(["cell", "sampler", "spacing", "steps", "NFE", "checkpoint", "paper", "state"], lines))
+    print(markdown(["cell", "sampler", "spacing", "steps", "NFE", "snapshot", "paper", "state"], lines))
     for table in main_tables([job for job in jobs if not isinstance(job, Cell)], rows):
         print(f"\n{table}")
+    place = Workplace(state(), device_of("cpu"), batch_size=1)
+    planned = planned_trainings(wanted for job in jobs for wanted in job.trainings(place))
+    lines = [
+        [one.snapshots.key[:12], one.title, ", ".join(f"{steps:,}" for steps in one.steps), f"{one.to_do():,}"]
+        for one in planned
+    ]
+    total = ["", "all", "", f"{sum(one.to_do() for one in planned):,}"]
+    print("\n" + markdown(["training", "first used by", "snapshots after", "steps to do"], [*lines, total]))

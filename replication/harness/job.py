@@ -13,6 +13,7 @@ from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
 from replication.harness.table import TableSpec
+from replication.harness.trainings import Wanted
 from replication.harness.workplace import Workplace
 from replication.registry import JOBS, unknown
 from replication.settings import Settings, content_key
@@ -63,6 +64,10 @@ class Job(Settings):
     def prerequisites(self, place: Workplace) -> Mapping[str, Callable[[], object]]:
         """By name: checks that data and weights from elsewhere are there, which raise InputError."""
         raise NotImplementedError
+
+    def trainings(self, place: Workplace) -> list[Wanted]:
+        """The snapshots that it needs, each behind those that its training needs."""
+        return []
 
     def compute(self, place: Workplace) -> tuple[Record, bytes]:
         """(row, PNG of its first images). What has been computed of it before is used."""

@@ -1,14 +1,22 @@
-"""The trainings behind the rows of a profile, each once, and the numbers of steps after which rows use them."""
+"""The trainings behind the jobs of a profile, each once, and the numbers of steps after which jobs use them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from replication.datasets.dataset import Dataset
-from replication.harness.jobs.cell import Cell
-from replication.harness.jobs.first_stage import FirstStageCell
 from replication.harness.workplace import Workplace
 from replication.training.first_stage import FirstStage
+from replication.training.recipe import Recipe
 from replication.training.snapshots import Snapshots
+
+
+class Wanted(NamedTuple):
+    """One snapshot that a job needs: of which training, and after how many steps."""
+
+    title: str
+    snapshots: Snapshots
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -28,32 +36,28 @@ class PlannedTraining:
         return missing[-1] - (behind[0] if behind else 0)
 
 
-def planned_trainings(
-    cells: Sequence[Cell], stages: Sequence[FirstStageCell], place: Workplace
-) -> list[PlannedTraining]:
-    """First stages first, those that others are the decoders of before them; the title is of the first row that uses it."""
-    wanted: list[tuple[str, Snapshots, int]] = []
-    for stage in stages:
-        wanted += _of_stage(stage.first_stage, stage.build_dataset(), place)
-    for cell in cells:
-        if cell.recipe.first_stage:
-            wanted += _of_stage(cell.recipe.first_stage, cell.recipe.build_dataset(), place)
-    wanted += [(cell.label, place.snapshots(cell.recipe), cell.recipe.training.steps) for cell in cells]
+def wanted_by_stage(stage: FirstStage, dataset: Dataset, place: Workplace) -> list[Wanted]:
+    """A first stage behind those that it is the decoder of."""
+    bases = wanted_by_stage(stage.decoder_of, dataset, place) if stage.decoder_of else []
+    title = f"first stage {stage.name}, {dataset.resolution} px"
+    return [*bases, Wanted(title, place.stage_snapshots(stage, dataset), stage.training.steps)]
+
+
+def wanted_by_recipe(title: str, recipe: Recipe, place: Workplace) -> list[Wanted]:
+    """A network behind its first stage."""
+    stages = wanted_by_stage(recipe.first_stage, recipe.build_dataset(), place) if recipe.first_stage else []
+    return [*stages, Wanted(title, place.snapshots(recipe), recipe.training.steps)]
+
+
+def planned_trainings(wanted: Iterable[Wanted]) -> list[PlannedTraining]:
+    """Each training once, in the order given and with the first title."""
     found: dict[str, PlannedTraining] = {}
     for title, snapshots, steps in wanted:
         planned = found.setdefault(snapshots.key, PlannedTraining(title, snapshots, []))
-        if steps not in planned.steps:
-            planned.steps.append(steps)
-            planned.steps.sort()
+        planned.steps[:] = sorted({*planned.steps, steps})
     return list(found.values())
 
 
 def keeping(place: Workplace, planned: Sequence[PlannedTraining]) -> Workplace:
     """The workplace where each of these trainings keeps a snapshot at all of its steps, whichever is asked for first."""
     return replace(place, milestones={one.snapshots.key: one.steps for one in planned})
-
-
-def _of_stage(stage: FirstStage, dataset: Dataset, place: Workplace) -> list[tuple[str, Snapshots, int]]:
-    base = _of_stage(stage.decoder_of, dataset, place) if stage.decoder_of else []
-    title = f"first stage {stage.name}, {dataset.resolution} px"
-    return [*base, (title, place.stage_snapshots(stage, dataset), stage.training.steps)]

@@ -102,8 +102,10 @@ class Workplace:
 
     def ensure_first_stage(self, stage: FirstStage, dataset: Dataset) -> None:
         """Make sure that it is there, or that its training has what it needs; raises InputError."""
-        if not self.first_stage_path(stage, dataset).exists():
+        if not self.stage_snapshots(stage, dataset).found(stage.training.steps):
             stage.ensure()
+            if stage.decoder_of is not None:
+                self.ensure_first_stage(stage.decoder_of, dataset)
 
     def model(self, recipe: Recipe, ema: bool, checkpoint: Path | None = None) -> Model:
         """The model of a recipe, trained if need be, or the one in `checkpoint`; the last HELD stay loaded.

@@ -14,6 +14,7 @@ from replication.check.oracles.networks import randomize
 from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.cli import main
 from replication.harness.experiment import load_experiment
+from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell, cells_of, find_cell
 from replication.harness.jobs.first_stage import FirstStageCell, first_stage_cells
 from replication.harness.prompt import prompted
@@ -170,7 +171,8 @@ def test_one_training_serves_every_number_of_steps_and_every_decoder(
     change = ('[[profiles.cpu.rows]]\nlabel = "text"', f'{rows}[[profiles.cpu.rows]]\nlabel = "text"')
     cells, stages = parts(project, WITH_DECODER, change)
     cells = cells[2:6]
-    planned = planned_trainings(cells, stages, place(project))
+    jobs: list[Job] = [*stages, *cells]
+    planned = planned_trainings(wanted for job in jobs for wanted in job.trainings(place(project)))
     assert [(one.title, one.steps, one.to_do()) for one in planned] == [
         ("first stage small, 8 px", [6], 6),
         ("first stage finer, 8 px", [4], 4),

@@ -34,6 +34,7 @@ from replication.harness.measuring import (
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import device_name, provenance
 from replication.harness.published import PublishedValue
+from replication.harness.trainings import Wanted, wanted_by_recipe
 from replication.harness.workplace import FIRST_STAGE, Model, Workplace
 from replication.metrics.class_accuracy import class_accuracy
 from replication.metrics.timing import peak_memory, reset_peak_memory
@@ -174,6 +175,9 @@ class Cell(Job):
         if (stage := recipe.first_stage) is not None:
             needed[stage.title] = lambda: place.ensure_first_stage(stage, recipe.build_dataset())
         return needed
+
+    def trainings(self, place: Workplace) -> list[Wanted]:
+        return wanted_by_recipe(self.label, self.recipe, place)
 
     def compute(self, place: Workplace) -> tuple[Record, bytes]:
         model = place.model(self.recipe, self.protocol.ema)

@@ -19,6 +19,7 @@ from replication.harness.journal import Record
 from replication.harness.measuring import STRIP_IMAGES, TRAINED, real_features, strip_png
 from replication.harness.provenance import provenance
 from replication.harness.table import NOT_RUN, Column, TableSpec
+from replication.harness.trainings import Wanted, wanted_by_stage
 from replication.harness.workplace import Workplace
 from replication.ldm.autoencoder import Autoencoder
 from replication.ldm.vq import codebook_usage
@@ -128,6 +129,9 @@ class FirstStageCell(Job):
             str(extractor): lambda: extractor.build(EXTRACTORS).ensure(),
             self.first_stage.title: lambda: place.ensure_first_stage(self.first_stage, dataset),
         }
+
+    def trainings(self, place: Workplace) -> list[Wanted]:
+        return wanted_by_stage(self.first_stage, self.build_dataset(), place)
 
     def compute(self, place: Workplace) -> tuple[Record, bytes]:
         """(row, PNG of test images above their reconstructions)."""
