@@ -55,7 +55,8 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Path:
     """Make the weights in `path` the checkpoint of the recipe, and return that file; they are raw and average in one.
 
     Its first stage must be there already: a network for the latents of another encoder is refused
-    later by its SHA-256. Raises InputError for a file that holds no weights of this network, RunError where the checkpoint can't be written.
+    later by its SHA-256. Raises InputError for a file that holds no weights of this network, RunError where the checkpoint
+    can't be written.
     """
     network = recipe.build_network()
     network.load_state_dict(under_its_names(MODELS, recipe.network, network, path), strict=False)
