@@ -48,21 +48,20 @@ def jobs_named(name: str, profile: str, settings: dict[str, str]) -> tuple[Exper
     """The experiment with its changes, and the checked jobs of one profile; raises InputError."""
     from replication.harness.experiment import load_experiment
     from replication.harness.job import jobs_of
+    from replication.report.claims import claims_of
 
     experiment = load_experiment(name, settings, profile)
-    return experiment, jobs_of(experiment, profile)
+    jobs = jobs_of(experiment, profile)
+    claims_of(experiment)  # what is wrong in a claim is found before anything is run
+    return experiment, jobs
 
 
 def cells_named(name: str, profile: str, settings: dict[str, str]) -> tuple[Experiment, list[Cell]]:
     """Likewise, its cells alone."""
-    from replication.harness.experiment import load_experiment
-    from replication.harness.jobs.cell import cells_of
-    from replication.report.claims import claims_of
+    from replication.harness.jobs.cell import Cell
 
-    experiment = load_experiment(name, settings, profile)
-    cells = cells_of(experiment, profile)
-    claims_of(experiment)  # what is wrong in a claim is found before anything is run
-    return experiment, cells
+    experiment, jobs = jobs_named(name, profile, settings)
+    return experiment, [job for job in jobs if isinstance(job, Cell)]
 
 
 def settings_of(pairs: Sequence[str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """A job: one piece of work that makes one row. Each kind of job is one file of harness/jobs/, which is found there.
 
-`@JOBS.register("kind")` decorates what makes its jobs: (experiment, profile) -> a list in the order of the table, each of
-them checked; it raises InputError naming the file, the row and what is wrong in it.
+`@JOBS.register("kind")` decorates what makes its jobs: (experiment, profile, check) -> a list in the order of the table. It
+raises InputError naming the file, the row and what is wrong in it; checking means that every network is tried, without
+memory but not without time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -77,9 +78,12 @@ class Job(Settings):
 AnyJob = TypeVar("AnyJob", bound=Job)
 
 
-def jobs_of(experiment: Experiment, profile: str) -> list[Job]:
-    """Every job of a profile, kind by kind; raises InputError for what is wrong in the file."""
-    return [job for kind in JOBS.names() for job in JOBS.get(kind)(experiment, profile)]
+def jobs_of(experiment: Experiment, profile: str, check: bool = True) -> list[Job]:
+    """Every job of a profile, kind by kind; raises InputError for what is wrong in the file.
+
+    Without `check` they are good for looking up rows, not for being run.
+    """
+    return [job for kind in JOBS.names() for job in JOBS.get(kind)(experiment, profile, check)]
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:

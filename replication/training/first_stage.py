@@ -4,6 +4,7 @@ Rombach et al. 2022, section 3.1 and appendix G: reconstruction + regularizer + 
 over an image's values (`Autoencoder.reconstruct` says how the official sums translate).
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,6 +20,13 @@ from replication.registry import AUTOENCODERS, DISCRIMINATORS, PERCEPTUAL
 from replication.settings import Part, Settings, content_key
 from replication.training.settings import Training, without_steps
 from replication.types import InputError
+
+
+@cache  # many rows ask for few autoencoders, which take time to build even without memory
+def _latent_shape(autoencoder: str, image: tuple[int, int, int]) -> tuple[int, int, int]:
+    with torch.device("meta"):
+        built: Autoencoder = Part.model_validate_json(autoencoder).build(AUTOENCODERS)
+    return built.latent_shape(image)
 
 
 class FirstStageLoss(Settings):
@@ -86,10 +94,8 @@ class FirstStage(Settings):
 
     def latent_shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """(C, H, W) of images -> (c, h, w) of latents; raises InputError where the autoencoder does not take them."""
-        with torch.device("meta"):
-            autoencoder = self.build_autoencoder()
         try:
-            return autoencoder.latent_shape(image)
+            return _latent_shape(self.autoencoder.model_dump_json(), image)
         except InputError as error:
             raise InputError(f"first stage {self.name!r} ({self.autoencoder.name}): {error}") from error
 

@@ -48,7 +48,7 @@ class Doubling(Job):
         return {**self.columns, "metric.twice": 2.0 * self.number}, b""
 
 
-def doublings(experiment: Experiment, profile: str) -> list[Doubling]:
+def doublings(experiment: Experiment, profile: str, check: bool) -> list[Doubling]:
     """Two of them."""
     protocol = experiment.profile(profile).protocol
     return [

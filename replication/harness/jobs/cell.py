@@ -220,7 +220,8 @@ class Cell(Job):
         return Source(denoise, self.recipe.latent_shape(), model.autoencoder.decode, model.weights)
 
     def check(self) -> None:
-        """Whatever can be wrong besides the recipe, before anything is computed; raises InputError."""
+        """Whatever can be wrong, before anything is computed; raises InputError."""
+        self.recipe.check()
         self.sampling.times(self.recipe.build_schedule())
         reads = "learned" in (self.nll, getattr(self.sampling.sampler.build(SAMPLERS), "variance", None))
         if reads and not self.recipe.build_objective().learns_variance:
@@ -288,13 +289,13 @@ def find_cell(cells: Sequence[Cell], label: str, steps: int | None) -> Cell:
 
 
 @JOBS.register("cell")
-def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
-    """The rows of a profile at each of their step counts: samples of a checkpoint, measured. Each is checked.
+def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> list[Cell]:
+    """The rows of a profile at each of their step counts: samples of a checkpoint, measured.
 
     Raises InputError naming the file, the row and what is wrong in it.
     """
     profile = experiment.profile(profile_name)
-    stages = {stage.training_key: stage.key for stage in first_stage_cells(experiment, profile_name)}
+    stages = {stage.training_key: stage.key for stage in first_stage_cells(experiment, profile_name, check=False)}
     recipes: dict[str, Recipe] = {}  # by what the row changes: most rows change nothing
     cells: list[Cell] = []
     for i, row in enumerate(profile.rows):
@@ -303,7 +304,6 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
         try:
             if repr(row.recipe) not in recipes:
                 recipe = Recipe.model_validate(merged(profile.recipe.model_dump(), row.recipe)).completed()
-                recipe.check()
                 recipes[repr(row.recipe)] = recipe
             part = Protocol
             protocol = profile.protocol.with_changes(row.protocol)
@@ -312,7 +312,7 @@ def cells_of(experiment: Experiment, profile_name: str) -> list[Cell]:
                 _cell(experiment.name, profile_name, row, steps, recipes[repr(row.recipe)], protocol, published, stages)
                 for steps in row.steps
             ]
-            for cell in in_row:
+            for cell in in_row if check else []:
                 cell.check()
         except ValidationError as error:
             raise InputError(f"{where}: {explained(error, part, part.__name__.lower())}") from error

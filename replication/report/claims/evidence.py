@@ -134,5 +134,5 @@ def others_of(
 
 
 def _table(experiment: Experiment, profile: str, state: Path, results: Path) -> tuple[list[Job], dict[str, Record]]:
-    jobs = jobs_of(experiment, profile)
+    jobs = jobs_of(experiment, profile, check=False)
     return jobs, rows_of(jobs, journal_of(jobs, state), results / f"{experiment.name}-{profile}.csv")
