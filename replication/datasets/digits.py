@@ -40,7 +40,7 @@ class Digits(Dataset):
         """Nothing to do: it is embedded."""
 
     def _read(self, split: str) -> Split:
-        from sklearn.datasets import load_digits  # a second to import, and every registry look-up imports this module
+        from sklearn.datasets import load_digits  # a second to import, and a report reads no image
 
         digits = load_digits()
         # 17 grey levels 0..16 onto 0..255; only level 8 is halfway (127.5), and it goes to the even 128.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
+from scipy.special import ndtri
 
 from replication.datasets.content import Split
 from replication.datasets.dataset import Dataset
@@ -33,8 +34,6 @@ class Gaussian(Dataset):
         """Nothing to do: it is computed."""
 
     def _read(self, split: str) -> Split:
-        from scipy.special import ndtri  # slow to import, and every registry look-up imports this module
-
         shape = (sum(self.sizes.values()), self.resolution, self.resolution, self.channels)
         # The raw stream of a bit generator never changes, while the normals that numpy makes of it may.
         raw = np.random.PCG64(SEED).random_raw(int(np.prod(shape))) >> np.uint64(11)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import vgg16
 
 from replication.download import Remote, fetch, weights_path
 from replication.ldm.losses.distances import Perceptual, unit_difference
@@ -74,8 +75,6 @@ class LPIPS(Perceptual):
     def _loaded(self) -> tuple[nn.Sequential, list[Tensor]]:
         """VGG16's layers up to the last tap, and the five layers' weights; read at first use: half a gigabyte."""
         self.ensure()
-        from torchvision.models import vgg16  # a second to import, and every registry look-up imports this module
-
         with torch.device("meta"):
             layers = vgg16().features[: TAPS[-1] + 1]
         for layer in layers:
