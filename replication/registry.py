@@ -116,6 +116,14 @@ class Registry:
         """Every option of the part with its default, inspect.Parameter.empty where it has none."""
         return {option: found.default for option, found in _signature(self.get(name)).parameters.items()}
 
+    def built(self) -> Iterator[tuple[str, Any]]:
+        """Every part with its name, built from its defaults; `unreadable` has those of other packages that do not build."""
+        for name in self.names():
+            try:
+                yield name, self.build(name)
+            except InputError as error:
+                self.unreadable.append(str(error))
+
     def identity(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """What fixes the part's behaviour, for keys: its first name, every option with its value, and its version."""
         factory = self.get(name)

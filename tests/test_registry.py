@@ -164,12 +164,24 @@ def test_what_cannot_be_imported_or_read_is_named_and_stops_nothing_else(foreign
     with pytest.raises(InputError, match=r"unknown sampler 'x'.*not_installed.parts was not searched") as caught:
         parts.build("x")
     assert "foreign.unread was not searched" in str(caught.value)
+    assert {"half", "lost"} & {name for name, _ in parts.built()} == {"half"}
+    assert any("nowhere" in reason for reason in parts.unreadable)
 
 
 def test_one_name_of_two_modules_is_an_error_that_names_both(foreign: Path) -> None:
     """Ours and a stranger's `ddim`: neither is taken silently."""
     with pytest.raises(InputError, match=r"'ddim' is registered twice, in foreign.halves and in replication\.diff"):
         registry.SAMPLERS.build("ddim")
+
+
+def test_a_folder_of_the_package_is_searched_without_an_entry_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A paper is a folder: what registers a model in it is found."""
+    (tmp_path / "next_paper").mkdir()
+    (tmp_path / "next_paper/unet.py").write_text('@MODELS.register("next-s")\ndef s(): ...\n')
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    assert "next-s" in Registry("MODELS", "model", *MODELS.folders).names()
 
 
 def test_a_part_is_named_by_module_and_attribute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

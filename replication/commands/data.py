@@ -15,7 +15,7 @@ def register(commands: Commands) -> None:
 def _data_list(_: argparse.Namespace) -> None:
     from replication.registry import DATASETS
 
-    print("\n".join(DATASETS.build(name).status() for name in DATASETS.names()))
+    print("\n".join(dataset.status() for _, dataset in DATASETS.built()))
 
 
 def _data_add(options: argparse.Namespace) -> None:

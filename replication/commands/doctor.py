@@ -10,7 +10,7 @@ import torch
 from replication.harness.home import state
 from replication.harness.provenance import LIBRARIES, device_name
 from replication.harness.store import Store
-from replication.registry import DATASETS, EXTRACTORS
+from replication.registry import DATASETS, EXTRACTORS, REGISTRIES
 from replication.types import InputError
 
 
@@ -23,13 +23,11 @@ def examine(device: torch.device, store: Store) -> tuple[list[tuple[str, str]], 
     lines.append(("state", f"{state()}: {shutil.disk_usage(place).free / 1e9:.0f} GB free"))
     if not os.access(place, os.W_OK):
         trouble.append(f"{place} is not writable: set REPLICATION_HOME to a folder that is")
-    lines += [("dataset", DATASETS.build(name).status()) for name in DATASETS.names()]
-    for name in EXTRACTORS.names():
-        extractor = EXTRACTORS.build(name)
-        weights = (
-            f"weights {extractor.sha256[:12]}" if extractor.present else "weights not here; downloaded on first use"
-        )
-        lines.append(("extractor", f"{name}: {weights}"))
+    lines += [("dataset", dataset.status()) for _, dataset in DATASETS.built()]
+    for name, extractor in EXTRACTORS.built():
+        here = f"weights {extractor.sha256[:12]}" if extractor.present else "weights not here; downloaded on first use"
+        lines.append(("extractor", f"{name}: {here}"))
+    lines += [("other parts", reason) for parts in REGISTRIES.values() if parts.names() for reason in parts.unreadable]
     try:
         store.check()
         lines.append(("tracking", store.address))

@@ -146,8 +146,8 @@ def _of_images(path: Path, wishes: Wishes) -> Subject:
 
 def _dataset_of(images: Tensor, path: Path) -> str:
     """The one dataset of the project that was collected, not computed, and whose images have this shape."""
-    fitting = [name for name in DATASETS.names() if _shape(Part(name=name)) == images.shape[1:]]
-    collected = [name for name in fitting if not DATASETS.build(name).computed]
+    datasets = [(name, d) for name, d in DATASETS.built() if not d.computed]
+    collected = [name for name, d in datasets if (d.channels, d.resolution, d.resolution) == images.shape[1:]]
     if len(collected) == 1:
         return collected[0]
     reason = f"{', '.join(collected)} have" if collected else "no dataset has"

@@ -269,8 +269,7 @@ def cost_columns(recipe: Recipe, nfe: int) -> Record:
 def _class_accuracy(cell: Cell, sets: list[SampleSet], place: Workplace) -> Record:
     """Of conditional cells, by the classifier that ships for the dataset; nothing where none does."""
     dataset, n = cell.recipe.build_dataset().name, cell.protocol.n
-    classifiers = (EXTRACTORS.build(name) for name in EXTRACTORS.names())
-    classifier = next((c for c in classifiers if c.classifies == dataset), None)
+    classifier = next((e for _, e in EXTRACTORS.built() if e.classifies == dataset), None)
     if classifier is None or cell.recipe.condition is None:
         return {}
     logits = [classifier(s.batches(), device=place.device, total=n).parts()["logits"] for s in sets]
