@@ -1,4 +1,4 @@
-"""`replicate weights add`: published weights as the checkpoint of a row."""
+"""`replicate weights list`, `add`: where published weights are, and how they become the checkpoint of a row."""
 
 import argparse
 from pathlib import Path
@@ -15,8 +15,9 @@ from replication.commands.options import (
 
 
 def register(commands: Commands) -> None:
-    parser = added(commands, "weights", lambda _: None, "make published weights the checkpoint of a row")
+    parser = added(commands, "weights", lambda _: None, "published weights, as the checkpoint of a row")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
+    added(actions, "list", _list, "published files that can be added, with their addresses and licences")
     parser = added(actions, "add", _add, "from safetensors, under diffusers' names or the official code's")
     add_experiment(parser, profile="paper")
     parser.add_argument("--row", help="the label of a row in the experiment's table")
@@ -26,6 +27,14 @@ def register(commands: Commands) -> None:
         "--first-stage", metavar="PATH", help="of the first stage, the row's or the one named; likewise"
     )
     add_device(parser)
+
+
+def _list(_: argparse.Namespace) -> None:
+    from replication.harness.given_weights import published
+    from replication.report.tables import markdown
+
+    columns = ["part", "what", "spelling", "address", "licence"]
+    print(markdown(columns, [[f.part, f.what, f.spelling, f.url, f.licence] for f in published()]))
 
 
 def _add(options: argparse.Namespace) -> None:

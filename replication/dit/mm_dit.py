@@ -37,19 +37,20 @@ from replication.types import InputError
 PADDING = 0
 
 
-class LastTextStream(nn.Module):
-    """The half of a joint block that gives queries, keys and values to the attention, and takes nothing from it.
+class Stream(nn.Module):
+    """The half of a joint block that one modality has for itself: around the attention, and an MLP, gated as in DiT.
 
-    The text in the last block: nothing reads it afterwards.
+    last: the text's in the last block, which nothing reads afterwards; it gives queries, keys and values to the attention
+    and takes nothing from it.
     """
 
-    modulated = 2
-
-    def __init__(self, width: int, heads: int, qk_norm: bool):
+    def __init__(self, width: int, heads: int, qk_norm: bool, last: bool = False):
         super().__init__()
-        self.heads, self.qk_norm = heads, make_qk_norm(width, heads, qk_norm)
-        self.modulation = Modulation(width, self.modulated)
+        self.heads, self.last, self.qk_norm = heads, last, make_qk_norm(width, heads, qk_norm)
+        self.modulation = Modulation(width, 2 if last else 6)
         self.norm1, self.qkv = plain_norm(width), nn.Linear(width, 3 * width)
+        if not last:
+            self.out, self.norm2, self.mlp = nn.Linear(width, width), plain_norm(width), FeedForward(width)
 
     def initialise(self) -> None:
         self.modulation.initialise_zero()
@@ -63,19 +64,8 @@ class LastTextStream(nn.Module):
 
     def updated(self, x: Tensor, attended: Tensor, modulation: list[Tensor]) -> Tensor:
         """x after its share of the attention, [B,N,width]; modulation: the parts after the first shift and scale."""
-        return x
-
-
-class Stream(LastTextStream):
-    """The half of a modality that goes on: its share of the attention, then an MLP of its own, gated as in DiT."""
-
-    modulated = 6
-
-    def __init__(self, width: int, heads: int, qk_norm: bool):
-        super().__init__(width, heads, qk_norm)
-        self.out, self.norm2, self.mlp = nn.Linear(width, width), plain_norm(width), FeedForward(width)
-
-    def updated(self, x: Tensor, attended: Tensor, modulation: list[Tensor]) -> Tensor:
+        if self.last:
+            return x
         gate1, shift2, scale2, gate2 = modulation
         x = gated(x, gate1, self.out(attended))
         return gated(x, gate2, self.mlp(modulate(self.norm2(x), shift2, scale2)))
@@ -87,7 +77,7 @@ class JointBlock(nn.Module):
     def __init__(self, width: int, heads: int, qk_norm: bool, last: bool):
         super().__init__()
         self.image = Stream(width, heads, qk_norm)
-        self.text = (LastTextStream if last else Stream)(width, heads, qk_norm)
+        self.text = Stream(width, heads, qk_norm, last)
 
     def forward(self, image: Tensor, text: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
         image_shift, image_scale, *image_rest = self.image.modulation(vector)

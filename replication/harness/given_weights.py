@@ -8,6 +8,7 @@ own (see layers/weights.py) has the spelling, which is seen from the tensors' na
 import importlib
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from replication.datasets.dataset import Dataset
 from replication.files import file_sha256, locked
 from replication.harness.workplace import Workplace
-from replication.layers.weights import Spelling, Weights, under_our_names
+from replication.layers.weights import Published, Spelling, Weights, under_our_names
 from replication.registry import AUTOENCODERS, MODELS, Registry
 from replication.settings import Part
 from replication.training.first_stage import FirstStage
@@ -29,13 +30,24 @@ from replication.types import InputError
 IN_FOLDER = "diffusion_pytorch_model.safetensors"  # diffusers' name
 
 
+def published() -> list[Published]:
+    """Every published file that a network's or first stage's folder knows of, in this package and in others."""
+    parts = [(registry, name) for registry in (MODELS, AUTOENCODERS) for name in registry.names()]
+    tables = {module.__name__: module for registry, name in parts if (module := _beside(registry, name)) is not None}
+    return [file for name in sorted(tables) for file in tables[name].WEIGHTS]
+
+
 def spellings(registry: Registry, part: Part, network: nn.Module) -> list[Spelling]:
     """How the weights of the part's network may be spelt, our own names apart."""
-    package = registry.get(part.name).__module__.rpartition(".")[0]
-    if not package or find_spec(f"{package}.published_weights") is None:
-        return []
-    found = importlib.import_module(f"{package}.published_weights").SPELLINGS
-    return [spelling for spelling in found if isinstance(network, spelling.of)]
+    module = _beside(registry, part.name)
+    return [spelling for spelling in module.SPELLINGS if isinstance(network, spelling.of)] if module else []
+
+
+def _beside(registry: Registry, name: str) -> ModuleType | None:
+    """The module `published_weights` in the part's folder, where there is one."""
+    package = registry.get(name).__module__.rpartition(".")[0]
+    module = f"{package}.published_weights"
+    return importlib.import_module(module) if package and find_spec(module) else None
 
 
 def under_its_names(registry: Registry, part: Part, network: nn.Module, path: Path) -> Weights:
@@ -47,7 +59,7 @@ def under_its_names(registry: Registry, part: Part, network: nn.Module, path: Pa
     for spelling in known:
         if any(name.startswith(spelling.begins) for name in weights):
             return spelling.convert(weights, network)
-    named = ", ".join(f"{spelling.begins}..." for spelling in known) or "none"
+    named = ", ".join(f"{spelling.begins}*" for spelling in known) or "none"
     raise InputError(f"{path}: no published spelling of {registry.kind} {part} (tensors would be named: {named})")
 
 

@@ -26,7 +26,10 @@ class Spelling(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A published file. sha256 is empty where nobody stated it: it is never measured on what was downloaded."""
+    """A published file, of the paper in whose folder the table is.
+
+    sha256 is empty where nobody stated it: it is never measured on what was downloaded.
+    """
 
     part: str  # the name of the network or first stage
     what: str  # data, and what is particular
@@ -83,15 +86,12 @@ def under_our_names(weights: Weights, table: Table, network: nn.Module, source: 
             f"weights from {source}: {double!r} and {theirs[renamed(double, table)]!r} are the same tensor"
         )
     expected, parameters = network.state_dict(), dict(network.named_parameters())
-    for name in expected:
-        if name not in theirs and name not in parameters:
-            continue
-        if name not in theirs:
-            raise InputError(f"weights from {source}: nothing there for {name!r} of our network")
-        shape = weights[theirs[name]].shape
-        if shape != expected[name].shape:
-            found = f"{tuple(shape)}, not {tuple(expected[name].shape)}"
+    for name, tensor in expected.items():
+        if name in theirs and (shape := weights[theirs[name]].shape) != tensor.shape:
+            found = f"{tuple(shape)}, not {tuple(tensor.shape)}"
             raise InputError(f"weights from {source}: {theirs[name]!r} has shape {found}")
+        if name in parameters and name not in theirs:
+            raise InputError(f"weights from {source}: nothing there for {name!r} of our network")
     for name in theirs.keys() - expected.keys():
         raise InputError(f"weights from {source}: {theirs[name]!r} has no place in our network")
     return {name: weights[theirs[name]] for name in expected if name in theirs}

@@ -35,7 +35,6 @@ from replication.training.loop import (
 )
 from replication.training.settings import Training
 from replication.training.snapshots import Snapshots, named
-from replication.types import InputError
 
 
 def train_first_stage(
@@ -192,13 +191,9 @@ def save_given_first_stage(
 ) -> Path:
     """The snapshot of a training whose weights were published; the scale is measured where it is to be.
 
-    Raises InputError where the weights are those of another autoencoder.
+    weights: all of the autoencoder's parameters, under its names.
     """
     autoencoder = stage.build_autoencoder().to(device)
-    shapes = {name: p.shape for name, p in autoencoder.named_parameters()}
-    for name in sorted(shapes.keys() | weights.keys()):
-        if name not in weights or shapes.get(name) != weights[name].shape:
-            raise InputError(f"first stage {stage.title}: the weights given are those of another one, see {name!r}")
     autoencoder.load_state_dict(weights, strict=False)
     if autoencoder.scaling == "std":
         measure_scale(autoencoder, _pixels(dataset, device), stage.training)
