@@ -45,7 +45,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def jobs_named(name: str, profile: str, settings: dict[str, str]) -> tuple[Experiment, list[Job]]:
-    """The experiment with its changes, and the checked jobs of one profile; raises InputError."""
+    """The experiment with its changes, and the checked jobs of one profile, claims checked too; raises InputError."""
     from replication.harness.experiment import load_experiment
     from replication.harness.job import jobs_of
     from replication.report.claims import claims_of

@@ -14,10 +14,9 @@ from replication.diffusion.denoiser import Denoiser
 from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
 from replication.harness.workplace import Model, Workplace
-from replication.metrics.evaluation import evaluate
 from replication.metrics.extractor import Extractor
 from replication.metrics.features import Features
-from replication.metrics.memorisation import memorisation
+from replication.metrics.metric import Material, evaluate
 from replication.metrics.reference import reference_features
 from replication.metrics.timing import median_interval, repeated
 from replication.noise import ImageNoise
@@ -44,8 +43,13 @@ def real_features(split: Split, extractor: Extractor, preprocessing: str, place:
     )
 
 
-def metric_columns(sets: list[SampleSet], dataset: Dataset, protocol: Protocol, place: Workplace) -> Record:
-    """Distances, variety and memory of sample sets against the real images."""
+def metric_columns(material: Material) -> Record:
+    """Every metric that the material suffices for."""
+    return {f"metric.{name}": value for name, value in evaluate(material).items()}
+
+
+def sampled(sets: list[SampleSet], dataset: Dataset, protocol: Protocol, place: Workplace) -> Material:
+    """Sample sets and the real images that they are measured against."""
     extractor = protocol.extractor.build(EXTRACTORS)
     real = {
         split: real_features(dataset.load(split), extractor, protocol.preprocessing, place)
@@ -56,9 +60,14 @@ def metric_columns(sets: list[SampleSet], dataset: Dataset, protocol: Protocol, 
     # a split is sorted by label, so what is left out is taken evenly from the whole of it
     reference = whole if kept == len(whole) else whole[torch.arange(kept) * len(whole) // kept]
     generated = [extractor(s.batches(), device=place.device, total=s.n) for s in sets]
-    values = evaluate(generated, reference, protocol.resamples, device=place.device)
-    values |= memorisation(torch.cat([g.values for g in generated]), real["train"].values, real["test"].values)
-    return {f"metric.{name}": value for name, value in values.items()}
+    return Material(
+        generated,
+        reference,
+        training=real["train"],
+        held_out=real["test"],
+        resamples=protocol.resamples,
+        device=place.device,
+    )
 
 
 def timing_columns(sets: list[SampleSet], floor: list[float], memory: int) -> Record:
@@ -98,8 +107,8 @@ def floor_seconds(model: Model, recipe: Recipe, protocol: Protocol, place: Workp
     return [s / size for s in seconds]
 
 
-def nll_columns(denoiser: Denoiser, variance: str, images: Tensor, protocol: Protocol, place: Workplace) -> Record:
-    """Mean, standard error and count of the bound in bits/dim over uint8 images, each with its own noise."""
+def bits_of(denoiser: Denoiser, variance: str, images: Tensor, protocol: Protocol, place: Workplace) -> Tensor:
+    """The bound in bits/dim of uint8 images, each with its own noise: float64 [n], as many as the protocol asks for."""
     # evenly through the sorted order, so that every class is there
     count = min(max(protocol.nll_images, 2) if protocol.nll_images else len(images), len(images))
     images = images[torch.arange(count) * len(images) // count]
@@ -110,12 +119,7 @@ def nll_columns(denoiser: Denoiser, variance: str, images: Tensor, protocol: Pro
             noise = ImageNoise(0, torch.arange(start, start + len(batch)), place.device)
             pieces.append(bits_per_dim(denoiser, variance, to_signed(batch, torch.float64), noise).cpu())
             shown.update(len(batch))
-    bits = torch.cat(pieces)
-    return {
-        "metric.nll": float(bits.mean()),
-        "metric.nll_se": float(bits.std() / count**0.5),
-        "metric.nll_images": count,
-    }
+    return torch.cat(pieces)
 
 
 def strip_png(images: Tensor) -> bytes:

@@ -6,14 +6,22 @@ repository, I in an issue thread, C in a copy of the paper. A number from memory
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from replication.harness.protocol import Protocol, protocol_table
-from replication.registry import unknown
+from replication.registry import METRICS, unknown
 from replication.settings import Settings
 from replication.types import InputError
 
-Metric = Literal["fd", "is", "nll", "precision", "recall", "kid", "sfd"]
+
+def _known(name: str) -> str:
+    """The name of a metric; raises ValueError with the nearest valid one."""
+    if name not in METRICS.names():
+        raise ValueError(str(unknown("metric", name, METRICS.names())))
+    return name
+
+
+Metric = Annotated[str, AfterValidator(_known)]
 CostName = Literal["multiply_adds", "parameters"]  # of one forward pass of one image, and trained ones
 UNKNOWN = "unknown"
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from replication.metrics.metric import metrics
+
 NOT_RUN = "not run"
 
 
@@ -58,3 +60,19 @@ class TableSpec:
     columns: tuple[Column, ...]
     needs: str = ""
     alike: tuple[str, ...] = ("protocol.n", "protocol.reference", "protocol.drop_last")
+
+
+def metrics_in(heading: str) -> tuple[Column, ...]:
+    """The columns of every metric that says it is shown under this heading; the distance is, even where nothing is run."""
+    return tuple(
+        Column(
+            metric.heading,
+            f"metric.{metric.name}",
+            metric.form,
+            metric.scale,
+            metric.spread,
+            absent=NOT_RUN if metric.name == "fd" else "",
+        )
+        for metric in metrics()
+        if metric.table == heading
+    )

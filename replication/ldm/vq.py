@@ -6,7 +6,7 @@ latents before quantisation; the quantiser is the decoder's first layer (section
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -75,20 +75,6 @@ class VQAutoencoder(TrainedAutoencoder):
 
     def _vectors(self, codes: Tensor) -> Tensor:
         return self.codebook(codes).movedim(-1, 1)  # [B,c,h,w]
-
-
-class Usage(NamedTuple):
-    """How much of a codebook is used."""
-
-    share: float  # of all codes, those that occurred at all
-    perplexity: float  # exp of the entropy in nats: the number of codes, were they equally frequent
-
-
-def codebook_usage(counts: Tensor) -> Usage:
-    """Int[K], how often each code occurred -> Usage; of no codes at all, (0, 1)."""
-    frequencies = counts.double() / counts.sum().clamp(min=1)
-    used = frequencies[frequencies > 0]
-    return Usage(float((counts > 0).double().mean()), float((-used * used.log()).sum().exp()))
 
 
 def _sized(

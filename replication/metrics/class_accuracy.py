@@ -8,8 +8,23 @@ import math
 
 from torch import Tensor
 
+from replication.metrics.metric import OF_SAMPLES, Material, Metric, Row
 from replication.metrics.proportion import wilson
+from replication.registry import METRICS
 from replication.types import InputError
+
+
+@METRICS.register("class_accuracy")
+class ClassAccuracy(Metric):
+    """The share of images that a classifier gives the class they were prompted with (Shmelkov et al. 2018)."""
+
+    name, label, higher_is_better, needs = "class_accuracy", "Class accuracy", True, ("logits", "prompted")
+    position, depends, heading = 4, OF_SAMPLES, "class accuracy"
+
+    def compute(self, material: Material) -> Row:
+        assert material.logits is not None
+        assert material.prompted is not None
+        return class_accuracy(material.logits, material.prompted)
 
 
 def class_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:

@@ -10,7 +10,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-from replication.metrics.extractor import Extractor
+from replication.metrics.extractor import Extractor, metric_labels
 from replication.registry import EXTRACTORS
 from replication.types import InputError
 
@@ -27,6 +27,11 @@ class EmbeddedExtractor(Extractor):
     layers = ("values", "logits", "spatial")
     classifier: Callable[[], nn.Module]  # uint8 [B,C,H,W] -> the layers, in their order; untrained
     shape: tuple[int, int, int]  # C, H, W
+    family: str  # what its distances are called: FD-<family>
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return metric_labels(self.family)
 
     @property
     def path(self) -> Path:

@@ -13,34 +13,21 @@ import torch
 from torch import Tensor
 
 from replication.metrics.features import PARTS, Features
+from replication.metrics.metric import Metric, metrics
 from replication.numerics import float32_as
 from replication.progress import bar
 from replication.types import InputError
 
-LABELS = {
-    "fd": "FID",
-    "fd_infinity": "FID-infinity",
-    "sfd": "sFID",
-    "kid": "KID",
-    "is": "IS",
-    "precision": "Precision",
-    "recall": "Recall",
-    "density": "Density",
-    "coverage": "Coverage",
-    "memorisation": "Memorisation",
-    "memorisation_auc": "Memorisation AUC",
-    "class_accuracy": "Class accuracy",
-}
-
 
 def metric_labels(suffix: str | None) -> dict[str, str]:
     """Printed name of each metric: plain (FID) for Inception-2015-12-05, else with the extractor's name (FD-digits)."""
-    if suffix is None:
-        return dict(LABELS)
-    return {
-        key: label.replace("FID", f"FD-{suffix}") if "FID" in label else f"{label}-{suffix}"
-        for key, label in LABELS.items()
-    }
+    return {metric.name: _label(metric, suffix) for metric in metrics()}
+
+
+def _label(metric: Metric, suffix: str | None) -> str:
+    if suffix is None or not metric.of_features:
+        return metric.label
+    return metric.label.replace("FID", f"FD-{suffix}") if "FID" in metric.label else f"{metric.label}-{suffix}"
 
 
 class Rows:

@@ -3,12 +3,35 @@
 Salimans et al. 2016; the average p(class) is taken over the same images.
 """
 
+import statistics
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from replication.metrics.metric import OF_SAMPLES, Material, Metric, Row, with_interval
 from replication.metrics.uncertainty import Draws
+from replication.registry import METRICS
+
+
+@METRICS.register("is")
+class InceptionScore(Metric):
+    """IS: how sure a classifier is of each image, and how evenly of all classes (Salimans et al. 2016).
+
+    Of torch-fidelity's ten splits, whose standard deviation is `is_std`, as papers print it.
+    """
+
+    name, label, higher_is_better, needs = "is", "IS", True, ("sample_logits",)
+    form, position, by_factor, paper_form, depends, splits = "{:.2f}", 3, True, ".2f", OF_SAMPLES, 10
+
+    def compute(self, material: Material) -> Row:
+        from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
+
+        assert material.sample_logits is not None
+        scores = [isc_features_to_metric(part) for part in material.sample_logits]
+        point = statistics.fmean(score[KEY_METRIC_ISC_MEAN] for score in scores)
+        row = with_interval("is", point, resampled_is(material.sample_logits, material.draws))
+        return row | {"is_std": statistics.fmean(score[KEY_METRIC_ISC_STD] for score in scores)}
 
 
 def inception_score(logits: Tensor, counts: Tensor) -> Tensor:

@@ -17,10 +17,42 @@ import torch
 from torch import Tensor
 
 from replication.metrics.manifold import nearest_distances
+from replication.metrics.metric import VARIETY, Material, Metric, Row
 from replication.metrics.proportion import wilson
+from replication.registry import METRICS
 from replication.types import InputError
 
 QUANTILE = 0.05
+
+
+class _Memorisation(Metric):
+    higher_is_better, needs, table = False, ("generated", "training", "held_out"), VARIETY
+
+    def compute(self, material: Material) -> Row:
+        found = material.once(_of_features)
+        return {column: value for column, value in found.items() if column.startswith(self.name)}
+
+
+@METRICS.register("memorisation")
+class Memorisation(_Memorisation):
+    """The share of images as near to a training image as the nearest 5 % of held-out ones (compare Meehan et al. 2020)."""
+
+    name, label, position = "memorisation", "Memorisation", 15
+
+
+@METRICS.register("memorisation_auc")
+class MemorisationAUC(_Memorisation):
+    """P(an image is nearer to the training set than a held-out one), ties half (Meehan et al. 2020)."""
+
+    name, label, position = "memorisation_auc", "Memorisation AUC", 16
+
+
+def _of_features(material: Material) -> Row:
+    assert material.generated is not None
+    assert material.training is not None
+    assert material.held_out is not None
+    generated = torch.cat([features.values for features in material.generated])
+    return memorisation(generated, material.training.values, material.held_out.values)
 
 
 def _statistics(generated: Tensor, held_out: Tensor) -> Tensor:

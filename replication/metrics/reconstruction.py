@@ -5,41 +5,69 @@ which fit the smallest images here; papers that use Gaussian windows of 11x11 pr
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
+from replication.metrics.metric import RECONSTRUCTIONS, Material, Metric, Row
 from replication.metrics.proportion import Z95
+from replication.registry import METRICS
 from replication.types import InputError
 
 PEAK = 255
 
 
-def pixel_similarity(reconstructions: Tensor, originals: Tensor) -> dict[str, float]:
-    """`psnr` and `ssim` of uint8 [N,C,H,W] against uint8 [N,C,H,W], each with `_low`, `_high` and `_se`.
+class _OfPixels(Metric):
+    """The mean over images of a similarity of each with its reconstruction."""
 
-    An image without any error counts with the PSNR of one grey level in one of its values. Raises InputError for
-    fewer than two images, or shapes that differ.
+    higher_is_better, needs, of_features = True, ("reconstructions", "originals"), False
+    spread, table = "error", RECONSTRUCTIONS
+    similarity: Callable[[Tensor, Tensor], float]  # of uint8 [C,H,W] and [C,H,W]
+
+    def compute(self, material: Material) -> Row:
+        """Raises InputError for fewer than two images, or shapes that differ."""
+        assert material.reconstructions is not None
+        assert material.originals is not None
+        pairs = _pairs(material.reconstructions, material.originals)
+        of = torch.tensor([type(self).similarity(a, b) for a, b in pairs], dtype=torch.float64)
+        mean, error = float(of.mean()), float(of.std()) / math.sqrt(len(of))
+        ends = {f"{self.name}_low": mean - Z95 * error, f"{self.name}_high": mean + Z95 * error}
+        return {self.name: mean, **ends, f"{self.name}_se": error}
+
+
+@METRICS.register("psnr")
+class PSNR(_OfPixels):
+    """PSNR of reconstructions in dB, peak 255, of each image by itself (as Rombach et al. 2022, table 8).
+
+    An image without any error counts with the PSNR of one grey level in one of its values.
     """
+
+    name, label, unit, form, position = "psnr", "PSNR", "dB", "{:.2f}", 21
+
+    @staticmethod
+    def similarity(a: Tensor, b: Tensor) -> float:
+        squared = float((a.double() - b.double()).square().mean())
+        return 10 * math.log10(PEAK**2 / max(squared, 1 / a.numel()))
+
+
+@METRICS.register("ssim")
+class SSIM(_OfPixels):
+    """SSIM of reconstructions (Wang et al. 2004), with uniform windows of 7x7 pixels, which fit the smallest images."""
+
+    name, label, form, position = "ssim", "SSIM", "{:.4f}", 22
+
+    @staticmethod
+    def similarity(a: Tensor, b: Tensor) -> float:
+        from skimage.metrics import structural_similarity
+
+        return float(structural_similarity(a.numpy(), b.numpy(), channel_axis=0, data_range=PEAK))
+
+
+def _pairs(reconstructions: Tensor, originals: Tensor) -> list[tuple[Tensor, Tensor]]:
     if reconstructions.shape != originals.shape or len(originals) < 2:
         raise InputError(
             f"PSNR and SSIM need at least two images and as many reconstructions, got {list(originals.shape)} and "
             f"{list(reconstructions.shape)}"
         )
-    pairs = list(zip(reconstructions, originals, strict=True))  # image by image: 50,000 of 256x256 are no small set
-    psnr = [_psnr(a, b) for a, b in pairs]
-    ssim = [structural_similarity(a.numpy(), b.numpy(), channel_axis=0, data_range=PEAK) for a, b in pairs]
-    return _mean("psnr", psnr) | _mean("ssim", ssim)
-
-
-def _psnr(a: Tensor, b: Tensor) -> float:
-    squared = float((a.double() - b.double()).square().mean())
-    return 10 * math.log10(PEAK**2 / max(squared, 1 / a.numel()))
-
-
-def _mean(key: str, values: Sequence[float]) -> dict[str, float]:
-    of = torch.tensor(values, dtype=torch.float64)
-    mean, error = float(of.mean()), float(of.std()) / math.sqrt(len(of))
-    return {key: mean, f"{key}_low": mean - Z95 * error, f"{key}_high": mean + Z95 * error, f"{key}_se": error}
+    return list(zip(reconstructions, originals, strict=True))  # image by image: 50,000 of 256x256 are no small set

@@ -10,17 +10,13 @@ from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
 from replication.harness.table import NOT_RUN
+from replication.metrics.metric import metric_named
 from replication.metrics.proportion import Z95
 from replication.registry import EXTRACTORS
 from replication.report.rows import csv_text
 from replication.report.tables import Table
 
-IS_SPLITS = 10
 HEADING = "Paper against measured"
-OF_SAMPLES = ("n", "seeds", "ema", "quantizer", "labels", "precision", "extractor")
-OF_REFERENCE = ("reference", "preprocessing", "drop_last")
-FIELDS = {"is": OF_SAMPLES, "nll": ("ema", "precision", "nll_images")}  # all others: those of both
-FORMS = {"fd": ".2f", "is": ".2f", "nll": ".3f", "precision": ".3f", "recall": ".3f", "kid": ".5f", "sfd": ".2f"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class Comparison:
         """Whether the interval of the difference holds 0; an NLL is printed as a bound, which less than it does not break."""
         if self.low is None or self.high is None:
             return None
-        return self.low <= 0 and (self.published.metric == "nll" or self.high >= 0)
+        return self.low <= 0 and (metric_named(self.published.metric).upper_bound or self.high >= 0)
 
     @property
     def agree(self) -> str:
@@ -101,14 +97,16 @@ def _bounds(record: Record, published: PublishedValue) -> tuple[float | None, fl
         return None, None
     below = value - record.get(f"{column}_low", value - Z95 * (error or 0))
     above = record.get(f"{column}_high", value + Z95 * (error or 0)) - value
-    splits = IS_SPLITS if published.metric == "is" else 1
-    difference, papers = value - published.value, Z95 * (published.error or 0) / splits**0.5
+    difference, papers = (
+        value - published.value,
+        Z95 * (published.error or 0) / metric_named(published.metric).splits ** 0.5,
+    )
     return difference - hypot(below, papers), difference + hypot(above, papers)
 
 
 def _fields(cell: Cell, published: PublishedValue) -> list[str]:
     """The fields of a protocol that this metric of this cell depends on; a network without classes draws no labels."""
-    fields = FIELDS.get(published.metric, OF_SAMPLES + OF_REFERENCE)
+    fields = metric_named(published.metric).depends
     return [field for field in fields if field != "labels" or cell.recipe.condition]
 
 
@@ -152,7 +150,7 @@ def published_table(found: Sequence[Comparison]) -> Table:
 
 
 def _line(c: Comparison) -> dict[str, str]:
-    form, published = FORMS[c.published.metric], c.published
+    form, published = metric_named(c.published.metric).paper_form, c.published
     difference = "" if c.difference is None else f"{c.difference:+{form}}"
     if c.low is not None:
         difference += f" [{c.low:+{form}}, {c.high:+{form}}]"
@@ -173,7 +171,7 @@ def _line(c: Comparison) -> dict[str, str]:
 
 @cache
 def _labels(extractor: str) -> Mapping[str, str]:
-    return EXTRACTORS.build(extractor).labels | {"nll": "NLL, bits/dim"}
+    return EXTRACTORS.build(extractor).labels
 
 
 def _label(published: PublishedValue) -> str:

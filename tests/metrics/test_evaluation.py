@@ -1,15 +1,22 @@
 """A row's figures against torch-fidelity run on the images themselves, and how seeds are joined."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 import torch_fidelity
 from torch.utils.data import Dataset
 
-from replication.metrics import Features, evaluate
-from replication.metrics.evaluation import LEAST_IMAGES
+from replication.metrics import Features, Material
 from replication.metrics.kernel_distance import SUBSETS
+from replication.metrics.metric import LEAST_IMAGES, Row
+from replication.metrics.metric import evaluate as columns_of
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError
+
+
+def evaluate(generated: Sequence[Features], reference: Features, resamples: int = 200) -> Row:
+    return columns_of(Material(generated, reference, resamples=resamples))
 
 
 class Images(Dataset[torch.Tensor]):

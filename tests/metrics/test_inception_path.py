@@ -7,7 +7,7 @@ import torch
 import torch_fidelity
 from PIL import Image
 
-from replication.metrics import evaluate
+from replication.metrics import Material, evaluate
 from replication.registry import EXTRACTORS
 
 N = 12  # the inception score's ten splits need ten
@@ -30,7 +30,7 @@ def test_equals_torch_fidelity_on_folders(tmp_path: Path, inception_weights: Pat
     # one is darker: between equal laws KID is a difference of float32 sums that cancel
     generated, real = folder(tmp_path / "generated", 0, 20), folder(tmp_path / "real", 1, 255)
     extractor = EXTRACTORS.build("inception-v3-compat", weights=str(inception_weights))
-    row = evaluate([extractor(generated, batch_size=N)], extractor(real, batch_size=N), resamples=2)
+    row = evaluate(Material([extractor(generated, batch_size=N)], extractor(real, batch_size=N), resamples=2))
     theirs = torch_fidelity.calculate_metrics(
         **{"input1": str(tmp_path / "generated"), "input2": str(tmp_path / "real"), "batch_size": N},
         **{"feature_extractor": "inception-v3-compat", "feature_extractor_weights_path": str(inception_weights)},

@@ -5,10 +5,13 @@ import math
 import pytest
 import torch
 
-from replication.metrics.evaluation import evaluate, evaluate_reconstructions
 from replication.metrics.features import Features
-from replication.metrics.reconstruction import pixel_similarity
+from replication.metrics.metric import Material, Row, evaluate
 from replication.types import InputError
+
+
+def pixel_similarity(reconstructions: torch.Tensor, originals: torch.Tensor) -> Row:
+    return evaluate(Material(reconstructions=reconstructions, originals=originals))
 
 
 def images(n: int = 6, seed: int = 0) -> torch.Tensor:
@@ -56,12 +59,11 @@ def test_the_interval_of_a_paired_distance_leaves_the_draw_of_images_out() -> No
     """
     generator = torch.Generator().manual_seed(0)
     originals = torch.randn(300, 4, generator=generator)
-    same = evaluate_reconstructions(Features(originals), Features(originals), 50)
+    same = evaluate(Material([Features(originals)], Features(originals), paired=True, resamples=50))
     assert max(abs(same[key]) for key in ("fd", "fd_low", "fd_high")) <= 1e-9
     near = Features(originals + 0.3 + 0.05 * torch.randn(300, 4, generator=generator))
     paired, apart = (
-        of(x, Features(originals), 50)
-        for of, x in ((evaluate_reconstructions, near), (lambda a, b, r: evaluate([a], b, r), near))
+        evaluate(Material([near], Features(originals), paired=paired, resamples=50)) for paired in (True, False)
     )
     assert paired["fd_se"] < 0.3 * apart["fd_se"]
     assert abs(paired["fd"] - apart["fd"]) <= 1e-12

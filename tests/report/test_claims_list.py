@@ -53,7 +53,7 @@ def test_profiles_with_rows_are_listed_by_size(folder: Path) -> None:
         "## tiny (cpu)",
         "## tiny (gpu)",
     ]
-    alone = replace(found, cells=[], rows={})
+    alone = replace(found, jobs=[], rows={})
     assert "## tiny (cpu)" in markdown_claims([alone])
     about_others = replace(alone, profile="gpu", others={"other": gpu})
     assert "## tiny (gpu)" in markdown_claims([about_others])

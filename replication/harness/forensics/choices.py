@@ -14,7 +14,7 @@ from replication.diffusion.schedule import DiscreteSchedule
 from replication.harness.forensics.measurement import Measurement
 from replication.harness.forensics.treatment import FILTERS
 from replication.harness.jobs.cell import Cell
-from replication.metrics.evaluation import LEAST_IMAGES
+from replication.metrics.metric import LEAST_IMAGES
 from replication.pixels import QUANTIZERS
 from replication.registry import DATASETS, SAMPLERS
 from replication.settings import Part

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from replication.metrics.evaluation import LEAST_IMAGES
+from replication.metrics.metric import LEAST_IMAGES
 from replication.types import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -5,6 +5,7 @@ replication/cost.py: what reads the condition is part of the network, decoding a
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -25,9 +26,10 @@ from replication.harness.journal import Record
 from replication.harness.measuring import (
     STRIP_IMAGES,
     TRAINED,
+    bits_of,
     floor_seconds,
     metric_columns,
-    nll_columns,
+    sampled,
     strip_png,
     timing_columns,
 )
@@ -36,7 +38,8 @@ from replication.harness.provenance import device_name, provenance
 from replication.harness.published import PublishedValue
 from replication.harness.trainings import Wanted, wanted_by_recipe
 from replication.harness.workplace import FIRST_STAGE, Model, Workplace
-from replication.metrics.class_accuracy import class_accuracy
+from replication.metrics.extractor import Extractor
+from replication.metrics.metric import Material
 from replication.metrics.timing import peak_memory, reset_peak_memory
 from replication.pixels import QUANTIZERS
 from replication.registry import EXTRACTORS, JOBS, SAMPLERS, SPACINGS, unknown
@@ -195,13 +198,9 @@ class Cell(Job):
             "checkpoint.first_stage_given": model.given.get(FIRST_STAGE) or TRAINED,
             "sampling.nfe": sets[0].nfe,
             **cost_columns(self.recipe, sets[0].nfe),
-            **metric_columns(sets, self.recipe.build_dataset(), self.protocol, place),
-            **_class_accuracy(self, sets, place),
+            **metric_columns(self._measurable(model, sets, place)),
             **timing_columns(sets, floor, memory),
         }
-        if self.nll is not None:
-            images = self.recipe.build_dataset().load("test").images
-            record |= nll_columns(model.denoiser, self.nll, images, self.protocol, place)
         return record | provenance(place.device), strip_png(sets[0].first(STRIP_IMAGES))
 
     def samples(self, model: Model, seed: int, place: Workplace, apart: str = "") -> SampleSet:
@@ -212,6 +211,20 @@ class Cell(Job):
         folder = place.state / "samples" / f"{self.sample_key}{apart}" / f"seed-{seed}"
         where = SamplePlace(folder, place.batch_size, place.device, device_name(place.device), place.progress)
         return generate(self.source(model, place.device), request, where)
+
+    def _measurable(self, model: Model, sets: list[SampleSet], place: Workplace) -> Material:
+        """All that metrics may ask of the cell."""
+        dataset = self.recipe.build_dataset()
+        material = sampled(sets, dataset, self.protocol, place)
+        if self.recipe.condition and (classifier := _classifier_of(dataset.name)):
+            streams = (classifier(s.batches(), device=place.device, total=s.n) for s in sets)
+            logits = torch.cat([features.parts()["logits"] for features in streams])
+            prompted = torch.cat([self.labels(seed, 0, self.protocol.n) for seed in self.protocol.seeds])
+            material = replace(material, logits=logits, prompted=prompted)
+        if self.nll is not None:
+            bits = bits_of(model.denoiser, self.nll, dataset.load("test").images, self.protocol, place)
+            material = replace(material, bits=bits)
+        return material
 
     def source(self, model: Model, device: torch.device) -> Source:
         """What the images are drawn from: the model, guided as the cell is."""
@@ -266,16 +279,9 @@ def cost_columns(recipe: Recipe, nfe: int) -> Record:
     }
 
 
-def _class_accuracy(cell: Cell, sets: list[SampleSet], place: Workplace) -> Record:
-    """Of conditional cells, by the classifier that ships for the dataset; nothing where none does."""
-    dataset, n = cell.recipe.build_dataset().name, cell.protocol.n
-    classifier = next((e for _, e in EXTRACTORS.built() if e.classifies == dataset), None)
-    if classifier is None or cell.recipe.condition is None:
-        return {}
-    logits = [classifier(s.batches(), device=place.device, total=n).parts()["logits"] for s in sets]
-    asked = [cell.labels(seed, 0, n) for seed in cell.protocol.seeds]
-    found = class_accuracy(torch.cat(logits), torch.cat(asked))
-    return {f"metric.{name}": value for name, value in found.items()}
+def _classifier_of(dataset: str) -> Extractor | None:
+    """The classifier that ships for the dataset, whatever the distance's extractor is."""
+    return next((extractor for _, extractor in EXTRACTORS.built() if extractor.classifies == dataset), None)
 
 
 def find_cell(cells: Sequence[Cell], label: str, steps: int | None) -> Cell:

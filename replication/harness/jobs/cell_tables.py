@@ -1,6 +1,7 @@
 """The tables that cells are shown in."""
 
-from replication.harness.table import NOT_RUN, Column, TableSpec
+from replication.harness.table import Column, TableSpec, metrics_in
+from replication.metrics.metric import VARIETY
 
 NAMED = (
     Column("sampler", "label"),
@@ -9,21 +10,11 @@ NAMED = (
     Column("NFE", "sampling.nfe"),
 )
 _MAIN = (
-    Column("{fd}", "metric.fd", "{:.3g}", spread="interval", absent=NOT_RUN),
-    Column("{fd_infinity}", "metric.fd_infinity", "{:.3g}", spread="interval"),
-    Column("{kid} x 1000", "metric.kid", "{:.2f}", 1000, spread="interval"),
-    Column("{is}", "metric.is", "{:.2f}", spread="interval"),
-    Column("class accuracy", "metric.class_accuracy", "{:.3f}", spread="interval"),
-    Column("NLL, bits/dim", "metric.nll", "{:.3f}", spread="error"),
+    *metrics_in(""),
     Column("ms/image", "timing.seconds_per_image", "{:.3g}", 1000),
     Column("images/s", "timing.images_per_second", "{:.3g}"),
     Column("floor, ms/image", "timing.floor_seconds", "{:.3g}", 1000),
     Column("decoded, ms/image", "timing.image_seconds", "{:.3g}", 1000, only_if="recipe.first_stage"),
-)
-_SHARES = ("precision", "recall", "density", "coverage", "memorisation", "memorisation_auc")
-_VARIETY = (
-    Column("{sfd}", "metric.sfd", "{:.3g}", spread="interval"),
-    *(Column(f"{{{share}}}", f"metric.{share}", "{:.3f}", spread="interval") for share in _SHARES),
 )
 # In what papers call Gflops: multiply-adds, of one forward pass, of the whole training and of one image.
 _COST = (
@@ -44,7 +35,7 @@ _BLOCKS = (
 )
 CELL_TABLES = (
     TableSpec("", NAMED + _MAIN),
-    TableSpec("Fidelity, variety and memory", NAMED + _VARIETY, needs="metric.precision"),
+    TableSpec(VARIETY, NAMED + metrics_in(VARIETY), needs="metric.precision"),
     TableSpec("Cost", NAMED + _COST, needs="cost.multiply_adds"),
     TableSpec("Seed blocks", NAMED + _BLOCKS, needs="metric.fd_std"),
 )

@@ -16,15 +16,13 @@ from replication.checkpoint import load_metadata
 from replication.harness.experiment import Experiment
 from replication.harness.job import Job
 from replication.harness.journal import Record
-from replication.harness.measuring import STRIP_IMAGES, TRAINED, real_features, strip_png
+from replication.harness.measuring import STRIP_IMAGES, TRAINED, metric_columns, real_features, strip_png
 from replication.harness.provenance import provenance
-from replication.harness.table import NOT_RUN, Column, TableSpec
+from replication.harness.table import NOT_RUN, Column, TableSpec, metrics_in
 from replication.harness.trainings import Wanted, wanted_by_stage
 from replication.harness.workplace import Workplace
 from replication.ldm.autoencoder import Autoencoder
-from replication.ldm.vq import codebook_usage
-from replication.metrics.evaluation import evaluate_reconstructions
-from replication.metrics.reconstruction import pixel_similarity
+from replication.metrics.metric import RECONSTRUCTIONS, Material
 from replication.metrics.timing import repeated
 from replication.noise import ImageNoise
 from replication.numerics import numerics
@@ -40,16 +38,13 @@ TIMED = 9  # reconstructions of one batch
 SEED = 0
 
 TABLE = TableSpec(
-    "First stages",
+    RECONSTRUCTIONS,
     (
         Column("first stage", "label"),
         Column("latent", "first_stage.latent"),
         Column("parameters", "first_stage.parameters", "{:,.0f}"),
         Column("r{fd}", "metric.fd", "{:.3g}", spread="interval", absent=NOT_RUN),
-        Column("PSNR, dB", "metric.psnr", "{:.2f}", spread="error"),
-        Column("SSIM", "metric.ssim", "{:.4f}", spread="error"),
-        Column("codes used", "metric.codebook_usage", "{:.1%}"),
-        Column("perplexity", "metric.codebook_perplexity", "{:.1f}"),
+        *metrics_in(RECONSTRUCTIONS),
         Column("scale", "first_stage.scale", "{:.4g}"),
         Column("ms/image", "timing.seconds_per_image", "{:.3g}", 1000),
         Column("paper's rFID", "paper.fd", "{:g}"),
@@ -141,13 +136,16 @@ class FirstStageCell(Job):
         with numerics(self.protocol.precision, place.device):
             images, counts, seconds = _reconstructed(autoencoder, originals.images, self, place)
         extractor = self.protocol.extractor.build(EXTRACTORS)
-        of_images = extractor(images, device=place.device)
-        real = real_features(originals, extractor, self.protocol.preprocessing, place)
-        values = evaluate_reconstructions(of_images, real, self.protocol.resamples, device=place.device)
-        values |= pixel_similarity(images, originals.images)
-        if autoencoder.codebook_size:
-            usage = codebook_usage(counts)
-            values |= {"codebook_usage": usage.share, "codebook_perplexity": usage.perplexity}
+        material = Material(
+            [extractor(images, device=place.device)],
+            real_features(originals, extractor, self.protocol.preprocessing, place),
+            paired=True,
+            originals=originals.images,
+            reconstructions=images,
+            codes=counts if autoencoder.codebook_size else None,
+            resamples=self.protocol.resamples,
+            device=place.device,
+        )
         given = load_metadata(place.first_stage_path(self.first_stage, dataset)).get(GIVEN)
         record: Record = {
             **self.columns,
@@ -157,7 +155,7 @@ class FirstStageCell(Job):
             "protocol.extractor_sha256": extractor.sha256,
             "checkpoint.sha256": sha256,
             "checkpoint.given": given or TRAINED,
-            **{f"metric.{name}": value for name, value in values.items()},
+            **metric_columns(material),
             "timing.seconds_per_image": statistics.median(seconds),
             **provenance(place.device),
         }

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from torch_fidelity import register_feature_extractor
 
 from replication.metrics.embedded import EmbeddedExtractor, EmbeddedFeatureExtractor
-from replication.metrics.extractor import metric_labels
 from replication.pixels import to_signed
 from replication.registry import EXTRACTORS
 
@@ -72,7 +71,7 @@ class CIFAR10Extractor(EmbeddedExtractor):
 
     name = "cifar10-resnet"
     classifies = "cifar10"
-    labels = metric_labels("cifar10-resnet")
+    family = "cifar10-resnet"
     sha256 = "2a204ebdce9d7acc2c7d5a203c63d637a9c5d4789069becc91b9a925968d8596"
     classifier = CIFAR10ResNet
     shape = (3, 32, 32)

@@ -12,7 +12,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS, FeatureExtractorCLIP, build_model
 
 from replication.download import Remote
-from replication.metrics.published import PublishedExtractor
+from replication.metrics.published_extractor import PublishedExtractor
 from replication.registry import EXTRACTORS
 
 

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from torch_fidelity import register_feature_extractor
 
 from replication.metrics.embedded import EmbeddedExtractor, EmbeddedFeatureExtractor
-from replication.metrics.extractor import metric_labels
 from replication.pixels import to_signed
 from replication.registry import EXTRACTORS
 
@@ -52,7 +51,7 @@ class DigitsExtractor(EmbeddedExtractor):
 
     name = "digits-cnn"
     classifies = "digits"
-    labels = metric_labels("digits")
+    family = "digits"
     sha256 = "365d798d941b65855d37b0878caef55c306826f779c33f6ae8835047abb7b642"
     classifier = DigitsCNN
     shape = (1, 8, 8)

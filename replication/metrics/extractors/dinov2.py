@@ -11,7 +11,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 
 from replication.download import Remote
-from replication.metrics.published import PublishedExtractor
+from replication.metrics.published_extractor import PublishedExtractor
 from replication.registry import EXTRACTORS
 
 HEAD = 64  # channels of an attention head, in all four published sizes

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
 from replication.download import Remote
-from replication.metrics.published import PublishedExtractor
+from replication.metrics.published_extractor import PublishedExtractor
 from replication.registry import EXTRACTORS
 
 SPATIAL_CHANNELS = 7

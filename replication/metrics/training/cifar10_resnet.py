@@ -1,4 +1,4 @@
-"""The recipe of `cifar10-resnet`: half an hour on one core with bfloat16 products.
+"""The training of `cifar10-resnet`: half an hour on one core with bfloat16 products.
 
 What lets few epochs suffice is Jordan's ("94 % on CIFAR-10 in 3.29 seconds on a single GPU", 2024): a first layer that
 whitens patches, widening convolutions that start as the identity, norms without scales whose biases learn 64 times
@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from replication.metrics.extractors.cifar10_resnet import PATCH, WIDTHS, Block, CIFAR10ResNet
-from replication.metrics.training.augmentation import alternately_flipped, shifted
-from replication.metrics.training.recipe import Recipe
+from replication.metrics.training.loop import ExtractorTraining, alternately_flipped, shifted
 from replication.pixels import to_signed
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, BIAS_FACTOR, SMOOTHING = 0.73, 0.85, 1.3e-3, 64, 0.1
@@ -68,7 +67,7 @@ def augment(images: Tensor, index: Tensor, epoch: int, generator: torch.Generato
     return shifted(alternately_flipped(images, index, epoch), 2, generator, "reflect")
 
 
-RECIPE = Recipe(
+TRAINING = ExtractorTraining(
     extractor="cifar10-resnet",
     dataset="cifar10",
     epochs=20,

@@ -1,11 +1,10 @@
-"""The recipe of `digits-cnn`: a minute on one core."""
+"""The training of `digits-cnn`: a minute on one core."""
 
 import torch
 from torch import Tensor, nn
 
 from replication.metrics.extractors.digits_cnn import DigitsCNN
-from replication.metrics.training.augmentation import shifted
-from replication.metrics.training.recipe import Recipe
+from replication.metrics.training.loop import ExtractorTraining, shifted
 
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 1e-2
 
@@ -23,7 +22,7 @@ def augment(images: Tensor, index: Tensor, epoch: int, generator: torch.Generato
     return shifted(images, 1, generator)
 
 
-RECIPE = Recipe(
+TRAINING = ExtractorTraining(
     extractor="digits-cnn",
     dataset="digits",
     epochs=60,

@@ -10,6 +10,7 @@ from replication.harness.job import Job, jobs_of
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.sweep import journal_of
+from replication.metrics.metric import metrics
 from replication.registry import EXTRACTORS
 from replication.report.claims.claim import Claim, Point
 from replication.report.claims.load import claims_of
@@ -18,7 +19,6 @@ from replication.report.comparable import differences
 from replication.report.rows import rows_of
 
 MACHINE = ("env.device", "env.threads")  # without the same of these, two times say nothing about two samplers
-PLAIN = {"fd": "FD", "kid": "KID", "is": "IS"}
 TITLES = {
     "sampling.nfe": "NFE",
     "sampling.steps": "steps",
@@ -89,7 +89,7 @@ class Evidence:
         try:
             labels = self.table(point).cells[0].protocol.extractor.build(EXTRACTORS).labels
         except NotTested:
-            labels = PLAIN
+            labels = {metric.name: metric.label.replace("FID", "FD") for metric in metrics()}
         name = column.removeprefix("metric.")
         return labels.get(name, name.replace("_", " "))
 

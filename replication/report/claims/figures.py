@@ -3,7 +3,9 @@
 import numpy as np
 
 from replication.harness.journal import Record
+from replication.metrics.metric import metric_named
 from replication.metrics.proportion import Z95
+from replication.registry import METRICS
 from replication.report.claims.verdict import NotTested
 
 DRAWS = 20_000
@@ -13,8 +15,12 @@ RANGES = {
     "timing.seconds_per_image": ("timing.seconds_low", "timing.seconds_high"),
     "timing.image_seconds": ("timing.image_seconds_low", "timing.image_seconds_high"),
 }
-# These are positive and vary by a factor, which the log scale respects; others, such as KID, may be negative.
-FACTORS = ("metric.fd", "metric.sfd", "metric.is", *RANGES)
+
+
+def by_factor(column: str) -> bool:
+    """Whether it is positive and varies by a factor, which the log scale respects; others, such as KID, may be negative."""
+    name = column.removeprefix("metric.")
+    return column in RANGES or (name != column and name in METRICS.names() and metric_named(name).by_factor)
 
 
 def figure(record: Record, column: str) -> float:
@@ -29,7 +35,7 @@ def redrawn(record: Record, column: str, generator: np.random.Generator, draws: 
     """Draws of the figure within its standard error, float64 [draws]."""
     value, error = figure(record, column), standard_error(record, column)
     noise = generator.standard_normal(draws)
-    return value * np.exp(error / value * noise) if column in FACTORS else value + error * noise
+    return value * np.exp(error / value * noise) if by_factor(column) else value + error * noise
 
 
 def standard_error(record: Record, column: str) -> float:

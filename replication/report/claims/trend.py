@@ -17,7 +17,7 @@ from replication.harness.journal import Record
 from replication.registry import CLAIMS
 from replication.report.claims.claim import Columns, OnRows, Point, Points, Target
 from replication.report.claims.evidence import Evidence
-from replication.report.claims.figures import DRAWS, FACTORS, figure, redrawn
+from replication.report.claims.figures import DRAWS, by_factor, figure, redrawn
 from replication.report.claims.reading import Figure, Figures, Reading, percentiles
 from replication.report.claims.repeats import fresh_repeats
 from replication.report.claims.verdict import NotTested, Verdict
@@ -145,11 +145,10 @@ def _redrawn_column(
     records: Sequence[Record], column: str, places: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
     values = np.array([figure(record, column) for record in records])
-    by_factor = column in FACTORS
-    repeats = fresh_repeats(logarithms(values) if by_factor else values, places, generator, DRAWS)
+    repeats = fresh_repeats(logarithms(values) if by_factor(column) else values, places, generator, DRAWS)
     if repeats is None:
         return np.stack([redrawn(record, column, generator) for record in records])
-    return np.exp(repeats) if by_factor else repeats
+    return np.exp(repeats) if by_factor(column) else repeats
 
 
 def around(value: float, draws: np.ndarray, bound: float) -> tuple[float, float]:

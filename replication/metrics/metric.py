@@ -1,0 +1,181 @@
+"""A metric: one registered class, which says how its figure is named and shown, what it needs, and how it is computed.
+
+A new metric is one file of this folder, or of another package: `evaluate` computes it for every row that has what it
+needs, and tables, labels, published values and claims find it by its name.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any, ClassVar, Literal, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from replication.metrics.features import Features
+from replication.metrics.uncertainty import Draws, draw, draw_paired, recentred
+from replication.registry import METRICS
+from replication.types import InputError
+
+Row = dict[str, float]
+T = TypeVar("T")
+
+LEAST_IMAGES = 10  # one per split of the inception score
+VARIETY = "Fidelity, variety and memory"  # headings of tables; the main one has none
+RECONSTRUCTIONS = "First stages"
+OF_SAMPLES = ("n", "seeds", "ema", "quantizer", "labels", "precision", "extractor")  # keys of a protocol
+OF_REFERENCE = ("reference", "preprocessing", "drop_last")
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What the metrics of a row are computed from; what a row does not have is None, and so are the metrics that need it.
+
+    `generated` are the features of the images of each seed, `reference` those of the images that they are compared with;
+    where they are `paired`, row i of the one is a reconstruction of row i of the other. `training` and `held_out` are
+    features of real images, `prompted` the classes [N] that a classifier's `logits` [N,K] should show. `originals` and
+    `reconstructions` are uint8 [N,C,H,W], `codes` [K] says how often each entry of a codebook was used, and `bits` [N]
+    are the bound in bits/dim of single images. Computed on `device`.
+    Raises InputError for no seeds, fewer than ten images, or features of different extractors.
+    """
+
+    generated: Sequence[Features] | None = None
+    reference: Features | None = None
+    paired: bool = False
+    training: Features | None = None
+    held_out: Features | None = None
+    logits: Tensor | None = None
+    prompted: Tensor | None = None
+    originals: Tensor | None = None
+    reconstructions: Tensor | None = None
+    codes: Tensor | None = None
+    bits: Tensor | None = None
+    resamples: int = 200
+    seed: int = 0
+    device: str | torch.device = "cpu"
+    _made: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.generated is None or self.reference is None:
+            return
+        if not self.generated:
+            raise InputError("metrics: no generated images; give the features of at least one seed")
+        for index, features in enumerate([*self.generated, self.reference]):
+            which = "reference" if index == len(self.generated) else f"seed {index} of the generated images"
+            if len(features) < LEAST_IMAGES:
+                raise InputError(f"metrics: {which} has {len(features)} images, at least {LEAST_IMAGES} are needed")
+            if _widths(features) != _widths(self.reference):
+                raise InputError(f"metrics: {which} comes from another extractor than the reference")
+
+    def once(self, work: Callable[["Material"], T]) -> T:
+        """What several metrics share, computed by the first of them."""
+        if work not in self._made:
+            self._made[work] = work(self)
+        return cast(T, self._made[work])
+
+    @cached_property
+    def values(self) -> list[Tensor] | None:
+        """Features [N,D] of each seed, on the device."""
+        return None if self.generated is None else [f.values.to(self.device) for f in self.generated]
+
+    @cached_property
+    def samples(self) -> list[Tensor] | None:
+        """The same of images that were drawn by themselves: None where they are reconstructions."""
+        return None if self.paired else self.values
+
+    @cached_property
+    def real(self) -> Tensor | None:
+        """Features [M,D] of the reference, on the device."""
+        return None if self.reference is None else self.reference.values.to(self.device)
+
+    @cached_property
+    def sample_logits(self) -> list[Tensor] | None:
+        """Logits [N,K] of each seed by the extractor itself, on the CPU."""
+        found = [f.logits for f in self.generated or () if f.logits is not None]
+        return found if found and not self.paired else None
+
+    @cached_property
+    def spatial(self) -> list[Tensor] | None:
+        """Feature maps [N,S] of each seed and of the reference, last, on the device."""
+        sets = [*(self.generated or ()), *([self.reference] if self.reference else [])]
+        found = [f.spatial.to(self.device) for f in sets if f.spatial is not None]
+        return found if self.reference and len(found) == len(sets) > 1 and not self.paired else None
+
+    @cached_property
+    def draws(self) -> Draws:
+        """The resamples, the same for every metric."""
+        assert self.generated is not None
+        assert self.reference is not None
+        if self.paired:
+            return draw_paired(len(self.reference), self.resamples, self.seed)
+        return draw([len(features) for features in self.generated], len(self.reference), self.resamples, self.seed)
+
+
+class Metric(ABC):
+    """A figure of a row, in the column metric.<name>; its docstring's first line says what it is, and the source."""
+
+    name: str
+    label: str  # as a table prints it; "FID" stands for the distance of whichever extractor
+    higher_is_better: bool
+    needs: tuple[str, ...]  # of Material
+    version = 1
+    of_features = True  # whether another extractor gives another figure, so that its name is printed beside it
+    unit = ""
+    scale = 1.0  # by which a table multiplies the figure
+    form = "{:.3f}"
+    spread: ClassVar[Literal["", "interval", "error"]] = "interval"  # what is shown beside it, [low, high] or +-
+    table = ""  # the heading of the table that shows it
+    position = 100  # among the columns there, from the left
+    by_factor = False  # whether it is positive and varies by a factor, so that errors are about its logarithm
+    paper_form = ".3f"  # beside a published value
+    depends: tuple[str, ...] = (
+        OF_SAMPLES + OF_REFERENCE
+    )  # keys of a protocol that a published value and ours must agree in
+    splits = 1  # over how many a published standard deviation is taken, of whose mean it is
+    upper_bound = False  # whether less than a published value is no contradiction
+
+    @abstractmethod
+    def compute(self, material: Material) -> Row:
+        """The columns by name, `name` the first; `_low` and `_high` (95 %) and `_se` where there is an error."""
+
+    @property
+    def heading(self) -> str:
+        """Of a table's column, in which {name} stands for the label by the extractor."""
+        label = f"{{{self.name}}}" if self.of_features else self.label
+        return (
+            label
+            + (f" x {self.scale:g}" if self.scale != 1 and "%" not in self.form else "")
+            + (f", {self.unit}" if self.unit else "")
+        )
+
+
+@cache
+def metric_named(name: str) -> Metric:
+    """The metric of that name; raises InputError with the nearest valid one."""
+    return cast(Metric, METRICS.build(name))
+
+
+@cache
+def metrics() -> tuple[Metric, ...]:
+    """Every metric that can be built, in the order of a table's columns."""
+    return tuple(sorted((metric for _, metric in METRICS.built()), key=lambda metric: metric.position))
+
+
+def evaluate(material: Material) -> Row:
+    """The columns of every metric that has what it needs, without the "metric." that a record puts before them."""
+    row: Row = {}
+    for metric in metrics():
+        if all(getattr(material, need) is not None for need in metric.needs):
+            row |= metric.compute(material)
+    return row
+
+
+def with_interval(name: str, point: float, replicates: Tensor) -> Row:
+    """The columns of a point whose replicates [R] under resampling say how uncertain it is."""
+    low, high, error = recentred(point, replicates)
+    return {name: point, f"{name}_low": low, f"{name}_high": high, f"{name}_se": error}
+
+
+def _widths(features: Features) -> dict[str, int]:
+    return {name: part.shape[1] for name, part in features.parts().items()}
