@@ -9,6 +9,7 @@ from replication.types import InputError
 
 MEASURED = ("metric.", "timing.", "cost.")  # how columns begin that hold what was measured, and numbers therefore
 Record = dict[str, Any]  # flat: dotted column -> str, int, float or None
+Curve = dict[str, Any]  # experiment, profile, training (its key) and title; by column, numbers at the watched steps
 
 
 class Journal:
@@ -43,6 +44,23 @@ class Journal:
     def done(self) -> list[str]:
         """The keys that have a row, sorted."""
         return sorted(path.stem for path in self.folder.glob("*.json"))
+
+    def write_curve(self, curve: Curve) -> None:
+        """The curve of a training, over a shorter one; MLflow has yet to get it. Raises RunError."""
+        key = f"curves/{curve['training']}"
+        if self.curves().get(key) != curve:
+            (self.folder / f"{key}.mlflow").unlink(missing_ok=True)
+            write_atomically(self.folder / f"{key}.json", json.dumps(curve, allow_nan=False).encode())
+
+    def curves(self) -> dict[str, Curve]:
+        """By the key under which each is marked as synced; raises InputError for a file that is none."""
+        found = {}
+        for path in sorted((self.folder / "curves").glob("*.json")):
+            try:
+                found[f"curves/{path.stem}"] = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise InputError(f"{path}: not a curve ({error}); delete it and run again") from error
+        return found
 
     def synced_with(self, key: str) -> str | None:
         """The tracking address that has this row, None if none has."""

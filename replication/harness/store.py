@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from replication.files import locked
-from replication.harness.journal import MEASURED, Record
+from replication.harness.journal import MEASURED, Curve, Record
 from replication.settings import content_key
 from replication.types import InputError, RunError
 
@@ -69,6 +69,20 @@ class Store:
             self._batch(client, run.info.run_id, [(0, measured)], described)
             if strip.exists():
                 client.log_artifact(run.info.run_id, str(strip), "samples")
+            client.set_terminated(run.info.run_id)
+
+    def log_curve(self, curve: Curve) -> None:
+        """One run for a training as far as it went, its metrics by step, unless the store has it."""
+        tags = {"training": curve["training"], "row": content_key(curve)}
+        with self._writing(curve["experiment"]) as client:
+            if self._has(client, tags):
+                return
+            name = f"training of {curve['title']} ({curve['profile']})"
+            run = client.create_run(self._experiment(client, curve["experiment"]), run_name=name, tags=tags)
+            columns = {name: values for name, values in curve.items() if isinstance(values, list) and name != "step"}
+            points = [{name: values[i] for name, values in columns.items()} for i in range(len(curve["step"]))]
+            steps = [int(step) for step in curve["step"]]
+            self._batch(client, run.info.run_id, zip(steps, points, strict=True), {})
             client.set_terminated(run.info.run_id)
 
     @staticmethod

@@ -7,7 +7,9 @@ from replication.files import locked
 from replication.harness.job import Job, in_order
 from replication.harness.journal import Journal
 from replication.harness.store import Store
+from replication.harness.trainings import planned_trainings
 from replication.harness.workplace import Workplace
+from replication.training.loop import curve_in
 from replication.types import RunError
 
 
@@ -38,23 +40,34 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store) -> None:
         with locked(place.state / "locks" / job.key, job.title):
             if journal.read(job.key) is None:  # no other process has computed it meanwhile
                 journal.write(*job.compute(place))
+    _keep_curves(jobs, place, journal)
     sync(journal, store, trust_marks=True)
 
 
-def sync(journal: Journal, store: Store, trust_marks: bool) -> int:
-    """Give MLflow the journal's rows; returns how many were looked at. Raises RunError if it doesn't take one.
+def _keep_curves(jobs: Sequence[Job], place: Workplace, journal: Journal) -> None:
+    """Of every training behind these jobs, as far as it has gone."""
+    known = {"experiment": jobs[0].experiment, "profile": jobs[0].profile}
+    for one in planned_trainings(wanted for job in jobs for wanted in job.trainings(place)):
+        last = max((steps for steps in one.steps if one.snapshots.found(steps)), default=None)
+        curve = curve_in(one.snapshots.after(last)) if last else {"step": []}
+        if curve["step"]:
+            journal.write_curve({**known, "training": one.snapshots.key, "title": one.title, **curve})
 
-    With `trust_marks` a row that this store was given once is not asked after again.
+
+def sync(journal: Journal, store: Store, trust_marks: bool) -> int:
+    """Give MLflow the journal's rows and curves; returns how many were looked at. Raises RunError if it doesn't take one.
+
+    With `trust_marks` what this store was given once is not asked after again.
     """
-    count = 0
-    for key in journal.done():
+    count, curves = 0, journal.curves()
+    for key in [*journal.done(), *curves]:
         if trust_marks and journal.synced_with(key) == store.address:
             continue
-        record = journal.read(key)
-        if record is None:
-            continue
         try:
-            store.log(record, journal.strip_path(key))
+            if key in curves:
+                store.log_curve(curves[key])
+            elif record := journal.read(key):
+                store.log(record, journal.strip_path(key))
         except RunError as error:
             raise RunError(
                 f"{error}; the rows are safe in {journal.folder}: `replicate sync` gives them to MLflow later"

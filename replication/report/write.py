@@ -1,7 +1,8 @@
 """The files of a report, from rows alone: results/<experiment>-<profile>.csv, .md, .tex, .png and -samples.png.
 
 Where papers have values for the cells, -published.csv has them beside the measured ones; where there are first stages,
-there is -reconstructions.png; where rows differ in the guidance weight, -guidance.png.
+there is -reconstructions.png; where rows differ in the guidance weight, -guidance.png; where there are curves of
+trainings, -training.png.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from replication.report.latex import latex_document, latex_table
 from replication.report.plots import distance_plot, strips_grid
 from replication.report.rows import csv_text
 from replication.report.tables import MARK_MEANS, Table, markdown, tables_of
+from replication.report.training import TRAINING, training_plot
 
 GUIDANCE = ("guidance", "Guidance", "class accuracy, distance, precision and recall against the guidance weight")
 SHOWN = 12  # values of a column of the protocol or the provenance
@@ -38,8 +40,10 @@ def write_report(evidence: Evidence, journal: Journal, folder: Path) -> list[Pat
         files[".png"] = distance_plot(cells, rows, experiment.title)
         if found:
             files["-published.csv"] = published_csv(found).encode()
-        if curves := guidance_plot(cells, rows, experiment.title):
-            files["-guidance.png"] = curves
+        if plot := guidance_plot(cells, rows, experiment.title):
+            files["-guidance.png"] = plot
+        if plot := training_plot(list(journal.curves().values()), experiment.title):
+            files["-training.png"] = plot
     for kind in dict.fromkeys(type(job) for job in evidence.jobs):
         if grid := strips_grid([job for job in evidence.jobs if type(job) is kind], journal):
             files[f"-{kind.picture[0]}.png"] = grid
@@ -60,7 +64,7 @@ def all_tables(evidence: Evidence, found: Sequence[Comparison]) -> dict[str, Tab
 
 def pictures_of(evidence: Evidence) -> list[tuple[str, str, str]]:
     """What may be shown: the end of the file's name, a heading, and what is to be seen."""
-    return [GUIDANCE, *dict.fromkeys(job.picture for job in evidence.jobs)]
+    return [GUIDANCE, TRAINING, *dict.fromkeys(job.picture for job in evidence.jobs)]
 
 
 def write_claims(evidence: Sequence[Evidence], folder: Path) -> Path:

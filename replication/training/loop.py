@@ -30,6 +30,9 @@ WATCH_STEPS = 50  # reading the loss waits for the device, so not on every step
 CURVE = ("step", "loss", "learning_rate", "gradient_norm", "images_per_second", "seconds")  # of a watched step
 
 
+CURVE_POINTS = 1000  # of a curve that is shown
+
+
 class Step(NamedTuple):
     """One step's mean loss, NaN if the step was spoilt, and the norm of its gradient before clipping: [], on the device."""
 
@@ -146,6 +149,13 @@ def train_to_the_end(
                 saved = time.perf_counter()
     unfinished.unlink(missing_ok=True)
     return snapshots.after(steps)
+
+
+def curve_in(path: Path) -> dict[str, list[float]]:
+    """The curve in a snapshot by the columns of CURVE, at most CURVE_POINTS; empty for weights that were given."""
+    points = load_checkpoint(path, ("curve",))[0].get("curve", torch.empty(0, len(CURVE)))
+    shown = points[:: max(1, -(-len(points) // CURVE_POINTS))]
+    return dict(zip(CURVE, shown.T.tolist(), strict=True))
 
 
 def descend(

@@ -1,0 +1,57 @@
+"""How a training went: kept in its snapshot, in the journal, as one MLflow run, and in a picture of the report."""
+
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from harness.tiny import write_tiny
+
+import replication.training.loop
+from replication.cli import main
+from replication.harness.experiment import load_experiment
+from replication.harness.jobs.cell import cells_of
+from replication.harness.store import Store
+from replication.harness.sweep import journal_of, run
+from replication.harness.workplace import Workplace
+from replication.report.training import training_plot
+from replication.training.loop import CURVE, curve_in
+
+
+def test_a_curve_is_one_run_of_mlflow_and_a_picture(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exact. Catches steps that MLflow is not given, a run for every call, a picture that is lost or changes with the
+    hour, and a curve among the rows."""
+    monkeypatch.setattr(replication.training.loop, "WATCH_STEPS", 1)
+    cells = cells_of(load_experiment(str(write_tiny(project))), "cpu")
+    place, store = Workplace(project / "runs", torch.device("cpu"), 8, progress=False), Store(project / "runs")
+    for _ in range(2):
+        run(cells, place, store)
+    journal, steps = journal_of(cells, place.state), list(range(1, cells[0].recipe.training.steps + 1))
+    (curve,) = journal.curves().values()
+    assert (curve["step"], curve["title"]) == (steps, cells[0].label)
+    assert len(journal.done()) == len(cells)
+    client = mlflow.MlflowClient(store.address)
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    (training,) = [one for one in found if "training" in one.data.tags]
+    for column in ("loss", "learning_rate", "gradient_norm", "images_per_second"):
+        history = client.get_metric_history(training.info.run_id, column)
+        assert [(metric.step, metric.value) for metric in history] == list(zip(steps, curve[column], strict=True))
+    pictures = []
+    for _ in range(2):
+        assert main(["report", "tiny"]) == 0
+        pictures.append((project / "results" / "tiny-cpu-training.png").read_bytes())
+    assert pictures[0] == pictures[1]
+    assert "tiny-cpu-training.png" in (project / "results" / "tiny-cpu.md").read_text()
+    journal.write_curve({**curve, "step": [*steps, 99]})
+    assert journal.synced_with(f"curves/{curve['training']}") is None
+
+
+def test_a_long_curve_is_thinned_evenly(tmp_path: Path) -> None:
+    """Exact. Catches a picture and a store that take minutes for millions of steps; what was given has no curve."""
+    from replication.checkpoint import save_checkpoint
+
+    save_checkpoint(tmp_path / "long", {"curve": torch.arange(2500.0)[:, None].expand(-1, len(CURVE))}, {})
+    assert curve_in(tmp_path / "long")["loss"] == list(range(0, 2500, 3))
+    save_checkpoint(tmp_path / "given", {"ema.w": torch.zeros(1)}, {})
+    assert curve_in(tmp_path / "given")["step"] == []
+    assert training_plot([], "t") is None
