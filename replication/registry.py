@@ -129,8 +129,11 @@ class Registry:
         factory = self.get(name)
         made = factory if hasattr(factory, "version") else _signature(factory).return_annotation
         version = getattr(made, "version", 1)
+        known = self._options(name, options)
+        if identified := getattr(factory, "identified", None):  # a part that is made from files, not from their path
+            known = identified(known)
         # JSON has no infinity, and an interval may well end there
-        known = {k: repr(v) if v in (math.inf, -math.inf) else v for k, v in self._options(name, options).items()}
+        known = {k: repr(v) if v in (math.inf, -math.inf) else v for k, v in known.items()}
         return {"name": self._canonical.get(name, name), "options": known, "version": version}
 
     def _search(self) -> dict[str, list[Registration]]:

@@ -34,7 +34,7 @@ def test_the_contract_names_are_there(kind: str) -> None:
 
 OWN = {  # parts that no paper has; every other names its source
     "list", "lms", "gaussian-oracle", "identity", "none", "gaussian", "cifar10-resnet", "digits-cnn", "values",
-    "cell", "first stage",
+    "cell", "first stage", "diffusers",
 }  # fmt: skip
 
 

@@ -31,6 +31,8 @@ def findings(build: Callable[[], nn.Module], largest: int = 60_000_000) -> Itera
     output.square().mean().backward()
     untrained = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
     yield holds("parameters without a gradient", untrained or "none", not untrained, "none")
+    beside = sorted(network.state_dict().keys() - dict(network.named_parameters()).keys())
+    yield holds("state beside the parameters, which no checkpoint keeps", beside or "none", not beside, "none")
     if device == "cpu":
         yield from _numbers(network, x, timestep, cond, output.detach())
 
@@ -63,10 +65,10 @@ def inputs(network: nn.Module, device: str) -> tuple[Tensor, Tensor, Tensor | No
     length, encoder = getattr(network, "length", 0) or 5, getattr(network, "encoder", None)
     cond = None
     if classes:
-        cond = torch.tensor([0, classes - 1, classes])  # the last is the label for no label
+        cond = torch.tensor([0, classes // 2, classes - 1])
     elif vocabulary:
         cond = torch.randint(1, vocabulary, (3, length), generator=generator)
-    elif encoder is not None:
-        cond = torch.randn(3, length, encoder.width, generator=generator, dtype=dtype)
+    elif width := getattr(network, "context", 0) or getattr(encoder, "width", 0):
+        cond = torch.randn(3, length, width, generator=generator, dtype=dtype)
     timestep = torch.tensor([0, 500, 999], dtype=dtype)
     return x.to(device), timestep.to(device), None if cond is None else cond.to(device)

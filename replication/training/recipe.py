@@ -96,6 +96,8 @@ class Recipe(Settings):
             self.first_stage.check(dataset)
         with torch.device("meta"):
             network = self.build_network()
+        if beside := network.state_dict().keys() - dict(network.named_parameters()).keys():
+            raise InputError(f"network {self.network}: no checkpoint keeps {sorted(beside)}, which are no parameters")
         self.build_denoiser(network)
         shape = self.latent_shape()
         self._check_condition(network)

@@ -1,5 +1,6 @@
 """The contract tests over the registries: every part that is added is measured, before anyone writes a test for it."""
 
+import inspect
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -17,19 +18,22 @@ from replication.registry import DATASETS, EXTRACTORS, MODELS, OBJECTIVES, SCHED
 TINY = {"depth": 2, "width": 16, "heads": 2, "patch": 2, "resolution": 8}
 UNET = {"resolution": 8, "channels": 2, "width": 16, "multipliers": [1, 2], "blocks": 1, "attention": [2], "heads": 2,
         "groups": 8}  # fmt: skip
+DDPM = {"resolution": 8, "channels": 2, "width": 16, "multipliers": [1, 2], "blocks": 1, "attention": [4], "groups": 8}
 TEXT = {"context": 16, "vocabulary": 9, "length": 4, "text_layers": 1, "text_heads": 2}
 SMALL: list[tuple[str, dict[str, Any]]] = [
     *[("dit", {**TINY, "block": block}) for block in ("adaln-zero", "adaln", "cross-attention", "in-context")],
     ("dit", {**TINY, "classes": 0, "learned_variance": False, "qk_norm": True}),
     ("mm-dit", {**TINY, "length": 4, "vocabulary": 9}),
     ("mm-dit", {**TINY, "length": 4, "context": 12}),
+    ("ddpm-unet", {**DDPM, "dropout": 0.1}),
+    ("ddpm-unet", {**DDPM, "classes": 3, "learned_variance": True}),
     ("ldm-unet", UNET),
     ("ldm-unet", {**UNET, "classes": 3, "scale_shift": True, "resampling_blocks": True}),
     ("ldm-unet", {**UNET, "classes": 3, "context": 16, "learned_variance": True}),
     ("ldm-unet", {**UNET, **TEXT}),
     ("ldm-unet", {**UNET, "context": 16}),
 ]
-FULL_SIZE = sorted({*MODELS.names()} - {name for name, _ in SMALL})
+FULL_SIZE = [name for name in MODELS.names() if inspect.Parameter.empty not in MODELS.defaults(name).values()]
 
 
 def failed(findings: Iterable[Finding]) -> list[Finding]:
@@ -40,6 +44,11 @@ def failed(findings: Iterable[Finding]) -> list[Finding]:
 def test_every_model_with_options_for_its_size_in_numbers(name: str, options: dict[str, Any]) -> None:
     """Catches a parameter that nothing reads, a norm over the batch, NaN, and a network that ignores its timestep or cond."""
     assert failed(networks.findings(partial(MODELS.build, name, **options))) == []
+
+
+def test_every_model_is_visited() -> None:
+    """A model with options that must be stated needs a line above; diffusers has tests/harness/test_networks_of_others.py."""
+    assert {*MODELS.names()} == {*FULL_SIZE, *(name for name, _ in SMALL), "diffusers"}
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)
@@ -96,6 +105,7 @@ def test_a_wrong_network_fails_where_it_is_wrong() -> None:
     names = [finding.name for finding in failed(networks.findings(Wrong))]
     assert names == [
         "parameters without a gradient",
+        "state beside the parameters, which no checkpoint keeps",
         "difference that the batch makes",
         "difference that another timestep makes",
     ]
