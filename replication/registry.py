@@ -13,7 +13,7 @@ import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,9 +35,15 @@ def unknown(kind: str, name: object, valid: list[str]) -> InputError:
     return InputError(f"unknown {kind} {name!r}{hint} (valid: {', '.join(valid)})")
 
 
-# both are slow to make, and a sweep asks for the same few once per cell
-_signature = cache(partial(inspect.signature, eval_str=True))
-_adapter = cache(TypeAdapter)
+_adapter = cache(TypeAdapter)  # slow to make, like a signature, and a sweep asks for the same few once per cell
+
+
+@cache
+def _signature(factory: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(factory, eval_str=True)
+    except NameError:  # names that exist for a type checker alone: such options are passed on unchecked
+        return inspect.signature(factory)
 
 
 class Registration(NamedTuple):
@@ -207,8 +213,9 @@ class Registry:
             if option not in signature.parameters:
                 raise InputError(f"{self.kind} {name!r}: {unknown('option', option, sorted(signature.parameters))}")
             declared = signature.parameters[option].annotation
+            unchecked = declared is inspect.Parameter.empty or isinstance(declared, str)
             try:
-                _adapter(Any if declared is inspect.Parameter.empty else declared).validate_python(value, strict=True)
+                _adapter(Any if unchecked else declared).validate_python(value, strict=True)
             except ValidationError as error:
                 reason = error.errors()[0]["msg"].lower()
                 raise InputError(f"{self.kind} {name!r}: option {option!r}: {reason}, not {value!r}") from error

@@ -189,6 +189,7 @@ def test_a_part_is_named_by_module_and_attribute(tmp_path: Path, monkeypatch: py
     (tmp_path / "own_parts.py").write_text(
         "class Mine:\n    version = 2\n    def __init__(self, eta: float = 0.5): self.eta = eta\n"
         "def made(size: int) -> Mine: return Mine(size)\n"
+        "def typed(size: 'OnlyForTypeCheckers') -> 'Either': return size\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
@@ -196,6 +197,7 @@ def test_a_part_is_named_by_module_and_attribute(tmp_path: Path, monkeypatch: py
     assert SAMPLERS.identity("own_parts:made", {"size": 3}) == {
         "name": "own_parts:made", "options": {"size": 3}, "version": 2,
     }  # fmt: skip
+    assert SAMPLERS.build("own_parts:typed", size=3) == 3
     with pytest.raises(InputError, match="unknown sampler in own_parts 'Mien'; did you mean 'Mine'"):
         SAMPLERS.build("own_parts:Mien")
     with pytest.raises(InputError, match="own_part cannot be imported: ModuleNotFoundError"):
