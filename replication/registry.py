@@ -243,9 +243,10 @@ def _imported(module: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as error:
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(at.filename).name}, line {at.lineno}"
-        raise InputError(f"{what}: {module} cannot be imported: {type(error).__name__}: {error} ({place})") from error
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(".py")]
+        own = [f for f in frames if f.filename not in (__file__, importlib.__file__)]
+        place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+        raise InputError(f"{what}: {module} cannot be imported: {type(error).__name__}: {error}{place}") from error
 
 
 SCHEDULES = Registry("SCHEDULES", "schedule", "diffusion/schedules")

@@ -159,7 +159,7 @@ def test_a_part_of_another_package_is_found_by_its_entry_point(foreign: Path) ->
 def test_what_cannot_be_imported_or_read_is_named_and_stops_nothing_else(foreign: Path) -> None:
     parts = registry.SAMPLERS
     assert parts.build("half").eta == 0.5
-    with pytest.raises(InputError, match=r"foreign.broken cannot be imported: ModuleNotFoundError.*nowhere"):
+    with pytest.raises(InputError, match=r"cannot be imported: ModuleNotFoundError.*nowhere.*\(broken.py, line 2\)"):
         parts.build("lost")
     with pytest.raises(InputError, match=r"unknown sampler 'x'.*not_installed.parts was not searched") as caught:
         parts.build("x")
@@ -200,5 +200,7 @@ def test_a_part_is_named_by_module_and_attribute(tmp_path: Path, monkeypatch: py
     assert SAMPLERS.build("own_parts:typed", size=3) == 3
     with pytest.raises(InputError, match="unknown sampler in own_parts 'Mien'; did you mean 'Mine'"):
         SAMPLERS.build("own_parts:Mien")
-    with pytest.raises(InputError, match="own_part cannot be imported: ModuleNotFoundError"):
+    with pytest.raises(
+        InputError, match=r"own_part cannot be imported: ModuleNotFoundError: No module named 'own_part'$"
+    ):
         SAMPLERS.build("own_part:Mine")
