@@ -1,7 +1,7 @@
 """cifar10: 60,000 colour photographs of 32x32 pixels (Krizhevsky 2009), downloaded once or added from a local copy."""
 
+from replication.datasets.archived import Archived
 from replication.datasets.captions import captions
-from replication.datasets.stored import StoredDataset
 from replication.download import Remote
 from replication.registry import DATASETS
 
@@ -19,9 +19,9 @@ TEMPLATES = (
 
 
 @DATASETS.register("cifar10")
-def cifar10() -> StoredDataset:
+def cifar10() -> Archived:
     """60,000 photographs of 10 classes, 32x32 RGB, downloaded without pickles (Krizhevsky 2009)."""
-    return StoredDataset(
+    return Archived(
         name="cifar10",
         channels=3,
         resolution=32,
@@ -38,4 +38,5 @@ def cifar10() -> StoredDataset:
             size=170_052_171,
             sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
         ),
+        records={"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)},
     )

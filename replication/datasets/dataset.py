@@ -52,9 +52,9 @@ class Dataset(ABC):
         """Whether the content is on this machine; that of a dataset which is computed or embedded always is."""
         return True
 
-    @abstractmethod
     def add(self, path: str | PathLike[str]) -> None:
-        """Import the dataset from a local copy; InputError where that is no copy of it."""
+        """Import the dataset from a local copy; InputError where that is no copy of it, or none is needed."""
+        raise InputError(f"{self.name} is {self._whereabouts()}: there is nothing to add, and {path} was not read")
 
     @abstractmethod
     def _read(self, split: str) -> Split:
@@ -68,9 +68,8 @@ class Dataset(ABC):
     def _blame(self, split: str) -> str:
         """What a message about wrong stored content blames, and how to repair it."""
 
-    @abstractmethod
-    def _obtain(self) -> None:
-        """Make `_read` possible, by a download if need be."""
+    def _obtain(self) -> None:  # noqa: B027
+        """Make `_read` possible, by a download if need be; what is computed or embedded needs nothing."""
 
     def _checked(self, split: str) -> Split:
         content = self._read(split)

@@ -4,7 +4,6 @@ scikit-learn publishes no split, so this one is defined here: of all examples in
 """
 
 from dataclasses import dataclass
-from os import PathLike
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from replication.datasets.captions import captions
 from replication.datasets.content import Split
 from replication.datasets.dataset import Dataset
 from replication.registry import DATASETS
-from replication.types import InputError
 
 NAMES = tuple(
     zip(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"), "0123456789", strict=True)
@@ -32,12 +30,6 @@ TEMPLATES = (
 @dataclass(frozen=True)
 class Digits(Dataset):
     """See the module."""
-
-    def add(self, path: str | PathLike[str]) -> None:
-        raise InputError(f"{self.name} comes with scikit-learn: there is nothing to add, and {path} was not read")
-
-    def _obtain(self) -> None:
-        """Nothing to do: it is embedded."""
 
     def _read(self, split: str) -> Split:
         from sklearn.datasets import load_digits  # a second to import, and a report reads no image

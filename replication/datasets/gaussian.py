@@ -6,7 +6,6 @@ network or a sampler beside the truth. The bounds are 5.3 and 8 standard deviati
 """
 
 from dataclasses import dataclass
-from os import PathLike
 
 import numpy as np
 from scipy.special import ndtri
@@ -15,7 +14,6 @@ from replication.datasets.content import Split
 from replication.datasets.dataset import Dataset
 from replication.pixels import to_levels
 from replication.registry import DATASETS
-from replication.types import InputError
 
 MEAN, STD = 0.2, 0.15  # of a pixel in [-1, 1]
 SEED = 20200619
@@ -26,12 +24,6 @@ class Gaussian(Dataset):
     """See the module."""
 
     computed = True
-
-    def add(self, path: str | PathLike[str]) -> None:
-        raise InputError(f"{self.name} is computed: there is nothing to add, and {path} was not read")
-
-    def _obtain(self) -> None:
-        """Nothing to do: it is computed."""
 
     def _read(self, split: str) -> Split:
         shape = (sum(self.sizes.values()), self.resolution, self.resolution, self.channels)

@@ -1,17 +1,18 @@
-"""Local copies of a dataset, read into memory: parquet shards, a PNG folder, or CIFAR-10's binary archive.
+"""Copies of a dataset, read into memory: parquet shards, a PNG folder, or the archive that it is published as.
 
     parquet   PATH/{train,test}-*.parquet, columns `img` = {bytes, path} (lossless PNG or WebP) and `label`
     folder    PATH/{train,test}/{class name or number}/*.png
-    archive   PATH, a tar.gz with data_batch_1.bin .. data_batch_5.bin and test_batch.bin, never unpacked to disk
+    archive   PATH, a tar or zip of such a folder or of the published records, never unpacked to disk
 
 Order is whatever the copy has, and whether the content is right is for the caller: see content.py.
 """
 
 import io
 import tarfile
+import zipfile
 import zlib
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image
@@ -23,19 +24,22 @@ from replication.types import InputError
 
 Examples = tuple[np.ndarray, np.ndarray]  # images uint8 [N,H,W,C], labels [N] in 0..K-1
 
-BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
+Records = Mapping[str, tuple[str, ...]]  # split -> names of files
 
 ACCEPTED = (
-    "a folder with train-*.parquet and test-*.parquet, a folder with {train,test}/CLASS/*.png, or the binary tar.gz"
+    "a folder with train-*.parquet and test-*.parquet, a folder with {train,test}/CLASS/*.png, or the published archive"
 )
 
 
-def read_copy(path: Path, dataset: Dataset) -> dict[str, Examples]:
-    """Every split of the copy at `path`. InputError names what is missing, unreadable or of another shape."""
+def read_copy(path: Path, dataset: Dataset, records: Records, labels: int) -> dict[str, Examples]:
+    """Every split of the copy at `path`. InputError names what is missing, unreadable or of another shape.
+
+    records, labels: what an archive holds, see archived.py.
+    """
     if not path.exists():
         raise InputError(f"{path} does not exist; {dataset.name} can be added from {ACCEPTED}")
     if path.is_file():
-        return _read_archive(path, dataset)
+        return _read_records(path, dataset, records, labels) if records else _read_images(path, dataset)
     read: Callable[[Path, str, Dataset], Examples]
     if any(path.glob("*.parquet")):
         read = _read_parquet
@@ -67,7 +71,7 @@ def _read_parquet(path: Path, split: str, dataset: Dataset) -> Examples:
 
 def _read_folder(path: Path, split: str, dataset: Dataset) -> Examples:
     folders = sorted(folder for folder in (path / split).glob("[!.]*") if folder.is_dir())
-    files = [(file, _folder_label(folder, dataset)) for folder in folders for file in sorted(folder.glob("[!.]*"))]
+    files = [(file, _class_label(folder, dataset)) for folder in folders for file in sorted(folder.glob("[!.]*"))]
     images, labels = [], []
     for file, label in tqdm(files, desc=f"{dataset.name} {split}", unit="image"):
         if file.suffix.lower() != ".png":
@@ -77,39 +81,62 @@ def _read_folder(path: Path, split: str, dataset: Dataset) -> Examples:
     return _stacked(images, labels, path / split)
 
 
-def _read_archive(path: Path, dataset: Dataset) -> dict[str, Examples]:
-    """One pass over the archive; a record is a label byte and then C*H*W bytes, channel by channel."""
-    members: dict[str, bytes] = {}
-    wanted = [name for names in BATCHES.values() for name in names]
-    try:
-        with tarfile.open(path, "r:gz") as archive, tqdm(total=len(wanted), desc=path.name, unit="batch") as bar:
-            for member in archive:
-                if (name := Path(member.name).name) in wanted and (file := archive.extractfile(member)):
-                    members[name] = file.read()
-                    bar.update()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise InputError(
-            f"{path} is no readable tar.gz ({error}); {dataset.name} can be added from {ACCEPTED}"
-        ) from error
+def _read_records(path: Path, dataset: Dataset, records: Records, labels: int) -> dict[str, Examples]:
+    wanted = [name for names in records.values() for name in names]
+    members = {}
+    with tqdm(total=len(wanted), desc=path.name, unit="file") as bar:
+        for name, content in _members(path, dataset, lambda name: name.name in wanted):
+            members[name.name] = content
+            bar.update()
     if missing := [name for name in wanted if name not in members]:
         raise InputError(f"{path} has no {missing[0]}; the binary version of the archive is needed")
     return {
-        split: _read_batches({name: members[name] for name in names}, path, dataset) for split, names in BATCHES.items()
+        split: _records({name: members[name] for name in names}, path, dataset, labels)
+        for split, names in records.items()
     }
 
 
-def _read_batches(batches: dict[str, bytes], path: Path, dataset: Dataset) -> Examples:
+def _records(files: dict[str, bytes], path: Path, dataset: Dataset, labels: int) -> Examples:
     shape = (dataset.channels, dataset.resolution, dataset.resolution)
-    record = 1 + int(np.prod(shape))
-    for name, data in batches.items():
+    record = labels + int(np.prod(shape))
+    for name, data in files.items():
         if not data or len(data) % record:
             raise InputError(
                 f"{path}: {name} has {len(data):,} bytes, which is no whole number of {record}-byte records"
             )
-    records = np.frombuffer(b"".join(batches.values()), np.uint8).reshape(-1, record)
-    for label in np.unique(records[:, 0]):
+    content = np.frombuffer(b"".join(files.values()), np.uint8).reshape(-1, record)
+    for label in np.unique(content[:, labels - 1]):
         _known_label(int(label), str(path), dataset)
-    return records[:, 1:].reshape(-1, *shape).transpose(0, 2, 3, 1), records[:, 0]
+    return content[:, labels:].reshape(-1, *shape).transpose(0, 2, 3, 1), content[:, labels - 1]
+
+
+def _read_images(path: Path, dataset: Dataset) -> dict[str, Examples]:
+    images: dict[str, list[np.ndarray]] = {split: [] for split in dataset.fingerprints}
+    labels: dict[str, list[int]] = {split: [] for split in dataset.fingerprints}
+    for name, content in _members(path, dataset, lambda name: name.suffix.lower() == ".png"):
+        where = f"{path}: {name}"
+        if len(name.parts) < 3 or (split := name.parts[-3]) not in images:
+            raise InputError(f"{where} is not in {{{','.join(images)}}}/CLASS/")
+        images[split].append(_decode(io.BytesIO(content), where, dataset))
+        labels[split].append(_class_label(name.parent, dataset))
+    return {split: _stacked(images[split], labels[split], path / split) for split in images}
+
+
+def _members(path: Path, dataset: Dataset, wanted: Callable[[PurePath], bool]) -> Iterator[tuple[PurePath, bytes]]:
+    """The files of a tar or zip whose names are wanted, in the archive's order: one pass, nothing is unpacked to disk."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                yield from ((PurePath(n), archive.read(n)) for n in archive.namelist() if wanted(PurePath(n)))
+            return
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if wanted(PurePath(member.name)) and (file := tar.extractfile(member)):
+                    yield PurePath(member.name), file.read()
+    except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, RuntimeError, zlib.error) as error:
+        raise InputError(
+            f"{path} is no readable archive ({error}); {dataset.name} can be added from {ACCEPTED}"
+        ) from error
 
 
 def _decode(file: Path | io.BytesIO, where: str, dataset: Dataset) -> np.ndarray:
@@ -132,7 +159,7 @@ def _known_label(label: object, where: str, dataset: Dataset) -> int:
     return label
 
 
-def _folder_label(folder: Path, dataset: Dataset) -> int:
+def _class_label(folder: PurePath, dataset: Dataset) -> int:
     """The label that a class folder stands for, by its name or its number."""
     names = [*dataset.classes, *map(str, range(len(dataset.classes)))]
     if folder.name not in names:

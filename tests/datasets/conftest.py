@@ -10,7 +10,7 @@ import pytest
 from dataset_copies import Examples, expected_fingerprint
 from range_server import Server, serving
 
-from replication.datasets.stored import StoredDataset
+from replication.datasets.archived import Archived
 from replication.download import Remote
 from replication.registry import DATASETS
 
@@ -40,7 +40,7 @@ def examples() -> Examples:
 
 
 @pytest.fixture
-def tiny(examples: Examples) -> StoredDataset:
+def tiny(examples: Examples) -> Archived:
     """CIFAR-10's class with other expected content; its remote address answers nothing."""
     return dataclasses.replace(
         DATASETS.build("cifar10"),

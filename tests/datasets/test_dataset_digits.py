@@ -45,5 +45,5 @@ def test_verify_reads_again_and_compares() -> None:
 
 
 def test_add_is_refused() -> None:
-    with pytest.raises(InputError, match="comes with scikit-learn"):
+    with pytest.raises(InputError, match="is embedded in scikit-learn: there is nothing to add"):
         DATASETS.build("digits").add("somewhere")

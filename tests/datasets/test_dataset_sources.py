@@ -1,8 +1,11 @@
 """Local copies: three forms of the same content become the same files; anything else is refused with its name."""
 
+import io
 import shutil
 import tarfile
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from dataset_copies import Examples, encoded, write_archive, write_folder, write_parquet
+from dataset_copies import Examples, encoded, expected_fingerprint, write_archive, write_folder, write_parquet
 from PIL import Image
 
-from replication.datasets.stored import StoredDataset
+from replication.datasets.archived import Archived
+from replication.registry import DATASETS
 from replication.types import InputError
 
 
@@ -22,7 +26,7 @@ def stored(home: Path) -> list[Path]:
     return sorted(file for file in home.rglob("*") if file.is_file() and file.name != ".lock")
 
 
-def test_all_forms_store_the_same_bytes(tiny: StoredDataset, examples: Examples, home: Path, tmp_path: Path) -> None:
+def test_all_forms_store_the_same_bytes(tiny: Archived, examples: Examples, home: Path, tmp_path: Path) -> None:
     """Max-abs 0. Catches: HWC read as CHW in the archive, BGR, class folders in alphabetical label order."""
     copies = [
         write_parquet(tmp_path / "parquet", examples),
@@ -46,9 +50,7 @@ def test_all_forms_store_the_same_bytes(tiny: StoredDataset, examples: Examples,
 
 
 @pytest.mark.parametrize("form", ["parquet", "folder", "archive"])
-def test_other_content_is_refused(
-    tiny: StoredDataset, examples: Examples, home: Path, tmp_path: Path, form: str
-) -> None:
+def test_other_content_is_refused(tiny: Archived, examples: Examples, home: Path, tmp_path: Path, form: str) -> None:
     """One test image too few, while train is right. Catches: storing split by split before all are checked."""
     examples["test"].pop()
     copy = {
@@ -94,7 +96,7 @@ def no_test_images(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (empty, "copy holds no copy of tiny; it can be added from .*parquet.*png.*tar.gz"),
+        (empty, "copy holds no copy of tiny; it can be added from .*parquet.*png.*published archive"),
         (break_image, r"3\.png: not a readable PNG or WebP image"),
         (jpeg_as_png, r"3\.png: not a readable PNG or WebP image"),
         (jpeg_beside, r"extra\.jpg: only PNG files"),
@@ -104,7 +106,7 @@ def no_test_images(folder: Path) -> None:
     ],
 )
 def test_bad_folder(
-    tiny: StoredDataset, examples: Examples, home: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str
+    tiny: Archived, examples: Examples, home: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str
 ) -> None:
     examples["train"].append((0, examples["train"][0][1]))  # so that `airplane` exists
     spoil(write_folder(tmp_path / "copy", examples, tiny.classes))
@@ -124,13 +126,13 @@ ROW = {"img": {"bytes": encoded(np.zeros((32, 32, 3), np.uint8), "PNG"), "path":
         (ROW | {"img": {"bytes": None, "path": "a"}}, r"train-0\.parquet row 1: not a readable"),
     ],
 )
-def test_bad_parquet_row(tiny: StoredDataset, tmp_path: Path, row: dict, message: str) -> None:
+def test_bad_parquet_row(tiny: Archived, tmp_path: Path, row: dict, message: str) -> None:
     pq.write_table(pa.Table.from_pylist([ROW, row]), tmp_path / "train-0.parquet")
     with pytest.raises(InputError, match=message):
         tiny.add(tmp_path)
 
 
-def test_bad_parquet_file(tiny: StoredDataset, tmp_path: Path) -> None:
+def test_bad_parquet_file(tiny: Archived, tmp_path: Path) -> None:
     shard = tmp_path / "train-0.parquet"
     pq.write_table(pa.table({"picture": [1], "label": [1]}), shard)
     with pytest.raises(InputError, match=r"train-0\.parquet: no readable columns img"):
@@ -143,17 +145,17 @@ def test_bad_parquet_file(tiny: StoredDataset, tmp_path: Path) -> None:
         tiny.add(tmp_path)
 
 
-def test_bad_archive(tiny: StoredDataset, examples: Examples, tmp_path: Path) -> None:
+def test_bad_archive(tiny: Archived, examples: Examples, tmp_path: Path) -> None:
     """Catches: a truncated member read as fewer examples, labels beyond the classes let through."""
     copy = tmp_path / "copy.tar.gz"
     with pytest.raises(InputError, match=r"copy\.tar\.gz does not exist; tiny can be added from"):
         tiny.add(copy)
     write_archive(copy, examples)
     copy.write_bytes(copy.read_bytes()[:-5000])
-    with pytest.raises(InputError, match=r"copy\.tar\.gz is no readable tar\.gz"):
+    with pytest.raises(InputError, match=r"copy\.tar\.gz is no readable archive"):
         tiny.add(copy)
     copy.write_bytes(b"\x80\x04 a pickle, perhaps")
-    with pytest.raises(InputError, match=r"copy\.tar\.gz is no readable tar\.gz"):
+    with pytest.raises(InputError, match=r"copy\.tar\.gz is no readable archive"):
         tiny.add(copy)
     write_archive(copy, examples | {"test": [(77, examples["test"][0][1])]})
     with pytest.raises(InputError, match=r"copy\.tar\.gz: label 77 is none of 0\.\.9"):
@@ -163,10 +165,59 @@ def test_bad_archive(tiny: StoredDataset, examples: Examples, tmp_path: Path) ->
         tiny.add(copy)
 
 
-def test_archive_of_pickles_is_refused(tiny: StoredDataset, examples: Examples, tmp_path: Path) -> None:
+def test_archive_of_pickles_is_refused(tiny: Archived, examples: Examples, tmp_path: Path) -> None:
     """The Python version of CIFAR-10 has members without `.bin`; none of them is read."""
     with tarfile.open(tmp_path / "copy.tar.gz", "w:gz") as archive:
         (tmp_path / "data_batch_1").write_bytes(b"")
         archive.add(tmp_path / "data_batch_1", "cifar-10-batches-py/data_batch_1")
     with pytest.raises(InputError, match=r"no data_batch_1\.bin; the binary version"):
         tiny.add(tmp_path / "copy.tar.gz")
+
+
+LETTERS = {
+    split: [(i % 3, np.random.default_rng([i, n]).integers(0, 256, (6, 6, 1), dtype=np.uint8)) for i in range(n)]
+    for split, n in (("train", 20), ("test", 4))
+}
+
+
+def png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image.squeeze(2)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def archive_of(file: Path, as_images: bool) -> Path:
+    """Records of two label bytes, or {train,test}/CLASS/*.png below a folder; a zip or a tar by the file's name."""
+    content = {"letters/README": b"about"}
+    for split, pairs in LETTERS.items():
+        if as_images:
+            content |= {f"letters/{split}/{'abc'[label]}/{i}.png": png(image) for i, (label, image) in enumerate(pairs)}
+        else:
+            content[f"letters/{split}.bin"] = b"".join(bytes([7, label]) + image.tobytes() for label, image in pairs)
+    if file.suffix == ".zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
+        return file
+    with tarfile.open(file, "w") as tar:
+        for name, data in content.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return file
+
+
+@pytest.mark.parametrize("name", ["copy.zip", "copy.tar"])
+@pytest.mark.parametrize("as_images", [False, True], ids=["records", "images"])
+def test_an_archived_dataset_is_one_file(tmp_path: Path, name: str, as_images: bool) -> None:
+    """By its name from another package; its fingerprints are stated by the refusal. Catches the coarse label for the fine
+    one, pixels that begin a byte too early, and an archive that only a tar.gz can be."""
+    dataset = DATASETS.build("letters:letters", as_images=as_images)
+    copy = archive_of(tmp_path / name, as_images)
+    stated = {split: expected_fingerprint(pairs) for split, pairs in LETTERS.items()}
+    with pytest.raises(InputError, match=rf"must be 20 .* got 20 with {stated['train']}"):
+        dataset.add(copy)
+    dataset = replace(dataset, fingerprints=stated)
+    dataset.add(copy)
+    assert dataset.verify() == stated
+    assert dataset.load("test").labels.tolist() == [0, 0, 1, 2]

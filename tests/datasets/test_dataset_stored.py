@@ -8,14 +8,14 @@ import safetensors.torch
 import torch
 from dataset_copies import Examples, write_folder
 
-from replication.datasets.stored import StoredDataset
+from replication.datasets.archived import Archived
 from replication.download import data_home
 from replication.files import write_atomically
 from replication.types import InputError, RunError
 
 
 @pytest.fixture
-def copy(tiny: StoredDataset, examples: Examples, tmp_path: Path) -> Path:
+def copy(tiny: Archived, examples: Examples, tmp_path: Path) -> Path:
     return write_folder(tmp_path / "copy", examples, tiny.classes)
 
 
@@ -38,7 +38,7 @@ def other_shape(file: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [flip_a_bit, truncate, other_key, other_shape])
-def test_corrupt_file_is_named_and_repaired(tiny: StoredDataset, copy: Path, spoil: Callable[[Path], None]) -> None:
+def test_corrupt_file_is_named_and_repaired(tiny: Archived, copy: Path, spoil: Callable[[Path], None]) -> None:
     """Catches: loading without the check; a repair that keeps the old file."""
     tiny.add(copy)
     spoil(tiny.file("train"))
@@ -50,13 +50,13 @@ def test_corrupt_file_is_named_and_repaired(tiny: StoredDataset, copy: Path, spo
     assert tiny.load("train").fingerprint == tiny.fingerprints["train"]
 
 
-def test_verify_never_downloads(tiny: StoredDataset) -> None:
+def test_verify_never_downloads(tiny: Archived) -> None:
     with pytest.raises(InputError, match=r"train\.safetensors does not exist; get it with"):
         tiny.verify()
 
 
 def test_unwritable_folder_is_named(
-    tiny: StoredDataset, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Archived, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The data folder lies below a plain file, where nobody can write, root included."""
     (tmp_path / "plain").write_text("")

@@ -9,7 +9,7 @@ import pytest
 from dataset_copies import Examples, write_archive
 from range_server import Server
 
-from replication.datasets.stored import StoredDataset
+from replication.datasets.archived import Archived
 from replication.download import Remote, download, fetch
 from replication.types import InputError
 
@@ -134,7 +134,7 @@ def test_a_file_of_unknown_size_and_hash_is_whole_or_not_there(server: Server, t
     assert not target.exists()
 
 
-def test_first_load_downloads(server: Server, tiny: StoredDataset, examples: Examples, home: Path) -> None:
+def test_first_load_downloads(server: Server, tiny: Archived, examples: Examples, home: Path) -> None:
     """From nothing to a split, twice at once: one request, and no archive left. Catches: no lock, or no second look."""
     server.body = write_archive(home.parent / "copy.tar.gz", examples).read_bytes()
     remote = Remote(server.url, hashlib.sha256(server.body).hexdigest(), len(server.body))
@@ -153,7 +153,7 @@ def test_first_load_downloads(server: Server, tiny: StoredDataset, examples: Exa
     assert f"stored in {home / 'tiny'}" in tiny.status()
 
 
-def test_unreachable_network_says_what_to_do(tiny: StoredDataset, home: Path) -> None:
+def test_unreachable_network_says_what_to_do(tiny: Archived, home: Path) -> None:
     with pytest.raises(InputError, match=r"cannot be reached .*`replicate data add tiny PATH`"):
         tiny.load("train")
     assert [file.name for file in (home / "tiny").iterdir()] == [".lock"]

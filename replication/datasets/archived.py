@@ -1,7 +1,11 @@
-"""A dataset kept under `$REPLICATION_DATA` as one safetensors file per split, downloaded or added from a local copy."""
+"""A dataset that is published as one archive and fits in the memory: downloaded once, or added from a local copy.
+
+It is kept under `$REPLICATION_DATA` as one safetensors file per split. To add one, write its file with an `Archived` in
+it; while the fingerprints are not known, `replicate data add NAME ARCHIVE` refuses what it reads and states them.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
@@ -17,10 +21,16 @@ from replication.types import InputError
 
 
 @dataclass(frozen=True)
-class StoredDataset(Dataset):
-    """A dataset whose `remote` is a binary archive; sources.py says which local copies it accepts."""
+class Archived(Dataset):
+    """`remote` is a tar or zip of image files or of binary records; sources.py reads it, and other local copies.
+
+    records: split -> the names of its files in an archive of records, each `labels` bytes, of which the last is the
+    label, and then C*H*W bytes, channel by channel. Without them the archive holds {train,test}/CLASS/*.png.
+    """
 
     remote: Remote
+    records: Mapping[str, tuple[str, ...]] = field(default_factory=dict, kw_only=True)
+    labels: int = field(default=1, kw_only=True)  # label bytes of a record: CIFAR-100 has a coarse one before the fine
 
     @property
     def folder(self) -> Path:
@@ -41,7 +51,8 @@ class StoredDataset(Dataset):
             self._store(splits)
 
     def _import(self, path: Path) -> dict[str, Split]:
-        splits = {split: Split.of(images, labels) for split, (images, labels) in read_copy(path, self).items()}
+        examples = read_copy(path, self, self.records, self.labels)
+        splits = {split: Split.of(images, labels) for split, (images, labels) in examples.items()}
         for split, content in splits.items():
             self._require(split, content, f"{path} is refused and nothing was stored")
         return splits
