@@ -26,12 +26,15 @@ def _forensics(options: argparse.Namespace) -> None:
     subject = subject_of(options.subject, wishes)
     place = Workplace(state(), device_of(options.device), subject.base.batch_size)
     found = investigate(subject, choices, place)
-    print("\n" + printed(found))
+    print("\n" + printed(found.rows))
     asked = settings or options.only or options.row or options.steps
     # results/ holds the experiment's own table, whole; of anything else only what somebody wants kept
     own = project() / "results" if subject.from_experiment and not asked else None
     if folder := Path(options.out).absolute() if options.out else own:
-        print("\n" + "\n".join(f"wrote {file}" for file in write_forensics(found, folder)))
+        print(
+            "\n"
+            + "\n".join(f"wrote {file}" for file in write_forensics(found.rows, folder / f"forensics-{subject.name}"))
+        )
         if folder == project() / "results":
             write_fronts(evidence_on(experiment_names()))
 

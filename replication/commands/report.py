@@ -29,6 +29,7 @@ def _report(options: argparse.Namespace) -> None:
     from replication.harness.home import project, state
     from replication.harness.store import Store
     from replication.harness.sweep import journal_of
+    from replication.report.forensics import committed_forensics, write_forensics
     from replication.report.write import write_claims, write_report
     from replication.settings import content_key
 
@@ -43,6 +44,8 @@ def _report(options: argparse.Namespace) -> None:
         if any(journal.read(key) for key in evidence.rows):
             tables.append((evidence.experiment.name, evidence.profile, journal, list(evidence.rows.values()), files))
     print(f"wrote {write_claims(every, results).relative_to(project())}")
+    for stem, rows in committed_forensics(results).items():
+        write_forensics(rows, results / stem)
     write_fronts(every)
     for name, profile, journal, records, files in tables:  # last, since a dead server stops it
         told = f"{store.address} {content_key(records)}"

@@ -1,23 +1,23 @@
-"""The report of `replicate forensics`: a table sorted by size, and a plot of every move with its interval."""
+"""The report of `replicate forensics`, of the rows of its CSV: a table sorted by size, and a plot of every move."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, log10
 from pathlib import Path
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from typing import TYPE_CHECKING, Any, Literal
 
 from replication.files import write_atomically
 from replication.harness.forensics.choices import CHOICES
-from replication.harness.forensics.examination import Examination, Finding
+from replication.harness.forensics.examination import NOT_CHANGED
 from replication.harness.forensics.move import NEGLIGIBLE
 from replication.harness.journal import Record
-from replication.report.plots import COLOURS, STYLE, png
-from replication.report.rows import write_csv
-from replication.report.tables import markdown
+from replication.report.plots import COLOURS, new_figure, png, refresh, style
+from replication.report.rows import read_csv, write_csv
+from replication.report.tables import Table
 from replication.report.write import shared_columns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Colour and shape both tell the verdict, so that either will do.
 LOOKS = {
@@ -27,132 +27,156 @@ LOOKS = {
     "no effect seen": (COLOURS[0], "s"),
     "identical": ("#777777", "x"),
 }
-LEGEND = (
-    "**moves it**: 0 lies outside the 95 % interval of the move. **negligible**: it does, but the whole interval stays "
-    f"below {NEGLIGIBLE}, which no paper prints. **no effect seen**: 0 lies inside, so the move may be nothing, or "
-    "smaller than these images can show. **identical**: the same features to the last bit. **noise**: other seeds, and "
-    "nothing else; the yardstick for whoever compares two runs without common seeds. One in twenty choices that do nothing "
-    "looks as if it did."
-)
+LEGEND = {
+    "moves it": "0 lies outside the 95 % interval of the move.",
+    "negligible": f"it does, but the whole interval stays below {NEGLIGIBLE}, which no paper prints.",
+    "no effect seen": "0 lies inside, so the move may be nothing, or smaller than these images can show.",
+    "identical": "the same features to the last bit.",
+    "noise": (
+        "other seeds, and nothing else; the yardstick for whoever compares two runs without common seeds. One in twenty "
+        "choices that do nothing looks as if it did."
+    ),
+}
 PAIRED = (
     "The interval is that of the move, not of a distance: images that correspond (the same seed and number, the same "
-    "reference image) are resampled in common. Where they do not (marked *other images*), each set is resampled by itself."
+    "reference image) are resampled in common. Where they do not (“other images”), each set is resampled by itself."
 )
 
 
-def printed(examination: Examination) -> str:
+@dataclass(frozen=True)
+class Block:
+    """A piece of a report: a heading or a paragraph (a text), words and what they mean, a table, or what a picture shows."""
+
+    kind: Literal["heading", "text", "words", "table", "picture"]
+    content: Any
+
+
+def report_blocks(rows: Sequence[Record]) -> list[Block]:
+    """The title, which is the first of them, and all that follows."""
+    first, findings = rows[0], [row for row in rows if row["verdict"] != NOT_CHANGED]
+    missing = [
+        {"not changed": row["choice"], "because": row["because"]} for row in rows if row["verdict"] == NOT_CHANGED
+    ]
+    named = {row["choice"] for row in rows}
+    sources = [[choice.name, choice.source] for choice in CHOICES if choice.name in named]
+    every = {str(i): row for i, row in enumerate(rows)}
+    blocks = [
+        Block("heading", f"Which choice moves {first['distance']}, and how far: {first['title']}"),
+        Block("text", _base(first)),
+        *([Block("table", Table.of([_line(row) for row in findings]))] if findings else []),
+        *([Block("picture", "every move with its 95 % interval")] if findings else []),
+        Block("words", LEGEND),
+        Block("text", PAIRED),
+        *([Block("table", Table.of(missing))] if missing else []),
+        Block("heading", "Where each choice was seen"),
+        Block("table", Table(["choice", "paper, code or thread"], sources)),
+        Block("heading", "Protocol"),
+        Block("table", Table(["column", "value"], shared_columns(every, ("sampling.", "protocol.", "recipe.")))),
+        Block("heading", "Provenance"),
+        Block("table", Table(["column", "value"], shared_columns(every, ("env.",)))),
+    ]
+    return blocks
+
+
+def printed(rows: Sequence[Record]) -> str:
     """What the terminal shows: base, table, and what was not changed."""
-    parts = [markdown_base(examination), markdown_table(examination), LEGEND, markdown_missing(examination)]
-    return "\n\n".join(part for part in parts if part)
+    blocks = report_blocks(rows)
+    end = next(i for i, block in enumerate(blocks) if i and block.kind == "heading")
+    shown = [block for block in blocks[1:end] if block.kind != "picture" and block.content != PAIRED]
+    return "\n\n".join(_markdown(block, "", "") for block in shown)
 
 
-def markdown_table(examination: Examination) -> str:
-    """One line per change, the largest move first."""
-    label = examination.label
-    columns = ["choice", "from", "to", f"{label} before", "after", "move [95 %]", "images", "verdict"]
-    return markdown(columns, [_line(finding) for finding in examination.findings])
+def markdown_report(rows: Sequence[Record], stem: str) -> str:
+    """The whole page, byte for byte the same for the same rows."""
+    title, *blocks = report_blocks(rows)
+    parts = [f"# {title.content} ({stem})", *(_markdown(block, "## ", stem) for block in blocks)]
+    return "\n\n".join(parts) + "\n"
 
 
-def markdown_missing(examination: Examination) -> str:
-    """The choices that could not be changed, and what each needs; empty if there are none."""
-    if not examination.missing:
-        return ""
-    return markdown(["not changed", "because"], [[name, reason] for name, reason in examination.missing])
+def _markdown(block: Block, level: str, stem: str) -> str:
+    if block.kind == "words":
+        return " ".join(f"**{word}**: {meaning}" for word, meaning in block.content.items())
+    return {"heading": f"{level}{block.content}", "picture": f"![{block.content}]({stem}.png)"}.get(
+        block.kind, str(block.content)
+    )
 
 
-def markdown_base(examination: Examination) -> str:
+def _base(row: Record) -> str:
     """The base in one line."""
-    base, protocol = examination.subject.base, examination.subject.protocol
-    cell = base.cell
     sampling = (
-        f"{cell.sampling.sampler} x {cell.sampling.steps}, spacing {cell.sampling.spacing}, clip {cell.sampling.clip}, "
-        f"{'EMA' if protocol.ema else 'raw'} weights, {protocol.quantizer}, {protocol.precision}, seed {base.seed}"
-        if cell
+        f"{row['sampling.sampler']} x {row['sampling.steps']}, spacing {row['sampling.spacing']}, "
+        f"clip {row['sampling.clip']}, {'EMA' if row['protocol.ema'] == 'true' else 'raw'} weights, "
+        f"{row['protocol.quantizer']}, {row['protocol.precision']}, seed {row['protocol.seeds']}"
+        if "sampling.sampler" in row
         else "images as given"
     )
+    changed = row.get("protocol.changed", "nothing")
+    protocol = row["protocol.name"] + ("" if changed == "nothing" else f" ({changed})")
     return (
-        f"Base: {sampling}; n = {base.n:,} against {base.dataset} {base.split}, "
-        f"{protocol.extractor}; protocol {protocol.title}. One choice at a time is taken differently."
+        f"Base: {sampling}; n = {row['protocol.n']:,} against {row['protocol.reference']}, {row['protocol.extractor']}; "
+        f"protocol {protocol}. One choice at a time is taken differently."
     )
 
 
-def markdown_report(examination: Examination, stem: str) -> str:
-    """The whole page, byte for byte the same for the same findings."""
-    told = {finding.alternative.choice for finding in examination.findings} | {n for n, _ in examination.missing}
-    sources = [[choice.name, choice.source] for choice in CHOICES if choice.name in told]
-    rows: dict[str, Record] = {str(i): row for i, row in enumerate(examination.rows)}
-    parts = [
-        f"# Which choice moves {examination.label}, and how far: {examination.subject.title} ({stem})",
-        markdown_base(examination),
-        markdown_table(examination),
-        f"![every move with its 95 % interval]({stem}.png)",
-        LEGEND,
-        PAIRED,
-        markdown_missing(examination),
-        "## Where each choice was seen",
-        markdown(["choice", "paper, code or thread"], sources),
-        "## Protocol",
-        markdown(["column", "value"], shared_columns(rows, ("sampling.", "protocol.", "recipe."))),
-        "## Provenance",
-        markdown(["column", "value"], shared_columns(rows, ("env.",))),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+def _line(row: Record) -> dict[str, str]:
+    interval = f"[{row['metric.move_low']:+.2g}, {row['metric.move_high']:+.2g}]"
+    return {
+        "choice": row["choice"],
+        "from": row["from"],
+        "to": row["to"],
+        f"{row['distance']} before": f"{row['metric.fd_before']:.4g}",
+        "after": f"{row['metric.fd_after']:.4g}",
+        "move [95 %]": "0" if row["verdict"] == "identical" else f"{row['metric.move']:+.3g} {interval}",
+        "images": "same" if row["paired"] == "yes" else "other images",
+        "verdict": row["verdict"],
+    }
 
 
-def forest_plot(examination: Examination) -> bytes:
+def forest_plot(rows: Sequence[Record]) -> bytes:
     """PNG bytes: one line per change, the largest move on top, linear near 0 and logarithmic beyond."""
-    findings = [f for f in examination.findings if f.word != "identical"] or examination.findings
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.5, 1.4 + 0.24 * len(findings)), layout="constrained")
+    from matplotlib.lines import Line2D
+
+    changed = [row for row in rows if row["verdict"] != NOT_CHANGED]
+    findings = [row for row in changed if row["verdict"] != "identical"] or changed
+    with style():
+        figure = new_figure(8.5, 1.4 + 0.24 * len(findings))
         axes = figure.subplots()
-        for y, finding in enumerate(findings):
-            move, (colour, marker) = finding.move, LOOKS[finding.word]
-            axes.plot([move.interval.low, move.interval.high], [y, y], color=colour, linewidth=1.6, zorder=2)
-            axes.plot([move.value], [y], marker=marker, color=colour, markersize=5, zorder=3)
+        for y, row in enumerate(findings):
+            colour, marker = LOOKS[row["verdict"]]
+            axes.plot([row["metric.move_low"], row["metric.move_high"]], [y, y], color=colour, linewidth=1.6, zorder=2)
+            axes.plot([row["metric.move"]], [y], marker=marker, color=colour, markersize=5, zorder=3)
         axes.axvline(0, color="black", linewidth=0.8, zorder=1)
-        _scale(axes, max(abs(end) for f in findings for end in (f.move.interval.low, f.move.interval.high)))
-        axes.set_yticks(range(len(findings)), [_change(finding) for finding in findings])
+        _scale(axes, max(abs(row[end]) for row in findings for end in ("metric.move_low", "metric.move_high")))
+        axes.set_yticks(range(len(findings)), [f"{row['choice']}: {row['from']} → {row['to']}" for row in findings])
         axes.set_ylim(len(findings) - 0.5, -0.5)
-        axes.set_xlabel(f"move of {examination.label} (95 % interval of the move)")
+        axes.set_xlabel(f"move of {rows[0]['distance']} (95 % interval of the move)")
         axes.margins(x=0.04)
         axes.grid(axis="x", alpha=0.25, linewidth=0.5)
-        words = [word for word in LOOKS if any(f.word == word for f in findings)]
+        words = [word for word in LOOKS if any(row["verdict"] == word for row in findings)]
         handles = [Line2D([], [], color=LOOKS[w][0], marker=LOOKS[w][1], linewidth=1.6, label=w) for w in words]
         figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=len(handles))
         return png(figure)
 
 
-def write_forensics(examination: Examination, folder: Path) -> list[Path]:
-    """forensics-<name>.csv, .md and .png in `folder`; returns the files."""
-    stem = f"forensics-{examination.subject.name}"
-    files = [folder / f"{stem}.{suffix}" for suffix in ("csv", "md", "png")]
-    write_csv({str(i): row for i, row in enumerate(examination.rows)}, files[0])
-    write_atomically(files[1], markdown_report(examination, stem).encode())
-    write_atomically(files[2], forest_plot(examination))
-    return files
+def write_forensics(rows: Sequence[Record], stem: Path) -> list[Path]:
+    """The files `stem`.csv, .md and .png; returns them."""
+    files = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("csv", "md", "png")]
+    write_csv({str(i): row for i, row in enumerate(rows)}, files[0])
+    write_atomically(files[1], markdown_report(rows, stem.name).encode())
+    if any(row["verdict"] != NOT_CHANGED for row in rows):
+        refresh(files[2], list(rows), lambda: forest_plot(rows))
+    return [file for file in files if file.exists()]
 
 
-def _line(finding: Finding) -> list[str]:
-    alternative, move = finding.alternative, finding.move
-    return [
-        alternative.choice,
-        alternative.before,
-        alternative.after,
-        f"{move.before:.4g}",
-        f"{move.after:.4g}",
-        "0" if move.word == "identical" else f"{move.value:+.3g} [{move.interval.low:+.2g}, {move.interval.high:+.2g}]",
-        "same" if move.paired else "other images",
-        finding.word,
-    ]
+def committed_forensics(folder: Path) -> dict[str, list[Record]]:
+    """The rows of the folder's reports, by the name of their files."""
+    return {path.stem: read_csv(path) for path in sorted(folder.glob("forensics-*.csv"))}
 
 
-def _change(finding: Finding) -> str:
-    alternative = finding.alternative
-    return f"{alternative.choice}: {alternative.before} → {alternative.after}"
-
-
-def _scale(axes: Axes, largest: float) -> None:
+def _scale(axes: "Axes", largest: float) -> None:
     """Linear around 0 and logarithmic beyond a hundredth, or a hundredth of the largest end if all are small."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter
+
     linear = min(0.01, largest / 100) or 0.01
     decades = [linear * 10**k for k in range(max(ceil(log10(largest / linear)), 0) + 1)] if largest else [linear]
     axes.set_xscale("symlog", linthresh=linear)

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, NamedTuple
 
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
-from replication.registry import EXTRACTORS
-from replication.report.plots import COLOURS, MARKERS, STYLE, png
+from replication.report.plots import COLOURS, MARKERS, new_figure, png, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LEAST_WEIGHTS = 3  # below, there is no curve
 
@@ -48,19 +46,15 @@ def _everywhere(cell: Cell) -> bool:
     return guidance is None or (guidance.channels == "all" and guidance.interval == (0.0, 1.0))
 
 
-def guidance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str) -> bytes | None:
-    """PNG bytes of three panels with 95 % intervals; None where no rows make a curve."""
-    sweeps = guidance_sweeps(cells, rows)
-    if not sweeps:
-        return None
-    labels = cells[0].protocol.extractor.build(EXTRACTORS).labels
+def guidance_plot(sweeps: Sequence[Sweep], distance: str, title: str) -> bytes:
+    """PNG bytes of three panels with 95 % intervals; `distance` is what the distance is called."""
     panels = (
         ("class_accuracy", "class accuracy"),
-        ("fd", labels["fd"]),
+        ("fd", distance),
         ("precision", "precision, and recall (dashed)"),
     )
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.2), layout="constrained")
+    with style():
+        figure = new_figure(10, 3.2)
         for axes, (metric, label) in zip(figure.subplots(1, 3), panels, strict=True):
             for i, sweep in enumerate(sweeps):
                 _draw(axes, sweep, metric, i, "-")
@@ -74,7 +68,7 @@ def guidance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
         return png(figure)
 
 
-def _draw(axes: Axes, sweep: Sweep, metric: str, index: int, dash: str) -> None:
+def _draw(axes: "Axes", sweep: Sweep, metric: str, index: int, dash: str) -> None:
     values, low, high = ([r[f"metric.{metric}{end}"] for r in sweep.records] for end in ("", "_low", "_high"))
     colour = COLOURS[index % len(COLOURS)]
     axes.fill_between(sweep.weights, low, high, color=colour, alpha=0.15, linewidth=0)

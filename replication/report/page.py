@@ -4,18 +4,15 @@ Cell texts are those of the Markdown tables, verdicts those of `judge`, pictures
 """
 
 import base64
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
-from PIL import Image, ImageChops
 
 from replication.files import write_atomically
 from replication.harness.job import Job
@@ -24,6 +21,7 @@ from replication.registry import EXTRACTORS
 from replication.report.beside_papers import HEADING, comparisons
 from replication.report.chart import HEIGHT, SHAPES, WIDTH, Panel, panels
 from replication.report.claims import Claim, Evidence, Verdict, judge, tally, verdict_table
+from replication.report.forensics import committed_forensics, report_blocks
 from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
 from replication.report.rows import exact_text
 from replication.report.tables import Table
@@ -45,8 +43,6 @@ ROWS = 1000  # of a section: what a page can hold; the others are in the CSV bes
 LONG = 24  # lines, from which on a table scrolls under its own head
 KEY_DIGITS = 12
 _NUMBER = re.compile(r"([-+]?\d\S*)(?: (.+))?")
-_IMAGE = re.compile(r"!\[(.*)\]\((.+)\)")
-_STRONG, _EMPHASIS = re.compile(r"\*\*(.+?)\*\*"), re.compile(r"\*(.+?)\*")
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "template"),
@@ -89,7 +85,8 @@ _TEMPLATES.filters["text"] = Text.of
 
 def numeric(table: Table) -> list[bool]:
     """Of each column: whether it holds numbers and nothing else."""
-    return [{Text.of(text).kind for text in column if text} == {"number"} for column in zip(*table.lines, strict=True)]
+    columns = [[line[i] for line in table.lines if line[i]] for i in range(len(table.columns))]
+    return [{Text.of(text).kind for text in column} == {"number"} for column in columns]
 
 
 @dataclass(frozen=True)
@@ -130,15 +127,6 @@ class Judged:
     readings: list[Reading]
 
 
-@dataclass(frozen=True)
-class Document:
-    """A report that exists as Markdown only: (kind, content) of its blocks, the kind being heading, text, table or image."""
-
-    anchor: str
-    title: str
-    blocks: list[tuple[str, Any]]
-
-
 def write_page(evidence: Sequence[Evidence], folder: Path) -> Path:
     """Write folder/index.html from the evidence of all profiles and from the pictures in `folder`."""
     path = folder / "index.html"
@@ -157,7 +145,8 @@ def page(evidence: Sequence[Evidence], folder: Path) -> str:
         claims=claims,
         counts=_counts(word for c in claims for r in c.readings for word, n in r.words for _ in range(n)),
         unrun=[e for e in evidence if e.jobs and not e.rows],
-        forensics=[_document(path) for path in sorted(folder.glob("forensics-*.md"))],
+        forensics={stem: report_blocks(found) for stem, found in committed_forensics(folder).items()},
+        pictures={path.stem: _data(path) for path in sorted(folder.glob("forensics-*.png"))},
         row_count=len(rows),
         devices=devices,
         distances=_distances(sections),
@@ -281,33 +270,6 @@ def _distances(sections: Sequence[Section]) -> dict[str, str]:
     return {section.distance: str(section.evidence.cells[0].protocol.extractor) for section in sections}
 
 
-def _document(path: Path) -> Document:
-    """A report of this project: a title, then tables, pictures that lie beside it and paragraphs, apart by empty lines."""
-    title, *rest = path.read_text(encoding="utf-8").strip().split("\n\n")
-    blocks: list[tuple[str, Any]] = []
-    for block in rest:
-        image = _IMAGE.fullmatch(block.strip())
-        if block.startswith("|"):
-            columns, _, *lines = ([text.strip() for text in line.strip("|").split("|")] for line in block.splitlines())
-            blocks.append(("table", Table(columns, lines)))
-        elif image:
-            blocks.append(("image", (image[1], _data(path.parent / image[2]))))
-        else:
-            blocks.append(("heading" if block.startswith("#") else "text", _inline(block.strip("# \n"))))
-    return Document(path.stem, title.strip("# "), blocks)
-
-
-def _inline(text: str) -> Markup:
-    """**strong** and *emphasised* words as HTML, all else escaped."""
-    return Markup(_EMPHASIS.sub(r"<em>\1</em>", _STRONG.sub(r"<strong>\1</strong>", str(escape(text)))))
-
-
 def _data(path: Path) -> str:
-    """The PNG as a data URI, without the channels that say nothing."""
-    image = Image.open(path).convert("RGB")
-    red, green, blue = image.split()
-    if not (ImageChops.difference(red, green).getbbox() or ImageChops.difference(green, blue).getbbox()):
-        image = red
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    """The PNG as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

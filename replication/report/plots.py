@@ -1,21 +1,29 @@
 """Plots: distance against steps and against seconds, and the grid of samples. Colour-blind safe, byte-stable."""
 
+import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
-from PIL import Image
+from PIL import Image, ImageChops
+from PIL.PngImagePlugin import PngInfo
 
+from replication.files import write_atomically
 from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Journal, Record
 from replication.registry import EXTRACTORS
+from replication.settings import content_key
+
+if TYPE_CHECKING:  # it takes a second to import, and most reports draw nothing anew
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: distinct under every common colour blindness. Markers tell the lines apart in grey, and from
 # the eighth line on, when colours come again, so does the dash.
@@ -83,8 +91,8 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
     name = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
     labels = len({cell.label for cell in cells})
     crowded = labels > NAMED_CURVES
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 3.8 if crowded else max(3.8, 1.2 + 0.22 * labels)), layout="constrained")
+    with style():
+        figure = new_figure(10, 3.8 if crowded else max(3.8, 1.2 + 0.22 * labels))
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, cost in zip((left, right), costs_of(rows), strict=True):
             found = curves(cells, rows, cost.column)
@@ -99,7 +107,7 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
         return png(figure)
 
 
-def _draw(axes: Axes, curve: Curve, cost: Cost, joined: bool) -> None:
+def _draw(axes: "Axes", curve: Curve, cost: Cost, joined: bool) -> None:
     """The curve, or its points alone, and their intervals, all of them as one broken line: matplotlib's own error bars
     take seconds for ten thousand."""
     colour, dash = COLOURS[curve.index % len(COLOURS)], DASHES[curve.index // len(COLOURS) % len(DASHES)]
@@ -113,7 +121,9 @@ def _draw(axes: Axes, curve: Curve, cost: Cost, joined: bool) -> None:
     )  # fmt: skip
 
 
-def _scales(axes: Axes, cost: Cost) -> None:
+def _scales(axes: "Axes", cost: Cost) -> None:
+    from matplotlib.ticker import FuncFormatter
+
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
@@ -124,25 +134,24 @@ def _scales(axes: Axes, cost: Cost) -> None:
     axes.grid(which="both", alpha=0.25, linewidth=0.5)
 
 
-def strips_grid(jobs: Sequence[Job], journal: Journal) -> bytes | None:
-    """PNG bytes: one line of images per job of a kind that has a strip, its title beside it; None where none has.
-
-    A long table shows each label once, at the middle one of its jobs.
-    """
+def strips_of(jobs: Sequence[Job], journal: Journal) -> list[tuple[str, Path]]:
+    """(caption, file) of the jobs that have a strip; a long table shows each label once, at the middle one of its jobs."""
     shown = [job for job in jobs if journal.strip_path(job.key).exists()]
     if len(shown) > GRID_LINES:
         of_label = {label: [job for job in shown if job.label == label] for label in {job.label: 0 for job in shown}}
         shown = [of[len(of) // 2] for of in of_label.values()]
-    if not shown:
-        return None
-    strips = [(job.caption, Image.open(journal.strip_path(job.key))) for job in shown]
-    return picture_grid(strips, jobs[0].picture_rows)
+    return [(job.caption, journal.strip_path(job.key)) for job in shown]
+
+
+def strips_grid(strips: Sequence[tuple[str, Path]], rows: int) -> bytes:
+    """PNG bytes of `strips_of`."""
+    return picture_grid([(caption, Image.open(path)) for caption, path in strips], rows)
 
 
 def picture_grid(lines: Sequence[tuple[str, Image.Image]], rows: int = 1) -> bytes:
     """PNG bytes: strips of square images, each with its label; a strip may hold several rows of images."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8, 0.62 * rows * len(lines) + 0.1), layout="constrained")
+    with style():
+        figure = new_figure(8, 0.62 * rows * len(lines) + 0.1)
         for axes, (label, strip) in zip(figure.subplots(len(lines), 1, squeeze=False)[:, 0], lines, strict=True):
             axes.imshow(_spaced(strip, rows), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_xticks([])
@@ -162,8 +171,52 @@ def _spaced(strip: Image.Image, rows: int) -> np.ndarray:
     return np.concatenate(pieces[:-1], axis=1)
 
 
-def png(figure: Figure, **options: Any) -> bytes:
+def style() -> AbstractContextManager[None]:
+    """What all plots have in common, while it lasts."""
+    import matplotlib as mpl
+
+    return mpl.rc_context(STYLE)
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty one, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def png(figure: "Figure", **options: Any) -> bytes:
     """The figure as a PNG without dates and versions in it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None}, **options)
     return buffer.getvalue()
+
+
+def refresh(path: Path, shown: Any, draw: Callable[[], bytes]) -> None:
+    """Write the picture that `draw` makes of `shown`, a JSON value, unless the file holds that already.
+
+    What it was drawn from stands in the PNG as its source: the same content, drawn by the same code.
+    """
+    source = content_key([shown, _drawer()])
+    try:
+        with Image.open(path) as there:
+            if there.info.get("Source") == source:
+                return
+    except OSError:
+        pass
+    image, buffer, info = Image.open(io.BytesIO(draw())).convert("RGB"), io.BytesIO(), PngInfo()
+    red, green, blue = image.split()
+    grey = not (ImageChops.difference(red, green).getbbox() or ImageChops.difference(green, blue).getbbox())
+    info.add_text("Source", source)
+    (red if grey else image).save(buffer, format="PNG", optimize=True, pnginfo=info)
+    write_atomically(path, buffer.getvalue())
+
+
+@cache
+def _drawer() -> str:
+    """The code that draws, and its libraries."""
+    code = [
+        Path(__file__).with_name(f"{module}.py").read_bytes()
+        for module in ("plots", "guidance", "training", "forensics")
+    ]
+    return f"{hashlib.sha256(b''.join(code)).hexdigest()} {version('matplotlib')} {version('pillow')}"

@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
 from replication.harness.journal import Curve
-from replication.report.plots import COLOURS, DASHES, STYLE, png
+from replication.report.plots import COLOURS, DASHES, new_figure, png, style
 
 TRAINING = ("training", "Training", "loss, gradient norm, learning rate and speed of each training against its steps")
 PANELS = {
@@ -18,12 +15,10 @@ PANELS = {
 LOGARITHMIC = ("loss", "gradient_norm")
 
 
-def training_plot(curves: Sequence[Curve], title: str) -> bytes | None:
-    """PNG bytes of a panel each for what was watched; None where nothing was."""
-    if not curves:
-        return None
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, max(5.0, 0.6 + 0.2 * len(curves))), layout="constrained")
+def training_plot(curves: Sequence[Curve], title: str) -> bytes:
+    """PNG bytes of a panel each for what was watched."""
+    with style():
+        figure = new_figure(10, max(5.0, 0.6 + 0.2 * len(curves)))
         for axes, (column, label) in zip(figure.subplots(2, 2, sharex=True).flat, PANELS.items(), strict=True):
             for i, curve in enumerate(curves):
                 colour, dash = COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]

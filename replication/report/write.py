@@ -5,18 +5,21 @@ there is -reconstructions.png; where rows differ in the guidance weight, -guidan
 trainings, -training.png.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from replication.files import write_atomically
+from replication.files import file_sha256, write_atomically
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Journal, Record
+from replication.registry import EXTRACTORS
 from replication.report.beside_papers import HEADING, Comparison, comparisons, published_csv, published_table
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.comparable import MARK
-from replication.report.guidance import guidance_plot
+from replication.report.guidance import guidance_plot, guidance_sweeps
 from replication.report.latex import latex_document, latex_table
-from replication.report.plots import distance_plot, strips_grid
+from replication.report.plots import distance_plot, refresh, strips_grid, strips_of
 from replication.report.rows import csv_text
 from replication.report.tables import MARK_MEANS, Table, markdown, tables_of
 from replication.report.training import TRAINING, training_plot
@@ -36,22 +39,35 @@ def write_report(evidence: Evidence, journal: Journal, folder: Path) -> list[Pat
     if evidence.rows:
         files[".csv"] = csv_text(list(evidence.rows.values())).encode()
         files[".tex"] = latex_report(experiment.title, stem, tables).encode()
-    if rows:
-        files[".png"] = distance_plot(cells, rows, experiment.title)
-        if found:
-            files["-published.csv"] = published_csv(found).encode()
-        if plot := guidance_plot(cells, rows, experiment.title):
-            files["-guidance.png"] = plot
-        if plot := training_plot(list(journal.curves().values()), experiment.title):
-            files["-training.png"] = plot
-    for kind in dict.fromkeys(type(job) for job in evidence.jobs):
-        if grid := strips_grid([job for job in evidence.jobs if type(job) is kind], journal):
-            files[f"-{kind.picture[0]}.png"] = grid
+    if found and rows:
+        files["-published.csv"] = published_csv(found).encode()
     for end, content in files.items():
         write_atomically(folder / f"{stem}{end}", content)
+    drawn = _pictures(evidence, journal)
+    for end, (shown, draw) in drawn.items():
+        refresh(folder / f"{stem}{end}", shown, draw)
     pictures = [picture for picture in pictures_of(evidence) if (folder / f"{stem}-{picture[0]}.png").exists()]
     write_atomically(folder / f"{stem}.md", markdown_report(evidence, tables, pictures).encode())
-    return [folder / f"{stem}{end}" for end in (".md", *files)]
+    return [folder / f"{stem}{end}" for end in (".md", *files, *drawn)]
+
+
+def _pictures(evidence: Evidence, journal: Journal) -> dict[str, tuple[Any, Callable[[], bytes]]]:
+    """The pictures that the rows allow, by the end of the file's name: what is shown, and what draws it."""
+    title, cells, rows = evidence.experiment.title, evidence.cells, evidence.cell_rows
+    pictures: dict[str, tuple[Any, Callable[[], bytes]]] = {}
+    if rows:
+        distance = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
+        shown = [title, distance, [(cell.label, rows.get(cell.key)) for cell in cells]]
+        pictures[".png"] = shown, partial(distance_plot, cells, rows, title)
+        if sweeps := guidance_sweeps(cells, rows):
+            pictures[f"-{GUIDANCE[0]}.png"] = [title, distance, sweeps], partial(guidance_plot, sweeps, distance, title)
+        if trained := list(journal.curves().values()):
+            pictures[f"-{TRAINING[0]}.png"] = [title, trained], partial(training_plot, trained, title)
+    for kind in dict.fromkeys(type(job) for job in evidence.jobs):
+        if strips := strips_of([job for job in evidence.jobs if type(job) is kind], journal):
+            shown = [(caption, file_sha256(path)) for caption, path in strips]
+            pictures[f"-{kind.picture[0]}.png"] = shown, partial(strips_grid, strips, kind.picture_rows)
+    return pictures
 
 
 def all_tables(evidence: Evidence, found: Sequence[Comparison]) -> dict[str, Table]:

@@ -14,7 +14,6 @@ from replication.harness.jobs.cell import cells_of
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
 from replication.harness.workplace import Workplace
-from replication.report.training import training_plot
 from replication.training.loop import CURVE, curve_in
 
 
@@ -54,4 +53,3 @@ def test_a_long_curve_is_thinned_evenly(tmp_path: Path) -> None:
     assert curve_in(tmp_path / "long")["loss"] == list(range(0, 2500, 3))
     save_checkpoint(tmp_path / "given", {"ema.w": torch.zeros(1)}, {})
     assert curve_in(tmp_path / "given")["step"] == []
-    assert training_plot([], "t") is None

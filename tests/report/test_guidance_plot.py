@@ -24,9 +24,10 @@ def test_rows_that_differ_in_the_weight_alone_make_a_curve(tmp_path: Path) -> No
     assert [r["label"] for r in sweep.records][:2] == ["weight 1 (off)", "weight 1.5"]
     accuracy = [r["metric.class_accuracy"] for r in sweep.records]
     assert accuracy[0] < accuracy[1]
-    picture = guidance_plot(cells, rows, "t")
+    sweeps = guidance_sweeps(cells, rows)
+    picture = guidance_plot(sweeps, "FD", "t")
     assert picture is not None
     assert Image.open(io.BytesIO(picture)).size[0] > 800
-    assert picture == guidance_plot(cells, rows, "t")
+    assert picture == guidance_plot(sweeps, "FD", "t")
     few = {cell.key: rows[cell.key] for cell in cells[:2]}
-    assert guidance_plot(cells, few, "t") is None
+    assert guidance_sweeps(cells, few) == []

@@ -17,6 +17,7 @@ from replication.report.chart import BOTTOM, SHAPES, TOP, Scale, panels
 from replication.report.claims import Evidence, claims_of
 from replication.report.page import LONG, Text, page, write_page
 from replication.report.plots import MARKERS
+from replication.report.rows import write_csv
 
 TITLE = 'A <script>alert("title")</script> & more'
 LABEL = 'DPM++ 2M with "a long" <b>label</b> & sons'
@@ -34,18 +35,18 @@ spacing = "uniform"
 steps = [3, 5, 7, 11]
 clip = "none"
 """
-FORENSICS = """# Which choice moves FD
-
-**moves it**: 0 lies outside & *other images* are marked.
-
-| choice | move [95 %] | verdict |
-| ------ | ----------- | ------- |
-| a <b>  | +1.2 [+1, +1.4] | moves it |
-
-![every move](forensics-tiny.png)
-
-## Protocol
-"""
+FORENSICS = [
+    {
+        "choice": "a <b>", "from": "x", "to": "y", "metric.fd_before": 1.0, "metric.fd_after": 2.2, "metric.move": 1.2,
+        "metric.move_low": 1.0, "metric.move_high": 1.4, "paired": "no", "verdict": "moves it", "title": "tiny & more",
+        "distance": "FD-digits", "cell": "key", "protocol.name": "tiny", "protocol.n": 16,
+        "protocol.reference": "digits test", "protocol.extractor": "digits-cnn",
+    },
+    {
+        "choice": "TF32", "verdict": "not changed", "because": "needs CUDA", "title": "tiny & more",
+        "distance": "FD-digits", "cell": "key",
+    },
+]  # fmt: skip
 
 
 def record(fd: float, steps: int, key: str, label: str) -> Record:
@@ -78,7 +79,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     Image.effect_noise((900, 300), 50).save(folder / "tiny-cpu-samples.png")
     Image.new("RGB", (1200, 400), "orange").save(folder / "forensics-tiny.png")
-    (folder / "forensics-tiny.md").write_text(FORENSICS)
+    write_csv({str(i): row for i, row in enumerate(FORENSICS)}, folder / "forensics-tiny.csv")
     return folder
 
 
@@ -155,6 +156,17 @@ def test_words_from_files_are_no_markup(text: str) -> None:
     assert "a &lt;b&gt;" in text
 
 
+def test_a_report_of_forensics_is_made_of_its_rows(text: str) -> None:
+    """Table, picture, what was not changed. Catches a page that waits for the Markdown file, or shows its markup."""
+    section = text[text.index('<section id="forensics-tiny">') :]
+    section = section[: section.index("</section>")]
+    assert "<h2>Which choice moves FD-digits, and how far: tiny &amp; more (forensics-tiny)</h2>" in section
+    assert "+1.2 <small>[+1, +1.4]</small>" in section
+    assert "needs CUDA" in section
+    assert 'class="plot"' in section
+    assert "**" not in section
+
+
 def test_unrun_tables_are_named_and_take_no_section(text: str) -> None:
     assert "replicate run tiny --profile gpu" in text
     assert 'id="tiny-gpu"' not in text
@@ -172,13 +184,6 @@ def test_profiles_that_say_nothing_are_left_out_of_a_judged_claim(evidence: list
     assert judged[0].count("<table") == untested[0].count("<table") == 1
     assert "not tested" not in judged[0]
     assert 'class="pill not-tested">not tested' in untested[0]
-
-
-def test_reports_in_markdown_are_taken_in(text: str) -> None:
-    assert "<h2>Which choice moves FD</h2>" in text
-    assert "<strong>moves it</strong>: 0 lies outside &amp; <em>other images</em> are marked." in text
-    assert "<h3>Protocol</h3>" in text
-    assert 'alt="every move"' in text
 
 
 @pytest.mark.parametrize(

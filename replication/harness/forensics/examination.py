@@ -14,6 +14,8 @@ from replication.harness.workplace import Workplace
 from replication.registry import DATASETS, EXTRACTORS, unknown
 from replication.types import InputError
 
+NOT_CHANGED = "not changed"  # the verdict on a choice that could not be
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -30,10 +32,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examination:
-    """Findings, largest move first; `missing`: choice and what it needs; `rows`: a record per finding for the CSV."""
+    """Findings, largest move first; `missing`: choice and what it needs; `rows`: a record for each of both, for the CSV."""
 
-    subject: Subject
-    label: str  # the printed name of the distance
     findings: list[Finding]
     missing: list[tuple[str, str]]
     rows: list[Record]
@@ -69,9 +69,9 @@ def investigate(subject: Subject, choices: Sequence[Choice], place: Workplace) -
     measured = moves(laboratory.base, pairs, subject.protocol.resamples, place.progress)
     findings = [Finding(alternative, move) for alternative, move in zip(alternatives, measured, strict=True)]
     findings.sort(key=lambda finding: -abs(finding.move.value))
-    common = _common(subject, place)
-    rows = [_row(finding, common) for finding in findings]
-    return Examination(subject, extractor.labels["fd"], findings, missing, rows)
+    common = {"title": subject.title, "distance": extractor.labels["fd"], **_common(subject, place)}
+    unchanged = [{"choice": name, "verdict": NOT_CHANGED, "because": reason, **common} for name, reason in missing]
+    return Examination(findings, missing, [_row(finding, common) for finding in findings] + unchanged)
 
 
 def _common(subject: Subject, place: Workplace) -> Record:
