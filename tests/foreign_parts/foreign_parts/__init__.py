@@ -1,0 +1,1 @@
+"""Parts of each kind, as another package has them."""

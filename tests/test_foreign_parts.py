@@ -1,0 +1,113 @@
+"""Parts of a package that is not this one: used by name through its entry points, or by `package.module:name`.
+
+The package is tests/foreign_parts; what an installation would write beside it, its metadata, is made of its pyproject.toml.
+Everything runs in a process of its own, as it does for a user.
+"""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent / "foreign_parts"
+TOML = """
+title = "parts of another package"
+papers = []
+
+[profiles.cpu]
+batch_size = 8
+[profiles.cpu.recipe]
+dataset = "foreign-shades"
+network = { name = "foreign-convolutions", width = 4 }
+schedule = { name = "foreign-parabola", T = 20 }
+parameterization = "v"
+objective = "simple"
+training = { steps = 2, batch_size = 8, learning_rate = 1e-3, warmup = 1, ema_decay = 0.5, flip = false }
+[profiles.cpu.protocol]
+name = "foreign"
+n = 16
+seeds = [0]
+quantizer = "round"
+reference = "test"
+extractor = "foreign-grid"
+resamples = 5
+[[profiles.cpu.rows]]
+label = "by name"
+sampler = "foreign-midpoint"
+spacing = "uniform"
+steps = [2]
+clip = "none"
+[[profiles.cpu.rows]]
+label = "by module"
+sampler = "foreign_parts.midpoint:Midpoint"
+spacing = "uniform"
+steps = [4]
+clip = "none"
+"""
+NAMES = {
+    "sampler": "foreign-midpoint",
+    "schedule": "foreign-parabola",
+    "model": "foreign-convolutions",
+    "dataset": "foreign-shades",
+    "extractor": "foreign-grid",
+}
+MODULES = {
+    "sampler": "foreign_parts.midpoint:Midpoint",
+    "schedule": "foreign_parts.schedule:Parabola",
+    "model": "foreign_parts.network:Convolutions",
+    "dataset": "foreign_parts.dataset:shades",
+    "extractor": "foreign_parts.extractor:Grid",
+}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH beside the package's: its metadata, with the entry points of its pyproject.toml."""
+    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
+    folder = tmp_path_factory.mktemp("site")
+    metadata = folder / "foreign_parts-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    groups = project["entry-points"].items()
+    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in points.items()) for group, points in groups]
+    (metadata / "entry_points.txt").write_text("".join(lines))
+    return folder
+
+
+def replicate(folder: Path, *commands: list[str], path: tuple[Path, ...]) -> str:
+    """What the commands print, one after another in one process; each must succeed."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("REPLICATION_HOME", "MLFLOW_TRACKING_URI")}
+    environment = {**kept, "PYTHONPATH": os.pathsep.join(map(str, (*path, Path(__file__).parents[1])))}
+    code = f"import sys; from replication.cli import main; sys.exit(max(map(main, {list(commands)!r})))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_foreign_parts_by_name(installed: Path, tmp_path: Path) -> None:
+    """An experiment of them runs, each is listed with the others, and passes the contract tests.
+
+    Catches a registry that knows its own package alone, and parts that are found but not built.
+    """
+    (tmp_path / "foreign.toml").write_text(TOML)
+    checks = [["check", kind, name] for kind, name in NAMES.items()]
+    lists = [["list", f"{kind}s"] for kind in NAMES]
+    printed = replicate(tmp_path, *lists, *checks, ["run", "foreign.toml"], path=(installed, PACKAGE))
+    assert all(f"\n{name} " in printed for name in NAMES.values())
+    assert printed.count("\nok   ") >= 30
+    assert all(word in printed for word in ("| by name ", "| by module ", "FD-grid"))
+
+
+def test_foreign_parts_by_module(tmp_path: Path) -> None:
+    """No metadata: nothing is installed. Catches names that need an entry point."""
+    text = TOML
+    for kind, name in NAMES.items():
+        assert name in text
+        text = text.replace(name, MODULES[kind])
+    (tmp_path / "foreign.toml").write_text(text)
+    assert "FD-grid" in replicate(tmp_path, ["run", "foreign.toml"], path=(PACKAGE,))
