@@ -21,10 +21,8 @@ class ClassAccuracy(Metric):
     name, label, higher_is_better, needs = "class_accuracy", "Class accuracy", True, ("logits", "prompted")
     position, depends, heading = 4, OF_SAMPLES, "class accuracy"
 
-    def compute(self, material: Material) -> Row:
-        assert material.logits is not None
-        assert material.prompted is not None
-        return class_accuracy(material.logits, material.prompted)
+    def compute(self, material: Material, logits: Tensor, prompted: Tensor) -> Row:
+        return class_accuracy(logits, prompted)
 
 
 def class_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:

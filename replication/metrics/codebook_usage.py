@@ -32,9 +32,8 @@ class CodebookUsage(_OfCodes):
 
     name, label, higher_is_better, form, position = "codebook_usage", "codes used", True, "{:.1%}", 23
 
-    def compute(self, material: Material) -> Row:
-        assert material.codes is not None
-        return {self.name: codebook_usage(material.codes).share}
+    def compute(self, material: Material, codes: Tensor) -> Row:
+        return {self.name: codebook_usage(codes).share}
 
 
 @METRICS.register("codebook_perplexity")
@@ -43,6 +42,5 @@ class CodebookPerplexity(_OfCodes):
 
     name, label, higher_is_better, form, position = "codebook_perplexity", "perplexity", True, "{:.1f}", 24
 
-    def compute(self, material: Material) -> Row:
-        assert material.codes is not None
-        return {self.name: codebook_usage(material.codes).perplexity}
+    def compute(self, material: Material, codes: Tensor) -> Row:
+        return {self.name: codebook_usage(codes).perplexity}

@@ -30,32 +30,6 @@ def _label(metric: Metric, suffix: str | None) -> str:
     return metric.label.replace("FID", f"FD-{suffix}") if "FID" in metric.label else f"{metric.label}-{suffix}"
 
 
-class Rows:
-    """Rows [N,D] that arrive in batches, written to where they stay: in memory for `expected` of them, if that is known.
-
-    Otherwise the memory grows by half when it is full, and for a moment the rows are there twice.
-    """
-
-    def __init__(self, expected: int | None):
-        self._expected, self._n = expected, 0
-        self._memory: Tensor | None = None
-
-    def append(self, rows: Tensor) -> None:
-        end = self._n + len(rows)
-        if self._memory is None:
-            self._memory = torch.empty(self._expected or end, rows.shape[1])
-        if end > len(self._memory):
-            grown = torch.empty(max(end, len(self._memory) * 3 // 2), rows.shape[1])
-            grown[: self._n] = self._memory[: self._n]
-            self._memory = grown
-        self._memory[self._n : end] = rows
-        self._n = end
-
-    def whole(self) -> Tensor:
-        """All rows so far, float32 [N,D] on the CPU; of none, [0,0]."""
-        return torch.empty(0, 0) if self._memory is None else self._memory[: self._n]
-
-
 class Extractor(ABC):
     """uint8 images [N,C,H,W] -> Features. Subclasses say where the network comes from and which layers are read."""
 
@@ -104,37 +78,39 @@ class Extractor(ABC):
         batch_size: int = 256,
         device: str | torch.device = "cpu",
         progress: bool = False,
-        total: int | None = None,
+        total: int = 0,
     ) -> Features:
         """Features of uint8 images [N,C,H,W], or of a stream of such chunks; the result lies on the CPU.
 
-        `total`: number of images in the stream, if known. With it (or a tensor) the memory needed is that of the
-        features and of one batch. Raises InputError for images that are not uint8, of an unexpected shape, absent,
-        or more or fewer than `total`.
+        `total`: number of images in the stream, which a tensor has by itself. The memory needed is that of the features
+        and of one batch. Raises InputError for images that are not uint8, of an unexpected shape, absent, or more or
+        fewer than `total`.
         """
         chunks = [images] if isinstance(images, Tensor) else images
         total = len(images) if isinstance(images, Tensor) else total
         network = self.network.to(device)
-        parts = [Rows(total) for _ in self.layers]
-        n = 0
+        parts: list[Tensor] = []
+        done = n = 0
         with bar(total, f"features {self.name}", "img", enabled=progress) as shown:
             for chunk in chunks:
                 if chunk.dtype != torch.uint8 or chunk.ndim != 4:
                     found = f"{chunk.dtype} {list(chunk.shape)}"
                     raise InputError(f"extractor {self.name!r} takes uint8 images [N,C,H,W], got {found}")
                 n += len(chunk)
-                if total is not None and n > total:
+                if n > total:
                     break
                 for batch in chunk.split(batch_size):
                     with float32_as("float32"):  # the metric's own precision, whatever the samples' was
                         found_parts = network(self.prepare(batch.to(device)))
+                    parts = parts or [torch.empty(total, rows.shape[1]) for rows in found_parts]
                     for part, rows in zip(parts, found_parts, strict=True):
-                        part.append(rows)
+                        part[done : done + len(batch)] = rows
+                    done += len(batch)
                     shown.update(len(batch))
         if n == 0:
             raise InputError(f"extractor {self.name!r} was given no images")
-        if total is not None and n != total:
+        if n != total:
             raise InputError(
-                f"extractor {self.name!r} was told of {total} images and given {n}{' or more' * (n > total)}"
+                f"extractor {self.name!r} expects {total} images and was given {n}{' or more' * (n > total)}"
             )
-        return Features(**{name: part.whole() for name, part in zip(PARTS, parts, strict=False)})
+        return Features(**dict(zip(PARTS, parts, strict=False)))

@@ -26,8 +26,8 @@ class FD(Metric):
     name, label, higher_is_better, needs = "fd", "FID", False, ("values", "real")
     form, position, by_factor, paper_form = "{:.3g}", 0, True, ".2f"
 
-    def compute(self, material: Material) -> Row:
-        points, replicates = material.once(_distances)
+    def compute(self, material: Material, values: list[Tensor], real: Tensor) -> Row:
+        points, replicates = material.once(_distance, values, real, material.draws)
         row = _of_distance("fd", points, replicates)
         if material.paired:
             return row
@@ -42,14 +42,11 @@ class FDInfinity(Metric):
     name, label, higher_is_better, needs = "fd_infinity", "FID-infinity", False, ("samples", "real")
     form, position, paper_form = "{:.3g}", 1, ".2f"
 
-    def compute(self, material: Material) -> Row:
-        assert material.samples is not None
-        assert material.real is not None
-        sets = [*material.samples, material.real]
-        if min(map(len, sets)) < ENOUGH * material.real.shape[1]:
+    def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Row:
+        if min(map(len, [*samples, real])) < ENOUGH * real.shape[1]:
             return {}
-        _, replicates = material.once(_distances)
-        estimates = [without_bias(values, material.real, material.seed) for values in material.samples]
+        _, replicates = material.once(_distance, samples, real, material.draws)
+        estimates = [without_bias(values, real, material.seed) for values in samples]
         noise = averaging_noise([e.var().item() / len(e) for e in estimates], len(replicates), material.seed)
         point = statistics.fmean(e.mean().item() for e in estimates)
         return with_interval("fd_infinity", point, replicates + noise)
@@ -62,16 +59,9 @@ class SpatialFD(Metric):
     name, label, higher_is_better, needs = "sfd", "sFID", False, ("spatial",)
     form, table, position, by_factor, paper_form = "{:.3g}", VARIETY, 10, True, ".2f"
 
-    def compute(self, material: Material) -> Row:
-        assert material.spatial is not None
-        *generated, reference = material.spatial
+    def compute(self, material: Material, spatial: list[Tensor]) -> Row:
+        *generated, reference = spatial
         return _of_distance("sfd", *_distance(generated, reference, material.draws))
-
-
-def _distances(material: Material) -> tuple[list[float], Tensor]:
-    assert material.values is not None
-    assert material.real is not None
-    return _distance(material.values, material.real, material.draws)
 
 
 def _distance(generated: Sequence[Tensor], reference: Tensor, draws: Draws) -> tuple[list[float], Tensor]:

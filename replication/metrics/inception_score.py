@@ -24,13 +24,12 @@ class InceptionScore(Metric):
     name, label, higher_is_better, needs = "is", "IS", True, ("sample_logits",)
     form, position, by_factor, paper_form, depends, splits = "{:.2f}", 3, True, ".2f", OF_SAMPLES, 10
 
-    def compute(self, material: Material) -> Row:
+    def compute(self, material: Material, logits: list[Tensor]) -> Row:
         from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
-        assert material.sample_logits is not None
-        scores = [isc_features_to_metric(part) for part in material.sample_logits]
+        scores = [isc_features_to_metric(part) for part in logits]
         point = statistics.fmean(score[KEY_METRIC_ISC_MEAN] for score in scores)
-        row = with_interval("is", point, resampled_is(material.sample_logits, material.draws))
+        row = with_interval("is", point, resampled_is(logits, material.draws))
         return row | {"is_std": statistics.fmean(score[KEY_METRIC_ISC_STD] for score in scores)}
 
 

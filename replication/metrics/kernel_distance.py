@@ -36,10 +36,8 @@ class KID(Metric):
     name, label, higher_is_better, needs = "kid", "KID", False, ("samples", "real")
     form, scale, position, paper_form = "{:.2f}", 1000.0, 2, ".5f"
 
-    def compute(self, material: Material) -> Row:
-        assert material.samples is not None
-        assert material.real is not None
-        means, scatters, replicates, linear = kernel_distance(material.samples, material.real, material.draws)
+    def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Row:
+        means, scatters, replicates, linear = kernel_distance(samples, real, material.draws)
         noise = averaging_noise([scatter**2 / SUBSETS for scatter in scatters], len(replicates), material.seed)
         row = with_interval("kid", statistics.fmean(means), calibrated(replicates, linear) + noise)
         return row | {"kid_std": statistics.fmean(scatters)}

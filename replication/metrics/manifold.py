@@ -12,7 +12,7 @@ in blocks: memory does not grow with the product of the two sets.
 """
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -67,8 +67,8 @@ class _OfManifold(Metric):
 
     higher_is_better, needs, table = True, ("samples", "real"), VARIETY
 
-    def compute(self, material: Material) -> Row:
-        covers = material.once(_covers)
+    def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Row:
+        covers = material.once(_covers, samples, real)
         points = [cover.metrics()[self.name] for cover in covers]
         replicates = linear_part(points, [cover.influences()[self.name] for cover in covers], material.draws)
         # what the balls' own sampling adds shows between seeds alone
@@ -106,10 +106,8 @@ class Coverage(_OfManifold):
     name, label, position = "coverage", "Coverage", 14
 
 
-def _covers(material: Material) -> list[Manifold]:
-    assert material.samples is not None
-    assert material.real is not None
-    return [manifold(values, material.real) for values in material.samples]
+def _covers(samples: Sequence[Tensor], real: Tensor) -> list[Manifold]:
+    return [manifold(values, real) for values in samples]
 
 
 def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:

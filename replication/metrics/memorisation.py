@@ -16,6 +16,7 @@ out or generated, from the same side, but copies are found by it for certain.
 import torch
 from torch import Tensor
 
+from replication.metrics.features import Features
 from replication.metrics.manifold import nearest_distances
 from replication.metrics.metric import VARIETY, Material, Metric, Row
 from replication.metrics.proportion import wilson
@@ -28,9 +29,9 @@ QUANTILE = 0.05
 class _Memorisation(Metric):
     higher_is_better, needs, table = False, ("generated", "training", "held_out"), VARIETY
 
-    def compute(self, material: Material) -> Row:
-        found = material.once(_of_features)
-        return {column: value for column, value in found.items() if column.startswith(self.name)}
+    def compute(self, material: Material, generated: list[Features], training: Features, held_out: Features) -> Row:
+        found = material.once(_of_features, generated, training, held_out)
+        return {f"{self.name}{end}": found[f"{self.name}{end}"] for end in ("", "_low", "_high", "_se")}
 
 
 @METRICS.register("memorisation")
@@ -47,12 +48,8 @@ class MemorisationAUC(_Memorisation):
     name, label, position = "memorisation_auc", "Memorisation AUC", 16
 
 
-def _of_features(material: Material) -> Row:
-    assert material.generated is not None
-    assert material.training is not None
-    assert material.held_out is not None
-    generated = torch.cat([features.values for features in material.generated])
-    return memorisation(generated, material.training.values, material.held_out.values)
+def _of_features(generated: list[Features], training: Features, held_out: Features) -> Row:
+    return memorisation(torch.cat([features.values for features in generated]), training.values, held_out.values)
 
 
 def _statistics(generated: Tensor, held_out: Tensor) -> Tensor:

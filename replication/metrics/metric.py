@@ -4,7 +4,6 @@ A new metric is one file of this folder, or of another package: `evaluate` compu
 needs, and tables, labels, published values and claims find it by its name.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -68,10 +67,10 @@ class Material:
             if _widths(features) != _widths(self.reference):
                 raise InputError(f"metrics: {which} comes from another extractor than the reference")
 
-    def once(self, work: Callable[["Material"], T]) -> T:
-        """What several metrics share, computed by the first of them."""
+    def once(self, work: Callable[..., T], *parts: Any) -> T:
+        """work(*parts), which several metrics share: computed for the first of them."""
         if work not in self._made:
-            self._made[work] = work(self)
+            self._made[work] = work(*parts)
         return cast(T, self._made[work])
 
     @cached_property
@@ -105,14 +104,13 @@ class Material:
     @cached_property
     def draws(self) -> Draws:
         """The resamples, the same for every metric."""
-        assert self.generated is not None
-        assert self.reference is not None
+        real = len(self.reference or ())
         if self.paired:
-            return draw_paired(len(self.reference), self.resamples, self.seed)
-        return draw([len(features) for features in self.generated], len(self.reference), self.resamples, self.seed)
+            return draw_paired(real, self.resamples, self.seed)
+        return draw([len(features) for features in self.generated or ()], real, self.resamples, self.seed)
 
 
-class Metric(ABC):
+class Metric:
     """A figure of a row, in the column metric.<name>; its docstring's first line says what it is, and the source."""
 
     name: str
@@ -135,9 +133,9 @@ class Metric(ABC):
     splits = 1  # over how many a published standard deviation is taken, of whose mean it is
     upper_bound = False  # whether less than a published value is no contradiction
 
-    @abstractmethod
-    def compute(self, material: Material) -> Row:
-        """The columns by name, `name` the first; `_low` and `_high` (95 %) and `_se` where there is an error."""
+    # of the material and of each part that `needs` names: the columns by name, its own the first, each with `_low` and
+    # `_high` (95 %) and `_se` where there is an error
+    compute: Callable[..., Row]
 
     @property
     def heading(self) -> str:
@@ -166,8 +164,9 @@ def evaluate(material: Material) -> Row:
     """The columns of every metric that has what it needs, without the "metric." that a record puts before them."""
     row: Row = {}
     for metric in metrics():
-        if all(getattr(material, need) is not None for need in metric.needs):
-            row |= metric.compute(material)
+        needed = [getattr(material, need) for need in metric.needs]
+        if all(part is not None for part in needed):
+            row |= metric.compute(material, *needed)
     return row
 
 

@@ -1,5 +1,7 @@
 """The bound on the negative log-likelihood, averaged over images."""
 
+from torch import Tensor
+
 from replication.metrics.metric import Material, Metric, Row
 from replication.registry import METRICS
 
@@ -11,7 +13,6 @@ class NLL(Metric):
     name, label, unit, higher_is_better, needs, of_features = "nll", "NLL", "bits/dim", False, ("bits",), False
     spread, position, depends, upper_bound = "error", 5, ("ema", "precision", "nll_images"), True
 
-    def compute(self, material: Material) -> Row:
-        assert material.bits is not None
-        bits, n = material.bits, len(material.bits)
+    def compute(self, material: Material, bits: Tensor) -> Row:
+        n = len(bits)
         return {"nll": float(bits.mean()), "nll_se": float(bits.std() / n**0.5), "nll_images": n}

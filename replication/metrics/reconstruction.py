@@ -25,11 +25,9 @@ class _OfPixels(Metric):
     spread, table = "error", RECONSTRUCTIONS
     similarity: Callable[[Tensor, Tensor], float]  # of uint8 [C,H,W] and [C,H,W]
 
-    def compute(self, material: Material) -> Row:
+    def compute(self, material: Material, reconstructions: Tensor, originals: Tensor) -> Row:
         """Raises InputError for fewer than two images, or shapes that differ."""
-        assert material.reconstructions is not None
-        assert material.originals is not None
-        pairs = _pairs(material.reconstructions, material.originals)
+        pairs = _pairs(reconstructions, originals)
         of = torch.tensor([type(self).similarity(a, b) for a, b in pairs], dtype=torch.float64)
         mean, error = float(of.mean()), float(of.std()) / math.sqrt(len(of))
         ends = {f"{self.name}_low": mean - Z95 * error, f"{self.name}_high": mean + Z95 * error}

@@ -108,7 +108,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Agreed:
     """What is said about a claim in the profiles that agree in it."""
 
     profiles: list[str]
@@ -124,7 +124,7 @@ class Judged:
     claim: Claim
     experiment: str
     anchor: str
-    readings: list[Reading]
+    readings: list[Agreed]
 
 
 def write_page(evidence: Sequence[Evidence], folder: Path) -> Path:
@@ -249,13 +249,13 @@ def _judged(evidence: Sequence[Evidence]) -> list[Judged]:
     ]
 
 
-def _readings(claim: Claim, found: Mapping[tuple[Verdict, ...], list[str]]) -> list[Reading]:
+def _readings(claim: Claim, found: Mapping[tuple[Verdict, ...], list[str]]) -> list[Agreed]:
     tested = {
         verdicts: profiles for verdicts, profiles in found.items() if {v.word for v in verdicts} != {"not tested"}
     }
     kept = tested or dict(list(found.items())[:1])
     return [
-        Reading(profiles, _counts(v.word for v in verdicts), Table(*verdict_table(verdicts)), tally(claim, verdicts))
+        Agreed(profiles, _counts(v.word for v in verdicts), Table(*verdict_table(verdicts)), tally(claim, verdicts))
         for verdicts, profiles in kept.items()
     ]
 

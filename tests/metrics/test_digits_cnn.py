@@ -36,7 +36,7 @@ def test_extraction_in_batches_and_streams() -> None:
     }
     others = [
         extractor(images, batch_size=7),
-        extractor(iter(images.split(33)), batch_size=16),
+        extractor(iter(images.split(33)), batch_size=16, total=100),
         extractor(iter(images.split(33)), total=100),
     ]
     for other in others:
@@ -49,7 +49,7 @@ def test_a_stream_of_another_length_is_refused(total: int, given: str) -> None:
     """Fewer images than were announced (a truncated set), or more. Catches: features of unwritten memory, a silently
     shorter set."""
     images = DATASETS.build("digits").load("test").images[:100]
-    with pytest.raises(InputError, match=f"told of {total} images and given {given}$"):
+    with pytest.raises(InputError, match=f"expects {total} images and was given {given}$"):
         EXTRACTORS.build("digits-cnn")(iter(images.split(33)), total=total)
 
 

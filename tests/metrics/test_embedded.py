@@ -11,12 +11,11 @@ import torch_fidelity
 from torch.utils.data import Dataset
 
 from replication.metrics import embedded
-from replication.metrics.training.__main__ import RECIPES
-from replication.metrics.training.card import card
+from replication.metrics.training.__main__ import TRAININGS, card
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError
 
-NAMES = sorted(RECIPES)
+NAMES = sorted(TRAININGS)
 
 
 class Images(Dataset[torch.Tensor]):
@@ -56,19 +55,19 @@ def test_weights_are_small_and_pinned(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_card_is_the_recipes(name: str) -> None:
-    """The shipped card, word for word, is what the recipe writes for the accuracy on it. Catches: a recipe, a network
+def test_card_is_the_trainings(name: str) -> None:
+    """The shipped card, word for word, is what the training writes for the accuracy on it. Catches: a training, a network
     or a dataset that was changed without a new training."""
-    extractor, recipe = EXTRACTORS.build(name), RECIPES[name]
+    extractor, training = EXTRACTORS.build(name), TRAININGS[name]
     shipped = extractor.path.with_suffix(".md").read_text()
     correct = int(re.search(r"% \(([\d,]+) of n =", shipped)[1].replace(",", ""))
-    dataset = DATASETS.build(recipe.dataset)
-    training, test = (
+    dataset = DATASETS.build(training.dataset)
+    seen, test = (
         SimpleNamespace(labels=range(dataset.sizes[split]), fingerprint=dataset.fingerprints[split])
         for split in ("train", "test")
     )
     parameters = sum(p.numel() for p in extractor.classifier().parameters())
-    assert card(recipe, parameters, training, test, correct, extractor.sha256) == shipped
+    assert card(training, parameters, seen, test, correct, extractor.sha256) == shipped
 
 
 @pytest.mark.parametrize("name", NAMES)
