@@ -4,13 +4,11 @@ import argparse
 import importlib
 import re
 import sys
-import tomllib
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-from replication.commands.options import Commands, added, settings_of
+from replication.commands.options import Commands, added, options_of_part
 from replication.types import InputError, RunError
 
 KINDS = {"sampler": "samplers", "spacing": "spacings", "schedule": "schedules", "objective": "objectives",
@@ -32,8 +30,7 @@ def _check(options: argparse.Namespace) -> None:
     from replication.registry import REGISTRIES
 
     name, parts = _importable(options.name), REGISTRIES[f"{options.kind}s"]
-    settings = {key: _value(text) for key, text in settings_of(options.set).items()}
-    build = partial(parts.build, name, **settings)
+    build = partial(parts.build, name, **options_of_part(options.set))
     checks = importlib.import_module(f"replication.check.{KINDS[options.kind]}")
     failed = 0
     for finding in checks.findings(build if options.kind == "model" else build()):
@@ -72,11 +69,3 @@ def _importable(name: str) -> str:
         raise InputError(f"{path}: there is no such file")
     sys.path.insert(0, str(path.parent))
     return f"{path.stem}:{part}"
-
-
-def _value(text: str) -> Any:
-    """An option as TOML reads it; what TOML does not read is a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

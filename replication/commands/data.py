@@ -1,11 +1,9 @@
 """`replicate data`: datasets."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from replication.commands.options import Commands, added, settings_of
+from replication.commands.options import Commands, added, options_of_part
 
 
 def register(commands: Commands) -> None:
@@ -22,7 +20,7 @@ def _data_add(options: argparse.Namespace) -> None:
     from replication.registry import DATASETS
     from replication.settings import Part
 
-    dataset = Part(name=options.dataset, options=_options_of_part(options.set))
+    dataset = Part(name=options.dataset, options=options_of_part(options.set))
     dataset.build(DATASETS).add(Path(options.path))
     print(dataset.build(DATASETS).status())
 
@@ -30,7 +28,7 @@ def _data_add(options: argparse.Namespace) -> None:
 def _data_verify(options: argparse.Namespace) -> None:
     from replication.registry import DATASETS
 
-    asked = _options_of_part(options.set)
+    asked = options_of_part(options.set)
     for name in options.datasets or DATASETS.names():
         dataset = DATASETS.build(name, **asked)
         if not options.datasets and not dataset.present():
@@ -38,12 +36,6 @@ def _data_verify(options: argparse.Namespace) -> None:
             continue
         for split, fingerprint in dataset.verify().items():
             print(f"{name} {split}: {fingerprint}")
-
-
-def _options_of_part(pairs: Sequence[str]) -> dict[str, Any]:
-    from replication.harness.experiment_file import toml_value
-
-    return {option: toml_value(value) for option, value in settings_of(pairs).items()}
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

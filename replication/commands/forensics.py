@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from replication.commands.options import Commands, add_device, add_profile, added, device_of, settings_of
+from replication.commands.options import Commands, add_device, add_profile, added, settings_of, workplace
 from replication.commands.report import evidence_on, write_fronts
 
 
@@ -16,15 +16,14 @@ def _forensics(options: argparse.Namespace) -> None:
     from replication.harness.experiment import experiment_names
     from replication.harness.forensics.examination import choices_named, investigate
     from replication.harness.forensics.subject import Wishes, subject_of
-    from replication.harness.home import project, state
-    from replication.harness.workplace import Workplace
+    from replication.harness.home import project
     from replication.report.forensics import printed, write_forensics
 
     choices = choices_named(options.only)
     settings = settings_of(options.set)
     wishes = Wishes(options.profile, options.row, options.steps, options.protocol, options.dataset, settings)
     subject = subject_of(options.subject, wishes)
-    place = Workplace(state(), device_of(options.device), subject.base.batch_size)
+    place = workplace(options.device, subject.base.batch_size)
     found = investigate(subject, choices, place)
     print("\n" + printed(found.rows))
     asked = settings or options.only or options.row or options.steps

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from replication.harness.experiment import Experiment
     from replication.harness.job import Job
     from replication.harness.jobs.cell import Cell
+    from replication.harness.workplace import Workplace
 
 Commands = Any  # argparse's own class for it is private
 Work = Callable[[argparse.Namespace], None]
@@ -44,24 +45,40 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
 
-def jobs_named(name: str, profile: str, settings: dict[str, str]) -> tuple[Experiment, list[Job]]:
-    """The experiment with its changes, and the checked jobs of one profile, claims checked too; raises InputError."""
+def jobs_named(options: argparse.Namespace, name: str | None = None) -> tuple[Experiment, list[Job]]:
+    """The experiment, changed by --set, and the checked jobs of its profile, claims checked too; raises InputError."""
     from replication.harness.experiment import load_experiment
     from replication.harness.job import jobs_of
     from replication.report.claims import claims_of
 
-    experiment = load_experiment(name, settings, profile)
-    jobs = jobs_of(experiment, profile)
+    settings = settings_of(getattr(options, "set", []))
+    experiment = load_experiment(name or options.experiment, settings, options.profile)
+    jobs = jobs_of(experiment, options.profile)
     claims_of(experiment)  # what is wrong in a claim is found before anything is run
     return experiment, jobs
 
 
-def cells_named(name: str, profile: str, settings: dict[str, str]) -> tuple[Experiment, list[Cell]]:
+def cells_named(options: argparse.Namespace, name: str | None = None) -> tuple[Experiment, list[Cell]]:
     """Likewise, its cells alone."""
     from replication.harness.jobs.cell import Cell
 
-    experiment, jobs = jobs_named(name, profile, settings)
+    experiment, jobs = jobs_named(options, name)
     return experiment, [job for job in jobs if isinstance(job, Cell)]
+
+
+def workplace(device: str, batch_size: int) -> Workplace:
+    """The state folder, and the device of that name; raises InputError where there is none."""
+    from replication.harness.home import state
+    from replication.harness.workplace import Workplace
+
+    return Workplace(state(), device_of(device), batch_size)
+
+
+def options_of_part(pairs: Sequence[str]) -> dict[str, Any]:
+    """`--set option=value` of a part, each value read as TOML."""
+    from replication.harness.experiment_file import toml_value
+
+    return {option: toml_value(value) for option, value in settings_of(pairs).items()}
 
 
 def settings_of(pairs: Sequence[str]) -> dict[str, str]:

@@ -84,7 +84,7 @@ def _compare(options: argparse.Namespace) -> None:
     found = []
     for name in options.rows:
         experiment, _, row = name.partition(":")
-        _, cells = cells_named(experiment, options.profile, {})
+        _, cells = cells_named(options, experiment)
         committed = project() / "results" / f"{experiment}-{options.profile}.csv"
         found.append(find_row(row, cells, rows_of(cells, journal_of(cells, state()), committed)))
     labels = cells[0].protocol.extractor.build(EXTRACTORS).labels

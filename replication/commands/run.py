@@ -2,15 +2,7 @@
 
 import argparse
 
-from replication.commands.options import (
-    Commands,
-    add_device,
-    add_experiment,
-    added,
-    device_of,
-    jobs_named,
-    settings_of,
-)
+from replication.commands.options import Commands, add_device, add_experiment, added, jobs_named, workplace
 
 
 def register(commands: Commands) -> None:
@@ -31,14 +23,13 @@ def _run(options: argparse.Namespace) -> None:
     from replication.harness.store import Store
     from replication.harness.sweep import journal_of, run
     from replication.harness.trainings import keeping, planned_trainings
-    from replication.harness.workplace import Workplace
     from replication.report.claims import Evidence, claims_of, markdown_claim
     from replication.report.claims.evidence import others_of
     from replication.report.rows import rows_of
     from replication.report.tables import main_tables
 
-    experiment, jobs = jobs_named(options.experiment, options.profile, settings_of(options.set))
-    place = Workplace(state(), device_of(options.device), experiment.profile(options.profile).batch_size)
+    experiment, jobs = jobs_named(options)
+    place = workplace(options.device, experiment.profile(options.profile).batch_size)
     place = keeping(place, planned_trainings(w for job in jobs for w in job.trainings(place)))
     if options.row:
         named = [job for label in dict.fromkeys(options.row) for job in of_row(jobs, label)]
@@ -60,12 +51,11 @@ def _plan(options: argparse.Namespace) -> None:
     from replication.harness.jobs.cell import Cell
     from replication.harness.sweep import journal_of
     from replication.harness.trainings import planned_trainings
-    from replication.harness.workplace import Workplace
     from replication.registry import SAMPLERS
     from replication.report.rows import rows_of
     from replication.report.tables import main_tables, markdown
 
-    _, jobs = jobs_named(options.experiment, options.profile, settings_of(options.set))
+    _, jobs = jobs_named(options)
     rows, lines = rows_of(jobs, journal_of(jobs, state())), []
     for cell in [job for job in jobs if isinstance(job, Cell)]:
         schedule = cell.recipe.build_schedule()
@@ -89,7 +79,7 @@ def _plan(options: argparse.Namespace) -> None:
     print(markdown(["cell", "sampler", "spacing", "steps", "NFE", "snapshot", "paper", "state"], lines))
     for table in main_tables([job for job in jobs if not isinstance(job, Cell)], rows):
         print(f"\n{table}")
-    place = Workplace(state(), device_of("cpu"), batch_size=1)
+    place = workplace("cpu", batch_size=1)
     planned = planned_trainings(wanted for job in jobs for wanted in job.trainings(place))
     lines = [
         [one.snapshots.key[:12], one.title, ", ".join(f"{steps:,}" for steps in one.steps), f"{one.to_do():,}"]

@@ -3,15 +3,7 @@
 import argparse
 from pathlib import Path
 
-from replication.commands.options import (
-    Commands,
-    add_device,
-    add_experiment,
-    added,
-    cells_named,
-    device_of,
-    settings_of,
-)
+from replication.commands.options import Commands, add_device, add_experiment, added, cells_named, workplace
 
 
 def register(commands: Commands) -> None:
@@ -28,22 +20,20 @@ def register(commands: Commands) -> None:
 
 def _sample(options: argparse.Namespace) -> None:
     from replication.files import write_atomically
-    from replication.harness.home import state
     from replication.harness.jobs.cell import find_cell
     from replication.harness.measuring import strip
     from replication.harness.prompt import prompted
-    from replication.harness.workplace import Workplace
     from replication.report.plots import picture_grid
     from replication.types import InputError
 
-    experiment, cells = cells_named(options.experiment, options.profile, settings_of(options.set))
+    experiment, cells = cells_named(options)
     cell = find_cell(cells, options.row, options.steps)
     if options.n < 1:
         raise InputError(f"-n {options.n}: at least one image for each prompt")
     out = Path(options.out).absolute()
     if out.suffix != ".png":
         raise InputError(f"--out {options.out}: the picture is a PNG, and its name ends in .png")
-    place = Workplace(state(), device_of(options.device), experiment.profile(options.profile).batch_size)
+    place = workplace(options.device, experiment.profile(options.profile).batch_size)
     pictures = prompted(cell, options.prompt, options.n, options.seed, place)
     lines = [(prompt, strip(images)) for prompt, images in zip(options.prompt, pictures, strict=True)]
     write_atomically(out, picture_grid(lines))

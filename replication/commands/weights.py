@@ -3,15 +3,7 @@
 import argparse
 from pathlib import Path
 
-from replication.commands.options import (
-    Commands,
-    add_device,
-    add_experiment,
-    added,
-    cells_named,
-    device_of,
-    settings_of,
-)
+from replication.commands.options import Commands, add_device, add_experiment, added, cells_named, workplace
 
 
 def register(commands: Commands) -> None:
@@ -39,10 +31,8 @@ def _list(_: argparse.Namespace) -> None:
 
 def _add(options: argparse.Namespace) -> None:
     from replication.harness.given_weights import give_first_stage, give_network
-    from replication.harness.home import state
     from replication.harness.job import of_row
     from replication.harness.jobs.first_stage import first_stage_cells
-    from replication.harness.workplace import Workplace
     from replication.registry import unknown
     from replication.training.first_stage import FirstStage
     from replication.types import InputError
@@ -51,8 +41,8 @@ def _add(options: argparse.Namespace) -> None:
         raise InputError("nothing to add: say --network PATH, --first-stage PATH or both")
     if (options.row is None) == (options.stage is None) or (options.stage and options.network):
         raise InputError("say --row LABEL for its network and first stage, or --stage NAME for a first stage alone")
-    experiment, cells = cells_named(options.experiment, options.profile, settings_of(options.set))
-    place = Workplace(state(), device_of(options.device), experiment.profile(options.profile).batch_size)
+    experiment, cells = cells_named(options)
+    place = workplace(options.device, experiment.profile(options.profile).batch_size)
     stage: FirstStage | None
     if options.stage:
         stages = {stage.label: stage for stage in first_stage_cells(experiment, options.profile)}
