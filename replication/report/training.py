@@ -8,7 +8,7 @@ from replication.report.plots import COLOURS, DASHES, new_figure, png, style
 TRAINING = ("training", "Training", "loss, gradient norm, learning rate and speed of each training against its steps")
 PANELS = {
     "loss": "loss of a batch",
-    "gradient_norm": "norm of the gradient before clipping",
+    "gradient_norm": "gradient norm, not clipped",
     "learning_rate": "learning rate",
     "images_per_second": "images per second",
 }
