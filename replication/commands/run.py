@@ -62,28 +62,14 @@ def _plan(options: argparse.Namespace) -> None:
         nfe = cell.sampling.sampler.build(SAMPLERS).nfe(schedule, cell.sampling.times(schedule))
         nfe *= 2 if cell.sampling.guidance else 1
         published = ", ".join(f"{metric} {value:g}" for metric, value in cell.targets.items())
-        done = "done" if cell.key in rows else "to run"
-        steps = str(cell.sampling.steps)
-        lines.append(
-            [
-                cell.key[:12],
-                cell.label,
-                str(cell.sampling.spacing),
-                steps,
-                str(nfe),
-                f"{cell.recipe.training_key[:12]}-{cell.recipe.training.steps}",
-                published,
-                done,
-            ]
-        )
+        snapshot = f"{cell.recipe.training_key[:12]}-{cell.recipe.training.steps}"
+        of_cell = [cell.key[:12], cell.label, str(cell.sampling.spacing), str(cell.sampling.steps), str(nfe), snapshot]
+        lines.append([*of_cell, published, "done" if cell.key in rows else "to run"])
     print(markdown(["cell", "sampler", "spacing", "steps", "NFE", "snapshot", "paper", "state"], lines))
     for table in main_tables([job for job in jobs if not isinstance(job, Cell)], rows):
         print(f"\n{table}")
     place = workplace("cpu", batch_size=1)
     planned = planned_trainings(wanted for job in jobs for wanted in job.trainings(place))
-    lines = [
-        [one.snapshots.key[:12], one.title, ", ".join(f"{steps:,}" for steps in one.steps), f"{one.to_do():,}"]
-        for one in planned
-    ]
-    total = ["", "all", "", f"{sum(one.to_do() for one in planned):,}"]
-    print("\n" + markdown(["training", "first used by", "snapshots after", "steps to do"], [*lines, total]))
+    lines = [[one.snapshots.key[:12], one.title, " ".join(map(str, one.steps)), str(one.to_do())] for one in planned]
+    lines.append(["", "all", "", str(sum(one.to_do() for one in planned))])
+    print("\n" + markdown(["training", "first used by", "snapshots after", "steps to do"], lines))

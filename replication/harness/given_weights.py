@@ -24,7 +24,7 @@ from replication.training.first_stage import FirstStage
 from replication.training.latent_cache import encoder_sha256
 from replication.training.recipe import Recipe
 from replication.training.train import network_notes
-from replication.training.train_first_stage import load_autoencoder, save_given_first_stage
+from replication.training.train_first_stage import save_given_first_stage
 from replication.types import InputError
 
 IN_FOLDER = "diffusion_pytorch_model.safetensors"  # diffusers' name
@@ -74,13 +74,12 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Path:
     network.load_state_dict(under_its_names(MODELS, recipe.network, network, path), strict=False)
     encoder, steps, snapshots = None, recipe.training.steps, place.snapshots(recipe)
     if recipe.first_stage is not None:
-        dataset = recipe.build_dataset()
-        stage = place.first_stage_path(recipe.first_stage, dataset)
-        if not stage.is_file():
+        dataset, stage = recipe.build_dataset(), recipe.first_stage
+        if not place.stage_snapshots(stage, dataset).found(stage.training.steps):
             raise InputError(
-                f"first stage {recipe.first_stage.name!r} of this row is not there yet: give it too, or train it by a run"
+                f"first stage {stage.name!r} of this row is not there yet: give it too, or train it by a run"
             )
-        encoder = encoder_sha256(load_autoencoder(recipe.first_stage, dataset, stage, place.device))
+        encoder = encoder_sha256(place.autoencoder(stage, dataset)[0])
     with locked(place.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
         _require_free(snapshots.after(steps))
         return snapshots.give(network, steps, file_sha256(_file(path)), network_notes(recipe, steps, encoder))

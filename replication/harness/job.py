@@ -14,7 +14,7 @@ from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
 from replication.harness.table import TableSpec
-from replication.harness.trainings import Wanted
+from replication.harness.trainings import PlannedTraining
 from replication.harness.workplace import Workplace
 from replication.registry import JOBS, unknown
 from replication.settings import Settings, content_key
@@ -66,8 +66,8 @@ class Job(Settings):
         """By name: checks that data and weights from elsewhere are there, which raise InputError."""
         raise NotImplementedError
 
-    def trainings(self, place: Workplace) -> list[Wanted]:
-        """The snapshots that it needs, each behind those that its training needs."""
+    def trainings(self, place: Workplace) -> list[PlannedTraining]:
+        """Those whose snapshots it needs, each behind those that it builds on."""
         return []
 
     def compute(self, place: Workplace) -> tuple[Record, bytes]:

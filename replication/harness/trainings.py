@@ -2,21 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from replication.datasets.dataset import Dataset
 from replication.harness.workplace import Workplace
 from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
 from replication.training.snapshots import Snapshots
-
-
-class Wanted(NamedTuple):
-    """One snapshot that a job needs: of which training, and after how many steps."""
-
-    title: str
-    snapshots: Snapshots
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -36,25 +27,25 @@ class PlannedTraining:
         return missing[-1] - (behind[0] if behind else 0)
 
 
-def wanted_by_stage(stage: FirstStage, dataset: Dataset, place: Workplace) -> list[Wanted]:
-    """A first stage behind those that it is the decoder of."""
-    bases = wanted_by_stage(stage.decoder_of, dataset, place) if stage.decoder_of else []
+def trainings_of_stage(stage: FirstStage, dataset: Dataset, place: Workplace) -> list[PlannedTraining]:
+    """A first stage's, behind that of the one that it is the decoder of."""
+    bases = trainings_of_stage(stage.decoder_of, dataset, place) if stage.decoder_of else []
     title = f"first stage {stage.name}, {dataset.resolution} px"
-    return [*bases, Wanted(title, place.stage_snapshots(stage, dataset), stage.training.steps)]
+    return [*bases, PlannedTraining(title, place.stage_snapshots(stage, dataset), [stage.training.steps])]
 
 
-def wanted_by_recipe(title: str, recipe: Recipe, place: Workplace) -> list[Wanted]:
-    """A network behind its first stage."""
-    stages = wanted_by_stage(recipe.first_stage, recipe.build_dataset(), place) if recipe.first_stage else []
-    return [*stages, Wanted(title, place.snapshots(recipe), recipe.training.steps)]
+def trainings_of_recipe(title: str, recipe: Recipe, place: Workplace) -> list[PlannedTraining]:
+    """A network's, behind that of its first stage."""
+    stages = trainings_of_stage(recipe.first_stage, recipe.build_dataset(), place) if recipe.first_stage else []
+    return [*stages, PlannedTraining(title, place.snapshots(recipe), [recipe.training.steps])]
 
 
-def planned_trainings(wanted: Iterable[Wanted]) -> list[PlannedTraining]:
-    """Each training once, in the order given and with the first title."""
+def planned_trainings(wanted: Iterable[PlannedTraining]) -> list[PlannedTraining]:
+    """Each training once, in the order given, with the first title and the steps of all."""
     found: dict[str, PlannedTraining] = {}
-    for title, snapshots, steps in wanted:
-        planned = found.setdefault(snapshots.key, PlannedTraining(title, snapshots, []))
-        planned.steps[:] = sorted({*planned.steps, steps})
+    for one in wanted:
+        steps = found[one.snapshots.key].steps if one.snapshots.key in found else []
+        found.setdefault(one.snapshots.key, replace(one, steps=steps)).steps[:] = sorted({*steps, *one.steps})
     return list(found.values())
 
 

@@ -1,6 +1,6 @@
 """Where and on what device cells are computed: what has been trained is found there, and what has not is trained there."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from replication.training.train_first_stage import load_autoencoder, stage_snaps
 from replication.types import InputError
 
 FIRST_STAGE = "first_stage"  # of Model.sha256 and Model.given
-HELD = 2  # models that stay loaded for the next cell
+HELD = 2  # models that are loaded at a time, the next cells may use them again
 
 
 @dataclass(frozen=True)
@@ -72,32 +72,22 @@ class Workplace:
         """Those of a first stage's training."""
         return stage_snapshots(stage, dataset, self.state / "first-stages")
 
-    def checkpoint_path(self, recipe: Recipe) -> Path:
-        """Where the snapshot after a recipe's steps is, or will be."""
-        return self.snapshots(recipe).after(recipe.training.steps)
-
-    def first_stage_path(self, stage: FirstStage, dataset: Dataset) -> Path:
-        """Likewise of a first stage."""
-        return self.stage_snapshots(stage, dataset).after(stage.training.steps)
-
     def trained(self, recipe: Recipe) -> Path:
         """The snapshot after a recipe's steps: found by its header, or trained now. One process at a time trains."""
-        snapshots, steps = self.snapshots(recipe), recipe.training.steps
-        if not snapshots.found(steps):
-            with locked(self.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
-                milestones = self.milestones.get(snapshots.key, ())
-                data = partial(self._training_data, recipe)
-                train(recipe, snapshots.folder, self.device, milestones, self.progress, data=data)
-        return snapshots.after(steps)
+        work = partial(train, recipe, data=partial(self._training_data, recipe))
+        return self._trained(self.snapshots(recipe), recipe.training.steps, work)
 
     def trained_first_stage(self, stage: FirstStage, dataset: Dataset) -> Path:
         """The snapshot of a first stage, likewise."""
-        snapshots, steps, base = self.stage_snapshots(stage, dataset), stage.training.steps, stage.decoder_of
+        base = partial(lambda base: self.autoencoder(base, dataset)[0], stage.decoder_of) if stage.decoder_of else None
+        work = partial(train_first_stage, stage, dataset, base=base)
+        return self._trained(self.stage_snapshots(stage, dataset), stage.training.steps, work)
+
+    def _trained(self, snapshots: Snapshots, steps: int, work: Callable[..., Path]) -> Path:
         if not snapshots.found(steps):
-            load = partial(lambda base: self.autoencoder(base, dataset)[0], base) if base else None
-            with locked(self.state / "locks" / snapshots.key, f"first stage {stage.name}"):
-                milestones = self.milestones.get(snapshots.key, ())
-                train_first_stage(stage, dataset, snapshots.folder, self.device, milestones, self.progress, base=load)
+            milestones = self.milestones.get(snapshots.key, ())
+            with locked(self.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
+                work(folder=snapshots.folder, device=self.device, milestones=milestones, progress=self.progress)
         return snapshots.after(steps)
 
     def ensure_first_stage(self, stage: FirstStage, dataset: Dataset) -> None:
@@ -112,22 +102,21 @@ class Workplace:
 
         Raises InputError where the checkpoint was trained on the latents of another encoder than that of the first stage.
         """
-        path, dataset = checkpoint or self.trained(recipe), recipe.build_dataset()
-        stage = self.trained_first_stage(recipe.first_stage, dataset) if recipe.first_stage else None
-        key = (path, stage, ema)
-        model = self._held.pop(key, None) or self._load(recipe, ema, path, stage)
+        path, stage = checkpoint or self.trained(recipe), recipe.first_stage
+        decoder = self.trained_first_stage(stage, recipe.build_dataset()) if stage else None
+        key = (path, decoder, ema)
+        held = self._held.pop(key, None)
         while len(self._held) >= HELD:
             del self._held[next(iter(self._held))]
-        self._held[key] = model
-        return model
+        self._held[key] = held or self._load(recipe, ema, path)
+        return self._held[key]
 
-    def _load(self, recipe: Recipe, ema: bool, path: Path, stage: Path | None) -> Model:
-        header, sha256, encoder = load_metadata(path), {"checkpoint": file_sha256(path)}, None
-        given = {"checkpoint": header.get(GIVEN)}
-        autoencoder: Autoencoder = AUTOENCODERS.build("identity", image_channels=recipe.build_dataset().channels)
-        if recipe.first_stage is not None and stage is not None:
-            autoencoder = load_autoencoder(recipe.first_stage, recipe.build_dataset(), stage, self.device)
-            sha256[FIRST_STAGE], given[FIRST_STAGE] = file_sha256(stage), load_metadata(stage).get(GIVEN)
+    def _load(self, recipe: Recipe, ema: bool, path: Path) -> Model:
+        dataset, header, encoder = recipe.build_dataset(), load_metadata(path), None
+        sha256, given = {"checkpoint": file_sha256(path)}, {"checkpoint": header.get(GIVEN)}
+        autoencoder: Autoencoder = AUTOENCODERS.build("identity", image_channels=dataset.channels)
+        if recipe.first_stage is not None:
+            autoencoder, sha256[FIRST_STAGE], given[FIRST_STAGE] = self.autoencoder(recipe.first_stage, dataset)
             encoder = encoder_sha256(autoencoder)
         if header.get(ENCODER) != encoder:
             raise InputError(
@@ -136,16 +125,17 @@ class Workplace:
             )
         return Model(recipe.build_denoiser(load_network(recipe, path, self.device, ema)), autoencoder, sha256, given)
 
-    def autoencoder(self, stage: FirstStage, dataset: Dataset) -> tuple[Autoencoder, str]:
-        """The trained first stage, and the SHA-256 of its snapshot."""
+    def autoencoder(self, stage: FirstStage, dataset: Dataset) -> tuple[Autoencoder, str, str | None]:
+        """The trained first stage, the SHA-256 of its snapshot, and that of the published file it is from, if any."""
         path = self.trained_first_stage(stage, dataset)
-        return load_autoencoder(stage, dataset, path, self.device), file_sha256(path)
+        given = load_metadata(path).get(GIVEN)
+        return load_autoencoder(stage, dataset, path, self.device), file_sha256(path), given
 
     def _training_data(self, recipe: Recipe) -> TrainingData:
         split = recipe.build_dataset().load("train")
         if recipe.first_stage is None:
             return Pixels.of(split, self.device)
-        autoencoder, _ = self.autoencoder(recipe.first_stage, recipe.build_dataset())
+        autoencoder, *_ = self.autoencoder(recipe.first_stage, recipe.build_dataset())
         encoder = encoder_sha256(autoencoder)
         moments = cached_moments(
             split.images,

@@ -264,7 +264,7 @@ def test_published_weights_become_the_checkpoints_of_a_row(project: Path, capsys
     assert main([*command, "--network", str(project / "unet"), "--first-stage", str(project / "vae")]) == 0
     record, _ = cell.compute(place(project))
     assert len(record["checkpoint.given"]) == len(record["checkpoint.first_stage_given"]) == 64
-    tensors, metadata = load_checkpoint(place(project).checkpoint_path(cell.recipe))
+    tensors, metadata = load_checkpoint(place(project).trained(cell.recipe))
     assert torch.equal(tensors["ema.conv_in.weight"], unet.state_dict()["conv_in.weight"])
     assert metadata["step"] == cell.recipe.training.steps
     stage = load_checkpoint(next((project / "runs" / "first-stages").glob("*.safetensors")))[0]

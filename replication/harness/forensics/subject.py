@@ -1,6 +1,5 @@
 """What is examined: a cell of an experiment, a checkpoint of the suite, or images from elsewhere."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import log
@@ -8,10 +7,9 @@ from pathlib import Path
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from replication.checkpoint import load_checkpoint
+from replication.checkpoint import load_metadata
 from replication.harness.experiment import explained, load_experiment
 from replication.harness.experiment_file import toml_value
 from replication.harness.forensics.images import any_jpeg, read_images
@@ -70,16 +68,15 @@ def subject_of(name: str, wishes: Wishes) -> Subject:
             raise InputError(f"{name}: there is no such file or folder")
         return _of_experiment(name, wishes)
     if path.suffix == ".safetensors" and _is_checkpoint(path):
-        return _of_checkpoint(path, load_checkpoint(path)[1], wishes)
+        return _of_checkpoint(path, load_metadata(path), wishes)
     return _of_images(path, wishes)
 
 
 def _is_checkpoint(path: Path) -> bool:
     """Whether there is a recipe in it; what is damaged is left for the reader of images to complain of."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return "recipe" in json.loads((file.metadata() or {}).get("metadata", "{}"))
-    except (SafetensorError, OSError, ValueError):
+        return "recipe" in load_metadata(path)
+    except InputError:
         return False
 
 

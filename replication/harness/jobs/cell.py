@@ -36,7 +36,7 @@ from replication.harness.measuring import (
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import device_name, provenance
 from replication.harness.published import PublishedValue
-from replication.harness.trainings import Wanted, wanted_by_recipe
+from replication.harness.trainings import PlannedTraining, trainings_of_recipe
 from replication.harness.workplace import FIRST_STAGE, Model, Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.metric import Material
@@ -179,8 +179,8 @@ class Cell(Job):
             needed[stage.title] = lambda: place.ensure_first_stage(stage, recipe.build_dataset())
         return needed
 
-    def trainings(self, place: Workplace) -> list[Wanted]:
-        return wanted_by_recipe(self.label, self.recipe, place)
+    def trainings(self, place: Workplace) -> list[PlannedTraining]:
+        return trainings_of_recipe(self.label, self.recipe, place)
 
     def compute(self, place: Workplace) -> tuple[Record, bytes]:
         model = place.model(self.recipe, self.protocol.ema)

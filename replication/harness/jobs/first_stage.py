@@ -12,14 +12,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from replication.checkpoint import load_metadata
 from replication.harness.experiment import Experiment
 from replication.harness.job import Job
 from replication.harness.journal import Record
 from replication.harness.measuring import STRIP_IMAGES, TRAINED, metric_columns, real_features, strip_png
 from replication.harness.provenance import provenance
 from replication.harness.table import NOT_RUN, Column, TableSpec, metrics_in
-from replication.harness.trainings import Wanted, wanted_by_stage
+from replication.harness.trainings import PlannedTraining, trainings_of_stage
 from replication.harness.workplace import Workplace
 from replication.ldm.autoencoder import Autoencoder
 from replication.metrics.metric import RECONSTRUCTIONS, Material
@@ -31,7 +30,6 @@ from replication.progress import bar
 from replication.registry import DATASETS, EXTRACTORS, JOBS
 from replication.settings import Part
 from replication.training.first_stage import FirstStage
-from replication.training.snapshots import GIVEN
 from replication.types import InputError
 
 TIMED = 9  # reconstructions of one batch
@@ -125,13 +123,13 @@ class FirstStageCell(Job):
             self.first_stage.title: lambda: place.ensure_first_stage(self.first_stage, dataset),
         }
 
-    def trainings(self, place: Workplace) -> list[Wanted]:
-        return wanted_by_stage(self.first_stage, self.build_dataset(), place)
+    def trainings(self, place: Workplace) -> list[PlannedTraining]:
+        return trainings_of_stage(self.first_stage, self.build_dataset(), place)
 
     def compute(self, place: Workplace) -> tuple[Record, bytes]:
         """(row, PNG of test images above their reconstructions)."""
         dataset = self.build_dataset()
-        autoencoder, sha256 = place.autoencoder(self.first_stage, dataset)
+        autoencoder, sha256, given = place.autoencoder(self.first_stage, dataset)
         originals = dataset.load("test")
         with numerics(self.protocol.precision, place.device):
             images, counts, seconds = _reconstructed(autoencoder, originals.images, self, place)
@@ -146,7 +144,6 @@ class FirstStageCell(Job):
             resamples=self.protocol.resamples,
             device=place.device,
         )
-        given = load_metadata(place.first_stage_path(self.first_stage, dataset)).get(GIVEN)
         record: Record = {
             **self.columns,
             "first_stage.f": autoencoder.f,
