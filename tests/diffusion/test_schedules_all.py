@@ -13,7 +13,7 @@ from replication.registry import SCHEDULES
 from replication.types import InputError
 
 ONE = torch.ones((), dtype=torch.float64)
-NO_SIGNAL = {"flow", "jsd", "zero_terminal_snr"}  # at t = 1
+NO_SIGNAL = ("flow", "jsd", "zero_terminal_snr")  # at t = 1
 EXTRA = [("zero_terminal_snr", {"base": {"name": "linear", "beta_end": 0.03}, "T": 7}), ("ve", {"sigma_max": 2.0}),
          ("cosine", {"T": 5}), ("jsd", {"T": 2}), ("linear", {"T": 1})]  # fmt: skip
 
@@ -34,15 +34,25 @@ def test_time_at_is_the_inverse_of_half_log_snr(name: str, options: dict) -> Non
 
 @pytest.mark.parametrize("name", SCHEDULES.names())
 def test_ends_are_exact(name: str) -> None:
-    """Exact. Catches a rest of signal in a schedule that promises none, and sampling of VP that scales its noise."""
+    """Exact. Catches a half_log_snr that is large where no signal is left, and sampling of VP that scales its noise."""
     schedule = SCHEDULES.build(name)
-    assert (schedule.alpha(ONE) == 0) == (name in NO_SIGNAL)
-    assert (schedule.half_log_snr(ONE) == -math.inf) == (name in NO_SIGNAL)
-    assert schedule.prior_std(ONE) == (80 if name == "ve" else 1)
-    assert schedule.prior_std(ONE / 2) == {"ve": 40, "flow": 0.5}.get(name, 1)
+    assert (schedule.half_log_snr(ONE) == -math.inf) == (schedule.alpha(ONE) == 0)
+    betas = isinstance(schedule, DiscreteSchedule)
+    assert schedule.prior_std(ONE / 2) == (1 if betas else schedule.sigma(ONE / 2))
+    assert schedule.prior_std(ONE) == (1 if betas else schedule.sigma(ONE))
 
 
-@pytest.mark.parametrize("name", sorted({*SCHEDULES.names()} - NO_SIGNAL))
+def test_pure_noise_is_where_it_is_promised() -> None:
+    """Exact. Catches a rest of signal in a schedule that promises none, and the other way round."""
+    for name in NO_SIGNAL:
+        assert SCHEDULES.build(name).alpha(ONE) == 0, name
+    for name in ("linear", "scaled_linear", "cosine", "sigmoid", "const", "ve"):
+        assert SCHEDULES.build(name).alpha(ONE) > 0, name
+    assert SCHEDULES.build("ve").sigma(ONE) == 80
+    assert SCHEDULES.build("flow").prior_std(ONE) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEDULES.names() if SCHEDULES.build(name).alpha(ONE) > 0])
 def test_a_ratio_that_the_schedule_does_not_reach_is_refused(name: str) -> None:
     """Catches a silent clamp to t = 1."""
     schedule = SCHEDULES.build(name)
