@@ -64,7 +64,7 @@ def fetch(remote: Remote, target: Path, otherwise: str) -> None:
 def download(remote: Remote, target: Path, otherwise: str) -> None:
     """Download `remote` to `target`, which is there only once its size and SHA-256 are right.
 
-    What an interrupted transfer received stays beside it as `.part`, from which the next call goes on. InputError says
+    What an interrupted transfer received stays beside it as `.part`, from which the next call goes on. InputError states
     why the file cannot be had, and `otherwise`: how to do without the network. A file with wrong bytes is removed.
     """
     if target.exists():
@@ -115,7 +115,7 @@ def _connect(remote: Remote, part: Path, received: int, otherwise: str) -> HTTPR
 
 
 def _offer(response: HTTPResponse) -> tuple[int, int | None]:
-    """The first byte that the server is about to send, and the size of its whole file if it says."""
+    """The first byte that the server is about to send, and the size of its whole file where it states one."""
     if span := re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", "")):
         return int(span[1]), int(span[2])
     length = response.headers.get("Content-Length")

@@ -69,7 +69,7 @@ class EncoderFiles:
 def located(model: str, kind: EncoderKind) -> EncoderFiles:
     """The files of `model`: a folder, or the name of a repository that was downloaded to the Hub's cache.
 
-    Raises InputError, which says what to fetch, where a file is missing, of another kind of model, or a pickle.
+    Raises InputError, which names what to fetch, where a file is missing, of another kind of model, or a pickle.
     """
     root = _root(model, kind)
     folder, tokenizer = (root / part if (root / part).is_dir() else root for part in ("text_encoder", "tokenizer"))

@@ -1,4 +1,4 @@
-"""Datasets that nobody may hand on: the user brings a folder of photographs, and is told what came of it.
+"""Datasets that may not be redistributed: the user brings a folder of photographs.
 
 They are prepared to one resolution in one named way (preprocessing.py) and kept under `$REPLICATION_DATA` as one mapped
 array per split (mapped.py). No hash of their content is published, so the fingerprint is that of what was added. Until
@@ -108,7 +108,7 @@ class Brought(Dataset):
         sizes = {split: len(known) for split, known in splits.items()}
         self._forget()
         needed, free = sum(sizes.values()) * int(np.prod(shape)), shutil.disk_usage(self.folder).free
-        if needed > free:  # said now, and not hours later
+        if needed > free:  # an error now, and not hours later
             full = OSError(ENOSPC, f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
             raise unwritable(self.folder, full)
         fingerprints = {
@@ -119,7 +119,7 @@ class Brought(Dataset):
         write_atomically(_record(self.folder), added.model_dump_json(indent=1).encode())
 
     def _forget(self) -> None:
-        """Remove what was added before, and first of all the file that says that it is whole."""
+        """Remove what was added before, and first of all the file that marks it as whole."""
         arrays = [self.file(split) for split in self.fingerprints]
         try:
             for file in (_record(self.folder), *arrays, *map(labels_file, arrays)):
@@ -130,7 +130,7 @@ class Brought(Dataset):
     def _obtain(self) -> None:
         if not self.present():
             raise InputError(
-                f"{self.name} is not here, and nobody may hand it on: {self._command} adds a copy of yours"
+                f"{self.name} is not here, and may not be redistributed: {self._command} adds a copy of yours"
             )
 
     def _read(self, split: str) -> Split:

@@ -2,7 +2,7 @@
 
 A record is `label byte + H*W*C raw bytes`. Records sorted as byte strings are the canonical order, and SHA-256 over all
 of them in that order is the fingerprint, so neither depends on the container or on the order that examples came in.
-mapped.py says what is otherwise in sets that do not fit in the memory.
+mapped.py states the differences for sets that do not fit in the memory.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """ffhq-256: 70,000 faces at 1024x1024 (Karras et al. 2019), as LDM used them: 60,000 to train, 10,000 to test.
 
-What celebahq.py says about LDM's lists and filter holds here too.
+The notes of celebahq.py about LDM's lists and filter hold here too.
 """
 
 from pydantic import PositiveInt

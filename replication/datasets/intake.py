@@ -1,6 +1,6 @@
 """From photographs to splits in canonical order: each file is decoded twice, and no image is kept in between.
 
-The first time tells the digest of every example, by which they are sorted; the second time they are written in that
+The first pass computes the digest of every example, by which they are sorted; the second writes them in that
 order. So nothing lies on the disk twice, which for 250 GB matters more than an hour of decoding.
 """
 

@@ -35,8 +35,8 @@ class _OnRandomData(Quantity):
 
     def squared_error(self) -> Tensor:
         """|eps - eps_theta|^2, mean over pixels, [B]."""
-        said = torch.tanh(marginal(self.schedule, self.x0, self.t, self.noise))
-        return (said - self.noise).square().flatten(1).mean(dim=1)
+        eps = torch.tanh(marginal(self.schedule, self.x0, self.t, self.noise))
+        return (eps - self.noise).square().flatten(1).mean(dim=1)
 
 
 @QUANTITIES.register("simple_loss_deviation")

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 
 
 class Quantity(ABC):
-    """`title` says of what, `formula` how; both are printed beside the value."""
+    """`title` is what is measured, `formula` how; both are printed beside the value."""
 
     title: str
     formula: str
@@ -16,5 +16,5 @@ class Quantity(ABC):
 
 
 def magnitude(deviation: float) -> float:
-    """The next power of ten, 0 for none: what a deviation that is rounding alone says, since its digits are a machine's."""
+    """The next power of ten, 0 for none: how a deviation of rounding alone is printed, since its digits are a machine's."""
     return 10.0 ** math.ceil(math.log10(deviation)) if deviation else 0.0

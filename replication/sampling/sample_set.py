@@ -53,7 +53,7 @@ class Chunk:
         """uint8 [stop-start,C,H,W]; raises InputError for a damaged file, or one that holds another number."""
         images = load_checkpoint(self.path)[0]["images"]
         if len(images) != len(self):
-            raise InputError(f"{self.path}: holds {len(images)} images, its name says {len(self)}; delete it")
+            raise InputError(f"{self.path}: holds {len(images)} images, by its name {len(self)}; delete it")
         return images
 
 

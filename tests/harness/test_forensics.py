@@ -363,7 +363,7 @@ def test_unequal_images_of_a_folder_are_refused(project: Path) -> None:
         (Wishes(row="DDPN"), "unknown row 'DDPN'; did you mean 'DDPM'"),
         (Wishes(steps=0), "--steps 0: .* at least 1"),
         (Wishes(steps=21), "21 steps are more than the schedule's T = 20"),
-        (Wishes(dataset="digits"), "--dataset digits: an experiment says that itself"),
+        (Wishes(dataset="digits"), "--dataset digits: an experiment states that itself"),
         (Wishes(settings={"protocl.n": "5"}), "unknown table 'protocl'; did you mean 'protocol'"),
     ],
 )

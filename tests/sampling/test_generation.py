@@ -165,7 +165,7 @@ def test_a_missing_chunk_is_made_again_and_a_damaged_one_is_named(denoiser: Deno
     with pytest.raises(InputError, match=r"0000004-0000008\.safetensors: the checkpoint is corrupt.*delete it"):
         made(denoiser, tmp_path)
     save_checkpoint(chunk, {"images": whole[:2]}, {"nfe": 4, "seconds": 1.0, "weights": "", "drawn_by": ""})
-    with pytest.raises(InputError, match="holds 2 images, its name says 4"):
+    with pytest.raises(InputError, match="holds 2 images, by its name 4"):
         list(made(denoiser, tmp_path).batches())
 
 

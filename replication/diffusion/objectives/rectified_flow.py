@@ -3,7 +3,7 @@
     loss = |network(x_t, t) - (eps - x0)|^2,   t = sigmoid(u),  u ~ N(mean, std^2)
 
 The straight line is schedule "flow", and the network's answer its velocity: parameterization "velocity". Times in the
-middle, where the velocity is hardest to tell, are drawn most often; none is on a grid.
+middle, where the velocity is hardest to predict, are drawn most often; none is on a grid.
 """
 
 import torch

@@ -19,9 +19,9 @@ class Simple(Objective):
 
 
 def error(denoiser: Denoiser, predicted: Prediction, true: Prediction, x_t: Tensor, t: Tensor) -> Tensor:
-    """What the network said less what it should have, in its own terms, Float[B,C,H,W]."""
-    said, truth = (denoiser.parameterization.output(p, x_t, t, denoiser.schedule) for p in (predicted, true))
-    return said - truth
+    """The network's output less the true one, in its own parameterization, Float[B,C,H,W]."""
+    output, truth = (denoiser.parameterization.output(p, x_t, t, denoiser.schedule) for p in (predicted, true))
+    return output - truth
 
 
 def squared_error(denoiser: Denoiser, predicted: Prediction, true: Prediction, x_t: Tensor, t: Tensor) -> Tensor:

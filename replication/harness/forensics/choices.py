@@ -22,7 +22,7 @@ from replication.types import InputError
 
 
 class Inapplicable(Exception):
-    """This choice is none here; the message says what it needs."""
+    """This choice does not exist here; the message is what it needs."""
 
 
 @dataclass(frozen=True)

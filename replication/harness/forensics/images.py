@@ -60,7 +60,7 @@ def _read_folder(path: Path) -> Tensor:
             start, stop = map(int, chunk.stem.split("-"))
             if start != expected or stop != start + len(piece):
                 raise InputError(
-                    f"{chunk}: holds {len(piece)} images, its name says {start} to {stop}, and the set goes on at {expected}"
+                    f"{chunk}: holds {len(piece)} images, by its name {start} to {stop}, and the set goes on at {expected}"
                 )
             expected = stop
         return torch.cat(pieces)

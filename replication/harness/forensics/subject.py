@@ -81,7 +81,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _of_experiment(name: str, wishes: Wishes) -> Subject:
-    _refuse(wishes, "an experiment says that itself", "protocol", "dataset")
+    _refuse(wishes, "an experiment states that itself", "protocol", "dataset")
     experiment = load_experiment(name, wishes.settings, wishes.profile)
     profile = experiment.profile(wishes.profile)
     cell = _base_cell(cells_of(experiment, wishes.profile), wishes)
@@ -105,7 +105,7 @@ def _base_cell(cells: list[Cell], wishes: Wishes) -> Cell:
 
 def _of_checkpoint(path: Path, metadata: Mapping[str, object], wishes: Wishes) -> Subject:
     _refuse(wishes, "only an experiment has rows", "row")
-    _refuse(wishes, "a checkpoint says that itself", "dataset")
+    _refuse(wishes, "a checkpoint states that itself", "dataset")
     try:
         recipe = Recipe.model_validate(metadata["recipe"])
     except ValidationError as error:
