@@ -21,6 +21,21 @@ CONTRACT = {
     "DATASETS": {"digits", "cifar10"},
     "CONDITIONS": {"label", "text", "clip-text", "t5-text"},
     "EXTRACTORS": set(),
+    "METRICS": {
+        "fd",
+        "fd_infinity",
+        "sfd",
+        "kid",
+        "is",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "nll",
+        "psnr",
+        "ssim",
+    },
+    "CLAIMS": {"tradeoff", "share", "prior", "value", "ratio", "ordering", "trend", "equivalence"},
 }
 
 

@@ -176,7 +176,11 @@ def _labels(extractor: str) -> Mapping[str, str]:
 
 def _label(published: PublishedValue) -> str:
     """The metric as the paper's own extractor calls it."""
-    return _labels(published.protocol.protocol.extractor.name)[published.metric]
+    label, unit = (
+        _labels(published.protocol.protocol.extractor.name)[published.metric],
+        metric_named(published.metric).unit,
+    )
+    return f"{label}, {unit}" if unit else label
 
 
 def published_csv(found: Sequence[Comparison]) -> str:
