@@ -34,7 +34,9 @@ def test_run_then_report(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None
         "tiny-cpu.tex",
     ]  # fmt: skip
     first = {p.name: p.read_bytes() for p in Path("results").iterdir()}
+    Path("README.md").write_bytes(b"# Somebody's own, of Latin-1 \xe9 and CRLF\r\n")
     assert main(["report"]) == 0
+    assert Path("README.md").read_bytes() == b"# Somebody's own, of Latin-1 \xe9 and CRLF\r\n"
     assert {p.name: p.read_bytes() for p in Path("results").iterdir()} == first
     capsys.readouterr()
     assert main(["plan", "tiny"]) == 0

@@ -63,8 +63,9 @@ def write_fronts(every: Sequence[Evidence]) -> None:
 
     print(f"wrote {write_page(every, project() / 'results').relative_to(project())}")
     readme = project() / "README.md"
-    if readme.exists():
-        write_atomically(readme, refreshed(readme.read_text(encoding="utf-8"), project()).encode())
+    before = readme.read_bytes().decode("utf-8", "surrogateescape") if readme.exists() else ""
+    if (after := refreshed(before, project())) != before:  # a README without markers is somebody else's
+        write_atomically(readme, after.encode("utf-8", "surrogateescape"))
 
 
 def _claims(options: argparse.Namespace) -> None:
