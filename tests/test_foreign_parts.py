@@ -53,6 +53,7 @@ NAMES = {
     "model": "foreign-convolutions",
     "dataset": "foreign-shades",
     "extractor": "foreign-grid",
+    "metric": "foreign_shift",
 }
 MODULES = {
     "sampler": "foreign_parts.midpoint:Midpoint",
@@ -81,8 +82,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def replicate(folder: Path, *commands: list[str], path: tuple[Path, ...]) -> str:
     """What the commands print, one after another in one process; each must succeed."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("REPLICATION_HOME", "MLFLOW_TRACKING_URI")}
-    environment = {**kept, "PYTHONPATH": os.pathsep.join(map(str, (*path, Path(__file__).parents[1])))}
+    kept = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    path = (*path, Path(__file__).parents[1])
+    environment = {**kept, "PYTHONPATH": os.pathsep.join(map(str, path)), "REPLICATION_HOME": str(folder / "runs")}
     code = f"import sys; from replication.cli import main; sys.exit(max(map(main, {list(commands)!r})))"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -90,7 +92,7 @@ def replicate(folder: Path, *commands: list[str], path: tuple[Path, ...]) -> str
 
 
 def test_foreign_parts_by_name(installed: Path, tmp_path: Path) -> None:
-    """An experiment of them runs, each is listed with the others, and passes the contract tests.
+    """An experiment of them runs, each is listed with the others, and passes the contract tests; the metric is in the rows.
 
     Catches a registry that knows its own package alone, and parts that are found but not built.
     """
@@ -100,14 +102,16 @@ def test_foreign_parts_by_name(installed: Path, tmp_path: Path) -> None:
     printed = replicate(tmp_path, *lists, *checks, ["run", "foreign.toml"], path=(installed, PACKAGE))
     assert all(f"\n{name} " in printed for name in NAMES.values())
     assert printed.count("\nok   ") >= 30
-    assert all(word in printed for word in ("| by name ", "| by module ", "FD-grid"))
+    rows = printed[printed.index("| sampler ") :]
+    missing = [word for word in ("| by name ", "| by module ", "FD-grid", "Shift-grid") if word not in rows]
+    assert missing == [], rows
 
 
 def test_foreign_parts_by_module(tmp_path: Path) -> None:
     """No metadata: nothing is installed. Catches names that need an entry point."""
     text = TOML
-    for kind, name in NAMES.items():
-        assert name in text
-        text = text.replace(name, MODULES[kind])
+    for kind, module in MODULES.items():
+        assert NAMES[kind] in text
+        text = text.replace(NAMES[kind], module)
     (tmp_path / "foreign.toml").write_text(text)
     assert "FD-grid" in replicate(tmp_path, ["run", "foreign.toml"], path=(PACKAGE,))

@@ -12,7 +12,7 @@ from replication.commands.options import Commands, added, options_of_part
 from replication.types import InputError, RunError
 
 KINDS = {"sampler": "samplers", "spacing": "spacings", "schedule": "schedules", "objective": "objectives",
-         "model": "networks", "dataset": "datasets", "extractor": "extractors"}  # fmt: skip
+         "model": "networks", "metric": "metrics", "dataset": "datasets", "extractor": "extractors"}  # fmt: skip
 
 
 def register(commands: Commands) -> None:

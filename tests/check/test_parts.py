@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from replication.check import datasets, extractors, networks, objectives, schedules, spacings
+from replication.check import datasets, extractors, metrics, networks, objectives, schedules, spacings
 from replication.check.finding import Finding
 from replication.diffusion.objectives.simple import Simple
 from replication.diffusion.spacing import Spacing
-from replication.registry import DATASETS, EXTRACTORS, MODELS, OBJECTIVES, SCHEDULES, SPACINGS
+from replication.registry import DATASETS, EXTRACTORS, METRICS, MODELS, OBJECTIVES, SCHEDULES, SPACINGS
 
 TINY = {"depth": 2, "width": 16, "heads": 2, "patch": 2, "resolution": 8}
 UNET = {"resolution": 8, "channels": 2, "width": 16, "multipliers": [1, 2], "blocks": 1, "attention": [2], "heads": 2,
@@ -87,6 +87,11 @@ def test_every_extractor(name: str) -> None:
     if name == "inception-v3-compat":
         pytest.skip("a minute of work; tests/metrics/test_inception.py checks it")
     assert failed(extractors.findings(EXTRACTORS.build(name))) == []
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_every_metric(name: str) -> None:
+    assert failed(metrics.findings(METRICS.build(name))) == []
 
 
 class Wrong(nn.Module):
