@@ -25,7 +25,7 @@ from replication.training.train_first_stage import load_autoencoder, stage_snaps
 from replication.types import InputError
 
 FIRST_STAGE = "first_stage"  # of Model.sha256 and Model.given
-HELD = 2  # models that are loaded at a time, the next cells may use them again
+HELD = 2  # models that stay loaded, for the next cells
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class Workplace:
     def _trained(self, snapshots: Snapshots, steps: int, work: Callable[..., Path]) -> Path:
         if not snapshots.found(steps):
             milestones = self.milestones.get(snapshots.key, ())
+            self._held.clear()  # training needs the memory
             with locked(self.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
                 work(folder=snapshots.folder, device=self.device, milestones=milestones, progress=self.progress)
         return snapshots.after(steps)

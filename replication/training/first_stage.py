@@ -1,7 +1,7 @@
 """The recipe of a first stage: everything that fixes an autoencoder's weights, and nothing else.
 
 Rombach et al. 2022, section 3.1 and appendix G: reconstruction + regularizer + adversarial loss, all in units of a mean
-over an image's values (`Autoencoder.reconstruct` says how the official sums translate).
+over an image's values (`Autoencoder.reconstruct` has how the official sums translate).
 """
 
 from functools import cache

@@ -16,8 +16,8 @@ COLLAPSED_SHARE = 0.02  # of the codes that could have occurred; one code alone 
 COLLAPSED_WINDOWS = 20
 
 # A discriminator has won when nearly every patch lies beyond its margin, so that it has no gradient left, while the
-# reconstruction has become worse than it once was. Either alone is harmless: a good reconstruction may still be told
-# apart, and it may give up some pixels for patches that convince.
+# reconstruction has become worse than it once was. Either alone is harmless: a good reconstruction may still be
+# recognised as one, and it may give up some pixels for patches that convince.
 WON_LOSS = 0.05  # hinge loss, 1 at chance
 WORSE = 1.25  # times the best window's reconstruction loss
 WON_WINDOWS = 10

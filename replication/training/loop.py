@@ -58,7 +58,7 @@ class TrainingState(ABC):
 
     @abstractmethod
     def notes(self) -> dict[str, Any]:
-        """What the header of a snapshot says besides the training's identity and the step."""
+        """What the header of a snapshot holds besides the training's identity and the step."""
 
     @property
     def suspicious(self) -> bool:

@@ -1,4 +1,4 @@
-"""How long and how fast a network learns, whichever network and whatever it learns."""
+"""The settings of a training, whichever network it is of."""
 
 from typing import Any
 

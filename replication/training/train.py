@@ -98,7 +98,7 @@ class NetworkState(TrainingState):
 
 
 def network_notes(recipe: Recipe, steps: int, encoder: str | None) -> dict[str, Any]:
-    """What the header of a snapshot after so many steps says of it: among others the whole recipe that ends there."""
+    """What the header of a snapshot after so many steps describes it by: among others the whole recipe that ends there."""
     reached = recipe.with_fields(training=recipe.training.with_fields(steps=steps))
     return {"recipe": reached.model_dump(), ENCODER: encoder}
 

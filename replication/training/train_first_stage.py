@@ -172,7 +172,7 @@ class FirstStageState(TrainingState):
 
 
 def stage_notes(stage: FirstStage, steps: int) -> dict[str, Any]:
-    """What the header of a snapshot after so many steps says of it: the whole first stage that ends there."""
+    """What the header of a snapshot after so many steps describes it by: the whole first stage that ends there."""
     return {"first_stage": stage.with_fields(training=stage.training.with_fields(steps=steps)).model_dump()}
 
 
