@@ -63,3 +63,19 @@ class Part(Settings):
     def __str__(self) -> str:
         options = ", ".join(f"{k}={v}" for k, v in sorted(self.options.items()))
         return f"{self.name}({options})" if options else self.name
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A TOML's table with changes written over it, table by table; a part of another name replaces the whole part.
+
+    A part that `base` gives by name alone, "uniform", takes options as { name = "uniform" } does.
+    """
+    result = dict(base)
+    for key, value in changes.items():
+        part: Any = {"name": result[key]} if isinstance(result.get(key), str) else result.get(key)
+        both = isinstance(value, Mapping) and isinstance(part, Mapping)
+        if both and value.get("name", part.get("name")) == part.get("name"):
+            result[key] = merged(part, value)
+        else:
+            result[key] = value
+    return result

@@ -94,12 +94,14 @@ def _compare(options: argparse.Namespace) -> None:
 
 def evidence_on(names: Sequence[str]) -> list[Evidence]:
     """What there is about each profile of the named experiments; one of claims alone is about every profile."""
-    from replication.harness.experiment import PROFILES, load_experiment
+    from replication.harness.experiment import SIZES, load_experiment
     from replication.harness.home import project, state
     from replication.report.claims.evidence import evidence_of
 
+    experiments = [load_experiment(name) for name in names]
+    every = dict.fromkeys([*SIZES, *(profile for experiment in experiments for profile in experiment.profiles)])
     return [
         evidence_of(experiment, profile, state(), project() / "results")
-        for experiment in map(load_experiment, names)
-        for profile in experiment.profiles or PROFILES
+        for experiment in experiments
+        for profile in experiment.profiles or every
     ]

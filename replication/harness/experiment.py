@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from replication.harness.experiment_file import beside, read_toml, written_out
 from replication.harness.home import catalogue, experiments, find_experiment
@@ -17,15 +17,24 @@ from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
 from replication.types import InputError
 
-ProfileName = Literal["cpu", "gpu", "paper"]
-PROFILES: tuple[str, ...] = get_args(ProfileName)  # from the smallest to the paper's own budget
+Size = Literal["cpu", "evening", "gpu", "paper"]
+SIZES: tuple[str, ...] = get_args(Size)  # from the smallest to the paper's own budget
+ProfileName = Annotated[str, Field(pattern="^[a-z0-9-]+$")]
 
 
-class Row(Settings):
-    """A line of a table: one sampling rule at several step counts.
+class Replicating(Settings):
+    """A line of a table that replicates rows of published ones: published = "TABLE", or a list of such."""
 
-    `recipe` and `protocol` change single keys of the profile's; `published` are the rows that it replicates.
-    """
+    published: list[Published] = []
+
+    @field_validator("published", mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class Row(Replicating):
+    """A line of a table: one sampling rule at several step counts. The file's row changes the profile's recipe and protocol."""
 
     label: str
     sampler: Part
@@ -34,33 +43,48 @@ class Row(Settings):
     clip: str
     guidance: Guidance | None = None
     nll: str | None = None  # the variance under which the NLL is evaluated; left out: no NLL
-    recipe: dict[str, Any] = {}
-    protocol: str | dict[str, Any] = {}
-    published: list[Published] = []
+    recipe: Recipe
+    protocol: Protocol
 
 
-class FirstStageRow(Settings):
+class FirstStageRow(FirstStage, Replicating):
     """A line of the table of first stages: its reconstructions of the dataset, by default that of the profile's recipe.
 
-    `published` are the rows that they replicate; such a row prints its rFID as `fd` at one step.
+    What it replicates prints its rFID as `fd` at one step.
     """
 
-    first_stage: FirstStage
     dataset: Part | None = None
-    published: list[Published] = []
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def first_stage(self) -> FirstStage:
+        return FirstStage.model_validate({name: getattr(self, name) for name in FirstStage.model_fields})
 
 
 class Profile(Settings):
     """How big a replication is. `batch_size` is a matter of speed and changes no result.
 
-    `first_stages` by name; recipe.first_stage of the profile or of a row says which of them it is about.
+    `first_stages` by name; recipe.first_stage of the profile or of a row is one of them. `counts_as` is the size of a
+    profile of another name than a size's: what a claim asks for at least.
     """
 
+    counts_as: Size | None = None
     first_stages: dict[str, FirstStageRow] = {}
     recipe: Recipe
     protocol: Protocol
     batch_size: PositiveInt
     rows: Annotated[list[Row], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _cells_differ(self) -> "Profile":
+        cells = [(row.label, steps) for row in self.rows for steps in row.steps]
+        for label, steps in cells:
+            if cells.count((label, steps)) > 1:
+                raise ValueError(f"row {label!r} is there twice at {steps} steps; give the rows labels of their own")
+        return self
 
 
 class Experiment(Settings):
@@ -78,9 +102,15 @@ class Experiment(Settings):
     path: Path
 
     @model_validator(mode="after")
-    def _something_to_do(self) -> "Experiment":
+    def _whole(self) -> "Experiment":
         if not self.profiles and not self.claims:
             raise ValueError("there are neither profiles nor claims")
+        for name, profile in self.profiles.items():
+            if (profile.counts_as is None) != (name in SIZES):
+                valid = ", ".join(SIZES)
+                raise ValueError(
+                    f"profiles.{name}.counts_as: a profile counts as one of {valid}, and these as themselves"
+                )
         return self
 
     def profile(self, name: str) -> Profile:
@@ -94,7 +124,7 @@ class Experiment(Settings):
     def published(self, row: Row | FirstStageRow) -> list[PublishedValue]:
         """What is printed for the row at its step counts, the first named first; raises InputError for a wrong name."""
         steps = row.steps if isinstance(row, Row) else [1]
-        return [value for named in row.published for value in named.values(self.tables, steps)]
+        return [value for named in row.published for value in named.values(self.tables, row.label, steps)]
 
 
 def experiment_names() -> list[str]:
@@ -112,7 +142,7 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
         raise unknown("experiment", name, experiment_names())
     if not path.is_file():
         raise InputError(f"{name}: there is no such file")
-    content = written_out(path, settings or {}, profile)
+    content = written_out(path, settings or {}, profile, Row.model_fields)
     if isinstance(own := content.get("tables", {}), dict):
         content["tables"] = {name: read_toml(file) for name, file in catalogue("published").items()} | own
     try:
@@ -124,6 +154,12 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
 def sibling(experiment: Experiment, name: str) -> Experiment:
     """The experiment of that name beside this one; raises InputError where there is none."""
     return load_experiment(str(beside(experiment.path, name)))
+
+
+LANGUAGE = {
+    Row: {"base", "grid", "exclude"},
+    Experiment: {"bases"},
+}  # keys that are written out before a table is typed
 
 
 def explained(error: ValidationError, of: type[Settings], within: str = "") -> str:
@@ -148,7 +184,9 @@ def keys_at(settings: type[Settings], location: Sequence[str | int]) -> list[str
     for step in location:  # what is no key is an index, the name of a table, or the tag of a union
         fields = [f for model in models for n, f in model.model_fields.items() if step in (n, f.alias)]
         models = [model for field in fields for model in _settings_in(field.annotation)] or models
-    return sorted({f.alias or n for model in models for n, f in model.model_fields.items()})
+    return sorted(
+        {f.alias or n for model in models for n, f in model.model_fields.items()} | LANGUAGE.get(models[0], {"base"})
+    )
 
 
 def _settings_in(annotation: Any) -> list[type[Settings]]:

@@ -1,186 +1,82 @@
-"""The TOML of an experiment, with every shorthand that it may use written out as plain tables.
+"""The language of an experiment's TOML, written out here as the plain tables that `Experiment` types and checks.
 
-    rows, at the top                  rows of every profile, before its own
-    like = "other"                    the profile takes recipe, protocol and batch size from that file's profile
-    protocol = "NAME"                 the named protocol, whole
-    [profiles.P.every_row]            what each row says that does not say it otherwise
-    [profiles.P.recipes.NAME]         changes to the recipe, which rows take by name: recipe = "NAME"
-    training_seeds = [0, 1]           in a row: one row for each, "..., seed 0" and so on, with a checkpoint of its own
-    [profiles.P.first_stages.NAME]    a first stage, which recipes take by name: first_stage = "NAME"
-    decoder_of = "NAME"               in a first stage: it trains the decoder of that one on, whose encoder it has
+A part is given by its name, "uniform", or with options, { name = "ddim", eta = 0.5 }. A protocol is a part of
+experiments/protocols/, a first stage one of the profile's own `first_stages`. What else a table may hold are the fields of its
+class in experiment.py; an unknown key is an error that lists the valid ones. Three ideas keep a file short:
 
-What is of a wrong type is left as it is, for the typed Experiment to complain of.
+    base = "NAME"   in any table: it starts from that table and changes single keys of it. NAME is, whichever is found first,
+                    1. a table beside it: of that key in the same table, of that label or name in the same list;
+                    2. this file's [bases.NAME];
+                    3. "FILE.NAME", profile NAME or [bases.NAME] of the experiment FILE beside this one; "FILE" alone has
+                       the key of the table itself: under [profiles.cpu], base = "ddpm" is profile cpu of ddpm.toml.
+
+    merging         A change is written over what it changes key by key; a list or a value replaces the whole. So it is with
+                    the options of a part: network = { block = "adaln" } changes one option of the network, while another
+                    name, network = { name = "mm-dit", ... }, replaces the network and all its options. Thus a table is
+                    changed by one with a base, a profile's recipe and protocol by those of a row, and the profile by
+                    `--set recipe.network.width=64`.
+
+    grid            in a row, which then stands for a row of each combination, the last axis fastest. An axis is a key of
+                    the row with a list of values, or a name of its own with named changes to the row; {AXIS} in the label
+                    stands for the value or the name. `exclude` lists the combinations that are left out.
+
+                        label = "DiT, {size}, seed {recipe.training.seed}"
+                        exclude = [{ size = "2x", recipe.training.seed = 1 }]
+                        [profiles.cpu.rows.grid]
+                        size = { 1x = { recipe.network.width = 56 }, 2x = { recipe.network.width = 80 } }
+                        recipe.training.seed = [0, 1]
+
+Resolution, channels, classes and the like are never stated: `Recipe.completed` derives them.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from replication.harness.protocol import protocol_table
+from replication.harness.grid import nested, rows_of_grid
+from replication.harness.home import experiments_beside
 from replication.registry import unknown
+from replication.settings import merged
 from replication.types import InputError
 
 Table = dict[str, Any]
-OF_ROW = ("dataset", "published")  # what a first stage's table says besides the first stage
+OF_TABLE = ("dataset", "published")  # what a first stage says of its row in the table, and not of itself
 
 
 def read_toml(path: Path) -> Table:
     """The file's content; raises InputError where it is no TOML or can't be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: this is not valid TOML: {error}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def written_out(path: Path, settings: Mapping[str, str], profile: str) -> Table:
-    """The content of an experiment's file, with `--set` changes to one profile applied before shorthands are.
+def written_out(path: Path, settings: Mapping[str, str], profile: str, keys: Collection[str]) -> Table:
+    """The content of an experiment's file, with `--set` changes to one profile, as if the language had no shorthands.
 
-    Raises InputError naming the file and the key for a name that is not there.
+    keys: those of a row, which no axis of a grid may be named like. What is of a wrong type is left as it is, for the
+    typed Experiment to find. Raises InputError naming the file and the key.
     """
-    content = read_toml(path)
-    profiles = content.get("profiles")
-    tables = {n: t for n, t in profiles.items() if isinstance(t, dict)} if isinstance(profiles, dict) else {}
-    shared = content.pop("rows", []) if profiles else []
-    for name, table in tables.items():
-        if isinstance(shared, list) and shared:
-            table["rows"] = [*shared, *table.get("rows", [])]
-        if "like" in table:
-            _inherit(table, name, path)
-        _name_in_table(table)
-    if settings and profile not in tables:
-        raise InputError(f"{path}: there is no profile {profile!r} to change with --set")
+    content = _File(path).content()
+    profiles = {name: table for name, table in _table(content.get("profiles")).items() if isinstance(table, dict)}
+    if settings and profile not in profiles:
+        raise unknown(f"profile of {path.name}", profile, list(profiles))
     for key, value in settings.items():
-        _set(content, ["profiles", profile, *key.split(".")], value)
-    for name, table in tables.items():
-        where = f"{path}: profiles.{name}"
-        _write_out_rows(table, where)
-        if "protocol" in table:
-            try:
-                table["protocol"] = protocol_table(table["protocol"])
-            except InputError as error:
-                raise InputError(f"{where}.protocol.name: {error}") from error
+        profiles[profile] = merged(profiles[profile], nested(key, toml_value(value)))
+    for name, table in profiles.items():
+        content["profiles"][name] = _profile(table, keys, f"{path}: profiles.{name}")
     return content
 
 
 def beside(path: Path, name: str) -> Path:
-    """The experiment file of that name in the same folder; raises InputError with the nearest name."""
-    other = path.with_name(f"{name}.toml")
-    if not other.is_file():
-        raise unknown("experiment", name, sorted(file.stem for file in path.parent.glob("*.toml")))
-    return other
-
-
-def _inherit(table: Table, name: str, path: Path) -> None:
-    try:
-        other = beside(path, table.pop("like"))
-    except InputError as error:
-        raise InputError(f"{path}: profiles.{name}.like: {error}") from error
-    base = read_toml(other).get("profiles", {}).get(name)
-    if base is None:
-        raise InputError(f"{path}: profiles.{name}.like: {other.name} has no profile {name!r}")
-    _name_in_table(base)
-    table |= merged({key: base[key] for key in ("recipe", "protocol", "batch_size") if key in base}, table)
-
-
-def _name_in_table(profile: Table) -> None:
-    """A protocol given by its name alone, as a table, so that --set and `like` can change keys of it."""
-    if isinstance(profile.get("protocol"), str):
-        profile["protocol"] = {"name": profile["protocol"]}
-
-
-def _write_out_rows(profile: Table, where: str) -> None:
-    """Every row and first stage of a profile as if the file had no names for parts of them."""
-    every, recipes, stages = (profile.get(key, {}) for key in ("every_row", "recipes", "first_stages"))
-    if not all(isinstance(table, dict) for table in (every, recipes, stages, *recipes.values(), *stages.values())):
-        return
-    named = {name: {**_without(table, OF_ROW), "name": name} for name, table in stages.items()}
-    whole = {name: _with_base(name, named, f"{where}.first_stages") for name in named}
-    if stages:
-        rest = {name: {key: table[key] for key in OF_ROW if key in table} for name, table in stages.items()}
-        profile["first_stages"] = {name: {"first_stage": whole[name], **rest[name]} for name in stages}
-    profile.pop("every_row", None)
-    profile.pop("recipes", None)
-    if "recipe" in profile:
-        profile["recipe"] = _with_first_stage(profile["recipe"], whole, f"{where}.recipe")
-    rows = profile.get("rows")
-    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
-        profile["rows"] = [
-            one
-            for i, row in enumerate(rows)
-            for one in _of_each_seed(_whole_row({**every, **row}, recipes, whole, f"{where}.rows[{i}].recipe"))
-        ]
-
-
-def _whole_row(row: Table, recipes: Table, stages: Table, where: str) -> Table:
-    recipe = row.get("recipe", {})
-    if isinstance(recipe, str):
-        if recipe not in recipes:
-            raise InputError(f"{where}: {unknown('recipe', recipe, sorted(recipes))}")
-        recipe = recipes[recipe]
-    return {**row, "recipe": _with_first_stage(recipe, stages, where)} if recipe else row
-
-
-def _of_each_seed(row: Table) -> list[Table]:
-    """The row, or, where it names training seeds, one for each of them."""
-    seeds = row.get("training_seeds")
-    if not isinstance(seeds, list) or not isinstance(row.get("label"), str):
-        return [row]
-    base = _without(row, ("training_seeds",))
-    recipe = row.get("recipe", {})
-    return [
-        {**base, "label": f"{row['label']}, seed {seed}", "recipe": merged(recipe, {"training": {"seed": seed}})}
-        for seed in seeds
-    ]
-
-
-def _with_first_stage(recipe: Any, stages: Table, where: str) -> Any:
-    named = recipe.get("first_stage") if isinstance(recipe, dict) else None
-    if not isinstance(named, str):
-        return recipe
-    if named not in stages:
-        raise InputError(f"{where}.first_stage: {unknown('first stage', named, sorted(stages))}")
-    return {**recipe, "first_stage": stages[named]}
-
-
-def _with_base(name: str, stages: Table, where: str, behind: tuple[str, ...] = ()) -> Table:
-    """The first stage with the one whose decoder it trains on written out; `behind`: those that it is the base of."""
-    stage, base = stages[name], stages[name].get("decoder_of")
-    if not isinstance(base, str):
-        return stage
-    if base in (*behind, name) or base not in stages:
-        problem = "a circle" if base in stages else unknown("first stage", base, sorted(stages))
-        raise InputError(f"{where}.{name}.decoder_of: {problem}")
-    return {**stage, "decoder_of": _with_base(base, stages, where, (*behind, name))}
-
-
-def _without(table: Table, keys: tuple[str, ...]) -> Table:
-    return {key: value for key, value in table.items() if key not in keys}
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Table:
-    """`base` with the changes written over it, table by table; a part given by name replaces the whole part."""
-    result = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both and "name" not in value else value
-    return result
-
-
-def _set(content: Table, path: list[str], text: str) -> None:
-    """Put a `--set` value at its key path."""
-    table: Any = content
-    for depth, key in enumerate(path[:-1]):
-        if not isinstance(table, dict) or key not in table:
-            valid = sorted(table) if isinstance(table, dict) else None
-            near = "not a table" if valid is None else unknown("table", ".".join(path[2 : depth + 1]), valid)
-            raise InputError(f"--set {'.'.join(path[2:])}={text}: {near}")
-        table = table[key]
-    if not isinstance(table, dict):
-        raise InputError(f"--set {'.'.join(path[2:])}={text}: {path[-2]} is not a table")
-    table[path[-1]] = toml_value(text)
+    """The experiment of that name: in the same folder, else the project's or the suite's. InputError names the nearest."""
+    found = experiments_beside(path)
+    if name not in found:
+        raise unknown("experiment", name, sorted(found))
+    return found[name]
 
 
 def toml_value(text: str) -> Any:
@@ -189,3 +85,114 @@ def toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+class _File:
+    """A TOML file, whose tables may start from each other and from those of the files beside it."""
+
+    def __init__(self, path: Path):
+        self.path, self.raw = path, read_toml(path)
+
+    def content(self) -> Table:
+        """All but the bases, each table with what it starts from written into it."""
+        return {key: self._whole(value, key, self.raw) for key, value in self.raw.items() if key != "bases"}
+
+    def _whole(self, value: Any, where: str, around: Any, trail: tuple[str, ...] = ()) -> Any:
+        """The value, with bases written into it and into all tables in it; `around` is the table or list that it is in.
+
+        trail: the tables that start from this one.
+        """
+        if isinstance(value, list):
+            return [self._whole(entry, f"{where}[{i}]", value, trail) for i, entry in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        own = {key: self._whole(below, f"{where}.{key}", value, trail) for key, below in value.items() if key != "base"}
+        if "base" not in value:
+            return own
+        here, name = f"{self.path}: {where}", value["base"]
+        try:
+            if here in trail:
+                raise InputError("tables start from each other, in a circle")
+            file, base, where, around = self._base(str(name), where, around, value)
+        except InputError as error:
+            raise InputError(f"{here}.base: {error}") from error
+        return merged(_table(file._whole(base, where, around, (*trail, here))), own)
+
+    def _base(self, name: str, where: str, around: Any, value: Table) -> tuple["_File", Any, str, Any]:
+        """(file, table, where it is, what it is in) of a name in the table `value`; raises InputError with the nearest."""
+        above, _, key = where.rpartition(".") if isinstance(around, dict) else (where.rpartition("[")[0], "", "")
+        valid: list[str] = []
+        for place, tables in ((above, around), ("bases", self.raw.get("bases"))):
+            for of, (at, table) in _named(tables).items():
+                if of == name and table is not value:
+                    return self, table, f"{place}{at}", tables
+                valid += [of] if table is not value else []
+        file, _, rest = name.partition(".")
+        others = sorted(experiments_beside(self.path))
+        if file not in others or not (rest or key):
+            raise unknown("table", name, [*valid, *others])
+        other, valid = _File(beside(self.path, file)), []
+        for kind in ("profiles", "bases"):
+            for of, (at, table) in _named(tables := other.raw.get(kind)).items():
+                if of == (rest or key):
+                    return other, table, f"{kind}{at}", tables
+                valid.append(of)
+        raise unknown(f"table of {other.path.name}", rest or key, valid)
+
+
+def _named(tables: Any) -> dict[str, tuple[str, Table]]:
+    """(where it is, table) of the tables in a table by key, and of those in a list by label or name, the first of equals."""
+    if isinstance(tables, list):
+        entries = [(f"[{i}]", entry) for i, entry in enumerate(tables) if isinstance(entry, dict)]
+        return {str(entry.get("label", entry.get("name"))): (at, entry) for at, entry in reversed(entries)}
+    return {key: (f".{key}", table) for key, table in _table(tables).items() if isinstance(table, dict)}
+
+
+def _table(value: Any) -> Table:
+    return value if isinstance(value, dict) else {}
+
+
+def _profile(profile: Table, keys: Collection[str], where: str) -> Table:
+    """A profile with a row for each of a grid's, each with its whole recipe and protocol, and first stages for their names."""
+    stages = {name: stage for name, stage in _table(profile.get("first_stages")).items() if isinstance(stage, dict)}
+    shared: Table = {key: profile[key] for key in ("recipe", "protocol") if key in profile}
+
+    def completed(table: Table, at: str) -> Table:
+        stage = _table(table.get("recipe")).get("first_stage")
+        return (
+            table
+            if stage is None
+            else merged(table, {"recipe": {"first_stage": _stage(stage, stages, f"{at}.recipe.first_stage")}})
+        )
+
+    whole = {**completed(profile, where)}
+    if stages:
+        whole["first_stages"] = {
+            **profile["first_stages"],
+            **{
+                name: {**stage, **_stage(name, stages, f"{where}.first_stages.{name}")}
+                for name, stage in stages.items()
+            },
+        }
+    if isinstance(rows := profile.get("rows"), list):
+        whole["rows"] = [
+            completed(merged(shared, one), at) if isinstance(row, dict) else row
+            for i, row in enumerate(rows)
+            for at in [f"{where}.rows[{i}]"]
+            for one in (rows_of_grid(row, keys, at) if isinstance(row, dict) and "grid" in row else [row])
+        ]
+    return whole
+
+
+def _stage(given: Any, stages: Table, where: str, behind: tuple[str, ...] = ()) -> Any:
+    """A first stage given by name, or as changes to a named one, whole; `behind`: those whose decoder trains it on."""
+    table = {"name": given} if isinstance(given, str) else given
+    if not isinstance(table, dict) or not isinstance(name := table.get("name"), str):
+        return given
+    if name in behind or (name not in stages and isinstance(given, str)):
+        problem = "a circle" if name in behind else unknown("first stage", name, sorted(stages))
+        raise InputError(f"{where}: {problem}")
+    whole = {key: value for key, value in merged(stages.get(name, {}), table).items() if key not in OF_TABLE}
+    if "decoder_of" in whole:
+        whole["decoder_of"] = _stage(whole["decoder_of"], stages, f"{where}.decoder_of", (*behind, name))
+    return whole

@@ -30,6 +30,11 @@ def find_experiment(name: str) -> Path | None:
     return (_tables(SHIPPED) | experiments()).get(name)
 
 
+def experiments_beside(path: Path) -> dict[str, Path]:
+    """File by name of the experiments in the folder of one; where a name is not there, the project's or the suite's."""
+    return _tables(SHIPPED) | experiments() | _tables(path.parent)
+
+
 def catalogue(kind: str) -> dict[str, Path]:
     """File by name in experiments/<kind>/: those that come with the suite, and the project's.
 

@@ -4,16 +4,14 @@ The named ones are data, one file each in experiments/protocols/. An experiment 
 it is kept beside the name, so that no row passes for a protocol that it does not follow.
 """
 
-import tomllib
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from replication.datasets.dataset import Dataset
 from replication.datasets.preprocessing import Preprocessing
+from replication.harness.experiment_file import read_toml
 from replication.harness.home import catalogue
 from replication.numerics import Precision
 from replication.registry import EXTRACTORS, unknown
@@ -45,6 +43,27 @@ class Protocol(Settings):
     resamples: int = Field(default=200, ge=2)  # of the bootstrap
     nll_images: int = Field(default=0, ge=0)  # of the test split; 0 is all of them
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_toml(cls, value: Any) -> Any:
+        """A TOML says "suite", or { name = "suite", n = 500 }: a protocol of the catalogue, and what is changed in it.
+
+        Any other name is a protocol of one's own, which states what the catalogue would.
+        """
+        table = {"name": value} if isinstance(value, str) else value
+        if not isinstance(table, dict) or not isinstance(table.get("name"), str) or "changed" in table:
+            return table
+        named = catalogue("protocols").get(table["name"])
+        changes = {key: stated for key, stated in table.items() if key not in _DESCRIPTION}
+        if named is None:
+            if {"n", "quantizer", "reference", "extractor"} - changes.keys():
+                raise ValueError(str(unknown("protocol", table["name"], protocol_names())))
+            return table
+        base = read_toml(named)
+        defaults = {key: field.default for key, field in cls.model_fields.items()}
+        changed = {key: stated for key, stated in changes.items() if {**defaults, **base}.get(key) != stated}
+        return {**base, **changes, "name": table["name"], "changed": changed}
+
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: list[int]) -> list[int]:
@@ -73,14 +92,10 @@ class Protocol(Settings):
             extractor["weights"] = foreign
         return {**fields, "extractor": extractor}
 
-    def with_changes(self, changes: str | Mapping[str, Any]) -> "Protocol":
-        """This protocol with keys changed, or the named one; raises InputError or pydantic's ValidationError."""
-        if isinstance(changes, str):
-            return named_protocol(changes)
-        if "name" in changes or not changes:
-            return Protocol.model_validate(protocol_table(changes)) if changes else self
-        own = self.model_dump(exclude={"changed"}) if self.name not in protocol_names() else {}
-        return Protocol.model_validate(protocol_table({**own, "name": self.name, **self.changed, **changes}))
+    def with_changes(self, changes: Mapping[str, Any]) -> "Protocol":
+        """This protocol with keys changed, beside its name; raises pydantic's ValidationError."""
+        own = {} if self.name in protocol_names() else self.model_dump(exclude={"changed"})
+        return Protocol.model_validate({**own, "name": self.name, **self.changed, **changes})
 
     def check_preprocessing(self, dataset: Dataset) -> None:
         """Raises InputError unless the dataset's images were prepared as the protocol says its reference is."""
@@ -109,40 +124,8 @@ def protocol_names() -> list[str]:
     return sorted(catalogue("protocols"))
 
 
-def protocol_table(given: Any) -> Any:
-    """The whole table of a protocol that a TOML gives by name or as a table of a name and changes.
-
-    A name that is not in the catalogue is a protocol of one's own, and must state what the catalogue would: n,
-    quantizer, reference and extractor. Raises InputError with the nearest name where it does not. Whatever else is wrong
-    is left for Protocol to find.
-    """
-    table = {"name": given} if isinstance(given, str) else given
-    if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
-        return given
-    changes = {key: value for key, value in table.items() if key not in _DESCRIPTION}
-    named = catalogue("protocols").get(table["name"])
-    if named is None:
-        if {"n", "quantizer", "reference", "extractor"} - changes.keys():
-            raise unknown("protocol", table["name"], protocol_names())
-        return table
-    base = _content(named)
-    changed = {key: value for key, value in changes.items() if base.get(key, _default(key)) != value}
-    return {**base, **changes, "name": table["name"], "changed": changed}
-
-
-def _default(key: str) -> Any:
-    field = Protocol.model_fields.get(key)
-    return field.default if field else None
-
-
-@cache
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path}: this is not valid TOML: {error}") from error
-
-
 def named_protocol(name: str) -> Protocol:
     """The protocol of the catalogue; raises InputError with the nearest name for one that is not in it."""
-    return Protocol.model_validate(protocol_table(name))
+    if name not in protocol_names():
+        raise unknown("protocol", name, protocol_names())
+    return Protocol.model_validate(name)

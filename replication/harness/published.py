@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from replication.harness.protocol import Protocol, protocol_table
+from replication.harness.protocol import Protocol
 from replication.registry import METRICS, unknown
-from replication.settings import Settings
+from replication.settings import Settings, merged
 from replication.types import InputError
 
 
@@ -39,17 +39,17 @@ class StatedProtocol(Settings):
     @model_validator(mode="before")
     @classmethod
     def _from_toml(cls, value: Any) -> Any:
+        value = {"name": value} if isinstance(value, str) else value
         if not isinstance(value, dict) or "protocol" in value:
             return value
         left_open = [key for key, stated in value.items() if stated == UNKNOWN]
-        try:
-            for key in left_open:
-                if key not in Protocol.model_fields:
-                    raise unknown("key", key, sorted(Protocol.model_fields))
-            table = protocol_table({key: stated for key, stated in value.items() if key not in left_open})
-        except InputError as error:
-            raise ValueError(str(error)) from error
-        return {"protocol": table, "unknown": left_open}
+        for key in left_open:
+            if key not in Protocol.model_fields:
+                raise ValueError(str(unknown("key", key, sorted(Protocol.model_fields))))
+        return {
+            "protocol": {key: stated for key, stated in value.items() if key not in left_open},
+            "unknown": left_open,
+        }
 
     @property
     def title(self) -> str:
@@ -136,11 +136,8 @@ class PublishedTable(Settings):
     def _protocol_of_every_row(cls, value: Any) -> Any:
         if not isinstance(value, dict) or "protocol" not in value or not isinstance(value.get("rows"), list):
             return value
-        shared = _as_table(value["protocol"])
-        rows = [
-            {**row, "protocol": {**shared, **_as_table(row.get("protocol", {}))}} if isinstance(row, dict) else row
-            for row in value["rows"]
-        ]
+        shared = {"protocol": value["protocol"]}
+        rows = [merged(shared, row) if isinstance(row, dict) else row for row in value["rows"]]
         return {key: content for key, content in value.items() if key != "protocol"} | {"rows": rows}
 
     def values(self, row: str) -> list[PublishedValue]:
@@ -169,23 +166,28 @@ class PublishedTable(Settings):
         ]
 
 
-def _as_table(protocol: Any) -> Any:
-    return {"name": protocol} if isinstance(protocol, str) else protocol
-
-
 class Published(Settings):
-    """The row of a published table that an experiment's row replicates; `table` is a file of experiments/published/."""
+    """The row of a published table that an experiment's row replicates; `table` is a file of experiments/published/.
+
+    A TOML says { table = "ddim-table-1", row = "eta 0.0" }, or "ddim-table-1" alone where the row has the label of ours.
+    """
 
     table: str
-    row: str
+    row: str | None = None
 
-    def values(self, tables: dict[str, PublishedTable], steps: list[int]) -> list[PublishedValue]:
+    @model_validator(mode="before")
+    @classmethod
+    def _from_toml(cls, value: Any) -> Any:
+        return {"table": value} if isinstance(value, str) else value
+
+    def values(self, tables: dict[str, PublishedTable], label: str, steps: list[int]) -> list[PublishedValue]:
         """What is printed at these step counts; raises InputError for names that are not there, and for no value."""
         if self.table not in tables:
             raise unknown("published table", self.table, sorted(tables))
-        values = tables[self.table].values(self.row)
+        row = self.row or label
+        values = tables[self.table].values(row)
         found = [value for value in values if value.steps in steps]
         if not found:
             printed = ", ".join(map(str, sorted({value.steps for value in values})))
-            raise InputError(f"published {self.table}, {self.row}: has values at {printed} steps, none of this row's")
+            raise InputError(f"published {self.table}, {row}: has values at {printed} steps, none of this row's")
         return found

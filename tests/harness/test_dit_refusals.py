@@ -33,7 +33,7 @@ CHANGES = (
         (("resolution = 8", "resolution = 16"), "its resolution is 16, and theirs 8"),
         (("classes = 10", "classes = 1000"), "knows classes = 1000, and condition = label on digits tells it of 10"),
         (('block = "adaln"', 'block = "adaln-one"'), "unknown block 'adaln-one'; did you mean 'adaln-zero'"),
-        (('objective = "hybrid"', 'objective = "simple"'), "has 2 output channels, objective simple on digits trains 1"),
+        (("classes = 10,", "classes = 10, learned_variance = false,"), "has 1 output channels, objective hybrid on digits trains 2"),
     ],
 )  # fmt: skip
 def test_an_experiment_is_refused_with_its_row(

@@ -6,8 +6,9 @@ import pytest
 from harness.tiny import write_tiny
 
 from replication.harness.experiment import load_experiment
-from replication.harness.experiment_file import merged
 from replication.harness.jobs.cell import cells_of
+from replication.report.claims.evidence import Evidence
+from replication.settings import merged
 from replication.types import InputError
 
 
@@ -75,8 +76,8 @@ def test_set_changes_one_key(project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("protocl.n", "unknown table 'protocl'; did you mean 'protocol'"), ("protocol.seed", "unknown key 'seed'; did you mean 'seeds'"),
-     ("batch_size.n", "batch_size is not a table")],
+    [("protocl.n", "profiles.cpu: unknown key 'protocl'; did you mean 'protocol'"), ("protocol.seed", "unknown key 'seed'; did you mean 'seeds'"),
+     ("batch_size.n", "profiles.cpu.batch_size: input should be a valid integer")],
 )  # fmt: skip
 def test_set_of_a_key_that_is_not_there(project: Path, key: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -110,10 +111,25 @@ def test_cells_that_differ_in_protocol_alone_share_their_samples(project: Path) 
     assert len({c.sample_key for c in cells}) == len(cells)
 
 
-def test_merged_replaces_a_part_whole_and_a_table_by_key() -> None:
-    base = {"objective": {"name": "bound", "variance": "learned"}, "training": {"steps": 1, "seed": 0}}
-    result = merged(base, {"objective": {"name": "simple"}, "training": {"seed": 5}})
-    assert result == {"objective": {"name": "simple"}, "training": {"steps": 1, "seed": 5}}
+def test_options_of_a_part_merge_and_another_part_replaces_it() -> None:
+    """Exact. Catches options of one part that are handed to another, and a part given by name that takes no options."""
+    base = {
+        "objective": {"name": "bound", "variance": "learned"},
+        "network": "dit",
+        "training": {"steps": 1, "seed": 0},
+    }
+    assert merged(base, {"objective": {"name": "simple"}, "training": {"seed": 5}}) == {
+        "objective": {"name": "simple"}, "network": "dit", "training": {"steps": 1, "seed": 5},
+    }  # fmt: skip
+    changed = merged(base, {"objective": {"variance": "fixed-large"}, "network": {"block": "adaln"}})
+    assert changed["objective"] == {"name": "bound", "variance": "fixed-large"}
+    assert changed["network"] == {"name": "dit", "block": "adaln"}
+    assert merged(base, {"objective": {"name": "bound", "T": 3}})["objective"] == {
+        "name": "bound",
+        "variance": "learned",
+        "T": 3,
+    }
+    assert merged(base, {"objective": "bound"})["objective"] == "bound"
 
 
 def test_ddpm_paper_profile_states_the_published_tables() -> None:
@@ -132,20 +148,63 @@ def test_ddpm_paper_profile_states_the_published_tables() -> None:
     assert len({c.recipe.key for c in cells}) == 5  # one checkpoint per training, not per row
 
 
-def test_profile_like_another_experiments(project: Path) -> None:
-    """Recipe and protocol come from the other file, rows do not, and what is said here goes on top."""
+OTHER = """
+title = "o"
+papers = []
+[bases.shared]
+label = "shared"
+sampler = "ddim"
+spacing = "uniform"
+steps = [5]
+clip = "none"
+[profiles.cpu]
+base = "tiny"
+protocol = { n = 12 }
+rows = [{ base = "shared" }, { base = "shared", label = "other", sampler = { eta = 0.5 } }, { base = "other", label = "third" }]
+"""
+
+
+def test_tables_start_from_others(project: Path) -> None:
+    """A profile from another file's, rows from a base and from each other. Catches rows of the other file beside those that
+    this one gives, a lookup that misses the list's labels, and a change that is lost on the way.
+    """
     write_tiny(project)
     path = project / "experiments" / "other.toml"
-    path.write_text(
-        'title = "o"\npapers = []\n[[rows]]\nlabel = "shared"\nsampler = "ddim"\nspacing = "uniform"\nsteps = [5]\nclip = "none"\n'
-        '[profiles.cpu]\nlike = "tiny"\nprotocol = { n = 12 }\n'
-    )
+    path.write_text(OTHER)
     cells = plan(path)
-    assert [c.label for c in cells] == ["shared"]
+    assert [(c.label, str(c.sampling.sampler)) for c in cells] == [
+        ("shared", "ddim"),
+        ("other", "ddim(eta=0.5)"),
+        ("third", "ddim(eta=0.5)"),
+    ]
     assert (cells[0].protocol.n, cells[0].protocol.name) == (12, "tiny")
     assert cells[0].recipe == plan(project / "experiments" / "tiny.toml")[0].recipe
-    path.write_text(path.read_text().replace('like = "tiny"', 'like = "tyni"'))
-    with pytest.raises(InputError, match=r"profiles\.cpu\.like: unknown experiment 'tyni'; did you mean 'tiny'"):
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('base = "tiny"', 'base = "tyni"'), r"profiles\.cpu\.base: unknown table 'tyni'; did you mean 'tiny'.*valid: shared, "),
+        (('base = "tiny"', 'base = "tiny.gpu"'), r"profiles\.cpu\.base: unknown table of tiny\.toml 'gpu'.* \(valid: cpu\)"),
+        (('{ base = "shared" }', '{ base = "shard" }'), r"rows\[0\]\.base: unknown table 'shard'; did you mean 'shared'"),
+        (('{ base = "shared" }', '{ base = "third", label = "first" }'), None),
+        (('{ base = "shared", label', '{ base = "third", label'), "rows.*base: tables start from each other, in a circle"),
+        (('label = "shared"\n', 'label = "shared"\nbase = "shared"\n'), "bases.shared.base: .*unknown table 'shared'"),
+        (('base = "tiny"', "base = 3"), r"profiles\.cpu\.base: unknown table '3'"),
+        (('label = "third"', 'label = "other"'), r"profiles\.cpu: row 'other' is there twice at 5 steps"),
+        (('steps = [5]', 'steps = [5]\ngird = 1'), r"unknown key 'gird'; did you mean 'grid'\? \(valid: base, clip, exclude, grid, guidance"),
+    ],
+)  # fmt: skip
+def test_what_no_base_can_be_is_refused(project: Path, change: tuple[str, str], message: str | None) -> None:
+    """Catches an endless loop, and an error that does not lead to its place."""
+    write_tiny(project)
+    path = project / "experiments" / "other.toml"
+    assert change[0] in OTHER
+    path.write_text(OTHER.replace(*change, 1))
+    if message is None:
+        assert plan(path)[0].label == "first"
+        return
+    with pytest.raises(InputError, match=message):
         plan(path)
 
 
@@ -164,34 +223,90 @@ def test_samplers_share_the_checkpoint_and_cells_of_ddpm() -> None:
     assert len({str(c.sampling.sampler) for c in samplers}) >= 12
 
 
-def test_named_recipes_and_every_row_are_written_out(project: Path) -> None:
-    """Equal keys to the same rows in full. Catches a default that wins over a row, and a name that is left standing."""
-    long = cells_of(
-        load_experiment(
-            str(write_tiny(project, ('label = "DDIM"\n', 'label = "DDIM"\nrecipe = { parameterization = "x0" }\n')))
-        ),
-        "cpu",
+GRID = """label = "{size}, {sampler}, seed {recipe.training.seed}"
+exclude = [{ size = "wide", recipe.training.seed = 3 }, { sampler = "euler", size = "wide" }]
+[profiles.cpu.rows.grid]
+size = { narrow = {}, wide = { recipe.parameterization = "x0", steps = [3] } }
+sampler = [{ name = "ddim", eta = 0.0 }, "euler"]
+recipe.training.seed = [0, 3]
+"""
+SIGMA = 'label = "sigma-hat"\nsampler = { name = "ancestral", variance = "fixed-large" }\nspacing = "uniform"\nsteps = [2]\nclip = "x0"\n'
+
+
+def gridded(project: Path, *changes: tuple[str, str]) -> Path:
+    text = 'spacing = "uniform"\nsteps = [2]\nclip = "x0"\n' + GRID
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    return write_tiny(
+        project, (SIGMA, text), ('baseline = { label = "sigma-hat", steps = 2 }', 'baseline = "DDIM x 2"')
     )
-    short = (
-        ('[[profiles.cpu.rows]]\nlabel = "DDPM"', '[profiles.cpu.recipes.clean]\nparameterization = "x0"\n[profiles.cpu.every_row]\nspacing = "uniform"\nclip = "x0"\n[[profiles.cpu.rows]]\nlabel = "DDPM"'),
-        ('spacing = "uniform"\nsteps = [4]\nclip = "x0"\n', "steps = [4]\n"),
-        ('label = "DDIM"\n', 'label = "DDIM"\nrecipe = "clean"\n'),
-    )  # fmt: skip
-    of_short = cells_of(load_experiment(str(write_tiny(project, *short))), "cpu")
-    assert [cell.key for cell in of_short] == [cell.key for cell in long]
+
+
+def test_a_grid_is_a_row_of_each_combination(project: Path) -> None:
+    """Exact order and labels. Catches seeds that share a checkpoint, an exclusion of too much, and labels that claims could
+    not name.
+    """
+    cells = {cell.label: cell for cell in plan(gridded(project))}
+    assert list(cells)[2:] == [
+        "narrow, ddim, seed 0", "narrow, ddim, seed 3", "narrow, euler, seed 0", "narrow, euler, seed 3", "wide, ddim, seed 0",
+    ]  # fmt: skip
+    assert cells["narrow, ddim, seed 0"].recipe.key == cells["DDIM"].recipe.key
+    assert cells["narrow, ddim, seed 3"].recipe.training.seed == 3
+    assert len({cell.recipe.key for cell in cells.values()}) == 3
+    assert cells["wide, ddim, seed 0"].sampling.steps == 3
+    assert cells["wide, ddim, seed 0"].recipe.parameterization == "x0"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("seed = 3 }", "seed = 4 }"), r"rows\[2\]\.exclude\[0\]: .* excludes nothing"),
+        (('{ size = "wide", ', '{ sise = "wide", '), r"exclude\[0\]: unknown axis 'sise'; did you mean 'size'"),
+        (("recipe.training.seed = [0, 3]", "recipe.training.seed = []"), r"grid\.recipe\.training\.seed: an axis is a key of the row"),
+        (("recipe.training.seed = [0, 3]", "recipe.training.seed = [3, 3]"), "two of its values are one"),
+        (("recipe.training.seed = [0, 3]", "recipe.training.sead = [0, 3]"), "unknown axis 'recipe.training.seed'"),
+        (("narrow = {}", "narrow = 3"), r"grid\.size: an axis is a key of the row"),
+        (("{sampler}, ", ""), "row 'narrow, seed 0' is there twice at 2 steps"),
+        (("exclude = [{", "exclude = [3, {"), "exclude a list of combinations"),
+    ],
+)  # fmt: skip
+def test_what_no_grid_can_be_is_refused(project: Path, change: tuple[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan(gridded(project, change))
+
+
+def test_an_old_shorthand_is_an_unknown_key(project: Path) -> None:
     for change, message in (
-        ((short[0], short[1], ('label = "DDIM"\n', 'label = "DDIM"\nrecipe = "clear"\n')), r"rows\[1\]\.recipe: unknown recipe 'clear'; did you mean 'clean'"),
-        ((("[[profiles.cpu.rows]]", "[profiles.cpu.every_row]\nspacin = 1\n[[profiles.cpu.rows]]"),), "did you mean 'spacing'"),
-    ):  # fmt: skip
+        (
+            ('label = "sigma-hat"\n', 'label = "sigma-hat"\ntraining_seeds = [0, 3]\n'),
+            "unknown key 'training_seeds'.*grid",
+        ),
+        (("[profiles.cpu]\n", '[profiles.cpu]\nlike = "ddpm"\n'), "unknown key 'like'.*valid: base"),
+        (('title = "tiny"\n', 'title = "tiny"\nrows = []\n'), "top level: unknown key 'rows'.*bases"),
+    ):
         with pytest.raises(InputError, match=message):
-            cells_of(load_experiment(str(write_tiny(project, *change))), "cpu")
+            plan(write_tiny(project, change))
 
 
-def test_training_seeds_make_a_row_and_a_checkpoint_each(project: Path) -> None:
-    """Catches seeds that share a checkpoint, and labels that claims could not name."""
-    path = write_tiny(project, ('label = "sigma-hat"\n', 'label = "sigma-hat"\ntraining_seeds = [0, 3]\n'), ("baseline = { label = \"sigma-hat\"", "baseline = { label = \"sigma-hat, seed 3\""))  # fmt: skip
-    cells = {cell.label: cell for cell in cells_of(load_experiment(str(path)), "cpu")}
-    assert list(cells)[2:] == ["sigma-hat, seed 0", "sigma-hat, seed 3"]
-    assert cells["sigma-hat, seed 0"].recipe.key == cells["DDIM"].recipe.key
-    assert cells["sigma-hat, seed 3"].recipe.training.seed == 3
-    assert cells["sigma-hat, seed 3"].recipe.key != cells["DDIM"].recipe.key
+def test_a_profile_of_any_name_says_what_it_counts_as(project: Path) -> None:
+    """Catches a claim that is judged on a profile of unknown size, and a name that folders and commands could not hold."""
+    path = write_tiny(
+        project, ('papers = ["arXiv:2006.11239"]', 'papers = ["arXiv:2006.11239"]\nprofiles.laptop.base = "cpu"')
+    )
+    with pytest.raises(InputError, match=r"profiles\.laptop\.counts_as: .* cpu, evening, gpu, paper"):
+        load_experiment(str(path))
+    path.write_text(
+        path.read_text()
+        .replace('base = "cpu"', '{ base = "cpu", counts_as = "gpu" }')
+        .replace("profiles.laptop.{", "profiles.laptop = {")
+    )
+    experiment = load_experiment(str(path), {"protocol.n": "12"}, "laptop")
+    cells = cells_of(experiment, "laptop")
+    assert [cell.protocol.n for cell in cells] == [12, 12, 12]
+    assert Evidence(experiment, "laptop", cells, {}).size == Evidence(experiment, "gpu", [], {}).size
+    with pytest.raises(InputError, match=r"unknown profile of tiny\.toml 'labtop'; did you mean 'laptop'"):
+        load_experiment(str(path), {"protocol.n": "12"}, "labtop")
+    path.write_text(path.read_text().replace("laptop", "Laptop"))
+    with pytest.raises(InputError, match="Laptop"):
+        load_experiment(str(path))

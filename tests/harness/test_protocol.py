@@ -70,7 +70,7 @@ def test_set_changes_a_protocol_that_is_given_by_name_alone(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('name = "ddpm-2021"', "profiles.cpu.protocol.name: unknown protocol 'ddpm-2021'; did you mean 'ddpm-2020'"),
+        ('name = "ddpm-2021"', "profiles.cpu.protocol: unknown protocol 'ddpm-2021'; did you mean 'ddpm-2020'"),
         ('name = "suite"\nlabels = "equal"', "protocol.labels"),
         ('name = "suite"\nseeds = [0, 0]', "named twice"),
         ('name = "suite"\ndrop_last = -1', "drop_last"),

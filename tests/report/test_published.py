@@ -182,7 +182,7 @@ def test_not_run_and_not_measured_are_two_things(folder: Path) -> None:
         (VALUES, "values = { recall = [54.4] }", "recall is a share"),
         (VALUES, VALUES + ", errors = { is = [0.1] }", "errors but no values of is"),
         (VALUES, VALUES + ", error = { fd = [0.1] }", r"tables\.t\.rows\.0: unknown key 'error'; did you mean 'errors'"),
-        (PROTOCOL, 'protocol = "ddpm-2021"', r"tables\.t\.rows\.0\.protocol: unknown protocol 'ddpm-2021'; did you mean 'ddpm-2020'"),
+        (PROTOCOL, 'protocol = "ddpm-2021"', r"tables\.t\.rows\.0\.protocol.*: unknown protocol 'ddpm-2021'; did you mean 'ddpm-2020'"),
         (PROTOCOL, 'protocol = { name = "ddpm-2020", n = "unknwon" }', r"protocol\.n: "),
         (PROTOCOL, 'protocol = { name = "ddpm-2020", quantiser = "unknown" }', r"unknown key 'quantiser'; did you mean 'quantizer'"),
         (PROTOCOL, 'protocol = { name = "ddpm-2020", quantiser = "none" }', r"unknown key 'quantiser'; did you mean 'quantizer'"),

@@ -10,15 +10,13 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from replication.conditions.condition import labels_of
 from replication.cost import measured
 from replication.diffusion.denoiser import Denoise
 from replication.diffusion.variance import check_variance
-from replication.harness.experiment import Experiment, Row, explained
-from replication.harness.experiment_file import merged
+from replication.harness.experiment import Experiment, Row
 from replication.harness.job import Job, of_row
 from replication.harness.jobs.cell_tables import CELL_TABLES
 from replication.harness.jobs.first_stage import first_stage_cells
@@ -33,7 +31,6 @@ from replication.harness.measuring import (
     strip_png,
     timing_columns,
 )
-from replication.harness.protocol import Protocol
 from replication.harness.provenance import device_name, provenance
 from replication.harness.published import PublishedValue
 from replication.harness.trainings import PlannedTraining, trainings_of_recipe
@@ -45,7 +42,7 @@ from replication.pixels import QUANTIZERS
 from replication.registry import EXTRACTORS, JOBS, SAMPLERS, SPACINGS, unknown
 from replication.sampling.generation import SamplePlace, SampleRequest, Sampling, Source, generate
 from replication.sampling.sample_set import SampleSet
-from replication.settings import Settings, content_key
+from replication.settings import content_key
 from replication.training.recipe import Recipe
 from replication.types import InputError
 
@@ -301,31 +298,25 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
     """
     profile = experiment.profile(profile_name)
     stages = {stage.training_key: stage.key for stage in first_stage_cells(experiment, profile_name, check=False)}
-    recipes: dict[str, Recipe] = {}  # by what the row changes: most rows change nothing
+    recipes: dict[str, Recipe] = {}  # by what the file says: most rows share theirs
     cells: list[Cell] = []
     for i, row in enumerate(profile.rows):
         where = f"{experiment.path}: profiles.{profile_name}.rows[{i}] ({row.label})"
-        part: type[Settings] = Recipe
         try:
             if repr(row.recipe) not in recipes:
-                recipe = Recipe.model_validate(merged(profile.recipe.model_dump(), row.recipe)).completed()
-                recipes[repr(row.recipe)] = recipe
-            part = Protocol
-            protocol = profile.protocol.with_changes(row.protocol)
+                recipes[repr(row.recipe)] = row.recipe.completed()
             published = experiment.published(row)
             in_row = [
-                _cell(experiment.name, profile_name, row, steps, recipes[repr(row.recipe)], protocol, published, stages)
+                _cell(experiment.name, profile_name, row, steps, recipes[repr(row.recipe)], published, stages)
                 for steps in row.steps
             ]
             for cell in in_row if check else []:
                 cell.check()
-        except ValidationError as error:
-            raise InputError(f"{where}: {explained(error, part, part.__name__.lower())}") from error
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
-        if str(protocol.extractor) != str(profile.protocol.extractor):
+        if str(row.protocol.extractor) != str(profile.protocol.extractor):
             raise InputError(
-                f"{where}: protocol.extractor = {protocol.extractor}: the table is one of {profile.protocol.extractor}, "
+                f"{where}: protocol.extractor = {row.protocol.extractor}: the table is one of {profile.protocol.extractor}, "
                 "and two extractors' distances have nothing to do with each other"
             )
         cells += in_row
@@ -338,7 +329,6 @@ def _cell(
     row: Row,
     steps: int,
     recipe: Recipe,
-    protocol: Protocol,
     published: list[PublishedValue],
     stages: Mapping[str, str],  # by the key of a first stage's training: that of the job that measures it
 ) -> Cell:
@@ -350,7 +340,7 @@ def _cell(
         label=row.label,
         recipe=recipe,
         sampling=Sampling(sampler=row.sampler, spacing=row.spacing, steps=steps, clip=row.clip, guidance=row.guidance),
-        protocol=protocol,
+        protocol=row.protocol,
         nll=row.nll,
         published=[value for value in published if value.steps == steps],
         needs=[stages[trained]] if trained in stages else [],

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from replication.harness.experiment import ProfileName
+from replication.harness.experiment import Size
 from replication.report.claims.verdict import Range, Verdict
 from replication.settings import Part, Settings
 
@@ -108,7 +108,7 @@ class Claim(Settings):
     name: str
     statement: str
     citation: str
-    minimum_profile: ProfileName
+    minimum_profile: Size
     awaits: str | None = None
 
     # whether its readings are definitions of a single thing, so that a verdict may turn on the choice

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from replication.harness.experiment import PROFILES, Experiment, sibling
+from replication.harness.experiment import SIZES, Experiment, sibling
 from replication.harness.job import Job, jobs_of
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
@@ -55,11 +55,18 @@ class Evidence:
         """The rows of the cells."""
         return {cell.key: self.rows[cell.key] for cell in self.cells if cell.key in self.rows}
 
+    @property
+    def size(self) -> int:
+        """The place in SIZES of what the profile counts as, in this experiment or else in those that its claims name."""
+        tables = [self.experiment, *(other.experiment for other in self.others.values())]
+        found = [table.profiles[self.profile].counts_as for table in tables if self.profile in table.profiles]
+        return next(SIZES.index(size) for size in (*found, self.profile, SIZES[0]) if size in SIZES)
+
     def shortfall(self, claim: Claim) -> str:
         """Why nothing can be said about the claim here, empty if something can."""
         if claim.awaits is not None:
             return f"there is no experiment {claim.awaits!r} yet"
-        if PROFILES.index(self.profile) < PROFILES.index(claim.minimum_profile):
+        if self.size < SIZES.index(claim.minimum_profile):
             return f"profile {self.profile} is too small, it takes {claim.minimum_profile}"
         return ""
 
@@ -106,8 +113,8 @@ def differing(records: Sequence[Record], columns: Sequence[str], allowed: bool) 
 
 def with_rows(evidence: Sequence[Evidence]) -> list[Evidence]:
     """Those of the profiles that there are any rows in, and of the smallest in any case, from the smallest on."""
-    found = {e.profile for e in evidence if e.rows or any(other.rows for other in e.others.values())} | {PROFILES[0]}
-    return [e for profile in PROFILES if profile in found for e in evidence if e.profile == profile]
+    found = {e.profile for e in evidence if e.rows or any(other.rows for other in e.others.values())} | {SIZES[0]}
+    return sorted((e for e in evidence if e.profile in found), key=lambda e: (e.size, e.profile))
 
 
 def evidence_of(experiment: Experiment, profile: str, state: Path, results: Path) -> Evidence:
