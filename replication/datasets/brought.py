@@ -9,7 +9,10 @@ is a choice within each class that depends on nothing but the pixels. Published 
 """
 
 import hashlib
+import json
+import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from errno import ENOSPC
 from os import PathLike
@@ -18,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from replication.datasets.captions import captions
 from replication.datasets.content import Split
 from replication.datasets.dataset import Dataset
 from replication.datasets.intake import Known, counted, held_out, in_canonical_order, store
@@ -48,6 +52,8 @@ class Brought(Dataset):
 
     preprocessing: Prepared = field(kw_only=True)
     held_out: int = field(kw_only=True)  # where the copy has no test split, one example of so many becomes test
+    asked: Mapping[str, object] = field(kw_only=True)  # the options that are not the registered dataset's own
+    registered: str = field(kw_only=True)  # its name in the registry
 
     @property
     def folder(self) -> Path:
@@ -155,18 +161,31 @@ class Brought(Dataset):
 
     @property
     def _command(self) -> str:
-        asked = [] if self.resolution == RESOLUTION else [f"--set resolution={self.resolution}"]
-        asked += [] if self.preprocessing == PREPROCESSING else [f'--set preprocessing="{self.preprocessing}"']
-        return f"`{' '.join(['replicate data add', self.name, 'PATH', *asked])}`"
+        asked = [f"--set {key}={json.dumps(value)}" for key, value in self.asked.items()]
+        return f"`{' '.join(['replicate data add', self.registered, 'PATH', *asked])}`"
 
 
 def brought(
-    name: str, classes: tuple[str, ...], held_out: int, resolution: int, preprocessing: Prepared = PREPROCESSING
+    registered: str,
+    classes: tuple[str, ...],
+    held_out: int,
+    resolution: int,
+    preprocessing: Prepared = PREPROCESSING,
+    templates: tuple[str, ...] = (),
+    title: str = "",
 ) -> Brought:
     """A set of RGB photographs, any of which may be mirrored, with what is known of its content on this machine.
 
-    More than one class means that the copy has a folder per class, whose names replace `classes` once it is added.
+    More than one class means that the copy has a folder per class, whose names replace `classes` once it is added, and
+    make captions by `templates`; then their number is an option. title: tells sets under one registered name apart.
     """
+    if not re.fullmatch(r"[\w-]*", title):
+        raise InputError(f"dataset {registered!r}: title is letters, digits, _ and -, not {title!r}")
+    name = f"{registered}-{title}" if title else registered
+    asked: dict[str, object] = {"title": title} if title else {}
+    asked |= {"classes": len(classes)} if templates else {}
+    asked |= {} if resolution == RESOLUTION else {"resolution": resolution}
+    asked |= {} if preprocessing == PREPROCESSING else {"preprocessing": preprocessing}
     added = _added(_folder(name, resolution, preprocessing))
     nobody = hashlib.sha256(f"not added: {name}, {resolution}, {preprocessing}".encode()).hexdigest()
     return Brought(
@@ -174,11 +193,14 @@ def brought(
         channels=3,
         resolution=resolution,
         classes=tuple(added.classes) if added else classes,
+        captions=captions([(c.replace("_", " "),) for c in (added.classes if added else classes)], templates),
         flip=True,
         sizes=added.sizes if added else {"train": 0, "test": 0},
         fingerprints=added.fingerprints if added else {"train": nobody, "test": nobody},
         preprocessing=preprocessing,
         held_out=held_out,
+        asked=asked,
+        registered=registered,
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import warnings
 from pathlib import Path
@@ -417,6 +418,25 @@ def test_without_the_data_it_says_how_to_add_it(name: str) -> None:
         dataset.load("train")
     others = [DATASETS.build(name, resolution=512), *(DATASETS.build(other) for other in NAMES if other != name)]
     assert dataset.fingerprints["train"] not in {other.fingerprints["train"] for other in others}
+
+
+def test_a_users_own_images_have_the_classes_and_captions_of_their_folders(tmp_path: Path) -> None:
+    """Catches two sets in one folder, a message that adds another set than was asked for, and captions by number."""
+    options = {"title": "pets", "classes": 2, "resolution": 8}
+    own = DATASETS.build("own-images", **options)
+    command = '`replicate data add own-images PATH --set title="pets" --set classes=2 --set resolution=8`'
+    with pytest.raises(InputError, match=re.escape(command)):
+        own.load("train")
+    for name in ("cat", "old_dog"):
+        write_photographs(tmp_path / "copy" / name, 10, seed=len(name))
+    own.add(tmp_path / "copy")
+    own = DATASETS.build("own-images", **options)
+    assert own.classes == ("cat", "old_dog")
+    assert own.captions[4:] == ("a photo of an old dog", "a picture that shows an old dog", "an old dog", "old dog")
+    assert (own.sizes, own.load("test").images.shape) == ({"train": 18, "test": 2}, (2, 3, 8, 8))
+    assert not DATASETS.build("own-images", **{**options, "title": "others"}).present()
+    with pytest.raises(InputError, match="title is letters"):
+        DATASETS.build("own-images", title="../pets")
 
 
 def test_the_command_of_a_variant_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
