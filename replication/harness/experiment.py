@@ -1,13 +1,14 @@
 """An experiment: one TOML file, typed and strict. What is run, what the paper says, which claims are judged."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from replication.harness.experiment_file import beside, read_toml, written_out
-from replication.harness.home import catalogue, experiments, find_experiment
+from replication.harness.home import catalogue, experiments, find_experiment, project
 from replication.harness.protocol import Protocol
 from replication.harness.published import Published, PublishedTable, PublishedValue
 from replication.registry import unknown
@@ -144,11 +145,20 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
         raise InputError(f"{name}: there is no such file")
     content = written_out(path, settings or {}, profile, Row.model_fields)
     if isinstance(own := content.get("tables", {}), dict):
-        content["tables"] = {name: read_toml(file) for name, file in catalogue("published").items()} | own
+        shipped = {name: _table(file, file.read_bytes(), project()) for name, file in catalogue("published").items()}
+        content["tables"] = shipped | own
     try:
         return Experiment.model_validate({**content, "name": path.stem, "path": path})
     except ValidationError as error:
         raise InputError(f"{path}: {explained(error, Experiment)}") from error
+
+
+@cache  # experiments share them; a table names protocols, which are those of the project
+def _table(file: Path, _content: bytes, _project: Path) -> PublishedTable:
+    try:
+        return PublishedTable.model_validate(read_toml(file))
+    except ValidationError as error:
+        raise InputError(f"{file}: {explained(error, PublishedTable)}") from error
 
 
 def sibling(experiment: Experiment, name: str) -> Experiment:

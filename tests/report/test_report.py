@@ -1,5 +1,7 @@
 """Reports are pure functions of rows: the same bytes each time, "not run" where there is no row."""
 
+import io
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Journal, Record
 from replication.report.claims import Evidence, claims_of, judge, markdown_claim
+from replication.report.plots import refresh
 from replication.report.readme import refreshed
 from replication.report.rows import read_csv, rows_of, write_csv
 from replication.report.tables import tables_of
@@ -185,3 +188,24 @@ def test_readme_shows_the_committed_results() -> None:
     readme = (folder / "README.md").read_text()
     assert refreshed(readme, folder) == readme
     assert readme.count("FD-digits") > 2
+
+
+def test_a_picture_is_drawn_again_when_what_it_shows_has_changed(tmp_path: Path) -> None:
+    """Catches a picture of yesterday's rows, one that is drawn at every report, and a grey one stored in colour."""
+    drawn = []
+
+    def draw(level: int) -> bytes:
+        drawn.append(level)
+        buffer = io.BytesIO()
+        Image.new("RGBA", (4, 4), (level, level, level, 255)).save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    path = tmp_path / "a.png"
+    for shown in (1, 1, 2):
+        refresh(path, {"level": shown}, partial(draw, shown))
+    assert drawn == [1, 2]
+    with Image.open(path) as picture:
+        assert (picture.mode, picture.getpixel((0, 0))) == ("L", 2)
+    path.write_bytes(b"no picture")
+    refresh(path, {"level": 2}, partial(draw, 2))
+    assert drawn == [1, 2, 2]
