@@ -46,9 +46,9 @@ class Journal:
         return sorted(path.stem for path in self.folder.glob("*.json"))
 
     def write_curve(self, curve: Curve) -> None:
-        """The curve of a training, over a shorter one; MLflow has yet to get it. Raises RunError."""
+        """The curve of a training, unless there is one as long; MLflow has yet to get it. Raises RunError."""
         key = f"curves/{curve['training']}"
-        if self.curves().get(key) != curve:
+        if self.curves().get(key, {"step": [0]})["step"][-1] < curve["step"][-1]:
             (self.folder / f"{key}.mlflow").unlink(missing_ok=True)
             write_atomically(self.folder / f"{key}.json", json.dumps(curve, allow_nan=False).encode())
 

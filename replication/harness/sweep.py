@@ -36,22 +36,23 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store) -> None:
         check()
     if len(missing) < len(jobs):
         print(f"{len(jobs) - len(missing)} of {len(jobs)} rows are done already", flush=True)
-    for job in missing:
-        with locked(place.state / "locks" / job.key, job.title):
-            if journal.read(job.key) is None:  # no other process has computed it meanwhile
-                journal.write(*job.compute(place))
-    _keep_curves(jobs, place, journal)
+    try:
+        for job in missing:
+            with locked(place.state / "locks" / job.key, job.title):
+                if journal.read(job.key) is None:  # no other process has computed it meanwhile
+                    journal.write(*job.compute(place))
+    finally:
+        _keep_curves(missing, place, journal)
     sync(journal, store, trust_marks=True)
 
 
 def _keep_curves(jobs: Sequence[Job], place: Workplace, journal: Journal) -> None:
-    """Of every training behind these jobs, as far as it has gone."""
-    known = {"experiment": jobs[0].experiment, "profile": jobs[0].profile}
+    """Of every training behind these jobs, as far as it has gone: of one that failed too."""
     for one in planned_trainings(wanted for job in jobs for wanted in job.trainings(place)):
-        last = max((steps for steps in one.steps if one.snapshots.found(steps)), default=None)
-        curve = curve_in(one.snapshots.after(last)) if last else {"step": []}
-        if curve["step"]:
-            journal.write_curve({**known, "training": one.snapshots.key, "title": one.title, **curve})
+        reached = one.snapshots.before(one.steps[-1] + 1)
+        if reached and (curve := curve_in(reached[1]))["step"]:
+            of = {"experiment": jobs[0].experiment, "profile": jobs[0].profile}
+            journal.write_curve({**of, "training": one.snapshots.key, "title": one.title, **curve})
 
 
 def sync(journal: Journal, store: Store, trust_marks: bool) -> int:

@@ -14,7 +14,9 @@ from replication.harness.jobs.cell import cells_of
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
 from replication.harness.workplace import Workplace
-from replication.training.loop import CURVE, curve_in
+from replication.training.loop import CURVE, Step, curve_in
+from replication.training.train import NetworkState
+from replication.types import RunError
 
 
 def test_a_curve_is_one_run_of_mlflow_and_a_picture(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,8 +43,27 @@ def test_a_curve_is_one_run_of_mlflow_and_a_picture(project: Path, monkeypatch: 
         pictures.append((project / "results" / "tiny-cpu-training.png").read_bytes())
     assert pictures[0] == pictures[1]
     assert "tiny-cpu-training.png" in (project / "results" / "tiny-cpu.md").read_text()
+    journal.write_curve({**curve, "step": steps[:1]})
+    assert journal.curves() == {f"curves/{curve['training']}": curve}
     journal.write_curve({**curve, "step": [*steps, 99]})
     assert journal.synced_with(f"curves/{curve['training']}") is None
+
+
+def test_the_curve_of_a_training_that_failed_is_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches the one curve lost that somebody wants to see."""
+    monkeypatch.setattr(replication.training.loop, "WATCH_STEPS", 1)
+    cells = cells_of(load_experiment(str(write_tiny(project))), "cpu")
+    place, original = Workplace(project / "runs", torch.device("cpu"), 8, progress=False), NetworkState.watch
+
+    def diverging(self: NetworkState, step: Step) -> str | None:
+        return original(self, step) if self.step < self.settings.steps else "it has diverged"
+
+    monkeypatch.setattr(NetworkState, "watch", diverging)
+    monkeypatch.setattr(replication.training.train.train, "__defaults__", ((), True, 0.0, None))
+    with pytest.raises(RunError, match="it has diverged"):
+        run(cells, place, Store(project / "runs"))
+    (curve,) = journal_of(cells, place.state).curves().values()
+    assert curve["step"] == list(range(1, cells[0].recipe.training.steps))
 
 
 def test_a_long_curve_is_thinned_evenly(tmp_path: Path) -> None:
