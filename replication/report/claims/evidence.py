@@ -41,9 +41,7 @@ class Evidence:
     rows: Mapping[str, Record]
     claims: Sequence[Claim] = ()
     others: Mapping[str, "Evidence"] = field(default_factory=dict)
-    verdicts: dict[str, list[Verdict]] = field(
-        default_factory=dict, compare=False
-    )  # by the text of the claim, once judged
+    verdicts: dict[str, list[Verdict]] = field(default_factory=dict, compare=False)  # by the claim's text, once judged
 
     @cached_property
     def cells(self) -> list[Cell]:

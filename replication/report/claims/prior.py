@@ -35,7 +35,7 @@ def _tested(dataset: str, alpha: float, sigma: float, n: int) -> tuple[float, fl
 
 @CLAIMS.register("prior")
 class Prior(Claim):
-    """q(x_T) on each schedule is N(0, I) for all that can be told: at most `nats` per image, and a test that agrees.
+    """q(x_T) on each schedule is N(0, I): at most `nats` per image away from it, and no test tells it apart.
 
     `images` is how many draws of x_T the test sees; `end` the time that counts as T, 1 unless a spacing stops earlier.
     """

@@ -6,7 +6,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -18,6 +18,7 @@ from replication.registry import CLAIMS, SAMPLERS
 from replication.report.claims.claim import OnRows
 from replication.report.claims.evidence import Evidence, differing
 from replication.report.claims.figures import figure, redrawn
+from replication.report.claims.reading import percentiles
 from replication.report.claims.verdict import NotTested, Range, Verdict, word_for
 
 DRAWS = 2_000
@@ -39,25 +40,30 @@ class Share(OnRows):
 
     def judge(self, evidence: Evidence) -> list[Verdict]:
         """One verdict per factor, over the step counts that all rows with several of them share; all must be run."""
-        rows = {label: steps for label, steps in _steps_of(evidence.cells).items() if len(steps) > 1}
+        steps = {
+            cell.label: {c.sampling.steps for c in evidence.cells if c.label == cell.label} for cell in evidence.cells
+        }
+        rows = {label: counts for label, counts in steps.items() if len(counts) > 1}
         common = set.intersection(*rows.values()) if rows else set()
         cells = [cell for cell in evidence.cells if cell.label in rows and cell.sampling.steps in common]
-        return [self._verdict(evidence, factor, cells) for factor in FACTORS]
-
-    def _verdict(self, evidence: Evidence, factor: str, cells: list[Cell]) -> Verdict:
-        needed = Range(low=self.share) if factor == "steps" else Range(high=1 - self.share)
-        name, formula = f"share of {factor}", "variance of log distance between groups / total"
+        needed = {factor: Range(high=1 - self.share) for factor in FACTORS} | {"steps": Range(low=self.share)}
+        formula = "variance of log distance between groups / total"
         try:
             records = _records(cells, evidence)
             unequal = differing(records, ["metric.fd"], self.unequal)
             generator = np.random.default_rng(0)
             drawn = np.log([redrawn(record, "metric.fd", generator, DRAWS) for record in records])
         except NotTested as reason:
-            return Verdict.untested(name, formula, needed, reason)
-        groups = [FACTORS[factor](cell) for cell in cells]
-        value = float(eta_squared(np.log([[figure(record, "metric.fd")] for record in records]), groups)[0])
-        low, high = (float(q) for q in np.quantile(eta_squared(drawn, groups), [0.025, 0.975]))
-        return Verdict(name, formula, value, low, high, str(needed), None, word_for(needed, low, high), "", unequal)
+            return [Verdict.untested(f"share of {name}", formula, needed[name], reason) for name in FACTORS]
+        measured = np.log([[figure(record, "metric.fd")] for record in records])
+        verdicts = []
+        for name, factor in FACTORS.items():
+            groups = [factor(cell) for cell in cells]
+            value = float(eta_squared(measured, groups)[0])
+            low, high = percentiles(value, eta_squared(drawn, groups))
+            word, must = word_for(needed[name], low, high), str(needed[name])
+            verdicts.append(Verdict(f"share of {name}", formula, value, low, high, must, None, word, "", unequal))
+        return verdicts
 
 
 def _records(cells: list[Cell], evidence: Evidence) -> list[Record]:
@@ -79,10 +85,3 @@ def eta_squared(values: np.ndarray, groups: Sequence[object]) -> np.ndarray:
     between = sum(len(of) * (values[of].mean(axis=0) - mean) ** 2 for of in members.values())
     share: np.ndarray = between / ((values - mean) ** 2).sum(axis=0)
     return share
-
-
-def _steps_of(cells: Iterable[Cell]) -> dict[str, set[int]]:
-    steps: dict[str, set[int]] = defaultdict(set)
-    for cell in cells:
-        steps[cell.label].add(cell.sampling.steps)
-    return steps
