@@ -155,33 +155,29 @@ def _table(value: Any) -> Table:
 def _profile(profile: Table, keys: Collection[str], where: str) -> Table:
     """A profile with a row for each of a grid's, each with its whole recipe and protocol, and first stages for their names."""
     stages = {name: stage for name, stage in _table(profile.get("first_stages")).items() if isinstance(stage, dict)}
-    shared: Table = {key: profile[key] for key in ("recipe", "protocol") if key in profile}
-
-    def completed(table: Table, at: str) -> Table:
-        stage = _table(table.get("recipe")).get("first_stage")
-        return (
-            table
-            if stage is None
-            else merged(table, {"recipe": {"first_stage": _stage(stage, stages, f"{at}.recipe.first_stage")}})
-        )
-
-    whole = {**completed(profile, where)}
-    if stages:
-        whole["first_stages"] = {
-            **profile["first_stages"],
-            **{
-                name: {**stage, **_stage(name, stages, f"{where}.first_stages.{name}")}
-                for name, stage in stages.items()
-            },
-        }
-    if isinstance(rows := profile.get("rows"), list):
-        whole["rows"] = [
-            completed(merged(shared, one), at) if isinstance(row, dict) else row
-            for i, row in enumerate(rows)
-            for at in [f"{where}.rows[{i}]"]
-            for one in (rows_of_grid(row, keys, at) if isinstance(row, dict) and "grid" in row else [row])
-        ]
+    whole = {**_with_first_stage(profile, stages, where)}
+    for name, stage in stages.items():
+        named = {**stage, **_stage(name, stages, f"{where}.first_stages.{name}")}
+        whole["first_stages"] = {**whole["first_stages"], name: named}
+    if isinstance(profile.get("rows"), list):
+        whole["rows"] = []
+        shared: Table = {key: profile[key] for key in ("recipe", "protocol") if key in profile}
+        for i, row in enumerate(profile["rows"]):
+            at = f"{where}.rows[{i}]"
+            rows = rows_of_grid(row, keys, at) if "grid" in _table(row) else [row]
+            whole["rows"] += [
+                _with_first_stage(merged(shared, one), stages, at) if isinstance(one, dict) else one for one in rows
+            ]
     return whole
+
+
+def _with_first_stage(table: Table, stages: Table, where: str) -> Table:
+    """A profile or a row, in whose recipe the first stage that it names is written out."""
+    recipe = _table(table.get("recipe"))
+    if "first_stage" not in recipe:
+        return table
+    stage = _stage(recipe["first_stage"], stages, f"{where}.recipe.first_stage")
+    return {**table, "recipe": {**recipe, "first_stage": stage}}
 
 
 def _stage(given: Any, stages: Table, where: str, behind: tuple[str, ...] = ()) -> Any:
