@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from replication.harness.experiment import load_experiment
+from replication.harness.job import jobs_of
+from replication.report.claims import claims_of
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/*.md"))
 _FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -64,9 +68,15 @@ def test_commands_are_accepted(command: str) -> None:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "toml")], ids=lambda page: page.name)
-def test_toml_blocks_are_valid(page: Path) -> None:
+def test_toml_blocks_are_valid(page: Path, tmp_path: Path) -> None:
+    """A whole experiment is loaded with its claims and jobs. Catches a key of the language that was changed."""
     for block in blocks(page, "toml"):
-        tomllib.loads(block)
+        if "title" in tomllib.loads(block):
+            file = tmp_path / "example.toml"
+            file.write_text(block, encoding="utf-8")
+            experiment = load_experiment(str(file))
+            assert claims_of(experiment)
+            assert jobs_of(experiment, "cpu")
 
 
 def test_the_readme_is_short() -> None:
