@@ -34,8 +34,10 @@ def _report(options: argparse.Namespace) -> None:
     from replication.settings import content_key
 
     store, results, tables = Store(state()), project() / "results", []
-    every = evidence_on(experiment_names())
-    for evidence in evidence_on(options.experiments) if options.experiments else every:
+    names = experiment_names()
+    every = evidence_on(names)
+    asked = [e for e in every if not options.experiments or e.experiment.name in options.experiments]
+    for evidence in asked + evidence_on([name for name in options.experiments if name not in names]):
         if not evidence.jobs:
             continue
         journal = journal_of(evidence.jobs, state())
