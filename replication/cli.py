@@ -1,20 +1,32 @@
-"""`replicate`: the command line. Exit codes: 0 done, 1 failed while running, 2 the input is wrong."""
+"""`replicate`: the command line. Exit codes: 0 done, 1 failed while running, 2 the input is wrong, 130 interrupted.
+
+The module of a command is imported when the command is run: help, lists and wrong arguments are answered at once.
+"""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
-from replication.commands import check, data, forensics, machine, report, run, sample, weights
 from replication.types import InputError, RunError
+
+PARTS = ("dataset", "extractor", "metric", "model", "objective", "sampler", "schedule", "spacing")  # of check and new
+PRINTING = {
+    "data.list_datasets", "parts.list_parts", "report.claims", "report.compare", "run.plan", "weights.list_weights",
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; every expected failure is one message on standard error, never a traceback."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         if "device" in options:  # it computes: what does not fit together shows now, not after hours
             import torchvision  # noqa: F401
-        options.command(options)
+        work(options.work)(options)
+        sys.stdout.flush()
     except InputError as error:
         return _fail(str(error), 2)
     except RunError as error:
@@ -27,10 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"out of memory: try --set batch_size=N, or recipe.training.batch_size ({reason})", 1)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and options.work in PRINTING:  # `| head` has what it wanted
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would fail as well
+            return 0
         return _fail(f"{error.filename or 'system'}: {error.strerror or error}; what was finished before is kept", 1)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from here", 1)
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the terminal wrote ^C
+        return _fail("interrupted; the same command goes on from here", 130)
     return 0
+
+
+def work(name: str) -> Any:
+    """The function `module.function` of replication/commands."""
+    module, _, function = name.partition(".")
+    return getattr(import_module(f"replication.commands.{module}"), function)
 
 
 def _fail(message: str, code: int) -> int:
@@ -41,9 +64,130 @@ def _fail(message: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="replicate", description="Replicate diffusion papers, cell by cell.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (run, report, sample, forensics, machine, weights, data, check):
-        group.register(commands)
+    _add_experiments(commands)
+    _add_results(commands)
+    _add_material(commands)
+    _add_parts(commands)
     return parser
+
+
+def _add_experiments(commands: Any) -> None:
+    run = _added(commands, "run", "run.run_experiment", "train, sample, measure and record what has no row yet")
+    _add_experiment(run)
+    run.add_argument("--row", action="append", help="only the row of this label, and its first stage; may be repeated")
+    _add_device(run)
+    plan = _added(commands, "plan", "run.plan", "list the cells of an experiment, checked, without computing anything")
+    _add_experiment(plan)
+    sample = _added(commands, "sample", "sample.sample", "draw images of your own prompts, and write them to a PNG")
+    _add_experiment(sample)
+    sample.add_argument("--row", required=True, help="the label of a conditional row in the experiment's table")
+    sample.add_argument("--steps", type=int, help="of the sampler; by default the row's first step count")
+    sample.add_argument("--prompt", action="append", required=True, help="what the images are to show; may be repeated")
+    sample.add_argument("-n", type=int, default=10, help="images for each prompt")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--out", default="samples.png", help="the picture: one line of images for each prompt")
+    _add_device(sample)
+    text = "change one choice at a time: how far does each move the distance?"
+    forensics = _added(commands, "forensics", "forensics.forensics", text)
+    forensics.add_argument("subject", help="an experiment, a checkpoint, or images: a folder, an .npz, a chunk")
+    _add_profile(forensics)
+    forensics.add_argument(
+        "--row", help="the label of the base in the experiment's table; default: a deterministic one"
+    )
+    forensics.add_argument("--steps", type=int, help="of the base; by default 50, or what the row has nearest to it")
+    _add_set(forensics, "one key of the profile")
+    forensics.add_argument("--protocol", help="of a file: a named protocol; by default the suite's own")
+    forensics.add_argument("--dataset", help="of images: the reference's; by default the one of their shape")
+    forensics.add_argument("--only", action="append", default=[], metavar="CHOICE", help="this choice; may be repeated")
+    forensics.add_argument("--out", metavar="FOLDER", help="of table and plot; an experiment's: results/")
+    _add_device(forensics)
+
+
+def _add_results(commands: Any) -> None:
+    for name, text in (("report", "write results/ from rows"), ("claims", "judge the claims from rows")):
+        report = _added(commands, name, f"report.{name}", text)
+        report.add_argument("experiments", nargs="*", metavar="EXPERIMENT")
+    compare = _added(commands, "compare", "report.compare", "set two rows side by side, if their protocols allow it")
+    compare.add_argument("rows", nargs=2, metavar="EXPERIMENT:LABEL:STEPS")
+    _add_profile(compare)
+    compare.add_argument("--unequal", action="store_true", help="compare rows of unequal protocols too, with a mark")
+    _added(commands, "sync", "machine.sync_rows", "write the rows that MLflow lacks")
+
+
+def _add_material(commands: Any) -> None:
+    data = commands.add_parser("data", help="datasets: list, add a local copy, verify")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    _added(actions, "list", "data.list_datasets", "what is there")
+    text = "take in a local copy: a folder of images, parquet shards or the binary archive"
+    add = _added(actions, "add", "data.add", text)
+    add.add_argument("dataset")
+    add.add_argument("path", type=Path)
+    verify = _added(actions, "verify", "data.verify", "read everything and compare fingerprints")
+    verify.add_argument("datasets", nargs="*")
+    for action in (add, verify):
+        _add_set(action, "one option of the dataset")
+    weights = commands.add_parser("weights", help="published weights, as the checkpoint of a row")
+    actions = weights.add_subparsers(required=True, metavar="ACTION")
+    text = "published files that can be added, with their addresses and licences"
+    _added(actions, "list", "weights.list_weights", text)
+    add = _added(actions, "add", "weights.add", "from safetensors, under diffusers' names or the official code's")
+    _add_experiment(add, profile="paper")
+    add.add_argument("--row", help="the label of a row in the experiment's table")
+    add.add_argument("--stage", help="or the name of a first stage in its table of those")
+    add.add_argument("--network", metavar="PATH", help="of the row's network: a file, or a folder of diffusers")
+    add.add_argument("--first-stage", metavar="PATH", help="of the first stage, the row's or the one named; likewise")
+    _add_device(add)
+
+
+def _add_parts(commands: Any) -> None:
+    text = "list the parts of one kind, each with what it is; without a kind, the kinds"
+    listed = _added(commands, "list", "parts.list_parts", text)
+    listed.add_argument("kind", nargs="?", help="samplers, schedules, models, ...")
+    check = _added(commands, "check", "parts.check", "run the contract tests of a part, installed or not")
+    check.add_argument("kind", choices=PARTS)
+    check.add_argument("name", help="a registered name, package.module:name, or path/to/file.py:name")
+    _add_set(check, "an option of the part")
+    new = _added(commands, "new", "parts.new", "write a commented template of a part, which works as it is")
+    new.add_argument("kind", choices=PARTS)
+    new.add_argument("name", help="as a TOML names it, e.g. my-sampler")
+    new.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="where to write it (here)")
+    text = "look at this machine: versions, device, folders, data, weights, tracking store"
+    _add_device(_added(commands, "doctor", "machine.doctor", text))
+    text = "measure speed as ratios: the sampling loop, latents, DiT, the Fréchet distance"
+    _add_device(_added(commands, "bench", "machine.bench_all", text))
+
+
+def _added(commands: Any, name: str, work: str, text: str) -> argparse.ArgumentParser:
+    """A parser for the command; `commands` is argparse's action, whose class is private."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(work=work)
+    return parser
+
+
+def _add_experiment(parser: argparse.ArgumentParser, profile: str = "cpu") -> None:
+    parser.add_argument("experiment", help="a name in experiments/, or the path of a TOML file")
+    _add_profile(parser, profile)
+    _add_set(parser, "one key of the profile")
+
+
+def _add_profile(parser: argparse.ArgumentParser, profile: str = "cpu") -> None:
+    parser.add_argument("--profile", default=profile, help="of the experiment; by default %(default)s")
+
+
+def _add_set(parser: argparse.ArgumentParser, what: str) -> None:
+    text = f"change {what}; may be repeated"
+    parser.add_argument("--set", action="append", default=[], type=_pair, metavar="a.b=c", help=text)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set {text}: write it as key=value, e.g. --set protocol.n=500")
+    return key, value
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The command line: exit codes, one message, no traceback."""
 
+import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,9 @@ import pytest
 import torch
 from harness.tiny import write_tiny
 
+from replication import cli
 from replication.cli import main
+from replication.harness.forensics.choices import CHOICES
 
 
 @pytest.fixture
@@ -96,12 +100,59 @@ def test_corrupt_checkpoint_exits_with_2_and_names_it(tiny: Path, capsys: pytest
     assert f"{checkpoint.name}: the checkpoint is corrupt" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["list", "samplers"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["list"], ["list", "samplers"], ["list", "protocols"], ["list", "choices"]],
+)
 def test_what_computes_nothing_imports_nothing_slow(arguments: list[str]) -> None:
     """Catches an import at the top of a command, which every `replicate --help` would wait for."""
     code = "import sys; from replication.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
     code += "assert not {'torch', 'numpy', 'mlflow', 'torchvision', 'pandas'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_every_command_has_its_work() -> None:
+    """Catches a function that was renamed or removed, since cli.py names it in a string, and work that no command does."""
+    source = ast.parse(Path(cli.__file__).read_text())
+    calls = [node for node in ast.walk(source) if isinstance(node, ast.Call) and ast.unparse(node.func) == "_added"]
+    named = {call.args[2].value for call in calls if isinstance(call.args[2], ast.Constant)} | {"report.report"}
+    assert len(named) == len(calls)
+    assert all(callable(cli.work(name)) for name in named | cli.PRINTING)
+
+
+def test_the_choices_listed_are_those_that_are_made(capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches a choice that the reader of the source misses."""
+    assert main(["list", "choices"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{choice.name:24} {choice.source}" for choice in CHOICES]
+
+
+@pytest.mark.parametrize("arguments", [["list", "samplers"], ["claims", "ddpm"]])
+def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
+    """`| head -1`. Catches "Broken pipe", and Python's complaint when it flushes at exit."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "replication", *arguments], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_output_of_work_that_was_cut_by_a_closed_pipe_is_an_error(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a run that stops in the middle with exit code 0."""
+    monkeypatch.setattr(
+        "replication.commands.options.load_experiment", Mock(side_effect=BrokenPipeError(32, "Broken pipe"))
+    )
+    assert main(["run", "tiny"]) == 1
+    assert "what was finished before is kept" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_one_line_and_130(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("replication.commands.options.load_experiment", Mock(side_effect=KeyboardInterrupt))
+    assert main(["run", "tiny"]) == 130
+    assert capsys.readouterr().err == "replicate: interrupted; the same command goes on from here\n"
 
 
 @pytest.mark.parametrize("reason", ["operator torchvision::nms does not exist", "No module named 'torchvision'"])
@@ -114,7 +165,7 @@ def test_a_torchvision_of_another_torch_is_one_message(
     assert "torchvision does not fit torch" in capsys.readouterr().err
     monkeypatch.undo()
     monkeypatch.chdir(tiny.parent.parent)
-    monkeypatch.setattr("replication.harness.experiment.load_experiment", Mock(side_effect=RuntimeError(reason)))
+    monkeypatch.setattr("replication.commands.options.load_experiment", Mock(side_effect=RuntimeError(reason)))
     assert main(["plan", "tiny"]) == 2
     assert "make setup" in capsys.readouterr().err
 
@@ -123,10 +174,10 @@ def test_out_of_memory_is_one_message_and_other_errors_are_not_hidden(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for error in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: 3 bytes")):
-        monkeypatch.setattr("replication.harness.experiment.load_experiment", Mock(side_effect=error))
+        monkeypatch.setattr("replication.commands.options.load_experiment", Mock(side_effect=error))
         assert main(["plan", "tiny"]) == 1
         assert "out of memory: try --set batch_size=N" in capsys.readouterr().err
-    monkeypatch.setattr("replication.harness.experiment.load_experiment", Mock(side_effect=RuntimeError("a bug")))
+    monkeypatch.setattr("replication.commands.options.load_experiment", Mock(side_effect=RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         main(["plan", "tiny"])
 

@@ -1,1 +1,1 @@
-"""The commands of `replicate`, one file for those that belong together; each file registers its own."""
+"""The work of `replicate`'s commands, one function each, which takes the parsed arguments; cli.py declares those."""

@@ -1,30 +1,25 @@
-"""`replicate doctor`, `bench`, `sync` and `list`."""
+"""`replicate doctor`, `bench` and `sync`."""
 
 import argparse
-import sys
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 
-from replication.commands.options import Commands, add_device, added, device_of
+import torch
+
+from replication.bench import bench
+from replication.commands.options import device_of
+from replication.harness.home import state
+from replication.harness.provenance import LIBRARIES, device_name
+from replication.harness.store import Store
+from replication.harness.sweep import all_journals, sync
+from replication.registry import DATASETS, EXTRACTORS, REGISTRIES
+from replication.report.tables import markdown
+from replication.types import InputError
 
 
-def register(commands: Commands) -> None:
-    added(commands, "sync", _sync, "write the rows that MLflow lacks")
-    for name, work, text in (
-        ("doctor", _doctor, "look at this machine: versions, device, folders, data, weights, tracking store"),
-        ("bench", _bench, "measure speed as ratios: the sampling loop, latents, DiT, the Fréchet distance"),
-    ):
-        add_device(added(commands, name, work, text))
-    parser = added(
-        commands, "list", _list, "list the parts of one kind, each with what it is; without a kind, the kinds"
-    )
-    parser.add_argument("kind", nargs="?", help="samplers, schedules, models, ...")
-
-
-def _sync(options: argparse.Namespace) -> None:
-    from replication.harness.home import state
-    from replication.harness.store import Store
-    from replication.harness.sweep import all_journals, sync
-
+def sync_rows(_: argparse.Namespace) -> None:
     store = Store(state())
     store.check()
     for journal in all_journals(state()):
@@ -32,46 +27,40 @@ def _sync(options: argparse.Namespace) -> None:
         print(f"{journal.folder.name}: {count} rows are in MLflow at {store.address}")
 
 
-def _doctor(options: argparse.Namespace) -> None:
-    from replication.commands.doctor import examine
-    from replication.harness.home import state
-    from replication.harness.store import Store
-    from replication.report.tables import markdown
-    from replication.types import InputError
+def bench_all(options: argparse.Namespace) -> None:
+    print(bench(device_of(options.device)))
 
-    lines, trouble = examine(device_of(options.device), Store(state()))
+
+def doctor(options: argparse.Namespace) -> None:
+    """What this machine has, as a table; raises InputError for what would stop a run of profile cpu."""
+    trouble = []
+    place, store = next(path for path in (state(), *state().parents) if path.exists()), Store(state())
+    if not os.access(place, os.W_OK):
+        trouble.append(f"{place} is not writable: set REPLICATION_HOME to a folder that is")
+    lines = list(_found(device_of(options.device)))
+    lines.append(("state", f"{state()}: {shutil.disk_usage(place).free / 1e9:.0f} GB free"))
+    try:
+        store.check()
+        lines.append(("tracking", store.address))
+    except InputError as error:
+        trouble.append(str(error))
     print(markdown(["what", "found"], lines))
     if trouble:
         raise InputError("; ".join(trouble))
 
 
-def _bench(options: argparse.Namespace) -> None:
-    from replication.bench import bench
-
-    print(bench(device_of(options.device)))
-
-
-def _list(options: argparse.Namespace) -> None:
-    from replication.registry import REGISTRIES, unknown
-
-    kinds = [*REGISTRIES, "protocols", "choices"]
-    if options.kind is None:
-        print("\n".join(kinds))
-    elif parts := REGISTRIES.get(options.kind):
-        _print({name: parts.summary(name) for name in parts.names()})
-        print("".join(f"replicate: {reason}\n" for reason in parts.unreadable), end="", file=sys.stderr)
-    elif options.kind == "protocols":
-        from replication.harness.protocol import named_protocol, protocol_names
-
-        _print({name: named_protocol(name).source for name in protocol_names()})
-    elif options.kind == "choices":
-        from replication.harness.forensics.choices import CHOICES
-
-        _print({choice.name: choice.source for choice in CHOICES})
-    else:
-        raise unknown("kind", options.kind, kinds)
-
-
-def _print(explained: Mapping[str, str]) -> None:
-    for name, sentence in explained.items():
-        print(f"{name:24} {sentence}")
+def _found(device: torch.device) -> Iterator[tuple[str, str]]:
+    for package in (*LIBRARIES, "mlflow", "diffusers"):
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "not installed"
+    yield "device", f"{device_name(device)} ({device}, {torch.get_num_threads()} threads)"
+    for _, dataset in DATASETS.built():
+        yield "dataset", dataset.status()
+    for name, extractor in EXTRACTORS.built():
+        here = f"weights {extractor.sha256[:12]}" if extractor.present else "weights not here; downloaded on first use"
+        yield "extractor", f"{name}: {here}"
+    for parts in REGISTRIES.values():
+        parts.names()
+        yield from (("other parts", reason) for reason in parts.unreadable)

@@ -1,38 +1,27 @@
 """`replicate report`, `claims` and `compare`."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from replication.commands.options import Commands, add_profile, added, cells_named
+from replication.files import write_atomically
+from replication.harness.experiment import SIZES, experiment_names, load_experiment
+from replication.harness.home import project, state
+from replication.harness.jobs.cell import cells_of
+from replication.harness.store import Store
+from replication.harness.sweep import journal_of
+from replication.registry import EXTRACTORS
+from replication.report.claims import Evidence, markdown_claims
+from replication.report.claims.evidence import evidence_of
+from replication.report.compare import comparison, find_row
+from replication.report.forensics import committed_forensics, write_forensics
+from replication.report.page import write_page
+from replication.report.readme import refreshed
+from replication.report.rows import rows_of
+from replication.report.write import write_claims, write_report
+from replication.settings import content_key
 
-if TYPE_CHECKING:
-    from replication.report.claims import Evidence
 
-
-def register(commands: Commands) -> None:
-    for name, work, text in (
-        ("report", _report, "write results/ from rows"),
-        ("claims", _claims, "judge the claims from rows"),
-    ):
-        added(commands, name, work, text).add_argument("experiments", nargs="*", metavar="EXPERIMENT")
-    parser = added(commands, "compare", _compare, "set two rows side by side, if their protocols allow it")
-    parser.add_argument("rows", nargs=2, metavar="EXPERIMENT:LABEL:STEPS")
-    add_profile(parser)
-    parser.add_argument("--unequal", action="store_true", help="compare rows of unequal protocols too, with a mark")
-
-
-def _report(options: argparse.Namespace) -> None:
-    from replication.harness.experiment import experiment_names
-    from replication.harness.home import project, state
-    from replication.harness.store import Store
-    from replication.harness.sweep import journal_of
-    from replication.report.forensics import committed_forensics, write_forensics
-    from replication.report.write import write_claims, write_report
-    from replication.settings import content_key
-
+def report(options: argparse.Namespace) -> None:
     store, results, tables = Store(state()), project() / "results", []
     names = experiment_names()
     every = evidence_on(names)
@@ -50,19 +39,14 @@ def _report(options: argparse.Namespace) -> None:
         write_forensics(rows, results / stem)
     write_fronts(every)
     for name, profile, journal, records, files in tables:  # last, since a dead server stops it
-        told = f"{store.address} {content_key(records)}"
-        if journal.synced_with("table") != told:
+        shown = f"{store.address} {content_key(records)}"
+        if journal.synced_with("table") != shown:
             store.log_table(name, profile, records, files)
-            journal.mark_synced("table", told)
+            journal.mark_synced("table", shown)
 
 
 def write_fronts(every: Sequence[Evidence]) -> None:
     """What shows everything that there is in results/: the page, and the README's tables."""
-    from replication.files import write_atomically
-    from replication.harness.home import project
-    from replication.report.page import write_page
-    from replication.report.readme import refreshed
-
     print(f"wrote {write_page(every, project() / 'results').relative_to(project())}")
     readme = project() / "README.md"
     before = readme.read_bytes().decode("utf-8", "surrogateescape") if readme.exists() else ""
@@ -70,24 +54,15 @@ def write_fronts(every: Sequence[Evidence]) -> None:
         write_atomically(readme, after.encode("utf-8", "surrogateescape"))
 
 
-def _claims(options: argparse.Namespace) -> None:
-    from replication.harness.experiment import experiment_names
-    from replication.report.claims import markdown_claims
-
+def claims(options: argparse.Namespace) -> None:
     print(markdown_claims(evidence_on(options.experiments or experiment_names())), end="")
 
 
-def _compare(options: argparse.Namespace) -> None:
-    from replication.harness.home import project, state
-    from replication.harness.sweep import journal_of
-    from replication.registry import EXTRACTORS
-    from replication.report.compare import comparison, find_row
-    from replication.report.rows import rows_of
-
+def compare(options: argparse.Namespace) -> None:
     found = []
     for name in options.rows:
         experiment, _, row = name.partition(":")
-        _, cells = cells_named(options, experiment)
+        cells = cells_of(load_experiment(experiment, {}, options.profile), options.profile)
         committed = project() / "results" / f"{experiment}-{options.profile}.csv"
         found.append(find_row(row, cells, rows_of(cells, journal_of(cells, state()), committed)))
     labels = cells[0].protocol.extractor.build(EXTRACTORS).labels
@@ -96,10 +71,6 @@ def _compare(options: argparse.Namespace) -> None:
 
 def evidence_on(names: Sequence[str]) -> list[Evidence]:
     """What there is about each profile of the named experiments; one of claims alone is about every profile."""
-    from replication.harness.experiment import SIZES, load_experiment
-    from replication.harness.home import project, state
-    from replication.report.claims.evidence import evidence_of
-
     experiments = [load_experiment(name) for name in names]
     every = dict.fromkeys([*SIZES, *(profile for experiment in experiments for profile in experiment.profiles)])
     return [

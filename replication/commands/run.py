@@ -2,34 +2,26 @@
 
 import argparse
 
-from replication.commands.options import Commands, add_device, add_experiment, added, jobs_named, workplace
+import torch
+
+from replication.commands.options import jobs_named, workplace
+from replication.harness.home import project, state
+from replication.harness.job import of_row
+from replication.harness.jobs.cell import Cell
+from replication.harness.store import Store
+from replication.harness.sweep import journal_of, run
+from replication.harness.trainings import keeping, planned_trainings
+from replication.harness.workplace import Workplace
+from replication.registry import SAMPLERS
+from replication.report.claims import Evidence, claims_of, markdown_claim
+from replication.report.claims.evidence import others_of
+from replication.report.rows import rows_of
+from replication.report.tables import main_tables, markdown
 
 
-def register(commands: Commands) -> None:
-    parser = added(commands, "run", _run, "train, sample, measure and record what has no row yet")
-    add_experiment(parser)
-    parser.add_argument(
-        "--row", action="append", help="only the row of this label, and its first stage; may be repeated"
-    )
-    add_device(parser)
-    add_experiment(
-        added(commands, "plan", _plan, "list the cells of an experiment, checked, without computing anything")
-    )
-
-
-def _run(options: argparse.Namespace) -> None:
-    from replication.harness.home import project, state
-    from replication.harness.job import of_row
-    from replication.harness.store import Store
-    from replication.harness.sweep import journal_of, run
-    from replication.harness.trainings import keeping, planned_trainings
-    from replication.report.claims import Evidence, claims_of, markdown_claim
-    from replication.report.claims.evidence import others_of
-    from replication.report.rows import rows_of
-    from replication.report.tables import main_tables
-
+def run_experiment(options: argparse.Namespace) -> None:
     experiment, jobs = jobs_named(options)
-    place = workplace(options.device, experiment.profile(options.profile).batch_size)
+    place = workplace(options, experiment)
     place = keeping(place, planned_trainings(w for job in jobs for w in job.trainings(place)))
     if options.row:
         named = [job for label in dict.fromkeys(options.row) for job in of_row(jobs, label)]
@@ -46,15 +38,7 @@ def _run(options: argparse.Namespace) -> None:
         print(markdown_claim(claim, evidence))
 
 
-def _plan(options: argparse.Namespace) -> None:
-    from replication.harness.home import state
-    from replication.harness.jobs.cell import Cell
-    from replication.harness.sweep import journal_of
-    from replication.harness.trainings import planned_trainings
-    from replication.registry import SAMPLERS
-    from replication.report.rows import rows_of
-    from replication.report.tables import main_tables, markdown
-
+def plan(options: argparse.Namespace) -> None:
     _, jobs = jobs_named(options)
     rows, lines = rows_of(jobs, journal_of(jobs, state())), []
     for cell in [job for job in jobs if isinstance(job, Cell)]:
@@ -68,7 +52,7 @@ def _plan(options: argparse.Namespace) -> None:
     print(markdown(["cell", "sampler", "spacing", "steps", "NFE", "snapshot", "paper", "state"], lines))
     for table in main_tables([job for job in jobs if not isinstance(job, Cell)], rows):
         print(f"\n{table}")
-    place = workplace("cpu", batch_size=1)
+    place = Workplace(state(), torch.device("cpu"), batch_size=1)
     planned = planned_trainings(wanted for job in jobs for wanted in job.trainings(place))
     lines = [[one.snapshots.key[:12], one.title, " ".join(map(str, one.steps)), str(one.to_do())] for one in planned]
     lines.append(["", "all", "", str(sum(one.to_do() for one in planned))])

@@ -3,46 +3,28 @@
 import argparse
 from pathlib import Path
 
-from replication.commands.options import Commands, add_device, add_experiment, added, cells_named, workplace
+from replication.commands.options import cells_named, workplace
+from replication.harness.given_weights import give_first_stage, give_network, published
+from replication.harness.job import of_row
+from replication.harness.jobs.first_stage import first_stage_cells
+from replication.registry import unknown
+from replication.report.tables import markdown
+from replication.training.first_stage import FirstStage
+from replication.types import InputError
 
 
-def register(commands: Commands) -> None:
-    parser = added(commands, "weights", lambda _: None, "published weights, as the checkpoint of a row")
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    added(actions, "list", _list, "published files that can be added, with their addresses and licences")
-    parser = added(actions, "add", _add, "from safetensors, under diffusers' names or the official code's")
-    add_experiment(parser, profile="paper")
-    parser.add_argument("--row", help="the label of a row in the experiment's table")
-    parser.add_argument("--stage", help="or the name of a first stage in its table of those")
-    parser.add_argument("--network", metavar="PATH", help="of the row's network: a file, or a folder of diffusers")
-    parser.add_argument(
-        "--first-stage", metavar="PATH", help="of the first stage, the row's or the one named; likewise"
-    )
-    add_device(parser)
-
-
-def _list(_: argparse.Namespace) -> None:
-    from replication.harness.given_weights import published
-    from replication.report.tables import markdown
-
+def list_weights(_: argparse.Namespace) -> None:
     columns = ["part", "what", "spelling", "address", "licence"]
     print(markdown(columns, [[f.part, f.what, f.spelling, f.url, f.licence] for f in published()]))
 
 
-def _add(options: argparse.Namespace) -> None:
-    from replication.harness.given_weights import give_first_stage, give_network
-    from replication.harness.job import of_row
-    from replication.harness.jobs.first_stage import first_stage_cells
-    from replication.registry import unknown
-    from replication.training.first_stage import FirstStage
-    from replication.types import InputError
-
+def add(options: argparse.Namespace) -> None:
     if not options.network and not options.first_stage:
         raise InputError("nothing to add: say --network PATH, --first-stage PATH or both")
     if (options.row is None) == (options.stage is None) or (options.stage and options.network):
         raise InputError("say --row LABEL for its network and first stage, or --stage NAME for a first stage alone")
     experiment, cells = cells_named(options)
-    place = workplace(options.device, experiment.profile(options.profile).batch_size)
+    place = workplace(options, experiment)
     stage: FirstStage | None
     if options.stage:
         stages = {stage.label: stage for stage in first_stage_cells(experiment, options.profile)}

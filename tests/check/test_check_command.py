@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from replication.cli import main
-from replication.commands.check import KINDS
+from replication.cli import PARTS, main
 
 SAMPLER = """
 from replication.diffusion.samplers.ddim import DDIM
@@ -42,7 +41,7 @@ def test_what_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["check", "spacing", "uniform"]) == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PARTS)
 def test_a_new_part_passes_its_check_as_it_is_written(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,81 @@
+"""`replicate list`, `check` and `new`: the parts that exist, the contract tests of one, and a template to begin one from."""
+
+import argparse
+import ast
+import re
+import sys
+from functools import partial
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+
+from replication.harness.experiment_file import read_toml, toml_value
+from replication.harness.home import catalogue
+from replication.registry import REGISTRIES, unknown
+from replication.types import InputError, RunError
+
+
+def list_parts(options: argparse.Namespace) -> None:
+    kinds = [*REGISTRIES, "protocols", "choices"]
+    if options.kind is None:
+        print("\n".join(kinds))
+        return
+    if options.kind == "protocols":
+        explained = {name: str(read_toml(path).get("source", "")) for name, path in catalogue("protocols").items()}
+    elif options.kind == "choices":
+        explained = _choices()
+    elif parts := REGISTRIES.get(options.kind):
+        explained = {name: parts.summary(name) for name in parts.names()}
+        print("".join(f"replicate: {reason}\n" for reason in parts.unreadable), end="", file=sys.stderr)
+    else:
+        raise unknown("kind", options.kind, kinds)
+    print("\n".join(f"{name:24} {sentence}" for name, sentence in explained.items()))
+
+
+def _choices() -> dict[str, str]:
+    """The choices of forensics with their sources, read from the source text: importing them takes seconds."""
+    source = (files("replication.harness.forensics") / "choices.py").read_text(encoding="utf-8")
+    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    named = [call for call in calls if ast.unparse(call.func) == "choice"]
+    return {ast.literal_eval(call.args[0]): ast.literal_eval(call.args[1]) for call in named}
+
+
+def check(options: argparse.Namespace) -> None:
+    name, parts = _importable(options.name), REGISTRIES[f"{options.kind}s"]
+    build = partial(parts.build, name, **{option: toml_value(value) for option, value in options.set})
+    checks = import_module(f"replication.check.{options.kind}s")
+    failed = 0
+    for finding in checks.findings(build if options.kind == "model" else build()):
+        failed += not finding.ok
+        mark = "ok  " if finding.ok else "FAIL"
+        print(f"{mark} {finding.name}: {finding.measured} (needed: {finding.needed})", flush=True)
+    if failed:
+        raise RunError(f"{options.kind} {options.name}: {failed} of its checks failed")
+
+
+def _importable(name: str) -> str:
+    """`path/to/file.py:part` as `file:part`, its folder first on the path; another name as it is."""
+    file, colon, part = name.rpartition(":")
+    if not colon or not file.endswith(".py"):
+        return name
+    path = Path(file).expanduser().resolve()
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    sys.path.insert(0, str(path.parent))
+    return f"{path.stem}:{part}"
+
+
+def new(options: argparse.Namespace) -> None:
+    words = re.findall(r"[a-z0-9]+", options.name.lower())
+    if not words or words[0][0].isdigit():
+        raise InputError(f"name {options.name!r}: a part's name begins with a letter, e.g. my-{options.kind}")
+    path = options.out / f"{'_'.join(words)}.py"
+    if path.exists():
+        raise InputError(f"{path}: there is such a file already")
+    named = {"part-name": options.name, "PartName": "".join(map(str.capitalize, words)), "FILE": path.stem}
+    text = (files("replication.check") / "templates" / f"{options.kind}.py.txt").read_text(encoding="utf-8")
+    for place, word in named.items():
+        text = text.replace(place, word)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    print(f"wrote {path}\nreplicate check {options.kind} {path}:{named['PartName']}")
