@@ -8,7 +8,6 @@ key, so that a plan would fetch gigabytes unasked.
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,13 +18,8 @@ from replication.settings import content_key
 from replication.types import InputError
 
 TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
+    "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+)  # fmt: skip
 # what save_pretrained writes about the place and the program, which change no number
 _ABOUT_THE_FILE = {"_name_or_path", "name_or_path", "transformers_version", "is_local", "tokenizer_class"}
 
@@ -36,11 +30,13 @@ class EncoderKind:
 
     condition: str
     model_types: tuple[str, ...]  # of config.json
-    tokenizers: tuple[tuple[str, ...], ...]  # sets of files, any one of which will do
+    tokenizer: str  # the classes of transformers
+    network: str
+    tokenizer_files: tuple[tuple[str, ...], ...]  # sets of files, any one of which will do
     example: str  # a repository of the Hub that has all of it
 
     def error(self, message: str) -> InputError:
-        files = ["config.json", "model.safetensors", *self.tokenizers[0], "tokenizer_config.json"]
+        files = ["config.json", "model.safetensors", *self.tokenizer_files[0], "tokenizer_config.json"]
         return InputError(
             f"condition {self.condition!r}: {message}. Nothing is downloaded here; where there is a network, put "
             f"https://huggingface.co/{self.example}/resolve/main/FILE into a folder for FILE = {', '.join(files)}, then "
@@ -54,11 +50,8 @@ class EncoderFiles:
 
     folder: Path  # of config.json and the weights
     tokenizer: Path
-    weights: tuple[Path, ...]
-    written: tuple[int, ...]  # nanoseconds, of every file of `paths()`
-
-    def paths(self) -> list[Path]:
-        return _paths(self.folder, self.tokenizer, self.weights)
+    paths: tuple[Path, ...]
+    written: tuple[int, ...]  # nanoseconds, of every path
 
     @property
     def sha256(self) -> str:
@@ -73,15 +66,15 @@ def located(model: str, kind: EncoderKind) -> EncoderFiles:
     """
     root = _root(model, kind)
     folder, tokenizer = (root / part if (root / part).is_dir() else root for part in ("text_encoder", "tokenizer"))
-    if not any(all((tokenizer / name).is_file() for name in names) for names in kind.tokenizers):
-        wanted = " or ".join(" + ".join(names) for names in kind.tokenizers)
+    if not any(all((tokenizer / name).is_file() for name in names) for names in kind.tokenizer_files):
+        wanted = " or ".join(" + ".join(names) for names in kind.tokenizer_files)
         raise kind.error(f"{tokenizer} has no tokenizer ({wanted})")
     found = _json(folder / "config.json", kind).get("model_type")
     if found not in kind.model_types:
         raise kind.error(f"{folder / 'config.json'} is of model_type {found!r}, not {' or '.join(kind.model_types)}")
-    weights = tuple(_weights(folder, kind))
-    written = tuple(path.stat().st_mtime_ns for path in _paths(folder, tokenizer, weights))
-    return EncoderFiles(folder, tokenizer, weights, written)
+    of_tokenizer = [tokenizer / name for name in TOKENIZER_FILES if (tokenizer / name).is_file()]
+    paths = (folder / "config.json", *_weights(folder, kind), *of_tokenizer)
+    return EncoderFiles(folder, tokenizer, paths, tuple(path.stat().st_mtime_ns for path in paths))
 
 
 def _root(model: str, kind: EncoderKind) -> Path:
@@ -97,7 +90,7 @@ def _root(model: str, kind: EncoderKind) -> Path:
     return repository / "snapshots" / commit
 
 
-def _weights(folder: Path, kind: EncoderKind) -> Sequence[Path]:
+def _weights(folder: Path, kind: EncoderKind) -> list[Path]:
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if whole.is_file():
         return [whole]
@@ -114,24 +107,16 @@ def _weights(folder: Path, kind: EncoderKind) -> Sequence[Path]:
 
 def _json(path: Path, kind: EncoderKind) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        return dict(json.loads(path.read_text()))
     except FileNotFoundError as error:
         raise kind.error(f"{path} is missing") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise kind.error(f"{path} can't be read ({error})") from error
-    if not isinstance(content, dict):
-        raise kind.error(f"{path} holds no settings")
-    return content
-
-
-def _paths(folder: Path, tokenizer: Path, weights: Sequence[Path]) -> list[Path]:
-    of_tokenizer = [tokenizer / name for name in TOKENIZER_FILES if (tokenizer / name).is_file()]
-    return [folder / "config.json", *weights, *of_tokenizer]
 
 
 @cache  # the weights are gigabytes
 def _sha256(files: EncoderFiles) -> str:
-    return content_key([[path.name, _content(path)] for path in files.paths()])
+    return content_key([[path.name, _content(path)] for path in files.paths])
 
 
 def _content(path: Path) -> Any:

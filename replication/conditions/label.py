@@ -13,11 +13,8 @@ from replication.registry import CONDITIONS, unknown
 class Label(Condition):
     """The class of an image, as in DiT (Peebles and Xie 2023) and class-conditional LDM.
 
-    cond: Int[B], the label itself; the number after the last class is the null. Dropout 0.1 is DiT's and LDM's.
+    cond: Int[B], the label itself; the number after the last class is the null. A prompt is the name of a class.
     """
-
-    def __init__(self, dropout: float = 0.1):
-        super().__init__(dropout)
 
     def of(self, labels: Tensor, images: Tensor, dataset: LabelledDataset) -> Tensor:
         return labels
@@ -25,12 +22,11 @@ class Label(Condition):
     def null(self, dataset: LabelledDataset) -> Tensor:
         return torch.tensor(len(dataset.classes))
 
-    def sizes(self, dataset: LabelledDataset) -> Sizes:
-        return Sizes(classes=len(dataset.classes))
-
     def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
-        """A prompt is the name of a class; raises InputError for any other."""
         for prompt in prompts:
             if prompt not in dataset.classes:
                 raise unknown(f"class of {dataset.name}", prompt, list(dataset.classes))
         return torch.tensor([dataset.classes.index(prompt) for prompt in prompts])
+
+    def sizes(self, dataset: LabelledDataset) -> Sizes:
+        return Sizes(classes=len(dataset.classes))

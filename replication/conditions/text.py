@@ -2,18 +2,15 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from replication.conditions.captions import caption_numbers, captions
-from replication.conditions.condition import Condition, LabelledDataset, Sizes
-from replication.conditions.prompts import readable, shown
+from replication.conditions.captions import Captioned, captions, shown
+from replication.conditions.condition import LabelledDataset, Sizes
 from replication.registry import CONDITIONS, unknown
-from replication.settings import content_key
 from replication.types import InputError
 
 PADDING, START, FIRST_WORD = 0, 1, 2
@@ -21,37 +18,22 @@ LENGTH = 12  # the start token and eleven words
 
 
 @CONDITIONS.register("text")
-class Text(Condition):
+class Text(Captioned):
     """Captions as word numbers, for a text transformer trained inside the network (Rombach et al. 2022, 4.3.1).
 
-    cond: Int[B,12], token numbers: start, one per word, padding 0. Images are paired with the dataset's captions.
-
-    The vocabulary is the words of the dataset's captions. The null is the empty prompt, the start token alone. Dropout
-    0.1 is the usual one of text-to-image networks.
+    cond: Int[B,12], token numbers: start, one per word, padding 0. The vocabulary is the words of the dataset's captions.
     """
 
     length = LENGTH
 
-    def __init__(self, dropout: float = 0.1):
-        super().__init__(dropout)
-
-    def of(self, labels: Tensor, images: Tensor, dataset: LabelledDataset) -> Tensor:
-        numbers = caption_numbers(labels, images, dataset)
-        return _table(captions(dataset), labels.device)[numbers]
-
-    def null(self, dataset: LabelledDataset) -> Tensor:
-        captions(dataset)
-        return _padded([])
+    def encoded(self, texts: Sequence[str], dataset: LabelledDataset, device: torch.device) -> Tensor:
+        known = words(captions(dataset))
+        rows = [[START, *_numbers(text, known)] for text in texts]
+        padded = [row + [PADDING] * (LENGTH - len(row)) for row in rows]
+        return torch.tensor(padded, dtype=torch.int64, device=device).reshape(-1, LENGTH)
 
     def sizes(self, dataset: LabelledDataset) -> Sizes:
         return Sizes(vocabulary=FIRST_WORD + len(words(captions(dataset))), length=self.length)
-
-    def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
-        """Raises InputError for a prompt that is blank, too long or not UTF-8, or that has a word no caption has."""
-        return _tokens(prompts, captions(dataset))
-
-    def identity(self, described: dict[str, Any], dataset: LabelledDataset) -> dict[str, Any]:
-        return {**described, "captions": content_key(captions(dataset))}
 
 
 @cache
@@ -61,37 +43,19 @@ def words(captions: tuple[str, ...]) -> dict[str, int]:
     return {word: i for i, word in enumerate(found, FIRST_WORD)}
 
 
-def _split(prompt: str) -> list[str]:
-    """Lower-case words; punctuation separates them and is dropped. Other symbols are no punctuation, and no caption's."""
-    normal = unicodedata.normalize("NFKC", prompt).lower()
-    return re.sub(".", lambda c: " " if unicodedata.category(c[0]).startswith("P") else c[0], normal).split()
-
-
-def _padded(numbers: Sequence[int]) -> Tensor:
-    return torch.tensor([START, *numbers] + [PADDING] * (LENGTH - 1 - len(numbers)))
-
-
-def _tokens(prompts: Sequence[str], captions: tuple[str, ...]) -> Tensor:
-    known = words(captions)
-    rows = [_padded([_number(word, prompt, known) for word in _words_of(prompt)]) for prompt in prompts]
-    return torch.stack(rows) if rows else torch.empty(0, LENGTH, dtype=torch.int64)
-
-
-def _words_of(prompt: str) -> list[str]:
-    found = _split(readable(prompt))
-    if not found:
-        raise InputError(f"prompt {shown(prompt)} has no words: describe the image")
+def _numbers(text: str, known: Mapping[str, int]) -> list[int]:
+    found = _split(text)
+    if text and not found:
+        raise InputError(f"prompt {shown(text)} has no words: describe the image")
     if len(found) >= LENGTH:
-        raise InputError(f"prompt {shown(prompt)} has {len(found):,} words, and {LENGTH - 1} fit")
-    return found
+        raise InputError(f"prompt {shown(text)} has {len(found):,} words, and {LENGTH - 1} fit")
+    for word in found:
+        if word not in known:
+            raise InputError(f"prompt {shown(text)}: {unknown('word', word[:40], list(known))}")
+    return [known[word] for word in found]
 
 
-def _number(word: str, prompt: str, known: dict[str, int]) -> int:
-    if word not in known:
-        raise InputError(f"prompt {shown(prompt)}: {unknown('word', word[:40], list(known))}")
-    return known[word]
-
-
-@cache
-def _table(captions: tuple[str, ...], device: torch.device) -> Tensor:
-    return _tokens(captions, captions).to(device)
+def _split(text: str) -> list[str]:
+    """Lower-case words; punctuation separates them and is dropped. Other symbols are no punctuation, and no caption's."""
+    normal = unicodedata.normalize("NFKC", text).lower()
+    return re.sub(".", lambda c: " " if unicodedata.category(c[0]).startswith("P") else c[0], normal).split()

@@ -52,11 +52,11 @@ def test_training_leaves_some_labels_unsaid_and_the_others_as_they_are() -> None
         recipe(network="ddpm-digits-label", condition={"name": "label", "dropout": 0.1}, batch_size=4000), CPU
     )
     labels = torch.arange(4000) % 10
-    told = run._condition(labels, torch.arange(4000))
-    assert told is not None
-    dropped = told == 10
+    cond = run._condition(labels, torch.arange(4000))
+    assert cond is not None
+    dropped = cond == 10
     assert abs(float(dropped.double().mean()) - 0.1) < 5 * (0.1 * 0.9 / 4000) ** 0.5
-    assert torch.equal(told[~dropped], labels[~dropped])
+    assert torch.equal(cond[~dropped], labels[~dropped])
 
 
 def test_a_label_is_asked_for_by_the_name_of_its_class() -> None:

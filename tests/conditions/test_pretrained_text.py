@@ -57,14 +57,14 @@ def by_transformers(name: str, prompts: list[str], length: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("name", "length"), [("clip-text", 40), ("t5-text", 50)])
-def test_images_are_told_what_transformers_answers_to_their_captions(
+def test_images_get_what_transformers_answers_to_their_captions(
     folders: dict[str, Path], name: str, length: int
 ) -> None:
     """max-abs 1e-6. Catches a table in another order, padding of another token, a mask left out, the state before the norm."""
     condition = built(name, folders[name], **({"length": length} if name == "t5-text" else {}))
     images = torch.arange(160)
     cond = condition.of(images % 10, images, CIFAR10)
-    assert cond.shape == (160, condition.length, condition.width) == (160, length, 16)
+    assert cond.shape == (160, condition.length, 16) == (160, length, 16)
     numbers = caption_numbers(images % 10, images, CIFAR10)
     expected = by_transformers(name, list(captions(CIFAR10)), length)
     assert float((cond - expected[numbers]).abs().max()) <= 1e-6
@@ -73,8 +73,8 @@ def test_images_are_told_what_transformers_answers_to_their_captions(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_said_is_the_empty_prompt_encoded(folders: dict[str, Path], name: str) -> None:
-    """max-abs 1e-6. Catches zeros as the null, as if nothing said were no tokens at all."""
+def test_the_null_is_the_empty_prompt_encoded(folders: dict[str, Path], name: str) -> None:
+    """max-abs 1e-6. Catches zeros as the null, as if the empty text had no tokens at all."""
     condition = built(name, folders[name])
     null = condition.null(DIGITS)
     assert float((null - by_transformers(name, [""], condition.length)[0]).abs().max()) <= 1e-6
@@ -202,7 +202,7 @@ def test_a_repository_in_the_hubs_cache_is_read_where_the_hub_would(
     shutil.copytree(folder(name), repository / "snapshots" / ("a" * 40), dirs_exist_ok=True)
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    found = located("somebody/tiny", CONDITIONS.get(name).encoder_class.kind)
+    found = located("somebody/tiny", CONDITIONS.get(name).kind)
     expected = snapshot_download("somebody/tiny", cache_dir=tmp_path / "hub", local_files_only=True)
     assert found.folder == Path(expected)
 
@@ -269,12 +269,12 @@ def test_training_drops_whole_prompts(folders: dict[str, Path]) -> None:
     part = {"name": "clip-text", "model": str(folders["clip-text"])}
     run = NetworkState(recipe(network="ddpm-digits-label", condition=part, batch_size=2000), CPU)
     images = torch.arange(2000)
-    told = run._condition(images % 10, images)
-    assert told is not None
+    cond = run._condition(images % 10, images)
+    assert cond is not None
     assert run.condition is not None
-    dropped = (told == run.condition.null(DIGITS)).all((1, 2))
+    dropped = (cond == run.condition.null(DIGITS)).all((1, 2))
     assert abs(float(dropped.double().mean()) - 0.1) < 5 * (0.1 * 0.9 / 2000) ** 0.5
-    assert torch.equal(told[~dropped], run.condition.of(images % 10, images, DIGITS)[~dropped])
+    assert torch.equal(cond[~dropped], run.condition.of(images % 10, images, DIGITS)[~dropped])
 
 
 @pytest.mark.gpu
@@ -284,7 +284,7 @@ def test_a_gpu_encodes_the_same_and_is_given_back(folder: Callable[[str], Path],
     condition, images = built(name, folder(name)), torch.arange(10, device="cuda")
     cond = condition.of(images, images, CIFAR10)
     assert cond.is_cuda
-    assert not next(condition._encoder.network.parameters()).is_cuda
+    assert not next(condition.network.parameters()).is_cuda
     expected = by_transformers(name, list(captions(CIFAR10)), condition.length)
     assert float((cond.cpu() - expected[caption_numbers(images, images, CIFAR10).cpu()]).abs().max()) <= 1e-4
 

@@ -1,0 +1,109 @@
+"""Text as the hidden states of a frozen pretrained encoder; clip_text.py and t5_text.py are the two there are."""
+
+from abc import abstractmethod
+from collections.abc import Hashable, Sequence
+from functools import cache, cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from replication.conditions.captions import Captioned, shown
+from replication.conditions.condition import LabelledDataset
+from replication.conditions.encoder_files import EncoderFiles, EncoderKind, located
+from replication.numerics import numerics
+from replication.types import InputError
+
+BATCH = 32  # texts that are encoded together
+
+
+class PretrainedText(Captioned):
+    """cond: Float[B,L,W], padded to L tokens, start and end included, of W numbers each.
+
+    model: a folder, or the name of a downloaded repository of the Hugging Face Hub; see encoder_files.py. A prompt may
+    be in any words. The network is float32, and lies in the CPU's memory between uses.
+    """
+
+    kind: ClassVar[EncoderKind]
+
+    def __init__(self, model: str, dropout: float = 0.1):
+        super().__init__(dropout)
+        self._model = model
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """L, tokens."""
+
+    @abstractmethod
+    def _states(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states Float[B,L,W] for tokens Int[B,L]; mask Int[B,L] is 0 at padding."""
+
+    @cached_property
+    def files(self) -> EncoderFiles:
+        return located(self._model, self.kind)
+
+    @property
+    def tokenizer(self) -> Any:
+        return _loaded(self.kind, self.files)[0]
+
+    @property
+    def network(self) -> Any:
+        return _loaded(self.kind, self.files)[1]
+
+    def encoded(self, texts: Sequence[str], dataset: LabelledDataset, device: torch.device) -> Tensor:
+        rows = [self._tokens(text) for text in texts]
+        padded = [row + [self.tokenizer.pad_token_id] * (self.length - len(row)) for row in rows]
+        tokens = torch.tensor(padded, dtype=torch.int64, device=device).reshape(-1, self.length)
+        mask = (torch.arange(self.length) < torch.tensor([len(row) for row in rows])[:, None]).long().to(device)
+        network = self.network.to(device)
+        try:
+            with torch.no_grad(), numerics("float32", device):
+                pieces = zip(tokens.split(BATCH), mask.split(BATCH), strict=True)
+                empty = torch.empty(0, self.length, self.network.config.hidden_size, device=device)
+                return torch.cat([empty, *(self._states(*piece) for piece in pieces if len(piece[0]))])
+        finally:
+            network.to("cpu")  # training needs the device's memory
+
+    def _tokens(self, text: str) -> list[int]:
+        tokens: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
+        if len(tokens) > self.length:
+            raise InputError(
+                f"prompt {shown(text)} has {len(tokens):,} tokens, start and end included, and {self.length} fit"
+            )
+        return tokens
+
+    def _fixed_by(self) -> tuple[Hashable, ...]:
+        return self.files, self.length
+
+    def identity(self, described: dict[str, Any], dataset: LabelledDataset) -> dict[str, Any]:
+        """The files' content instead of their path, and the captions."""
+        options = {k: v for k, v in described["options"].items() if k != "model"}
+        return super().identity({**described, "options": options, "encoder": self.files.sha256}, dataset)
+
+
+@cache  # a sweep's cells share it
+def _loaded(kind: EncoderKind, files: EncoderFiles) -> tuple[Any, Any]:
+    """Tokenizer and network, frozen; raises InputError for files that are damaged or do not fit each other."""
+    import transformers  # slow
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    about = f"{files.folder} does not hold a {kind.network} and its tokenizer"
+    try:
+        tokenizer = getattr(transformers, kind.tokenizer).from_pretrained(str(files.tokenizer), local_files_only=True)
+        network, found = getattr(transformers, kind.network).from_pretrained(
+            str(files.folder),
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except Exception as error:  # tokenizers and safetensors raise bare subclasses of Exception for bad files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise kind.error(f"{about} ({reason})") from error
+    if missing := sorted(found["missing_keys"]):  # transformers would leave random weights there
+        raise kind.error(f"{about} ({len(missing)} tensors are missing, {missing[0]} among them)")
+    if tokenizer.pad_token_id is None:
+        raise kind.error(f"{about} (the tokenizer has no padding token)")
+    return tokenizer, network.eval().requires_grad_(False)
