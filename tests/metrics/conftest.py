@@ -1,4 +1,4 @@
-"""Inception with random weights, which stands in for the published ones offline."""
+"""Inception with random weights, which stands in for the published ones offline; our extractors as torch-fidelity's."""
 
 import io
 from pathlib import Path
@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch_fidelity import register_feature_extractor
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from replication.metrics.features import PARTS
+from replication.registry import EXTRACTORS
 
 
 class Unloaded(FeatureExtractorInceptionV3):
@@ -30,3 +35,30 @@ def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("inception") / "random.pth"
     torch.save(network.state_dict(), path)
     return path
+
+
+class Plugin(FeatureExtractorBase):
+    """The embedded extractor of that name for torch-fidelity, which then does the rest itself."""
+
+    def __init__(self, name: str, features_list: list[str], **_: Any):
+        super().__init__(name, features_list)
+        self.network = EXTRACTORS.build(name).network
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        return PARTS
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        return "logits" if metric == "isc" else "values"
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        layers = dict(zip(PARTS, self.network(images), strict=True))
+        return tuple(layers[name] for name in self.features_list)
+
+
+@pytest.fixture(scope="session")
+def plugged_in() -> None:
+    """torch-fidelity has our embedded extractors, under their names."""
+    for name in ("digits-cnn", "cifar10-resnet"):
+        register_feature_extractor(name, Plugin)

@@ -40,7 +40,7 @@ def noisy(images: torch.Tensor, seed: int, amount: float = 40.0) -> torch.Tensor
     return (images.float() + noise).clamp(0, 255).round().to(torch.uint8)
 
 
-def test_equals_torch_fidelity_on_the_images(real: torch.Tensor) -> None:
+def test_equals_torch_fidelity_on_the_images(real: torch.Tensor, plugged_in: None) -> None:
     """Every point value is what torch-fidelity computes from the images with the same extractor, 1e-6 relative; KID,
     whose kernels it computes in float32, to 1e-6 absolute.
 

@@ -10,9 +10,7 @@ import torch
 from replication.metrics.extractor import Extractor
 
 class Wide(Extractor):
-    name, version, layers, labels, sha256 = "wide", "1", ("values", "logits", "spatial"), {}, "0" * 64
-    def ensure(self): ...
-    def prepare(self, images): return images
+    name, family, sha256 = "wide", "wide", "0" * 64
     def _load(self):
         class Network(torch.nn.Module):
             def forward(self, x):

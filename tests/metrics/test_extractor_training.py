@@ -6,9 +6,20 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from replication.metrics.training import cifar10_resnet, digits_cnn
+from replication.metrics.extractors.cifar10_resnet import CIFAR10ResNet
+from replication.metrics.extractors.digits_cnn import DigitsCNN
 from replication.metrics.training.__main__ import correct, packed
-from replication.metrics.training.loop import alternately_flipped, shifted, train
+from replication.metrics.training.recipes import (
+    CIFAR10,
+    DIGITS,
+    LEARNING_RATE,
+    alternately_flipped,
+    nesterov,
+    shifted,
+    train,
+    whitened_resnet,
+    whitening,
+)
 from replication.registry import DATASETS
 
 
@@ -64,7 +75,7 @@ def test_whitening_decorrelates_patches() -> None:
     filter has its negative. Catches: filters not divided by the standard deviation, eigenvectors read by column."""
     noise = torch.randn(500, 3, 8, 8, generator=generator())
     images = (40 * (noise + noise.roll(1, 3) + noise.mean(1, keepdim=True)) + 128).clamp(0, 255).to(torch.uint8)
-    filters = cifar10_resnet.whitening(images)
+    filters = whitening(images)
     assert filters.shape == (24, 3, 2, 2)
     assert filters[:12].equal(-filters[12:])
     out = torch.nn.functional.conv2d(images.float() / 127.5 - 1, filters[:12], stride=2)
@@ -75,14 +86,14 @@ def test_whitening_decorrelates_patches() -> None:
 def test_the_learning_rate_rises_and_falls() -> None:
     """A fifth at the start, whole after a fifth of the steps, 2 % at the end, biases of norms 64 times faster, max-abs
     1e-9. Catches: a schedule counted in epochs, a jump at the peak."""
-    model = cifar10_resnet.CIFAR10ResNet()
-    sgd, decay = cifar10_resnet.optimizer(model, 100)
+    model = CIFAR10ResNet()
+    sgd, decay = nesterov(model, 100)
     rates = []
     for _ in range(101):
         rates.append([group["lr"] for group in sgd.param_groups])
         sgd.step()
         decay.step()
-    rate = cifar10_resnet.LEARNING_RATE
+    rate = LEARNING_RATE
     assert [rates[i][0] for i in (0, 20, 60, 100)] == pytest.approx(
         [0.2 * rate, rate, 0.51 * rate, 0.02 * rate], abs=1e-9
     )
@@ -96,7 +107,7 @@ def test_training_is_deterministic() -> None:
     """
     split = DATASETS.build("digits").load("train")
     images, labels = split.images[:256], split.labels[:256]
-    training = dataclasses.replace(digits_cnn.TRAINING, epochs=8)
+    training = dataclasses.replace(DIGITS, epochs=8)
     first = train(training, images, labels)
     torch.rand(3)
     again = train(training, images, labels)
@@ -107,20 +118,20 @@ def test_training_is_deterministic() -> None:
 
 
 def test_the_residual_network_learns() -> None:
-    """Two classes told apart by colour are learnt in 16 steps: 95 % right, from 50 %; the whitening stays. Catches: a
+    """Two classes that differ in colour are learnt in 16 steps: 95 % right, from 50 %; the whitening stays. Catches: a
     frozen layer that trains, a training whose first steps diverge."""
     labels = torch.arange(80) % 2
     noise = torch.randint(60, (80, 3, 32, 32), generator=generator())
     images = (noise + 120 * torch.stack([labels, 0 * labels, 1 - labels], 1)[:, :, None, None]).to(torch.uint8)
-    training = dataclasses.replace(cifar10_resnet.TRAINING, epochs=4, batch=20)
+    training = dataclasses.replace(CIFAR10, epochs=4, batch=20)
     model = train(training, images, labels)
     assert correct(model, images, labels) >= 76
-    assert model.whiten.weight.equal(cifar10_resnet.classifier(images).whiten.weight)
+    assert model.whiten.weight.equal(whitened_resnet(images).whiten.weight)
 
 
 def test_packing_halves_floats_alone() -> None:
     """Weights come back as float16 of themselves, counters as they were. Catches: counters rounded to 2048 steps."""
-    model = digits_cnn.classifier(torch.empty(0))
+    model = DigitsCNN()
     model.norms[0].num_batches_tracked.fill_(4097)
     back = load(packed(model, torch.float16))
     assert back["hidden.weight"].equal(model.hidden.weight.half())

@@ -63,7 +63,7 @@ def test_intervals_cover() -> None:
 
 def test_digits_copied_and_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """On digits-cnn's values copies of training digits are all found, and held-out digits against the other half of
-    them are not told apart. Catches: blocks that see part of the training set only."""
+    them are not distinguished. Catches: blocks that see part of the training set only."""
     monkeypatch.setattr("replication.metrics.manifold.BLOCK", 100)
     digits, extractor = DATASETS.build("digits"), EXTRACTORS.build("digits-cnn")
     training = extractor(digits.load("train").images).values

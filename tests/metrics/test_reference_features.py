@@ -15,10 +15,8 @@ from replication.types import RunError
 class Counting(Extractor):
     """Pixel sums as features; says how often it ran."""
 
-    name, version, layers, labels, sha256 = "counting", "1", ("values", "logits"), {}, "0" * 64
+    name, family, layers, sha256 = "counting", "counting", ("values", "logits"), "0" * 64
     runs = 0
-
-    def ensure(self) -> None: ...
 
     def _load(self) -> torch.nn.Module:
         self.runs += 1
@@ -28,9 +26,6 @@ class Counting(Extractor):
                 return x.float().sum((1, 2)), x.float().sum((1, 3))
 
         return Sums()
-
-    def prepare(self, images: torch.Tensor) -> torch.Tensor:
-        return images
 
 
 IMAGES = torch.arange(2 * 16, dtype=torch.uint8).reshape(2, 1, 4, 4)

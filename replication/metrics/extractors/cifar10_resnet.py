@@ -1,16 +1,13 @@
 """`cifar10-resnet`: the embedded extractor of 32x32 colour images. Its distances are FD-cifar10-resnet, never FID.
 
-`python -m replication.metrics.training cifar10-resnet` trains it; weights/cifar10-resnet.md says how well it does. It
-is also registered with torch-fidelity as `cifar10-resnet`, with layers `values` [N,256], `logits` [N,10] and `spatial`
-[N,343].
+`python -m replication.metrics.training cifar10-resnet` trains it; weights/cifar10-resnet.md says how well it does.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_fidelity import register_feature_extractor
 
-from replication.metrics.embedded import EmbeddedExtractor, EmbeddedFeatureExtractor
+from replication.metrics.extractor import EmbeddedExtractor
 from replication.pixels import to_signed
 from replication.registry import EXTRACTORS
 
@@ -59,19 +56,10 @@ class CIFAR10ResNet(nn.Module):
         return values, self.classes(values) / 8, maps[1][:, :7].flatten(1)
 
 
-register_feature_extractor("cifar10-resnet", EmbeddedFeatureExtractor)
-
-
 @EXTRACTORS.register("cifar10-resnet")
 class CIFAR10Extractor(EmbeddedExtractor):
-    """FD-cifar10-resnet, of 32x32 colour: a classifier of the suite's own, weights in the package.
+    """FD-cifar10-resnet, of 32x32 colour: a classifier of the suite's own, weights in the package."""
 
-    256 features, 10 logits and 343 spatial features.
-    """
-
-    name = "cifar10-resnet"
-    classifies = "cifar10"
-    family = "cifar10-resnet"
+    name, family, classifies = "cifar10-resnet", "cifar10-resnet", "cifar10"
     sha256 = "2a204ebdce9d7acc2c7d5a203c63d637a9c5d4789069becc91b9a925968d8596"
-    classifier = CIFAR10ResNet
-    shape = (3, 32, 32)
+    classifier, shape = CIFAR10ResNet, (3, 32, 32)

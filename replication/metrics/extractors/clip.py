@@ -12,7 +12,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS, FeatureExtractorCLIP, build_model
 
 from replication.download import Remote
-from replication.metrics.published_extractor import PublishedExtractor
+from replication.metrics.extractor import PublishedExtractor
 from replication.registry import EXTRACTORS
 
 
@@ -33,11 +33,9 @@ class ClipExtractor(PublishedExtractor):
     Without logits: CLIP has no inception score.
     """
 
-    name = "clip-vit-b-32"
-    layers = ("clip",)
+    name, family, layers = "clip-vit-b-32", "clip", ("clip",)
     remote = Remote(MODEL_URLS[name], MODEL_METADATA[name]["hash"])
     variable = "REPLICATION_CLIP_WEIGHTS"
-    family = "clip"
 
     def _state(self) -> dict[str, Tensor]:
         if not self.published:

@@ -1,14 +1,12 @@
 """`digits-cnn`: the embedded extractor of 8x8 grey digits, a small classifier. Its distances are FD-digits, never FID.
 
-`python -m replication.metrics.training digits-cnn` trains it; weights/digits-cnn.md says how well it does. It is also
-registered with torch-fidelity as `digits-cnn`, with layers `values` [N,64], `logits` [N,10] and `spatial` [N,112].
+`python -m replication.metrics.training digits-cnn` trains it; weights/digits-cnn.md says how well it does.
 """
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_fidelity import register_feature_extractor
 
-from replication.metrics.embedded import EmbeddedExtractor, EmbeddedFeatureExtractor
+from replication.metrics.extractor import EmbeddedExtractor
 from replication.pixels import to_signed
 from replication.registry import EXTRACTORS
 
@@ -39,19 +37,10 @@ class DigitsCNN(nn.Module):
         return values, self.classes(values), h[:, :7].flatten(1)
 
 
-register_feature_extractor("digits-cnn", EmbeddedFeatureExtractor)
-
-
 @EXTRACTORS.register("digits-cnn")
 class DigitsExtractor(EmbeddedExtractor):
-    """FD-digits, of 8x8 grey: a classifier of the suite's own, weights in the package.
+    """FD-digits, of 8x8 grey: a classifier of the suite's own, weights in the package."""
 
-    64 features, 10 logits and 112 spatial features.
-    """
-
-    name = "digits-cnn"
-    classifies = "digits"
-    family = "digits"
+    name, family, classifies = "digits-cnn", "digits", "digits"
     sha256 = "365d798d941b65855d37b0878caef55c306826f779c33f6ae8835047abb7b642"
-    classifier = DigitsCNN
-    shape = (1, 8, 8)
+    classifier, shape = DigitsCNN, (1, 8, 8)

@@ -11,7 +11,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 
 from replication.download import Remote
-from replication.metrics.published_extractor import PublishedExtractor
+from replication.metrics.extractor import PublishedExtractor
 from replication.registry import EXTRACTORS
 
 HEAD = 64  # channels of an attention head, in all four published sizes
@@ -95,14 +95,12 @@ class Dinov2Extractor(PublishedExtractor):
     Without logits: DINOv2 has no inception score.
     """
 
-    name = "dinov2-vit-b-14"
-    layers = ("dinov2",)
+    name, family, layers = "dinov2-vit-b-14", "dinov2", ("dinov2",)
     remote = Remote(
         "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth",
         "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73",
     )
     variable = "REPLICATION_DINOV2_WEIGHTS"
-    family = "dinov2"
 
     def _network(self, state: dict[str, Tensor]) -> Dinov2FromTensors:
         return Dinov2FromTensors(self.name, list(self.layers), state)

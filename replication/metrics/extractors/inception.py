@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
 from replication.download import Remote
-from replication.metrics.published_extractor import PublishedExtractor
+from replication.metrics.extractor import PublishedExtractor
 from replication.registry import EXTRACTORS
 
 SPATIAL_CHANNELS = 7
@@ -43,12 +43,10 @@ class InceptionExtractor(PublishedExtractor):
     2048 pooled features, 1008 unbiased logits and 2023 spatial features.
     """
 
-    name = "inception-v3-compat"
+    name, family, is_fid = "inception-v3-compat", "inception", True
     layers = ("2048", "logits_unbiased", "spatial")
     remote = Remote(URL_INCEPTION_V3, URL_INCEPTION_V3.removesuffix(".pth").rsplit("-", 1)[1])  # its hash's start
     variable = "REPLICATION_INCEPTION_WEIGHTS"
-    family = "inception"
-    is_fid = True
 
     def _network(self, state: dict[str, Tensor]) -> SpatialInception:
         copy = io.BytesIO()  # torch-fidelity unpickles it, so it is handed what this process wrote

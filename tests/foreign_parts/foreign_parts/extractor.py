@@ -1,12 +1,11 @@
 """Features without a trained network: means of the image over a grid of 4x4, and of their squares."""
 
 import hashlib
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from replication.metrics.extractor import Extractor, metric_labels
+from replication.metrics.extractor import Extractor
 from replication.registry import EXTRACTORS
 
 
@@ -22,15 +21,8 @@ class Network(nn.Module):
 class Grid(Extractor):
     """Means over a grid of 4x4 and their squares, no weights, for tests (2026)."""
 
-    name, version, layers = "foreign-grid", "1", ("values",)
-    labels = metric_labels("grid")
+    name, family, layers = "foreign-grid", "grid", ("values",)
     sha256 = hashlib.sha256(b"no weights").hexdigest()
 
-    def ensure(self) -> None:
-        """There are no weights."""
-
-    def _load(self) -> Any:
+    def _load(self) -> nn.Module:
         return Network()
-
-    def prepare(self, images: Tensor) -> Tensor:
-        return images
