@@ -255,7 +255,7 @@ def _readings(claim: Claim, found: Mapping[tuple[Verdict, ...], list[str]]) -> l
     }
     kept = tested or dict(list(found.items())[:1])
     return [
-        Agreed(profiles, _counts(v.word for v in verdicts), Table(*verdict_table(verdicts)), tally(claim, verdicts))
+        Agreed(profiles, _counts(v.word for v in verdicts), verdict_table(verdicts), tally(claim, verdicts))
         for verdicts, profiles in kept.items()
     ]
 

@@ -11,9 +11,9 @@ from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.harness.journal import Record
 from replication.report.claims import Evidence, claims_of
-from replication.report.claims.repeats import fresh_repeats
+from replication.report.claims.figures import fresh_repeats
 from replication.report.claims.trend import SCALES, around, correlated, correlation, logarithms, ranks
-from replication.report.claims.verdict import Range, word_for
+from replication.report.claims.verdict import Range
 
 ALL = [ddim(steps) for steps in (2, 3, 4, 5)]
 FALLING = {"metric.fd": {2: (8.0, 0.1), 3: (4.0, 0.1), 4: (2.0, 0.1), 5: (1.0, 0.1)}}
@@ -99,7 +99,7 @@ def test_a_tie_is_inconclusive(folder: Path) -> None:
     above = judge(trend(above=0, **tied), evidence(folder, rows))[0]
     assert (above.value, above.low, above.high, above.word, above.needed) == (0, 0, 0, "inconclusive", "above 0")
     assert words(trend(at_least=0, **tied), evidence(folder, rows)) == ["supported"]
-    assert [word_for(Range(low=0.0, open=True), *interval) for interval in ((0.0, 1.0), (0.1, 1.0), (-1.0, -0.1))] == [
+    assert [Range(low=0.0, open=True).word(*interval) for interval in ((0.0, 1.0), (0.1, 1.0), (-1.0, -0.1))] == [
         "inconclusive", "supported", "refuted",
     ]  # fmt: skip
 

@@ -5,8 +5,9 @@ A kind of claim is one file of this package: a class that is registered in CLAIM
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import (
     BeforeValidator,
@@ -20,9 +21,11 @@ from pydantic import (
     model_validator,
 )
 
-from replication.harness.experiment import Size
+from replication.harness.experiment import Experiment, Size, explained, sibling
+from replication.registry import CLAIMS, QUANTITIES, unknown
 from replication.report.claims.verdict import Range, Verdict
 from replication.settings import Part, Settings
+from replication.types import InputError
 
 _CELL = re.compile(r"(?:(?P<experiment>[\w-]+): )?(?P<label>.+) x (?P<steps>\d+)")
 
@@ -63,9 +66,9 @@ class Point(Settings):
         return [self.model_copy(update={"label": label}) for label in labels] or [self]
 
 
-Labels = Callable[
-    [Point], Sequence[Sequence[str]]
-]  # the labels at the point's steps, of each profile of its experiment
+# the labels at the point's steps, of each profile of its experiment
+Labels = Callable[[Point], Sequence[Sequence[str]]]
+Tables = Callable[[str | None], Experiment]  # by name; the claims' own experiment where there is none
 
 
 class Exact(Part):
@@ -102,7 +105,10 @@ Columns = Annotated[list[str], Field(min_length=1)]  # of the rows: metric.fd, s
 
 
 class Claim(Settings):
-    """What every claim has. `awaits` names an experiment that is still to be written: until then it is not tested."""
+    """What every claim has. `awaits` names an experiment that is still to be written: until then it is not tested.
+
+    With `unequal`, rows of unequal protocols are compared too, and the verdict is marked.
+    """
 
     kind: str
     name: str
@@ -110,6 +116,7 @@ class Claim(Settings):
     citation: str
     minimum_profile: Size
     awaits: str | None = None
+    unequal: bool = False
 
     # whether its readings are definitions of a single thing, so that a verdict may turn on the choice
     one_thing: ClassVar[bool] = False
@@ -122,15 +129,13 @@ class Claim(Settings):
     def check(self) -> None:
         """Build the parts that the claim names besides its quantities; raises InputError."""
 
-    def judge(self, evidence: Any) -> list[Verdict]:
-        """One verdict per reading, on the Evidence of a profile."""
+    def readings(self, evidence: Any) -> Iterable[Any]:
+        """What the claim can mean on the Evidence of a profile: a Reading each, with the figures that decide it."""
         raise NotImplementedError
 
-
-class OnRows(Claim):
-    """A claim about rows. With `unequal`, rows of unequal protocols are compared too, and the verdict is marked."""
-
-    unequal: bool = False
+    def judge(self, evidence: Any) -> list[Verdict]:
+        """One verdict for each reading."""
+        return [reading.verdict(self, evidence) for reading in self.readings(evidence)]
 
 
 class Target(Settings):
@@ -153,32 +158,64 @@ class Target(Settings):
 
     @property
     def range(self) -> Range:
-        if self.at_least is not None:
-            return Range(low=self.at_least - self.tolerance * abs(self.at_least))
-        if self.at_most is not None:
-            return Range(high=self.at_most + self.tolerance * abs(self.at_most))
-        if self.above is not None:
-            return Range(low=self.above - self.tolerance * abs(self.above), open=True)
-        assert self.about is not None
-        slack = self.tolerance * abs(self.about)
-        return Range(self.about - slack, self.about + slack)
+        bound = next(b for b in (self.about, self.at_least, self.at_most, self.above) if b is not None)
+        low, high = bound - self.tolerance * abs(bound), bound + self.tolerance * abs(bound)
+        if self.about is not None:
+            return Range(low, high)
+        return Range(high=high) if self.at_most is not None else Range(low, open=self.above is not None)
 
 
-class OfFigures(OnRows, Target):
-    """Each of `of` is what the target says: points by each of `columns`, or exact quantities."""
+def claims_of(experiment: Experiment) -> list[Claim]:
+    """Its claims, with every pattern written out, every part that they name built and every cell found in its table.
 
-    of: Subjects
-    columns: list[str] = []
+    Raises InputError naming the file, the claim, the key and the nearest valid name.
+    """
+    tables = cache(lambda name: sibling(experiment, name) if name else experiment)
+    return [_checked(content, experiment, f"claim.{i}", tables) for i, content in enumerate(experiment.claims)]
 
-    @model_validator(mode="after")
-    def _columns_of_points(self) -> "OfFigures":
-        subjects = list(self.named())
-        if len({type(subject) for subject in subjects}) > 1:
-            raise ValueError("points and exact quantities do not go together")
-        if bool(self.columns) != isinstance(subjects[0], Point):
-            raise ValueError("columns: points need them, exact quantities have none")
-        return self
 
-    def by_column(self) -> list[tuple[Point, str]]:
-        """Every point of `of`, in every column."""
-        return [(subject, column) for subject in self.of if isinstance(subject, Point) for column in self.columns]
+def _checked(content: Mapping[str, Any], experiment: Experiment, where: str, tables: Tables) -> Claim:
+    try:
+        if "kind" not in content:
+            raise InputError("kind: this key is missing")
+        kind = cast("type[Claim]", CLAIMS.get(str(content["kind"])))
+        found = kind.model_validate(content, context=partial(_labels, tables, content.get("awaits")))
+        _check(found, experiment, tables)
+    except ValidationError as error:
+        raise InputError(f"{experiment.path}: {explained(error, kind, where)}") from error
+    except InputError as error:
+        raise InputError(f"{experiment.path}: claim {content.get('name', where)}: {error}") from error
+    return found
+
+
+def _labels(tables: Tables, awaited: str | None, point: Point) -> list[list[str]]:
+    if awaited is not None and point.experiment == awaited:
+        return []
+    profiles = tables(point.experiment).profiles.values()
+    return [[row.label for row in profile.rows if point.steps in row.steps] for profile in profiles]
+
+
+def _check(claim: Claim, experiment: Experiment, tables: Tables) -> None:
+    """An awaited experiment isn't there yet, and the claim names it; all other parts and cells are there."""
+    if claim.awaits is not None:
+        if experiment.path.with_name(f"{claim.awaits}.toml").is_file():
+            raise InputError(f"awaits {claim.awaits!r}, which is there now: take the key out and name its cells")
+        named = sorted({point.experiment or experiment.name for point in claim.named() if isinstance(point, Point)})
+        if claim.awaits not in named:
+            raise unknown("experiment in awaits", claim.awaits, named)
+    for subject in claim.named():
+        if isinstance(subject, Exact):
+            subject.build(QUANTITIES)
+        elif subject.experiment is None or subject.experiment != claim.awaits:
+            _check_point(subject, tables(subject.experiment))
+    claim.check()
+
+
+def _check_point(point: Point, table: Experiment) -> None:
+    """The cell is in a profile of its experiment; in one that lacks it, the claim is not tested."""
+    if not table.profiles:
+        raise InputError(f"{point.cell}: {table.path.name} has no rows; say experiment = ... in the point")
+    rows = [row for profile in table.profiles.values() for row in profile.rows]
+    valid = sorted({f"{row.label} x {steps}" for row in rows for steps in row.steps})
+    if point.cell not in valid:
+        raise unknown("cell", point.cell, valid)

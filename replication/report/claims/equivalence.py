@@ -4,19 +4,20 @@ The difference is a share of the reference. Both tests are at 2.5 %, so that the
 verdict: wholly within the margin the points are equivalent, wholly outside they are not.
 """
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
 from replication.registry import CLAIMS
-from replication.report.claims.claim import Columns, OnRows, Point, Points
+from replication.report.claims.claim import Claim, Columns, Point, Points
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import Range, Verdict
+from replication.report.claims.verdict import Range
 
 
 @CLAIMS.register("equivalence")
-class Equivalence(OnRows):
+class Equivalence(Claim):
     """By each of `columns`, each point differs from `reference` by less than the share `margin` of the reference."""
 
     points: Annotated[Points, Field(min_length=1)]
@@ -24,13 +25,11 @@ class Equivalence(OnRows):
     columns: Columns
     margin: PositiveFloat
 
-    def judge(self, evidence: Evidence) -> list[Verdict]:
-        """One verdict for each column and point."""
-        return [self._of_pair(point, column, evidence) for column in self.columns for point in self.points]
-
-    def _of_pair(self, point: Point, column: str, evidence: Evidence) -> Verdict:
-        name = f"{evidence.title(column, point)}: {point.cell} and {self.reference.cell}"
+    def readings(self, evidence: Evidence) -> Iterator[Reading]:
+        """One for each column and point."""
         within = Range(-self.margin, self.margin)
-        return Reading(name, "first / second - 1", within, lambda a, b: a / b - 1).verdict(
-            [(point, column), (self.reference, column)], self, evidence
-        )
+        for column in self.columns:
+            for point in self.points:
+                name = f"{evidence.title(column, point)}: {point.cell} and {self.reference.cell}"
+                figures = [(point, column), (self.reference, column)]
+                yield Reading(name, "first / second - 1", within, lambda a, b: a / b - 1, figures)

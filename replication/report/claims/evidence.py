@@ -12,8 +12,7 @@ from replication.harness.journal import Record
 from replication.harness.sweep import journal_of
 from replication.metrics.metric import metrics
 from replication.registry import EXTRACTORS
-from replication.report.claims.claim import Claim, Point
-from replication.report.claims.load import claims_of
+from replication.report.claims.claim import Claim, Point, claims_of
 from replication.report.claims.verdict import NotTested, Verdict
 from replication.report.comparable import differences
 from replication.report.rows import rows_of
@@ -53,6 +52,13 @@ class Evidence:
         """The rows of the cells."""
         return {cell.key: self.rows[cell.key] for cell in self.cells if cell.key in self.rows}
 
+    @cached_property
+    def _cells_at(self) -> dict[tuple[str, int], list[Cell]]:
+        found: dict[tuple[str, int], list[Cell]] = {}
+        for cell in self.cells:
+            found.setdefault((cell.label, cell.sampling.steps), []).append(cell)
+        return found
+
     @property
     def size(self) -> int:
         """The place in SIZES of what the profile counts as, in this experiment or else in those that its claims name."""
@@ -71,13 +77,26 @@ class Evidence:
     def record(self, point: Point) -> Record:
         """The row of a point; raises NotTested where there is none."""
         table = self.table(point)
-        there = [c for c in table.cells if c.label == point.label and c.sampling.steps == point.steps]
+        there = table._cells_at.get((point.label, point.steps))
         if not there:
             raise NotTested(f"{point.cell} is no cell of {table.experiment.name} in profile {table.profile}")
         for cell in there:
             if cell.key in table.rows:
                 return table.rows[cell.key]
         raise NotTested(f"{point.cell} of {table.experiment.name} is not run")
+
+    def printed(self, point: Point, column: str) -> float | None:
+        """What the papers print in that column for a point, in any profile: a metric, or a cost beside one."""
+        try:
+            experiment = self.table(point).experiment
+        except NotTested:
+            return None
+        rows = [row for profile in experiment.profiles.values() for row in profile.rows if row.label == point.label]
+        published = [value for row in rows for value in experiment.published(row) if value.steps == point.steps]
+        group, _, name = column.partition(".")
+        if group == "cost":
+            return next((value.costs[name] for value in published if name in value.costs), None)
+        return next((v.value for v in published if group == "metric" and v.metric == name), None)
 
     def table(self, point: Point) -> "Evidence":
         """The evidence of the experiment that the point is of; raises NotTested if it has nothing in this profile."""
@@ -119,18 +138,17 @@ def evidence_of(experiment: Experiment, profile: str, state: Path, results: Path
     """What the journals and the committed rows say about an experiment's claims; raises InputError if they are wrong."""
     claims = claims_of(experiment)
     others = others_of(experiment, claims, profile, state, results)
-    if not experiment.profiles:
-        return Evidence(experiment, profile, [], {}, claims, others)
-    return Evidence(experiment, profile, *_table(experiment, profile, state, results), claims, others)
+    jobs, rows = _table(experiment, profile, state, results) if experiment.profiles else ([], {})
+    return Evidence(experiment, profile, jobs, rows, claims, others)
 
 
 def others_of(
     experiment: Experiment, claims: Sequence[Claim], profile: str, state: Path, results: Path
 ) -> dict[str, Evidence]:
     """That of the other experiments that the claims name, where they have this profile."""
-    claimed = [(claim, point) for claim in claims for point in claim.named() if isinstance(point, Point)]
-    names = {p.experiment: None for claim, p in claimed if p.experiment not in (None, experiment.name, claim.awaits)}
-    tables = {name: sibling(experiment, name) for name in names if name is not None}
+    claimed = [(claim, point.experiment) for claim in claims for point in claim.named() if isinstance(point, Point)]
+    names = dict.fromkeys(name for claim, name in claimed if name and name not in (experiment.name, claim.awaits))
+    tables = {name: sibling(experiment, name) for name in names}
     return {
         name: Evidence(other, profile, *_table(other, profile, state, results))
         for name, other in tables.items()

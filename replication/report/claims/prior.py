@@ -7,6 +7,7 @@ compared with as many draws of N(0, 1), by a two-sample z-test of the means, the
 """
 
 import math
+from collections.abc import Iterator
 from functools import cache
 from typing import Annotated
 
@@ -19,7 +20,8 @@ from replication.pixels import to_signed
 from replication.registry import CLAIMS, DATASETS, SCHEDULES
 from replication.report.claims.claim import Claim
 from replication.report.claims.evidence import Evidence
-from replication.report.claims.verdict import Range, Verdict
+from replication.report.claims.reading import Reading
+from replication.report.claims.verdict import Range
 from replication.settings import Part
 
 LEVEL = 0.01  # a true N(0, I) is called another with this probability
@@ -52,20 +54,16 @@ class Prior(Claim):
         for part in self.schedules:
             part.build(SCHEDULES)
 
-    def judge(self, evidence: Evidence) -> list[Verdict]:
-        """Two verdicts per schedule, on the claim's own dataset: the divergence, exact, and the test's p-value."""
-        verdicts = []
+    def readings(self, evidence: Evidence) -> Iterator[Reading]:
+        """Two for each schedule, on the claim's own dataset: the divergence, exact, and the test's p-value."""
         for part in self.schedules:
             schedule, t = part.build(SCHEDULES), torch.tensor(self.end).double()
             ends = float(schedule.alpha(t)), float(schedule.sigma(t))
             nats, p, power = _tested(self.dataset.model_dump_json(), *ends, self.images)
             name = f"{part} at t = {self.end:g}" if self.end < 1 else str(part)
             formula = f"p of the two-sample test, n = {self.images:,}, power {power:.2f}"
-            verdicts += [
-                Verdict.exact(f"{name}: divergence", "KL, nats/image", nats, Range(high=self.nats)),
-                Verdict.exact(f"{name}: test", formula, p, Range(low=LEVEL)),
-            ]
-        return verdicts
+            yield Reading.exact(f"{name}: divergence", "KL, nats/image", Range(high=self.nats), nats)
+            yield Reading.exact(f"{name}: test", formula, Range(low=LEVEL), p)
 
 
 def divergence(images: torch.Tensor, alpha: float, sigma: float) -> float:

@@ -1,16 +1,16 @@
 """One reading of a claim: a function of figures of rows, its interval, and the word for where that lies."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from replication.harness.journal import Record
-from replication.report.claims.claim import OnRows, Point
+from replication.report.claims.claim import Claim, Point
 from replication.report.claims.evidence import Evidence, differing
-from replication.report.claims.figures import bounded, figure, redrawn
-from replication.report.claims.printed import as_printed
-from replication.report.claims.verdict import NotTested, Range, Verdict, word_for
+from replication.report.claims.figures import DRAWS, bounded, figure, redrawn
+from replication.report.claims.verdict import NotTested, Range, Verdict
 
 Figure = tuple[Point, str]  # a row's, by its point and column
 Figures = Mapping[Figure, np.ndarray]  # float64 [draws] of each
@@ -18,10 +18,10 @@ Redraw = Callable[[Sequence[Figure], Mapping[Point, Record], np.random.Generator
 
 
 def each_within_its_error(
-    figures: Sequence[Figure], rows: Mapping[Point, Record], generator: np.random.Generator
+    figures: Sequence[Figure], rows: Mapping[Point, Record], generator: np.random.Generator, draws: int = DRAWS
 ) -> Figures:
     """Each figure redrawn by itself, within the error that its row states."""
-    return {(point, column): redrawn(rows[point], column, generator) for point, column in figures}
+    return {(point, column): redrawn(rows[point], column, generator, draws) for point, column in figures}
 
 
 def percentiles(value: float, draws: np.ndarray) -> tuple[float, float]:
@@ -32,35 +32,58 @@ def percentiles(value: float, draws: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Reading:
-    """`of` takes as many figures as there are, each float64 [] or [draws], and gives one number for each draw.
+    """`of` takes the figures, each float64 [] or [draws], and gives one number for each draw; without figures it is exact.
 
-    `redraw` says what is uncertain in the figures, and `interval` makes (low, high) of the value and of its draws.
+    `redraw` says what is uncertain in the figures, and `interval` makes (low, high) of the value and of its draws. A
+    `reason` is why there is nothing to judge.
     """
 
     definition: str
     formula: str
     needed: Range
-    of: Callable[..., np.ndarray]
+    of: Callable[..., Any]
+    figures: Sequence[Figure] = ()
     redraw: Redraw = each_within_its_error
     interval: Callable[[float, np.ndarray], tuple[float, float]] = percentiles
+    reason: str = ""
 
-    def verdict(self, figures: Sequence[Figure], claim: OnRows, evidence: Evidence) -> Verdict:
+    @classmethod
+    def exact(cls, definition: str, formula: str, needed: Range, value: float) -> "Reading":
+        """That of a number which has no error."""
+        return cls(definition, formula, needed, lambda: value)
+
+    def verdict(self, claim: Claim, evidence: Evidence) -> Verdict:
         """The word for the 95 % interval that redrawing the figures gives, or why there is none."""
-        published = as_printed(self.of, figures, evidence)
+        untested = Verdict(self.definition, self.formula, str(self.needed), self._as_printed(evidence))
         try:
-            return self._judged(figures, claim, evidence, published)
+            return self._judged(untested, claim, evidence)
         except NotTested as reason:
-            return Verdict.untested(self.definition, self.formula, self.needed, reason, published)
+            return replace(untested, reason=str(reason))
 
-    def _judged(self, figures: Sequence[Figure], claim: OnRows, evidence: Evidence, published: float | None) -> Verdict:
-        rows = {point: evidence.record(point) for point, _ in figures}
-        unequal = differing(list(rows.values()), [column for _, column in figures], claim.unequal)
-        value = float(self.of(*(np.asarray(figure(rows[point], column)) for point, column in figures)))
+    def _judged(self, untested: Verdict, claim: Claim, evidence: Evidence) -> Verdict:
+        if reason := evidence.shortfall(claim) or self.reason:
+            raise NotTested(reason)
+        rows = {point: evidence.record(point) for point, _ in self.figures}
+        unequal = differing(list(rows.values()), [column for _, column in self.figures], claim.unequal)
+        value = float(self.of(*(np.asarray(figure(rows[point], column)) for point, column in self.figures)))
         if not np.isfinite(value):
             raise NotTested("the figures do not give a number")
-        drawn = self.redraw(figures, rows, np.random.default_rng(0))
-        low, high = self.interval(value, self.of(*(drawn[f] for f in figures)))
-        word = word_for(self.needed, low, high)
-        if not all(bounded(rows[point], column) for point, column in figures):
-            word = "inconclusive"
-        return Verdict(self.definition, self.formula, value, low, high, str(self.needed), published, word, "", unequal)
+        if not self.figures:
+            return replace(untested, value=value, word=self.needed.word(value, value))
+        drawn = self.redraw(self.figures, rows, np.random.default_rng(0))
+        low, high = self.interval(value, self.of(*(drawn[f] for f in self.figures)))
+        known = all(bounded(rows[point], column) for point, column in self.figures)
+        word = self.needed.word(low, high) if known else "inconclusive"
+        return replace(untested, value=value, low=low, high=high, word=word, differing=unequal)
+
+    def _as_printed(self, evidence: Evidence) -> float | None:
+        """`of` applied to what the papers print; None where they do not print all of it."""
+        found: list[np.ndarray] = []
+        for point, column in self.figures:
+            if (value := evidence.printed(point, column)) is None:
+                return None
+            found.append(np.asarray(value))
+        try:
+            return float(self.of(*found)) if found else None
+        except NotTested:
+            return None

@@ -6,7 +6,8 @@
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -15,11 +16,10 @@ from pydantic import Field
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.registry import CLAIMS, SAMPLERS
-from replication.report.claims.claim import OnRows
-from replication.report.claims.evidence import Evidence, differing
-from replication.report.claims.figures import figure, redrawn
-from replication.report.claims.reading import percentiles
-from replication.report.claims.verdict import NotTested, Range, Verdict, word_for
+from replication.report.claims.claim import Claim, Point
+from replication.report.claims.evidence import Evidence
+from replication.report.claims.reading import Figure, Figures, Reading, each_within_its_error
+from replication.report.claims.verdict import Range
 
 DRAWS = 2_000
 
@@ -33,51 +33,48 @@ FACTORS: dict[str, Callable[[Cell], object]] = {
 
 
 @CLAIMS.register("share")
-class Share(OnRows):
+class Share(Claim):
     """At least `share` of the variance of log distance over the table's cells goes with the number of steps."""
 
     share: Annotated[float, Field(gt=0, lt=1)]
 
-    def judge(self, evidence: Evidence) -> list[Verdict]:
-        """One verdict per factor, over the step counts that all rows with several of them share; all must be run."""
-        steps = {
-            cell.label: {c.sampling.steps for c in evidence.cells if c.label == cell.label} for cell in evidence.cells
-        }
-        rows = {label: counts for label, counts in steps.items() if len(counts) > 1}
-        common = set.intersection(*rows.values()) if rows else set()
-        cells = [cell for cell in evidence.cells if cell.label in rows and cell.sampling.steps in common]
-        needed = {factor: Range(high=1 - self.share) for factor in FACTORS} | {"steps": Range(low=self.share)}
-        formula = "variance of log distance between groups / total"
-        try:
-            records = _records(cells, evidence)
-            unequal = differing(records, ["metric.fd"], self.unequal)
-            generator = np.random.default_rng(0)
-            drawn = np.log([redrawn(record, "metric.fd", generator, DRAWS) for record in records])
-        except NotTested as reason:
-            return [Verdict.untested(f"share of {name}", formula, needed[name], reason) for name in FACTORS]
-        measured = np.log([[figure(record, "metric.fd")] for record in records])
-        verdicts = []
+    def readings(self, evidence: Evidence) -> Iterator[Reading]:
+        """One for each factor, over the step counts that all rows with several of them share; all must be run."""
+        steps: dict[str, set[int]] = defaultdict(set)
+        for cell in evidence.cells:
+            steps[cell.label].add(cell.sampling.steps)
+        several = [counts for counts in steps.values() if len(counts) > 1]
+        common = set.intersection(*several) if several else set()
+        cells = [c for c in evidence.cells if len(steps[c.label]) > 1 and c.sampling.steps in common]
+        missing = sum(cell.key not in evidence.rows for cell in cells)
+        reason = f"{missing} of {len(cells)} cells are not run" if missing else ""
+        figures = [(Point(label=cell.label, steps=cell.sampling.steps), "metric.fd") for cell in cells]
+        drawn: dict[Figure, np.ndarray] = {}
+
+        def redraw(_: Sequence[Figure], rows: Mapping[Point, Record], generator: np.random.Generator) -> Figures:
+            """The same draws for every factor."""
+            if not drawn:
+                drawn.update(each_within_its_error(figures, rows, generator, DRAWS))
+            return drawn
+
         for name, factor in FACTORS.items():
-            groups = [factor(cell) for cell in cells]
-            value = float(eta_squared(measured, groups)[0])
-            low, high = percentiles(value, eta_squared(drawn, groups))
-            word, must = word_for(needed[name], low, high), str(needed[name])
-            verdicts.append(Verdict(f"share of {name}", formula, value, low, high, must, None, word, "", unequal))
-        return verdicts
+            yield Reading(
+                f"share of {name}",
+                "variance of log distance between groups / total",
+                Range(low=self.share) if name == "steps" else Range(high=1 - self.share),
+                partial(_share_of, [factor(cell) for cell in cells]),
+                figures,
+                redraw,
+                reason=reason if len(common) > 1 else "the rows share no two step counts",
+            )
 
 
-def _records(cells: list[Cell], evidence: Evidence) -> list[Record]:
-    """The rows of the cells; raises NotTested unless all of several step counts are run."""
-    if len({cell.sampling.steps for cell in cells}) < 2:
-        raise NotTested("the rows share no two step counts")
-    missing = [cell for cell in cells if cell.key not in evidence.rows]
-    if missing:
-        raise NotTested(f"{len(missing)} of {len(cells)} cells are not run")
-    return [evidence.rows[cell.key] for cell in cells]
+def _share_of(groups: Sequence[object], *figures: np.ndarray) -> np.ndarray:
+    return eta_squared(np.log(figures), groups)
 
 
 def eta_squared(values: np.ndarray, groups: Sequence[object]) -> np.ndarray:
-    """The share of the variance of values [n,draws] that lies between the groups of the first axis, [draws]."""
+    """The share of the variance of values [n,...] that lies between the groups of the first axis, [...]."""
     members: dict[object, list[int]] = defaultdict(list)
     for i, group in enumerate(groups):
         members[group].append(i)

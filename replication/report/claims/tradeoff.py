@@ -3,47 +3,47 @@
 "80 % of the quality" has no single meaning, so it is judged under each of them; the verdict often turns on the choice.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
 from pydantic import PositiveFloat
 
 from replication.registry import CLAIMS
-from replication.report.claims.claim import OnRows, Point
+from replication.report.claims.claim import Claim, Point
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import Range, Verdict
+from replication.report.claims.verdict import Range
 
 
-@dataclass(frozen=True)
-class Definition:
-    """One meaning of a claim: a function of the (candidate, reference, baseline) values of a column."""
+def _less(c: np.ndarray, r: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return r / c
 
-    name: str
-    formula: str
-    column: str
-    value: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-    of_speed: bool = False
+
+def _more(c: np.ndarray, r: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return c / r
 
 
 def _gap(c: np.ndarray, r: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (b - c) / (b - r)
 
 
-DEFINITIONS = (
-    Definition("{title} ratio", "reference / candidate", "metric.fd", lambda c, r, b: r / c),
-    Definition("{title} ratio", "candidate / reference", "metric.is", lambda c, r, b: c / r),
-    Definition("{title} gap closed", "(baseline - candidate) / (baseline - reference)", "metric.fd", _gap),
-    Definition("{title} gap closed", "(baseline - candidate) / (baseline - reference)", "metric.kid", _gap),
-    Definition("speed in {title}", "reference / candidate", "sampling.nfe", lambda c, r, b: r / c, True),
-    Definition("speed, measured", "reference / candidate", "timing.seconds_per_image", lambda c, r, b: r / c, True),
+GAP = "(baseline - candidate) / (baseline - reference)"
+# each meaning: name, formula, column, and the function of its (candidate, reference, baseline) values
+QUALITY = (
+    ("{title} ratio", "reference / candidate", "metric.fd", _less),
+    ("{title} ratio", "candidate / reference", "metric.is", _more),
+    ("{title} gap closed", GAP, "metric.fd", _gap),
+    ("{title} gap closed", GAP, "metric.kid", _gap),
+)
+SPEED = (
+    ("speed in {title}", "reference / candidate", "sampling.nfe", _less),
+    ("speed, measured", "reference / candidate", "timing.seconds_per_image", _less),
 )
 
 
 @CLAIMS.register("tradeoff")
-class TradeOff(OnRows):
+class TradeOff(Claim):
     """`candidate` has at least `quality` times the quality of `reference`, and at least `speed` times its speed.
 
     "About" is the tolerance: 0.05 makes "about 80 %" mean at least 76 %, and "50 times" at least 47.5 times.
@@ -59,13 +59,11 @@ class TradeOff(OnRows):
 
     one_thing: ClassVar[bool] = True
 
-    def judge(self, evidence: Evidence) -> list[Verdict]:
-        """One verdict per definition of quality and of speed."""
-        return [self._verdict(definition, evidence) for definition in DEFINITIONS]
-
-    def _verdict(self, d: Definition, evidence: Evidence) -> Verdict:
+    def readings(self, evidence: Evidence) -> Iterator[Reading]:
+        """One for each meaning of quality and of speed."""
         points = (self.candidate, self.reference, self.baseline)
-        threshold = (self.speed if d.of_speed else self.quality) * (1 - self.tolerance)
-        name = d.name.format(title=evidence.title(d.column, self.candidate))
-        reading = Reading(name, d.formula, Range(low=threshold), d.value)
-        return reading.verdict([(point, d.column) for point in points], self, evidence)
+        for meanings, times in ((QUALITY, self.quality), (SPEED, self.speed)):
+            for name, formula, column, of in meanings:
+                title = name.format(title=evidence.title(column, self.candidate))
+                needed = Range(low=times * (1 - self.tolerance))
+                yield Reading(title, formula, needed, of, [(point, column) for point in points])

@@ -5,7 +5,7 @@ a place, such as seeds of a training, their scatter is what is uncertain: it has
 already, which is not added again. Without repeats there is the rows' own error alone, and nothing of the training's.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
@@ -15,12 +15,11 @@ from scipy.stats import rankdata
 
 from replication.harness.journal import Record
 from replication.registry import CLAIMS
-from replication.report.claims.claim import Columns, OnRows, Point, Points, Target
+from replication.report.claims.claim import Claim, Columns, Point, Points, Target
 from replication.report.claims.evidence import Evidence
-from replication.report.claims.figures import DRAWS, by_factor, figure, redrawn
+from replication.report.claims.figures import DRAWS, by_factor, figure, fresh_repeats, redrawn
 from replication.report.claims.reading import Figure, Figures, Reading, percentiles
-from replication.report.claims.repeats import fresh_repeats
-from replication.report.claims.verdict import NotTested, Verdict
+from replication.report.claims.verdict import NotTested
 
 Scale = Callable[[np.ndarray], np.ndarray]  # [P] or [P,draws] -> the same shape
 
@@ -37,21 +36,16 @@ def logarithms(figures: np.ndarray) -> np.ndarray:
     return np.log(figures)
 
 
-def plain(figures: np.ndarray) -> np.ndarray:
-    """The figures as they are."""
-    return figures
-
-
 # by the method's name: the scales of the column `along` and of the other
 SCALES: dict[str, tuple[Scale, Scale]] = {
     "rank": (ranks, ranks),
     "log-log": (logarithms, logarithms),
-    "semi-log": (logarithms, plain),
+    "semi-log": (logarithms, np.asarray),
 }
 
 
 @CLAIMS.register("trend")
-class Trend(OnRows, Target):
+class Trend(Claim, Target):
     """Over the points, each of `columns` is correlated with the column `along` as the target says.
 
     `methods` say how: rank is Spearman's correlation, log-log Pearson's of both logarithms, semi-log Pearson's of the
@@ -75,36 +69,31 @@ class Trend(OnRows, Target):
         return bool(self.than or self.than_along)
 
     @model_validator(mode="after")
-    def _enough_points(self) -> "Trend":
+    def _sound_comparison(self) -> "Trend":
         if 0 < len(self.than) < 3:
             raise ValueError("than: a correlation takes at least 3 points")
-        return self
-
-    @model_validator(mode="after")
-    def _direction_of_comparisons(self) -> "Trend":
         if self.compares != (self.direction is not None):
             raise ValueError("direction: a comparison (than, than_along) needs it, a correlation alone has its sign")
         return self
 
-    def judge(self, evidence: Evidence) -> list[Verdict]:
-        """One verdict for each column and method."""
-        return [self._verdict(column, method, evidence) for column in self.columns for method in self.methods]
-
-    def _verdict(self, column: str, method: str, evidence: Evidence) -> Verdict:
-        title, along = (evidence.title(c, self.points[0]) for c in (column, self.along))
-        figures = [(point, c) for point in self.points for c in (self.along, column)]
-        if self.compares:
-            others = self.than or self.points
-            figures += [(point, c) for point in others for c in (self.than_along or self.along, column)]
-        reading = Reading(
-            f"{method} correlation of {title} with {along}",
-            self._formula(evidence),
-            self.range,
-            partial(self._strength, method),
-            partial(self._redrawn, column),
-            partial(around, bound=2.0 if self.compares else 1.0),
-        )
-        return reading.verdict(figures, self, evidence)
+    def readings(self, evidence: Evidence) -> Iterator[Reading]:
+        """One for each column and method."""
+        for column in self.columns:
+            title, along = (evidence.title(c, self.points[0]) for c in (column, self.along))
+            figures = [(point, c) for point in self.points for c in (self.along, column)]
+            if self.compares:
+                others = self.than or self.points
+                figures += [(point, c) for point in others for c in (self.than_along or self.along, column)]
+            for method in self.methods:
+                yield Reading(
+                    f"{method} correlation of {title} with {along}",
+                    self._formula(evidence),
+                    self.range,
+                    partial(self._strength, method),
+                    figures,
+                    partial(self._redrawn, column),
+                    partial(around, bound=2.0 if self.compares else 1.0),
+                )
 
     def _strength(self, method: str, *figures: np.ndarray) -> np.ndarray:
         """Of (along, column) over the points, less that of what they are compared with."""
@@ -125,11 +114,7 @@ class Trend(OnRows, Target):
         return f"how closely it is {self.direction} {over} - {other}"
 
     def _redrawn(
-        self,
-        column: str,
-        figures: Sequence[Figure],
-        rows: Mapping[Point, Record],
-        generator: np.random.Generator,
+        self, column: str, figures: Sequence[Figure], rows: Mapping[Point, Record], generator: np.random.Generator
     ) -> Figures:
         """The figures along, each within its error; those of the column once for all that they are compared with."""
         drawn = {(p, c): redrawn(rows[p], c, generator) for p, c in dict.fromkeys(figures) if c != column}

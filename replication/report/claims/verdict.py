@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from replication.report.comparable import MARK
+
 Word = Literal["supported", "refuted", "inconclusive", "not tested"]
 
 
@@ -18,6 +20,12 @@ class Range(NamedTuple):
         if math.isinf(self.high):
             return f"{'above' if self.open else 'at least'} {self.low:.3g}"
         return f"at most {self.high:.3g}" if math.isinf(self.low) else f"{self.low:.3g} to {self.high:.3g}"
+
+    def word(self, low: float, high: float) -> Word:
+        """Whether the whole interval lies here, all of it elsewhere, or neither, as one that touches an open end."""
+        if self.low < low and high < self.high if self.open else self.low <= low and high <= self.high:
+            return "supported"
+        return "refuted" if high < self.low or low > self.high else "inconclusive"
 
 
 class NotTested(Exception):
@@ -34,34 +42,16 @@ class Verdict:
 
     definition: str
     formula: str
-    value: float | None
-    low: float | None
-    high: float | None
     needed: str
     published: float | None
-    word: Word
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    word: Word = "not tested"
     reason: str = ""
     differing: tuple[str, ...] = ()
 
-    @classmethod
-    def exact(cls, definition: str, formula: str, value: float, needed: Range) -> "Verdict":
-        """The verdict on a number that has no error."""
-        return cls(definition, formula, value, None, None, str(needed), None, word_for(needed, value, value))
-
-    @classmethod
-    def untested(
-        cls, definition: str, formula: str, needed: Range, reason: NotTested, published: float | None = None
-    ) -> "Verdict":
-        """The verdict on a reading that can't be judged."""
-        return cls(definition, formula, None, None, None, str(needed), published, "not tested", str(reason))
-
-
-def word_for(needed: Range, low: float, high: float) -> Word:
-    """Whether the whole interval is where it must be, all of it elsewhere, or neither.
-
-    One that touches the end of an open range is neither.
-    """
-    inside = needed.low < low and high < needed.high if needed.open else needed.low <= low and high <= needed.high
-    if inside:
-        return "supported"
-    return "refuted" if high < needed.low or low > needed.high else "inconclusive"
+    @property
+    def marked(self) -> str:
+        """The word, with a mark where unequal rows were compared."""
+        return f"{self.word} {MARK}" if self.differing else self.word
