@@ -18,7 +18,7 @@ def test_bench_prints_floor_loop_and_pipeline(monkeypatch: pytest.MonkeyPatch) -
 def test_bench_prints_dit_beside_its_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The two answers of a random network differ by at most 1e-4 (max-abs, float32), and are not both 0.
 
-    Catches: other weights, a label or a timestep that one of them is not told, and diffusers' own sinusoids (0.1).
+    Catches: other weights, a label or a timestep that one of them does not get, and diffusers' own sinusoids (0.1).
     """
     monkeypatch.setattr(dit, "DITS", ("dit-s/8",))
     monkeypatch.setattr(dit, "TURNS", 1)

@@ -60,7 +60,7 @@ def test_layer_norms_are_what_is_left_of_table_4(size: str) -> None:
 @pytest.mark.parametrize("block", DESIGNS)
 def test_multiply_adds_of_the_block_designs(block: str) -> None:
     """Within 0.02 G of the printed: 119.3539, 137.6028, 118.5471 and 118.6214. Catches a sequence that is not two longer
-    in context, a query per told vector, and gates that cost nothing.
+    in context, a query per context vector, and gates that cost nothing.
     """
     network = meta("dit-xl/2", block=block)
     cost = dit_cost(network)

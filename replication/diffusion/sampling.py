@@ -28,7 +28,7 @@ def sample(
 
     times: Float[N+1] from a spacing. noise: `callable(step_index, shape) -> Float[B,C,H,W]`, asked only by stochastic
     samplers. clip: none | x0 | x0+eps | dynamic | dynamic+eps (+eps re-derives eps from the clipped x0). cond: what the
-    network is told besides the time, one per image. The state is kept in float64; the network runs in its own dtype.
+    network is conditioned on besides the time, one per image. The state is kept in float64; the network runs in its own dtype.
 
     Raises InputError if the times do not fall from at most 1 to at least 0 (they may repeat where half_log_snr is finite),
     if more of them are distinct than the schedule has, or if a stochastic sampler gets no noise.

@@ -1,7 +1,7 @@
 """What a noise schedule is: x_t = alpha(t) x_0 + sigma(t) eps, for t in [0, 1], in float64.
 
-Time 0 is clean (alpha 1, sigma 0). A discrete schedule of T steps lives at t = k/T for k = 1..T, and the network is
-told `timestep(t) = k - 1`, the index that the papers' code counts from 0. `lam` below is half_log_snr.
+Time 0 is clean (alpha 1, sigma 0). A discrete schedule of T steps lives at t = k/T for k = 1..T, and the network
+gets `timestep(t) = k - 1`, the index that the papers' code counts from 0. `lam` below is half_log_snr.
 """
 
 from abc import ABC, abstractmethod
@@ -47,7 +47,7 @@ class NoiseSchedule(ABC):
         """The inverse where it exists."""
 
     def timestep(self, t: Tensor) -> Tensor:
-        """What the network is told: k - 1 at t = k/T; fractional between two steps of the grid."""
+        """The network's time input: k - 1 at t = k/T; fractional between two steps of the grid."""
         return self._grid(t) - 1
 
     def prior_std(self, t: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def test_bits_per_dim_equal_a_direct_computation(variance: str) -> None:
 
 
 def test_a_model_that_knows_the_image_pays_for_the_prior_and_the_decoder_alone() -> None:
-    """max-abs 1e-12: with x0 told and the true variance every KL is 0. Catches a KL that does not vanish."""
+    """max-abs 1e-12: with x0 given and the true variance every KL is 0. Catches a KL that does not vanish."""
     knows = type("Knows", (), {"schedule": SCHEDULE, "__call__": lambda self, x, t, cond=None: Prediction(X0, x)})()
     second = SCHEDULE.betas[1] * (1 - SCHEDULE.alphas_cumprod[0]) / (1 - SCHEDULE.alphas_cumprod[1])
     decoder = decoder_nll(X0, X0, second.log()).flatten(1).mean(dim=1) / math.log(2)

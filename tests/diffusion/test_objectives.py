@@ -144,10 +144,10 @@ def flow_loss(parameterization: str, t: Tensor, network: object) -> Tensor:
 def test_rectified_flow_is_the_squared_error_of_the_velocity() -> None:
     """max-abs <= 1e-9. Catches x0 - eps, a weight per time, a sum over pixels, and a timestep rounded to the grid."""
     t = torch.tensor([0.0123, 0.3, 0.71234, 0.99])
-    told = []
+    timesteps = []
 
     def says(x: Tensor, timestep: Tensor, cond: Tensor | None) -> Tensor:
-        told.append(timestep)
+        timesteps.append(timestep)
         return torch.tanh(x)
 
     answer = flow_loss("velocity", t.double(), says)
@@ -155,7 +155,7 @@ def test_rectified_flow_is_the_squared_error_of_the_velocity() -> None:
     target = NOISE - X0
     expected = (torch.tanh((1 - per) * X0 + per * NOISE) - target).square().flatten(1).mean(dim=1)
     assert (answer - expected).abs().max() <= 1e-9
-    assert (told[0] - 1000 * t.double()).abs().max() <= 1e-9
+    assert (timesteps[0] - 1000 * t.double()).abs().max() <= 1e-9
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (-0.8, 0.5), (0.5, 2.0)])

@@ -1,4 +1,4 @@
-"""What every registered sampler does whatever its rule: ends, repeated times, and images that don't know of each other."""
+"""What every registered sampler does whatever its rule: ends, repeated times, and images that do not depend on each other."""
 
 import itertools
 from typing import Any

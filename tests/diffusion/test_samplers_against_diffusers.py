@@ -102,7 +102,7 @@ def test_ancestral(variance: str, clip: str, parameterization: str, steps: int) 
 @all_parameterizations
 @pytest.mark.parametrize("variance", ["learned", "learned-range"])
 def test_ancestral_with_learned_variance(variance: str, parameterization: str, steps: int) -> None:
-    """diffusers calls "learned" a variance that is not in logarithm, so it is told the exponential of ours.
+    """diffusers calls "learned" a variance that is not in logarithm, so it gets the exponential of ours.
 
     Catches v in [0, 1], the range of consecutive steps on a subset of times, the halves swapped, and exp(log_var) for a
     standard deviation.
@@ -112,7 +112,7 @@ def test_ancestral_with_learned_variance(variance: str, parameterization: str, s
         answer = NETWORK(x, timestep)
         return torch.cat([answer, torch.tanh(answer.flip(1))], dim=1)
 
-    def told(x: Tensor, timestep: Tensor) -> Tensor:
+    def as_variance(x: Tensor, timestep: Tensor) -> Tensor:
         mean, about_variance = network(x, timestep).chunk(2, dim=1)
         return torch.cat([mean, about_variance if variance == "learned-range" else about_variance.exp()], dim=1)
 
@@ -124,7 +124,7 @@ def test_ancestral_with_learned_variance(variance: str, parameterization: str, s
         SAMPLERS.build("ancestral", variance="learned"),
     )
     answer = sample(denoiser, sampler, visited(peer, SCHEDULE), X_T, noise)
-    assert agree(answer, peer_by_index(peer, told, X_T, noise))
+    assert agree(answer, peer_by_index(peer, as_variance, X_T, noise))
 
 
 @all_steps
@@ -220,7 +220,7 @@ def pndm_of_diffusers(steps: int, parameterization: str, plms: bool) -> tuple[Te
 
 
 def read_as_eps(parameterization: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """The network's output as a peer that knows eps alone must hear it, written out in alpha-bar."""
+    """The network's output as a peer that takes eps alone must get it, written out in alpha-bar."""
 
     def raw(x: Tensor, timestep: Tensor) -> Tensor:
         output, bar = NETWORK(x, timestep), SCHEDULE.alphas_cumprod[int(timestep[0])]
@@ -248,7 +248,7 @@ def test_plms_and_pndm(name: str, steps: int, parameterization: str) -> None:
 def test_pndm_of_diffusers_mixes_velocities_of_different_images(name: str) -> None:
     """diffusers combines v of past steps and reads the sum as v of the present x_t; the LDM code reads each as eps first.
 
-    Pinned: more than 1e-3 apart, though they agree where the peer hears eps (above); huggingface/diffusers#14816. Ours is
+    Pinned: more than 1e-3 apart, though they agree where the peer gets eps (above); huggingface/diffusers#14816. Ours is
     the LDM code's. Catches v that is combined before it is read.
     """
     times, theirs = pndm_of_diffusers(20, "v", plms=name == "plms")

@@ -70,7 +70,7 @@ def test_parameters_of_the_block_designs(block: str) -> None:
     ids=["patch 2", "patch 4", "pixels"],
 )
 def test_agrees_with_diffusers_with_its_weights(options: dict[str, Any]) -> None:
-    """max-abs <= 1e-5 in float32 with every weight random. Catches rows told before columns, sines before cosines in the
+    """max-abs <= 1e-5 in float32 with every weight random. Catches rows before columns, sines before cosines in the
     timestep, GELU by erf, eps 1e-5, scale before shift, channels before pixels in a patch, and a missing gate.
     """
     network = small(**options)
@@ -193,9 +193,9 @@ def test_adaln_zero_with_open_gates_is_adaln() -> None:
     weights["modulation.project.weight"] = torch.cat([*weight[:2], nothing, *weight[2:], nothing])
     weights["modulation.project.bias"] = torch.cat([*bias[:2], one, *bias[2:], one])
     gated.load_state_dict(weights)
-    x, told = torch.randn(2, 16, 32), torch.randn(2, 2, 32)
+    x, cond = torch.randn(2, 16, 32), torch.randn(2, 2, 32)
     with torch.no_grad():
-        assert (gated(x, told) - plain(x, told)).abs().max() <= 1e-6
+        assert (gated(x, cond) - plain(x, cond)).abs().max() <= 1e-6
 
 
 def test_in_context_tokens_are_part_of_the_sequence_and_leave_at_the_end() -> None:
@@ -218,13 +218,13 @@ def test_cross_attention_looks_at_time_and_label_as_a_sequence() -> None:
         peer.in_proj_weight.copy_(torch.cat([cross.q.weight, cross.kv.weight]))  # type: ignore[union-attr]
         peer.in_proj_bias.copy_(torch.cat([cross.q.bias, cross.kv.bias]))  # type: ignore[union-attr]
         peer.out_proj.load_state_dict(cross.out.state_dict())  # type: ignore[union-attr]
-        x, told = torch.randn(2, 16, 32), torch.randn(2, 2, 32)
-        assert (cross(x, told) - peer(x, told, told)[0]).abs().max() <= 1e-5  # type: ignore[operator]
+        x, cond = torch.randn(2, 16, 32), torch.randn(2, 2, 32)
+        assert (cross(x, cond) - peer(x, cond, cond)[0]).abs().max() <= 1e-5  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_design_hears_time_label_and_place(block: str) -> None:
-    """Catches a design that is never told the label or the time, and one without positions (rolled patches roll along)."""
+    """Catches a design that ignores the label or the time, and one without positions (rolled patches roll along)."""
     network = small(seed=4, block=block)
     answer = said(network)
     assert answer.shape == (2, 8, 8, 8)

@@ -1,4 +1,4 @@
-"""MM-DiT: its joint block against diffusers', what it hears of a text, and what it refuses."""
+"""MM-DiT: its joint block against diffusers', how it reads a text, and what it refuses."""
 
 from typing import Any
 
@@ -122,11 +122,11 @@ def test_what_is_encoded_once_is_heard_like_the_tokens(dtype: torch.dtype) -> No
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         assert torch.equal(said(network, encoded), said(network))
         assert not torch.equal(said(network, encoded.flip(0)), said(network))
-    told = small(seed=4, vocabulary=0, context=6)
+    with_context = small(seed=4, vocabulary=0, context=6)
     context = torch.randn(2, 5, 6)
-    assert told.encode(context) is context
+    assert with_context.encode(context) is context
     assert (network.classes, network.vocabulary, network.length) == (0, 9, 5)
-    assert (told.classes, told.vocabulary, told.length) == (0, 0, 5)
+    assert (with_context.classes, with_context.vocabulary, with_context.length) == (0, 0, 5)
 
 
 def test_tokens_are_read_once_and_checked_before_they_are() -> None:
@@ -143,13 +143,13 @@ def test_tokens_are_read_once_and_checked_before_they_are() -> None:
 
 
 def test_texts_that_do_not_fit_are_refused_by_name() -> None:
-    network, told = small(), small(vocabulary=0, context=6)
+    network, with_context = small(), small(vocabulary=0, context=6)
     for cond, message in ((None, "needs the tokens of a text"), (TOKENS[:, :4], r"tokens Int\[B,5\], not Int\[2, 4\]"),
                           (torch.zeros(2, 5, 6), r"Float\[B,6,32\] as it is, not Float\[2, 5, 6\]"), (TOKENS + 4, r"tokens go from 0 to 8 \(0 is padding\), not 1[0-2]"),
                           (TOKENS - 1, "tokens go from 0 to 8 .*, not -1")):  # fmt: skip
         with pytest.raises(InputError, match=message):
             said(network, cond)
     with pytest.raises(InputError, match=r"takes a context Float\[B,L,6\], not torch.int64"):
-        said(told, TOKENS)
+        said(with_context, TOKENS)
     with pytest.raises(InputError, match=r"takes Float\[B,5,6\] as it is, not Float\[2, 4, 6\]"):
-        said(told, torch.zeros(2, 4, 6))
+        said(with_context, torch.zeros(2, 4, 6))

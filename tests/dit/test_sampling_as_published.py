@@ -40,7 +40,7 @@ def official_answer(made: Any, x: np.ndarray, index: int, labels: list[int], wei
 
 
 def official_chain(made: Any, x: np.ndarray, noise: ImageNoise, labels: list[int], weight: float, n: int) -> np.ndarray:
-    """n ancestral steps on betas respaced from linear ones; the network is told the original indices."""
+    """n ancestral steps on betas respaced from linear ones; the network gets the original indices."""
     bar = np.cumprod(1 - np.linspace(1e-4, 2e-2, 1000))
     kept = [round(i * 999 / (n - 1)) for i in range(n)]
     new_bar = bar[kept]
@@ -62,7 +62,7 @@ def official_chain(made: Any, x: np.ndarray, noise: ImageNoise, labels: list[int
 
 @pytest.mark.parametrize(("n", "weight"), [(250, 1.0), (250, 1.5), (10, 4.0)])
 def test_respaced_ancestral_sampling_is_the_papers(n: int, weight: float) -> None:
-    """Relative to the largest value, max-abs <= 1e-6 in float64. Catches: the network told the new indices, betas of
+    """Relative to the largest value, max-abs <= 1e-6 in float64. Catches: the network given the new indices, betas of
     consecutive steps in the variance, all four channels guided, v guided or taken from the null half, noise on the last
     step, a clipped x0, and a spacing that misses 0 or 999.
     """

@@ -49,9 +49,9 @@ def test_every_choice_gives_a_row_or_says_what_it_needs(project: Path, monkeypat
     write_tiny(project)
     subject = subject_of("tiny", Wishes())
     found = investigated(subject)
-    told = {finding.alternative.choice for finding in found.findings}
+    found_choices = {finding.alternative.choice for finding in found.findings}
     needs = dict(found.missing)
-    assert told | set(needs) == {choice.name for choice in CHOICES}
+    assert found_choices | set(needs) == {choice.name for choice in CHOICES}
     assert {name: needs[name] for name in ("labels", "extractor's resize")} == {
         "labels": "unconditional model", "extractor's resize": "needs an Inception extractor",
     }  # fmt: skip
@@ -110,8 +110,8 @@ def test_checkpoint_file_is_examined_like_its_experiment(project: Path) -> None:
 
 def test_labels_of_a_conditional_model_are_changed(project: Path) -> None:
     """Balanced to random: other digits are asked for, from the same noise. Catches: a choice that is never offered."""
-    told = ('network = "ddpm-digits"', 'network = "ddpm-digits-label"\ncondition = "label"')
-    write_tiny(project, told, ('nll = "fixed-large"\n', ""), ("n = 16", "n = 20"))
+    found_choices = ('network = "ddpm-digits"', 'network = "ddpm-digits-label"\ncondition = "label"')
+    write_tiny(project, found_choices, ('nll = "fixed-large"\n', ""), ("n = 16", "n = 20"))
     found = investigated(subject_of("tiny", Wishes()), "labels")
     (finding,) = found.findings
     assert (finding.alternative.before, finding.alternative.after) == ("balanced", "random")
@@ -170,7 +170,7 @@ def test_a_tiny_but_certain_move_is_called_negligible() -> None:
 
 
 def test_paired_interval_is_narrower() -> None:
-    """The same change, once with images that are told to correspond. Catches: counts drawn anew for every pool."""
+    """The same change, once with images that are declared to correspond. Catches: counts drawn anew for every pool."""
     reference = pool(seed=1, population="real")
     changed = pool(noise=0.05)
     apart = replace(changed, population="b")

@@ -37,21 +37,21 @@ def test_it_is_trained_sampled_and_prompted(project: Path, monkeypatch: pytest.M
     """Exact. Catches a text that is embedded at every step, guidance that is not evaluated, prompts that change nothing,
     and costs of another network than the recipe's.
     """
-    told: list[tuple[bool, bool]] = []
+    conditions: list[tuple[bool, bool]] = []
     forward = MMDiT.forward
 
     def spy(network: MMDiT, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Any:
         assert cond is not None
         if not x.is_meta:
-            told.append((network.training, cond.is_floating_point()))
+            conditions.append((network.training, cond.is_floating_point()))
         return forward(network, x, timestep, cond)
 
     monkeypatch.setattr(MMDiT, "forward", spy)
     cell = find_cell(cells_of(load_experiment(str(write_tiny_latent(project, *CHANGES))), "cpu"), "text", None)
     where = Workplace(project / "runs", torch.device("cpu"), batch_size=10, progress=False)
     record, _ = cell.compute(where)
-    assert {of for training, of in told if training} == {False}
-    assert {of for training, of in told if not training} == {True}
+    assert {of for training, of in conditions if training} == {False}
+    assert {of for training, of in conditions if not training} == {True}
     assert record["sampling.nfe"] == 4
     assert record["metric.fd"] > 0
     assert 0 <= record["metric.class_accuracy"] <= 1

@@ -45,7 +45,7 @@ def families(profile: str) -> dict[str, dict[int, list[Cell]]]:
 def test_families_are_matched_in_multiply_adds(profile: str) -> None:
     """Within 10 % of 1, 2, 4 and 8 times the nominal, and of each other; the numbers that the file states to their digits.
 
-    Catches: a network that was changed without its partner, flops for multiply-adds, and a label told to one family.
+    Catches: a network that was changed without its partner, flops for multiply-adds, and a label given to one family.
     """
     nominal, table = table_of_the_file()
     for family, sizes in families(profile).items():

@@ -1,4 +1,4 @@
-"""What a latent diffusion U-Net may be told: labels, texts and contexts; each said once or at every step."""
+"""What a latent diffusion U-Net may be conditioned on: labels, texts and contexts; each encoded once or at every step."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from replication.ldm.transformer import TextTransformer
 from replication.registry import MODELS
 from replication.types import InputError
 
-TOLD: dict[str, dict[str, Any]] = {
+KINDS: dict[str, dict[str, Any]] = {
     "label, added": {"classes": 10},
     "label, context": {"classes": 10, "context": 8},
     "tokens": {"vocabulary": 20, "length": 5, "context": 8, "text_layers": 2, "text_heads": 2},
@@ -26,35 +26,35 @@ COND = {
     "context": torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(1)),
     "context of any length": torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(1)),
 }
-SAID = {"label, added": (2, 32), "label, context": (2, 1, 8), "tokens": (2, 5, 8), "context": (2, 5, 8)}
+ENCODED = {"label, added": (2, 32), "label, context": (2, 1, 8), "tokens": (2, 5, 8), "context": (2, 5, 8)}
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
 TIMESTEP = torch.tensor([1.0, 437.0])
 
 
-def network(told: str = "", seed: int = 3) -> UNet:
+def network(kind: str = "", seed: int = 3) -> UNet:
     options = {"resolution": 8, "channels": 3, "width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [2]}
-    built: UNet = MODELS.build("ldm-unet", **options, heads=2, groups=4, **TOLD.get(told, {})).eval()
+    built: UNet = MODELS.build("ldm-unet", **options, heads=2, groups=4, **KINDS.get(kind, {})).eval()
     randomize(built, seed)
     return built
 
 
-@pytest.mark.parametrize("told", TOLD)
-def test_saying_it_once_is_saying_it_at_every_step(told: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_encoding_once_is_encoding_at_every_step(kind: str) -> None:
     """Exact, and twice encoded is once encoded. Catches an embedding made otherwise in forward than in encode."""
-    net, cond = network(told), COND[told]
+    net, cond = network(kind), COND[kind]
     with torch.no_grad():
         said = net.encode(cond)
         assert said.is_floating_point()
         assert net.encode(said) is said
         assert torch.equal(net(X, TIMESTEP, said), net(X, TIMESTEP, cond))
-    assert told not in SAID or said.shape == SAID[told]
+    assert kind not in ENCODED or said.shape == ENCODED[kind]
     assert not cond.is_floating_point() or said is cond
 
 
-@pytest.mark.parametrize("told", TOLD)
-def test_each_image_hears_its_own_condition(told: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_image_has_its_own_condition(kind: str) -> None:
     """max-abs <= 1e-5 in float32. Catches a condition that is ignored, or that mixes between images."""
-    net, cond = network(told), COND[told]
+    net, cond = network(kind), COND[kind]
     x, timestep = X[:1].expand(2, -1, -1, -1), torch.zeros(2)
     with torch.no_grad():
         answer, swapped = net(x, timestep, cond), net(x, timestep, cond.flip(0))
@@ -64,7 +64,7 @@ def test_each_image_hears_its_own_condition(told: str) -> None:
 
 def test_what_a_network_knows_is_said_by_its_attributes() -> None:
     """Exact. Catches a count that includes the label which says nothing."""
-    known = {told: (net.classes, net.vocabulary, net.length) for told in ("", *TOLD) for net in [network(told)]}
+    known = {kind: (net.classes, net.vocabulary, net.length) for kind in ("", *KINDS) for net in [network(kind)]}
     assert known == {
         "": (0, 0, 0),
         "label, added": (10, 0, 0),
@@ -82,10 +82,10 @@ def test_an_unconditional_network_does_not_look_at_cond() -> None:
     assert torch.equal(net(X, TIMESTEP, label), net(X, TIMESTEP))
 
 
-@pytest.mark.parametrize("told", TOLD)
-def test_a_conditional_network_that_is_told_nothing_says_so(told: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_conditional_network_without_a_condition_refuses(kind: str) -> None:
     with pytest.raises(InputError, match="this network is conditional: it needs"):
-        network(told)(X, TIMESTEP)
+        network(kind)(X, TIMESTEP)
 
 
 WRONG: list[tuple[str, Tensor, str]] = [
@@ -104,28 +104,28 @@ WRONG: list[tuple[str, Tensor, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("told", "cond", "named"), WRONG, ids=[f"{told}-{i}" for i, (told, _, _) in enumerate(WRONG)])
-def test_a_condition_that_does_not_fit_is_refused_by_name(told: str, cond: Tensor, named: str) -> None:
+@pytest.mark.parametrize(("kind", "cond", "named"), WRONG, ids=[f"{kind}-{i}" for i, (kind, _, _) in enumerate(WRONG)])
+def test_a_condition_that_does_not_fit_is_refused_by_name(kind: str, cond: Tensor, named: str) -> None:
     """Both by encode and by forward. Catches torch's own words, and a shape that happens to broadcast."""
-    net = network(told)
+    net = network(kind)
     for call in (lambda: net.encode(cond), lambda: net(X, TIMESTEP, cond)):
         with pytest.raises(InputError, match=named):
             call()
 
 
-@pytest.mark.parametrize("told", TOLD)
-def test_shapes_are_known_without_memory(told: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_shapes_are_known_without_memory(kind: str) -> None:
     """On the meta device, where a recipe checks its network. Catches a check that needs the numbers themselves."""
     with torch.device("meta"):
-        net = network_on_meta(told)
-        cond = torch.empty_like(COND[told], device="meta")
+        net = network_on_meta(kind)
+        cond = torch.empty_like(COND[kind], device="meta")
         assert net(torch.empty(2, 3, 8, 8), torch.empty(2), cond).shape == (2, 3, 8, 8)
         assert net.encode(cond).is_floating_point()
 
 
-def network_on_meta(told: str) -> UNet:
+def network_on_meta(kind: str) -> UNet:
     options = {"resolution": 8, "channels": 3, "width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [2]}
-    built: UNet = MODELS.build("ldm-unet", **options, heads=2, groups=4, **TOLD[told])
+    built: UNet = MODELS.build("ldm-unet", **options, heads=2, groups=4, **KINDS[kind])
     return built
 
 

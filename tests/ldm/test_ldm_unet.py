@@ -102,10 +102,10 @@ def test_agrees_with_diffusers_told_a_context(config: dict[str, Any], heads: int
     randomize(peer, seed=1)
     network.load_state_dict(from_diffusers(peer.state_dict(), network))
     x, timestep = image(4), torch.tensor([0.0, 999.0])
-    told = torch.randn(2, 5, context, generator=torch.Generator().manual_seed(3))
+    conditioned = torch.randn(2, 5, context, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
-        expected, answer = peer(x, timestep, told).sample, network(x, timestep, told)
-        other = network(x, timestep, told.roll(1, dims=0))
+        expected, answer = peer(x, timestep, conditioned).sample, network(x, timestep, conditioned)
+        other = network(x, timestep, conditioned.roll(1, dims=0))
     assert expected.std() > 0.1
     assert (answer - expected).abs().max() <= 1e-5
     assert (answer - other).abs().max() > 1e-3
@@ -139,11 +139,11 @@ def test_agrees_with_diffusers_told_a_label() -> None:
     assert (answer - expected).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("told", [False, True], ids=["plain", "told"])
-def test_every_branch_starts_at_zero_and_the_rest_as_pytorch_does(told: bool) -> None:
+@pytest.mark.parametrize("conditioned", [False, True], ids=["plain", "conditioned"])
+def test_every_branch_starts_at_zero_and_the_rest_as_pytorch_does(conditioned: bool) -> None:
     """Exact, and within bounds. Catches DDPM's xavier or its gain of 1e-5 here, and an end left as it was."""
     torch.manual_seed(0)
-    network = ldm_unet(channels=3, heads=2, context=8 if told else 0, **FACES)
+    network = ldm_unet(channels=3, heads=2, context=8 if conditioned else 0, **FACES)
     ends: list[nn.Module] = [m.conv2 for m in network.modules() if isinstance(m, ResnetBlock)]
     ends += [m.out for m in network.modules() if isinstance(m, Attention)]
     ends += [m.proj_out for m in network.modules() if isinstance(m, SpatialTransformer)]
@@ -165,10 +165,10 @@ def test_group_norm_eps_is_one_in_a_million_in_the_transformers_alone() -> None:
     assert {m.eps for m in network.modules() if isinstance(m, nn.GroupNorm) and m not in inside} == {1e-5}
 
 
-@pytest.mark.parametrize("told", [False, True], ids=["plain", "told"])
-def test_channels_last_changes_nothing(told: bool) -> None:
+@pytest.mark.parametrize("conditioned", [False, True], ids=["plain", "conditioned"])
+def test_channels_last_changes_nothing(conditioned: bool) -> None:
     """max-abs <= 1e-5 in float32. Catches a view of H*W positions that another memory format breaks."""
-    network = ldm_unet(channels=3, heads=2, context=8 if told else 0, **SMALL).eval()
+    network = ldm_unet(channels=3, heads=2, context=8 if conditioned else 0, **SMALL).eval()
     randomize(network, seed=1)
     with torch.no_grad():
         expected = network(image(3), torch.ones(2), torch.ones(2, 3, 8))

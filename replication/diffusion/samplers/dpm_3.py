@@ -1,7 +1,7 @@
 """DPM-Solver-3: Lu et al. 2022a, algorithm 2, with r1 = 1/3 and r2 = 2/3: noise prediction, two stages in the step.
 
-Both averages take the exact weight of their first moment. (diffusers takes 1/2 for the inner one, unless it is told
-solver_type "heun".) A step to sigma = 0 or from alpha = 0 is of order 1 and takes one evaluation.
+Both averages take the exact weight of their first moment. (diffusers takes 1/2 for the inner one, unless
+solver_type is "heun".) A step to sigma = 0 or from alpha = 0 is of order 1 and takes one evaluation.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """PNDM as its paper has it (F-PNDM): Liu et al. 2022, algorithm 2, with the Runge-Kutta start of equation 13.
 
 The first three steps are of the classical Runge-Kutta method, whose weights are Simpson's, and take four evaluations
-each: at t, twice in the middle of the step in t (the network is told the fraction where that is none of its timesteps)
+each: at t, twice in the middle of the step in t (the network gets the fraction where that is none of its timesteps)
 and at s. The others are those of `plms`, from four values. So N steps take N + 9.
 
 A step from alpha = 0 or to sigma = 0 has no inside: it looks back on the values that there are, and takes one

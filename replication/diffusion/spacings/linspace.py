@@ -17,7 +17,7 @@ class Linspace(Spacing):
     is 0, where nothing is left to denoise).
     end "first": n_steps + 1 indices, the last of which is the end, t = 1/T: the official DPM-Solver's time_uniform,
     with round = false. round = true rounds half to even, as diffusers does; false keeps the fractions, which the network
-    is then told. No index repeats: n_steps = T with end "first" and rounding raises InputError, as does another end.
+    then gets. No index repeats: n_steps = T with end "first" and rounding raises InputError, as does another end.
     """
 
     def __init__(self, round: bool = True, end: str = "zero"):

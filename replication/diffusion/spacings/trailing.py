@@ -16,7 +16,7 @@ class Trailing(Spacing):
 
     Where n_steps does not divide T the stride is uneven by one index; no index repeats. (For 61, 103 and 60 other
     numbers of 1000 steps diffusers adds one at index -1 by a rounding error, which is not copied.) round = false keeps the
-    fractions, which the network is then told. end: "zero", or "first", which appends t = 1/T (n_steps = T visits that
+    fractions, which the network then gets. end: "zero", or "first", which appends t = 1/T (n_steps = T visits that
     already: its last step is an identity for DDIM with eta 0). Raises InputError for another end.
     """
 
