@@ -92,8 +92,8 @@ def test_embedded_features_see_differences_and_pass_gradients(name: str) -> None
     assert b.grad is not None
     assert bool((b.grad[[0, 2]].abs().amax((1, 2, 3)) > 0).all())
     assert not any(p.requires_grad for p in distance.parameters())
-    expected = EXTRACTORS.build(extractor).network.classifier((a + 1) * 127.5)[0]
-    assert (distance.network.classifier((a + 1) * 127.5)[0] - expected).abs().max() <= 1e-6  # still evaluation mode
+    expected = EXTRACTORS.build(extractor).network((a + 1) * 127.5)[0]
+    assert (distance.network((a + 1) * 127.5)[0] - expected).abs().max() <= 1e-6  # still evaluation mode
     with pytest.raises(InputError, match=rf"{name}.*not 16x16 and {channels}"):
         distance.check(channels, 16)
 

@@ -23,7 +23,7 @@ class EmbeddedFeatures(Perceptual):
         self.extractor, self.shape, self.maps = extractor, built.shape, list[Tensor]()
         self.network: nn.Module = built.network
         for name in modules:
-            self.network.get_submodule(f"classifier.{name}").register_forward_hook(self._keep)
+            self.network.get_submodule(name).register_forward_hook(self._keep)
 
     def check(self, channels: int, resolution: int) -> None:
         if (channels, resolution, resolution) != self.shape:
