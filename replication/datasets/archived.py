@@ -12,8 +12,7 @@ from pathlib import Path
 import safetensors.torch
 from safetensors import SafetensorError
 
-from replication.datasets.content import Split
-from replication.datasets.dataset import Dataset
+from replication.datasets.dataset import Dataset, Split
 from replication.datasets.sources import read_copy
 from replication.download import Remote, data_home, download
 from replication.files import locked, write_atomically
@@ -34,23 +33,23 @@ class Archived(Dataset):
 
     @property
     def folder(self) -> Path:
-        """Where the splits are stored."""
         return data_home() / self.name
 
     def file(self, split: str) -> Path:
         """The split's safetensors: `images: uint8 [N,C,H,W]`, `labels: int64 [N]`, in canonical order."""
         return self.folder / f"{split}.safetensors"
 
-    def add(self, path: str | PathLike[str]) -> None:
-        """Import from parquet shards, a PNG folder or the binary archive; all of it is checked before any is stored.
+    def present(self) -> bool:
+        return all(self.file(split).exists() for split in self.fingerprints)
 
-        Raises InputError for a copy that cannot be read or has other content, RunError where it cannot be stored.
-        """
+    def add(self, path: str | PathLike[str]) -> None:
+        """Import from parquet shards, a PNG folder or the published archive; raises RunError where it can't be stored."""
         splits = self._import(Path(path))
         with locked(self.folder / ".lock", f"dataset {self.name}"):
             self._store(splits)
 
     def _import(self, path: Path) -> dict[str, Split]:
+        """The splits of a copy, all of which are checked before any is stored."""
         examples = read_copy(path, self, self.records, self.labels)
         splits = {split: Split.of(images, labels) for split, (images, labels) in examples.items()}
         for split, content in splits.items():
@@ -62,25 +61,16 @@ class Archived(Dataset):
             tensors = {"images": content.images, "labels": content.labels}
             write_atomically(self.file(split), safetensors.torch.save(tensors))
 
-    def present(self) -> bool:
-        return all(self.file(split).exists() for split in self.fingerprints)
-
-    def _obtain(self) -> None:
-        if self.present():
-            return
-        with locked(self.folder / ".lock", f"dataset {self.name}"):
-            if not self.present():  # another process may have been faster
-                archive = self.folder / self.remote.filename
-                download(self.remote, archive, f"a copy on disk will do: {self._command}")
-                self._store(self._import(archive))
-                archive.unlink()
-
     def _read(self, split: str) -> Split:
-        file = self.file(split)
-        if not file.exists():
-            raise InputError(f"{file} does not exist; get it with {self._command}")
+        if not self.present():
+            with locked(self.folder / ".lock", f"dataset {self.name}"):
+                if not self.present():  # another process may have been faster
+                    archive = self.folder / self.remote.filename
+                    download(self.remote, archive, f"a copy on disk will do: {self._command}")
+                    self._store(self._import(archive))
+                    archive.unlink()
         try:
-            tensors = safetensors.torch.load_file(file)
+            tensors = safetensors.torch.load_file(self.file(split))
             images, labels = tensors["images"].numpy(), tensors["labels"].numpy()
             return Split.of(images.transpose(0, 2, 3, 1), labels)
         except (OSError, SafetensorError, KeyError, ValueError) as error:

@@ -12,7 +12,8 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from errno import ENOSPC
 from os import PathLike
@@ -21,11 +22,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from replication.datasets.captions import captions
-from replication.datasets.content import Split
-from replication.datasets.dataset import Dataset
-from replication.datasets.intake import Known, counted, held_out, in_canonical_order, store
-from replication.datasets.mapped import labels_file, measured_fingerprint, open_mapped
+from replication.datasets.dataset import Dataset, Split, captions
+from replication.datasets.mapped import in_canonical_order, measured_fingerprint, open_mapped, store
 from replication.datasets.photographs import Photograph, find_photographs, read_photograph
 from replication.datasets.preprocessing import Prepared, prepared
 from replication.download import data_home
@@ -36,13 +34,14 @@ from replication.types import InputError
 LEAST_IMAGES = 10
 RESOLUTION = 256  # what a dataset has unless it is asked for another
 PREPROCESSING: Prepared = "crop, bicubic"  # likewise
+RECORD = "added.json"
 
 
 class Added(Settings):
-    """What was added, `added.json` beside the arrays: written last, so that it stands for whole ones."""
+    """What was added, beside the arrays: written last, so that it stands for whole ones."""
 
     classes: list[str]
-    sizes: dict[str, int]
+    counts: dict[str, list[int]]  # split -> images of each class
     fingerprints: dict[str, str]
 
 
@@ -52,13 +51,8 @@ class Brought(Dataset):
 
     preprocessing: Prepared = field(kw_only=True)
     held_out: int = field(kw_only=True)  # where the copy has no test split, one example of so many becomes test
-    asked: Mapping[str, object] = field(kw_only=True)  # the options that are not the registered dataset's own
-    registered: str = field(kw_only=True)  # its name in the registry
-
-    @property
-    def folder(self) -> Path:
-        """Where it is stored, at this resolution and prepared in this way."""
-        return _folder(self.name, self.resolution, self.preprocessing)
+    folder: Path = field(kw_only=True)  # of this resolution, prepared in this way
+    command: str = field(kw_only=True)  # the one that adds it
 
     def file(self, split: str) -> Path:
         """The split's images, `uint8 [N,C,H,W]` in canonical order."""
@@ -66,12 +60,6 @@ class Brought(Dataset):
 
     def present(self) -> bool:
         return _added(self.folder) is not None
-
-    def status(self) -> str:
-        if any(self.sizes.values()):
-            return super().status()
-        shape = f"{self.resolution}x{self.resolution}x{self.channels}"
-        return f"{self.name}: {shape}, {len(self.classes)} classes; {self._whereabouts()}"
 
     def add(self, path: str | PathLike[str]) -> None:
         """Take in a folder of photographs; all are decoded and checked before anything is stored or replaced.
@@ -88,8 +76,13 @@ class Brought(Dataset):
                 split: in_canonical_order(photographs, self._decoded, f"{self.name} {split}")
                 for split, photographs in copy.splits.items()
             }
-            whole = splits if "test" in splits else held_out(splits["train"], self.held_out)
-            self._store(whole, list(copy.classes or self.classes))
+            if "test" not in splits:
+                whole = splits["train"]
+                splits = {
+                    "train": [p for i, p in enumerate(whole) if i % self.held_out],
+                    "test": whole[:: self.held_out],
+                }
+            self._store(splits, copy.classes or self.classes)
         if copy.skipped:
             print(f"{len(copy.skipped):,} files of other kinds were passed over, the first of them {copy.skipped[0]}")
 
@@ -97,8 +90,7 @@ class Brought(Dataset):
         found = {}
         for split in self.fingerprints:
             content = self.load(split)
-            size = len(content.labels)
-            found[split] = measured_fingerprint(content, counted(range(size), size, f"{self.name} {split}"))
+            found[split] = measured_fingerprint(content, f"{self.name} {split}")
             if found[split] != content.fingerprint:
                 raise InputError(
                     f"{self._blame(split)}: its SHA-256 is {found[split]}, and was {content.fingerprint} when it was added"
@@ -107,67 +99,54 @@ class Brought(Dataset):
 
     def _decoded(self, photograph: Photograph) -> np.ndarray:
         """uint8 [H,W,C]; raises InputError naming the file."""
-        return prepared(read_photograph(photograph, self.resolution), self.resolution, self.preprocessing)
+        return prepared(read_photograph(photograph.file, self.resolution), self.resolution, self.preprocessing)
 
-    def _store(self, splits: dict[str, list[Known]], classes: list[str]) -> None:
-        shape = (self.channels, self.resolution, self.resolution)
-        sizes = {split: len(known) for split, known in splits.items()}
-        self._forget()
-        needed, free = sum(sizes.values()) * int(np.prod(shape)), shutil.disk_usage(self.folder).free
-        if needed > free:  # an error now, and not hours later
-            full = OSError(ENOSPC, f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
-            raise unwritable(self.folder, full)
-        fingerprints = {
-            split: store(known, self._decoded, self.file(split), shape, f"{self.name} {split}")
-            for split, known in splits.items()
-        }
-        added = Added(classes=classes, sizes=sizes, fingerprints=fingerprints)
-        write_atomically(_record(self.folder), added.model_dump_json(indent=1).encode())
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return self.channels, self.resolution, self.resolution
 
-    def _forget(self) -> None:
-        """Remove what was added before, and first of all the file that marks it as whole."""
-        arrays = [self.file(split) for split in self.fingerprints]
+    def _store(self, splits: Mapping[str, Sequence[Photograph]], classes: Sequence[str]) -> None:
         try:
-            for file in (_record(self.folder), *arrays, *map(labels_file, arrays)):
-                file.unlink(missing_ok=True)
+            for name in (RECORD, *(f"{split}.npy" for split in self.fingerprints)):  # first what marks them as whole
+                (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise unwritable(self.folder, error) from error
-
-    def _obtain(self) -> None:
-        if not self.present():
-            raise InputError(
-                f"{self.name} is not here, and may not be redistributed: {self._command} adds a copy of yours"
-            )
+        needed = sum(map(len, splits.values())) * int(np.prod(self._shape))
+        if needed > (free := shutil.disk_usage(self.folder).free):  # an error now, and not hours later
+            full = OSError(ENOSPC, f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
+            raise unwritable(self.folder, full)
+        counts, fingerprints = {}, {}
+        for split, photographs in splits.items():
+            of_label = Counter(photograph.label for photograph in photographs)
+            counts[split] = [of_label[label] for label in range(len(classes))]
+            what = f"{self.name} {split}"
+            fingerprints[split] = store(photographs, self._decoded, self.file(split), self._shape, what)
+        added = Added(classes=list(classes), counts=counts, fingerprints=fingerprints)
+        write_atomically(self.folder / RECORD, added.model_dump_json().encode())
 
     def _read(self, split: str) -> Split:
         added = _added(self.folder)
-        assert added is not None, "_obtain came first"
+        if added is None:
+            raise InputError(
+                f"{self.name} is not here, and may not be redistributed: {self.command} adds a copy of yours"
+            )
         try:
-            content = open_mapped(self.file(split), added.fingerprints[split])
+            return open_mapped(self.file(split), added.counts[split], self._shape, added.fingerprints[split])
         except InputError as error:
             raise InputError(f"{self._blame(split)}: {error}") from error
-        shape = (added.sizes[split], self.channels, self.resolution, self.resolution)
-        if content.images.shape != shape:
-            raise InputError(f"{self._blame(split)}: it holds {list(content.images.shape)}, {list(shape)} were added")
-        return content
 
     def _whereabouts(self) -> str:
-        here = f"stored in {self.folder}" if self.present() else f"not here: {self._command} adds a copy of yours"
-        others = [file.parent for file in sorted(self.folder.parent.glob(_record(Path("*")).as_posix()))]
+        here = f"stored in {self.folder}" if self.present() else f"not here: {self.command} adds a copy of yours"
+        others = [file.parent for file in sorted(self.folder.parent.glob(f"*/{RECORD}"))]
         return "; ".join([here, *(f"also as {other.name}" for other in others if other != self.folder)])
 
     def _blame(self, split: str) -> str:
-        return f"{self.file(split)} is damaged, or was added again meanwhile; if running again does not help, {self._command}"
-
-    @property
-    def _command(self) -> str:
-        asked = [f"--set {key}={json.dumps(value)}" for key, value in self.asked.items()]
-        return f"`{' '.join(['replicate data add', self.registered, 'PATH', *asked])}`"
+        return f"{self.file(split)} is damaged, or was added again meanwhile; if running again does not help, {self.command}"
 
 
 def brought(
     registered: str,
-    classes: tuple[str, ...],
+    classes: Sequence[str],
     held_out: int,
     resolution: int,
     preprocessing: Prepared = PREPROCESSING,
@@ -182,39 +161,36 @@ def brought(
     if not re.fullmatch(r"[\w-]*", title):
         raise InputError(f"dataset {registered!r}: title is letters, digits, _ and -, not {title!r}")
     name = f"{registered}-{title}" if title else registered
-    asked: dict[str, object] = {"title": title} if title else {}
-    asked |= {"classes": len(classes)} if templates else {}
-    asked |= {} if resolution == RESOLUTION else {"resolution": resolution}
-    asked |= {} if preprocessing == PREPROCESSING else {"preprocessing": preprocessing}
-    added = _added(_folder(name, resolution, preprocessing))
-    nobody = hashlib.sha256(f"not added: {name}, {resolution}, {preprocessing}".encode()).hexdigest()
+    options = {"title": title, "classes": len(classes), "resolution": resolution, "preprocessing": preprocessing}
+    usual = {"title": "", "resolution": RESOLUTION, "preprocessing": PREPROCESSING}
+    usual |= {} if templates else {"classes": len(classes)}
+    asked = [f" --set {key}={json.dumps(value)}" for key, value in options.items() if usual.get(key) != value]
+    folder = data_home() / name / f"{resolution}-{preprocessing.replace(',', '').replace(' ', '-')}"
+    if added := _added(folder):
+        classes, fingerprints = added.classes, added.fingerprints
+        sizes = {split: sum(counts) for split, counts in added.counts.items()}
+    else:
+        nobody = hashlib.sha256(f"not added: {name}, {resolution}, {preprocessing}".encode()).hexdigest()
+        fingerprints, sizes = dict.fromkeys(("train", "test"), nobody), {"train": 0, "test": 0}
     return Brought(
         name=name,
         channels=3,
         resolution=resolution,
-        classes=tuple(added.classes) if added else classes,
-        captions=captions([(c.replace("_", " "),) for c in (added.classes if added else classes)], templates),
+        classes=tuple(classes),
+        captions=captions([(c.replace("_", " "),) for c in classes], templates),
         flip=True,
-        sizes=added.sizes if added else {"train": 0, "test": 0},
-        fingerprints=added.fingerprints if added else {"train": nobody, "test": nobody},
+        sizes=sizes,
+        fingerprints=fingerprints,
         preprocessing=preprocessing,
         held_out=held_out,
-        asked=asked,
-        registered=registered,
+        folder=folder,
+        command=f"`replicate data add {registered} PATH{''.join(asked)}`",
     )
-
-
-def _folder(name: str, resolution: int, preprocessing: str) -> Path:
-    return data_home() / name / f"{resolution}-{preprocessing.replace(',', '').replace(' ', '-')}"
-
-
-def _record(folder: Path) -> Path:
-    return folder / "added.json"
 
 
 def _added(folder: Path) -> Added | None:
     """What was added there; None for nothing, and for a record that cannot be read, which `add` replaces."""
     try:
-        return Added.model_validate_json(_record(folder).read_bytes())
+        return Added.model_validate_json((folder / RECORD).read_bytes())
     except (OSError, ValidationError):
         return None

@@ -1,7 +1,7 @@
 """cifar10: 60,000 colour photographs of 32x32 pixels (Krizhevsky 2009), downloaded once or added from a local copy."""
 
 from replication.datasets.archived import Archived
-from replication.datasets.captions import captions
+from replication.datasets.dataset import captions
 from replication.download import Remote
 from replication.registry import DATASETS
 

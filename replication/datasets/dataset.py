@@ -1,22 +1,54 @@
-"""What every dataset answers, whichever way its examples are stored."""
+"""A dataset: labelled square images in splits, each identified by its content, whichever way it is stored.
 
+A record is `label byte + H*W*C raw bytes`. Records sorted as byte strings are the canonical order, and SHA-256 over all
+of them in that order is the fingerprint, so neither depends on the container or on the order that examples came in.
+mapped.py states the differences for sets that do not fit in the memory.
+"""
+
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import ClassVar
 
-from replication.datasets.content import Split
+import numpy as np
+import torch
+from torch import Tensor
+
 from replication.datasets.preprocessing import Preprocessing
 from replication.registry import unknown
 from replication.types import InputError
 
 
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split of a dataset, sorted by content."""
+
+    images: Tensor  # uint8 [N,C,H,W]
+    labels: Tensor  # int64 [N]
+    fingerprint: str  # SHA-256, 64 hexadecimal digits
+
+    @classmethod
+    def of(cls, images: np.ndarray, labels: np.ndarray) -> "Split":
+        """Sort `images: uint8 [N,H,W,C]` with `labels: [N]`, each in 0..255, and fingerprint them; equal ones stay."""
+        records = np.concatenate([labels.astype(np.uint8)[:, None], images.reshape(len(images), -1)], axis=1)
+        # A void scalar of the record's length compares byte by byte; an "S" scalar would ignore zeros at the end.
+        records = records[np.argsort(records.view(f"V{records.shape[1]}").ravel(), kind="stable")]
+        pixels = records[:, 1:].reshape(images.shape).transpose(0, 3, 1, 2)
+        return cls(
+            images=torch.from_numpy(np.ascontiguousarray(pixels)),
+            labels=torch.from_numpy(records[:, 0].astype(np.int64)),
+            fingerprint=hashlib.sha256(records.data).hexdigest(),
+        )
+
+
 @dataclass(frozen=True)
 class Dataset(ABC):
-    """A fixed set of labelled square images, known by what its splits must contain."""
+    """Known by what its splits must contain. `_read` is all that one which is computed or embedded must define."""
 
     computed: ClassVar[bool] = False  # drawn by this code: nobody has images of it from elsewhere
+    origin: ClassVar[str] = "computed"  # where images are from that are not stored
 
     name: str
     channels: int
@@ -24,9 +56,9 @@ class Dataset(ABC):
     classes: tuple[str, ...]  # label k is classes[k]
     flip: bool  # whether a horizontal flip of an image is another image of its class
     sizes: Mapping[str, int]  # split -> number of examples
-    fingerprints: Mapping[str, str]  # split -> SHA-256, see content.py
+    fingerprints: Mapping[str, str]  # split -> SHA-256
     preprocessing: Preprocessing = field(default="none", kw_only=True)  # how its images came to the resolution
-    captions: tuple[str, ...] = field(default=(), kw_only=True)  # as many per class, class after class: captions.py
+    captions: tuple[str, ...] = field(default=(), kw_only=True)  # as many per class, class after class
 
     def load(self, split: str) -> Split:
         """The split, checked against its fingerprint.
@@ -35,21 +67,24 @@ class Dataset(ABC):
         """
         if split not in self.fingerprints:
             raise unknown(f"{self.name} split", split, sorted(self.fingerprints))
-        self._obtain()
-        return self._checked(split)
+        content = self._read(split)
+        self._require(split, content, self._blame(split))
+        return content
 
     def verify(self) -> dict[str, str]:
-        """Read every split again and return split -> fingerprint; InputError for the first that is absent or wrong."""
-        return {split: self._checked(split).fingerprint for split in self.fingerprints}
+        """Read all of what is here and return split -> fingerprint; InputError for the first that is absent or wrong."""
+        if not self.present():
+            raise InputError(f"{self.name} is {self._whereabouts()}")
+        return {split: self.load(split).fingerprint for split in self.fingerprints}
 
     def status(self) -> str:
         """One line for `replicate data list`: what the dataset is and whether it is here."""
-        sizes = ", ".join(f"{split} {size:,}" for split, size in self.sizes.items())
+        sizes = [f"{split} {size:,}" for split, size in self.sizes.items() if size]
         shape = f"{self.resolution}x{self.resolution}x{self.channels}"
-        return f"{self.name}: {shape}, {len(self.classes)} classes, {sizes}; {self._whereabouts()}"
+        return f"{self.name}: {', '.join([shape, f'{len(self.classes)} classes', *sizes])}; {self._whereabouts()}"
 
     def present(self) -> bool:
-        """Whether the content is on this machine; that of a dataset which is computed or embedded always is."""
+        """Whether the content is on this machine."""
         return True
 
     def add(self, path: str | PathLike[str]) -> None:
@@ -58,23 +93,15 @@ class Dataset(ABC):
 
     @abstractmethod
     def _read(self, split: str) -> Split:
-        """The split as it is stored, not yet checked."""
+        """The split, downloaded if need be, and not yet checked."""
 
-    @abstractmethod
     def _whereabouts(self) -> str:
         """Whether and where the content is stored."""
+        return self.origin
 
-    @abstractmethod
     def _blame(self, split: str) -> str:
-        """What a message about wrong stored content blames, and how to repair it."""
-
-    def _obtain(self) -> None:  # noqa: B027
-        """Make `_read` possible, by a download if need be; what is computed or embedded needs nothing."""
-
-    def _checked(self, split: str) -> Split:
-        content = self._read(split)
-        self._require(split, content, self._blame(split))
-        return content
+        """How a message about wrong content begins: where it is, and how to repair it."""
+        return f"{self.name} is {self.origin}, and the versions here give other images (requirements.lock has some that fit)"
 
     def _require(self, split: str, content: Split, source: str) -> None:
         """Raise InputError, which begins with `source`, unless the content is what the split must be."""
@@ -84,3 +111,21 @@ class Dataset(ABC):
                 f"{source}: {self.name} {split} must be {self.sizes[split]:,} examples with SHA-256 {expected}, "
                 f"got {len(content.labels):,} with {content.fingerprint}"
             )
+
+
+def captions(names: Sequence[Sequence[str]], templates: Sequence[str]) -> tuple[str, ...]:
+    """Fixed captions where nobody wrote any: those of one class together, in the order of the templates.
+
+    names[k] are the one or several names of class k. A template has {0}, {1}, ... where a name stands, and {a0}, {a1},
+    ... where a name stands with its article.
+    """
+    return tuple(
+        template.format(*of_class, **{f"a{i}": _with_article(name) for i, name in enumerate(of_class)})
+        for of_class in names
+        for template in templates
+    )
+
+
+def _with_article(name: str) -> str:
+    """By sound: an eight, an 8, but a one."""
+    return f"an {name}" if name[0] in "aeiou8" and name != "one" else f"a {name}"

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from replication.datasets.captions import captions
-from replication.datasets.content import Split
-from replication.datasets.dataset import Dataset
+from replication.datasets.dataset import Dataset, Split, captions
 from replication.registry import DATASETS
 
 NAMES = tuple(
-    zip(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"), "0123456789", strict=True)
+    zip(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], "0123456789", strict=True)
 )
 TEMPLATES = (
     "the digit {0}",
@@ -31,6 +29,8 @@ TEMPLATES = (
 class Digits(Dataset):
     """See the module."""
 
+    origin = "embedded in scikit-learn"
+
     def _read(self, split: str) -> Split:
         from sklearn.datasets import load_digits  # a second to import, and a report reads no image
 
@@ -40,12 +40,6 @@ class Digits(Dataset):
         whole = Split.of(grey[..., None], digits.target)
         chosen = (np.arange(len(whole.labels)) % 5 == 4) == (split == "test")
         return Split.of(whole.images.numpy()[chosen].transpose(0, 2, 3, 1), whole.labels.numpy()[chosen])
-
-    def _whereabouts(self) -> str:
-        return "embedded in scikit-learn"
-
-    def _blame(self, split: str) -> str:
-        return "this version of scikit-learn has other digits (requirements.lock names one that fits)"
 
 
 @DATASETS.register("digits")

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from replication.datasets.content import Split
-from replication.datasets.dataset import Dataset
+from replication.datasets.dataset import Dataset, Split
 from replication.pixels import to_levels
 from replication.registry import DATASETS
 
@@ -34,12 +33,6 @@ class Gaussian(Dataset):
         train = self.sizes["train"]
         chosen = images[:train] if split == "train" else images[train:]
         return Split.of(chosen, np.zeros(len(chosen)))
-
-    def _whereabouts(self) -> str:
-        return "computed"
-
-    def _blame(self, split: str) -> str:
-        return "this version of scipy or numpy computes other numbers (requirements.lock names ones that fit)"
 
 
 @DATASETS.register("gaussian")

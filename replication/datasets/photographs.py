@@ -26,14 +26,15 @@ ACCEPTED = "a folder of PNG, JPEG or WebP images, perhaps in train/ and test/ (o
 
 
 class Photograph(NamedTuple):
-    """One file and its label, 0 where the dataset has one class."""
+    """One file, its label, 0 where the dataset has one class, and the digest by which mapped.py sorts it."""
 
-    file: str  # not a Path: there may be millions
     label: int
+    digest: bytes
+    file: str  # not a Path: there may be millions
 
 
 class Copy(NamedTuple):
-    """What was found: the photographs of each split that the copy has, the class folders' names, and what was not read."""
+    """The photographs of each split that the copy has, the class folders' names, and the files that were not read."""
 
     splits: dict[str, list[Photograph]]
     classes: tuple[str, ...]  # empty without class folders
@@ -49,39 +50,41 @@ def find_photographs(path: Path, classes: int, name: str) -> Copy:
     if not path.is_dir():
         reason = "is a file" if path.exists() else "does not exist"
         raise InputError(f"{path} {reason}{_lmdb(path)}; {accepted}")
-    found = Copy({}, (), [])
+    splits: dict[str, list[Photograph]] = {}
+    names, skipped = {}, list[str]()
     for split, folder in _splits(path).items():
-        photographs, names = (
-            _in_classes(folder, classes, found.skipped) if classes > 1 else _at_any_depth(folder, found)
-        )
-        if not photographs:
-            raise InputError(f"{folder} holds no images; {accepted}")
-        if found.classes and names != found.classes:
-            odd = sorted(set(names) ^ set(found.classes))[0]
-            raise InputError(f"{path}: class folder {odd!r} is in one of the splits alone")
-        found = Copy({**found.splits, split: photographs}, names, found.skipped)
-    return found
+        splits[split] = []
+        places = _class_folders(folder, classes) if classes > 1 else [folder]
+        names[split] = tuple(place.name for place in places) if classes > 1 else ()
+        for label, place in enumerate(places):
+            found = [Photograph(label, b"", file) for file in _images(place, skipped)]
+            if not found:
+                raise InputError(f"{place} holds no images; {accepted}")
+            splits[split] += found
+    if odd := sorted(set(names["train"]) ^ set(names.get("test", names["train"]))):
+        raise InputError(f"{path}: class folder {odd[0]!r} is in one of the splits alone")
+    return Copy(splits, names["train"], skipped)
 
 
-def read_photograph(photograph: Photograph, smallest: int) -> Image.Image:
+def read_photograph(file: str, smallest: int) -> Image.Image:
     """The file as RGB with 8 bits, no side below `smallest`; raises InputError naming the file and what it is."""
     try:
-        with Image.open(photograph.file, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             width, height = image.size  # known before a pixel is decoded
             if width * height > MOST_PIXELS:
-                raise InputError(f"{photograph.file}: {width}x{height} is more than {MOST_PIXELS:,} pixels")
+                raise InputError(f"{file}: {width}x{height} is more than {MOST_PIXELS:,} pixels")
             if min(width, height) < smallest:
                 raise InputError(
-                    f"{photograph.file}: the image is {width}x{height}, smaller than {smallest}x{smallest}; enlarging it "
-                    "would make a reference that nobody photographed"
+                    f"{file}: the image is {width}x{height}, smaller than {smallest}x{smallest}; enlarging it would make "
+                    "a reference that nobody photographed"
                 )
             if image.mode.startswith(("I", "F")):
-                raise InputError(f"{photograph.file}: mode {image.mode} has more than 8 bits for each channel")
+                raise InputError(f"{file}: mode {image.mode} has more than 8 bits for each channel")
             return image.convert("RGB")
     except Image.DecompressionBombError as error:
-        raise InputError(f"{photograph.file}: more than {MOST_PIXELS:,} pixels ({error})") from error
+        raise InputError(f"{file}: more than {MOST_PIXELS:,} pixels ({error})") from error
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error) as error:
-        raise InputError(f"{photograph.file}: not a readable PNG, JPEG or WebP image ({error})") from error
+        raise InputError(f"{file}: not a readable PNG, JPEG or WebP image ({error})") from error
 
 
 def _splits(path: Path) -> dict[str, Path]:
@@ -98,11 +101,7 @@ def _splits(path: Path) -> dict[str, Path]:
     return dict(zip(("train", "test"), (path / name for name in there), strict=False))
 
 
-def _at_any_depth(folder: Path, found: Copy) -> tuple[list[Photograph], tuple[str, ...]]:
-    return [Photograph(file, 0) for file in _images(folder, found.skipped)], ()
-
-
-def _in_classes(folder: Path, classes: int, skipped: list[str]) -> tuple[list[Photograph], tuple[str, ...]]:
+def _class_folders(folder: Path, classes: int) -> list[Path]:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     if loose := [entry for entry in entries if _is_image(entry.name) and entry.is_file()]:
         raise InputError(f"{loose[0]} lies in no class folder, and its name is no label")
@@ -111,13 +110,7 @@ def _in_classes(folder: Path, classes: int, skipped: list[str]) -> tuple[list[Ph
         raise InputError(
             f"{folder} has {len(folders):,} class folders, and there are {classes:,} classes{_lmdb(folder)}"
         )
-    photographs: list[Photograph] = []
-    for label, place in enumerate(folders):
-        of_class = [Photograph(file, label) for file in _images(place, skipped)]
-        if not of_class:
-            raise InputError(f"{place} holds no images")
-        photographs += of_class
-    return photographs, tuple(place.name for place in folders)
+    return folders
 
 
 def _images(folder: Path, skipped: list[str]) -> Iterator[str]:

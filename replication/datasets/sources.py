@@ -4,7 +4,7 @@
     folder    PATH/{train,test}/{class name or number}/*.png
     archive   PATH, a tar or zip of such a folder or of the published records, never unpacked to disk
 
-Order is whatever the copy has, and whether the content is right is for the caller: see content.py.
+Order is whatever the copy has, and whether the content is right is checked by its fingerprint: see dataset.py.
 """
 
 import io
@@ -23,8 +23,8 @@ from replication.registry import unknown
 from replication.types import InputError
 
 Examples = tuple[np.ndarray, np.ndarray]  # images uint8 [N,H,W,C], labels [N] in 0..K-1
-
 Records = Mapping[str, tuple[str, ...]]  # split -> names of files
+Encoded = Iterator[tuple[str, int, bytes, str]]  # split, label, image file, and where it was found
 
 ACCEPTED = (
     "a folder with train-*.parquet and test-*.parquet, a folder with {train,test}/CLASS/*.png, or the published archive"
@@ -38,65 +38,62 @@ def read_copy(path: Path, dataset: Dataset, records: Records, labels: int) -> di
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; {dataset.name} can be added from {ACCEPTED}")
-    if path.is_file():
-        return _read_records(path, dataset, records, labels) if records else _read_images(path, dataset)
-    read: Callable[[Path, str, Dataset], Examples]
-    if any(path.glob("*.parquet")):
-        read = _read_parquet
-    elif any((path / split).is_dir() for split in dataset.fingerprints):
-        read = _read_folder
-    else:
+    if path.is_file() and records:
+        return _read_records(path, dataset, records, labels)
+    found: dict[str, tuple[list[np.ndarray], list[int]]] = {split: ([], []) for split in dataset.fingerprints}
+    encoded = _parquet_rows(path, dataset) if any(path.glob("*.parquet")) else _image_files(path, dataset)
+    for split, label, content, where in tqdm(encoded, desc=dataset.name, unit="image"):
+        found[split][0].append(_decoded(content, where, dataset))
+        found[split][1].append(label)
+    if not any(images for images, _ in found.values()):
         raise InputError(f"{path} holds no copy of {dataset.name}; it can be added from {ACCEPTED}")
-    return {split: read(path, split, dataset) for split in dataset.fingerprints}
+    for split, (images, _) in found.items():
+        if not images:
+            raise InputError(f"{path / split} holds no images")
+    return {split: (np.stack(images), np.array(labels)) for split, (images, labels) in found.items()}
 
 
-def _read_parquet(path: Path, split: str, dataset: Dataset) -> Examples:
+def _parquet_rows(path: Path, dataset: Dataset) -> Encoded:
     from pyarrow import ArrowException, parquet  # slow to import, and seldom needed
 
-    images, labels = [], []
-    shards = sorted(path.glob(f"{split}-*.parquet"))
-    if not shards:
-        raise InputError(f"{path} has parquet shards, but no {split}-*.parquet")
-    for shard in tqdm(shards, desc=f"{dataset.name} {split}", unit="shard"):
-        try:
-            rows = parquet.read_table(shard, columns=["img", "label"]).to_pylist()
-            encoded = [(io.BytesIO(row["img"]["bytes"]), row["label"]) for row in rows]
-        except (ArrowException, OSError, KeyError, TypeError) as error:
-            raise InputError(f"{shard}: no readable columns img = {{bytes, path}} and label ({error})") from error
-        for i, (file, label) in enumerate(encoded):
-            images.append(_decode(file, f"{shard} row {i}", dataset))
-            labels.append(_known_label(label, f"{shard} row {i}", dataset))
-    return _stacked(images, labels, shards[0])
+    for split in dataset.fingerprints:
+        shards = sorted(path.glob(f"{split}-*.parquet"))
+        if not shards:
+            raise InputError(f"{path} has parquet shards, but no {split}-*.parquet")
+        for shard in shards:
+            try:
+                rows = parquet.read_table(shard, columns=["img", "label"]).to_pylist()
+                encoded = [(row["img"]["bytes"] or b"", row["label"]) for row in rows]
+            except (ArrowException, OSError, KeyError, TypeError) as error:
+                raise InputError(f"{shard}: no readable columns img = {{bytes, path}} and label ({error})") from error
+            for i, (content, label) in enumerate(encoded):
+                yield split, _known_label(label, f"{shard} row {i}", dataset), content, f"{shard} row {i}"
 
 
-def _read_folder(path: Path, split: str, dataset: Dataset) -> Examples:
-    folders = sorted(folder for folder in (path / split).glob("[!.]*") if folder.is_dir())
-    files = [(file, _class_label(folder, dataset)) for folder in folders for file in sorted(folder.glob("[!.]*"))]
-    images, labels = [], []
-    for file, label in tqdm(files, desc=f"{dataset.name} {split}", unit="image"):
-        if file.suffix.lower() != ".png":
-            raise InputError(f"{file}: only PNG files may stand here, since other formats lose content")
-        images.append(_decode(file, str(file), dataset))
-        labels.append(label)
-    return _stacked(images, labels, path / split)
+def _image_files(path: Path, dataset: Dataset) -> Encoded:
+    """The PNG files of a folder or an archive; what is not in {train,test}/CLASS/ is passed over."""
+
+    def in_class(name: PurePath) -> bool:
+        return len(name.parts) > 2 and name.parts[-3] in dataset.fingerprints and not name.name.startswith(".")
+
+    names = [*dataset.classes, *map(str, range(len(dataset.classes)))]
+    files = sorted(file for file in path.glob("*/*/*") if in_class(file))
+    members = ((file, file.read_bytes()) for file in files) if path.is_dir() else _members(path, dataset, in_class)
+    for name, content in members:
+        if name.suffix.lower() != ".png":
+            raise InputError(f"{path / name}: only PNG files may stand here, since other formats lose content")
+        if (of_class := name.parts[-2]) not in names:
+            wrong = unknown(f"{dataset.name} class", of_class, list(dataset.classes))
+            raise InputError(f"{path / name.parent}: {wrong}")
+        yield name.parts[-3], names.index(of_class) % len(dataset.classes), content, str(path / name)
 
 
 def _read_records(path: Path, dataset: Dataset, records: Records, labels: int) -> dict[str, Examples]:
-    wanted = [name for names in records.values() for name in names]
-    members = {}
-    with tqdm(total=len(wanted), desc=path.name, unit="file") as bar:
-        for name, content in _members(path, dataset, lambda name: name.name in wanted):
-            members[name.name] = content
-            bar.update()
-    if missing := [name for name in wanted if name not in members]:
+    wanted = {name for names in records.values() for name in names}
+    members = _members(path, dataset, lambda name: name.name in wanted)
+    files = {name.name: content for name, content in tqdm(members, desc=path.name, total=len(wanted), unit="file")}
+    if missing := sorted(wanted - files.keys()):
         raise InputError(f"{path} has no {missing[0]}; the binary version of the archive is needed")
-    return {
-        split: _records({name: members[name] for name in names}, path, dataset, labels)
-        for split, names in records.items()
-    }
-
-
-def _records(files: dict[str, bytes], path: Path, dataset: Dataset, labels: int) -> Examples:
     shape = (dataset.channels, dataset.resolution, dataset.resolution)
     record = labels + int(np.prod(shape))
     for name, data in files.items():
@@ -104,22 +101,13 @@ def _records(files: dict[str, bytes], path: Path, dataset: Dataset, labels: int)
             raise InputError(
                 f"{path}: {name} has {len(data):,} bytes, which is no whole number of {record}-byte records"
             )
-    content = np.frombuffer(b"".join(files.values()), np.uint8).reshape(-1, record)
-    for label in np.unique(content[:, labels - 1]):
-        _known_label(int(label), str(path), dataset)
-    return content[:, labels:].reshape(-1, *shape).transpose(0, 2, 3, 1), content[:, labels - 1]
-
-
-def _read_images(path: Path, dataset: Dataset) -> dict[str, Examples]:
-    images: dict[str, list[np.ndarray]] = {split: [] for split in dataset.fingerprints}
-    labels: dict[str, list[int]] = {split: [] for split in dataset.fingerprints}
-    for name, content in _members(path, dataset, lambda name: name.suffix.lower() == ".png"):
-        where = f"{path}: {name}"
-        if len(name.parts) < 3 or (split := name.parts[-3]) not in images:
-            raise InputError(f"{where} is not in {{{','.join(images)}}}/CLASS/")
-        images[split].append(_decode(io.BytesIO(content), where, dataset))
-        labels[split].append(_class_label(name.parent, dataset))
-    return {split: _stacked(images[split], labels[split], path / split) for split in images}
+    examples = {}
+    for split, names in records.items():
+        content = np.frombuffer(b"".join(files[name] for name in names), np.uint8).reshape(-1, record)
+        for label in np.unique(content[:, labels - 1]):
+            _known_label(int(label), str(path), dataset)
+        examples[split] = content[:, labels:].reshape(-1, *shape).transpose(0, 2, 3, 1), content[:, labels - 1]
+    return examples
 
 
 def _members(path: Path, dataset: Dataset, wanted: Callable[[PurePath], bool]) -> Iterator[tuple[PurePath, bytes]]:
@@ -127,7 +115,8 @@ def _members(path: Path, dataset: Dataset, wanted: Callable[[PurePath], bool]) -
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                yield from ((PurePath(n), archive.read(n)) for n in archive.namelist() if wanted(PurePath(n)))
+                names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+                yield from ((PurePath(name), archive.read(name)) for name in names if wanted(PurePath(name)))
             return
         with tarfile.open(path) as tar:
             for member in tar:
@@ -139,11 +128,11 @@ def _members(path: Path, dataset: Dataset, wanted: Callable[[PurePath], bool]) -
         ) from error
 
 
-def _decode(file: Path | io.BytesIO, where: str, dataset: Dataset) -> np.ndarray:
+def _decoded(content: bytes, where: str, dataset: Dataset) -> np.ndarray:
     """The pixels `uint8 [H,W,C]` of a PNG or WebP file."""
     side = dataset.resolution
     try:
-        with Image.open(file, formats=("PNG", "WEBP")) as image:
+        with Image.open(io.BytesIO(content), formats=("PNG", "WEBP")) as image:
             if image.size != (side, side):  # asked before decoding: a size costs nothing, its pixels may
                 width, height = image.size
                 raise InputError(f"{where}: the image is {width}x{height}, {dataset.name} has {side}x{side}")
@@ -157,17 +146,3 @@ def _known_label(label: object, where: str, dataset: Dataset) -> int:
     if not isinstance(label, int) or not 0 <= label < len(dataset.classes):
         raise InputError(f"{where}: label {label!r} is none of 0..{len(dataset.classes) - 1}")
     return label
-
-
-def _class_label(folder: PurePath, dataset: Dataset) -> int:
-    """The label that a class folder stands for, by its name or its number."""
-    names = [*dataset.classes, *map(str, range(len(dataset.classes)))]
-    if folder.name not in names:
-        raise InputError(f"{folder}: {unknown(f'{dataset.name} class', folder.name, list(dataset.classes))}")
-    return names.index(folder.name) % len(dataset.classes)
-
-
-def _stacked(images: list[np.ndarray], labels: list[int], where: Path) -> Examples:
-    if not images:
-        raise InputError(f"{where} holds no images")
-    return np.stack(images), np.array(labels)

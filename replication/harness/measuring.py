@@ -7,8 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from replication.datasets.content import Split
-from replication.datasets.dataset import Dataset
+from replication.datasets.dataset import Dataset, Split
 from replication.diffusion.bound import bits_per_dim
 from replication.diffusion.denoiser import Denoiser
 from replication.harness.journal import Record

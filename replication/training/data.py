@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from replication.datasets.content import Split
+from replication.datasets.dataset import Split
 from replication.ldm.autoencoder import Autoencoder
 from replication.pixels import to_signed
 

@@ -11,7 +11,7 @@ from training_recipes import CPU, recipe
 
 from replication.conditions.captions import caption_numbers
 from replication.conditions.text import words
-from replication.datasets.captions import captions
+from replication.datasets.dataset import captions
 from replication.registry import CONDITIONS, DATASETS
 from replication.training.train import NetworkState
 from replication.types import InputError

@@ -5,7 +5,7 @@ import pytest
 import torch
 from dataset_copies import Examples, expected_fingerprint
 
-from replication.datasets.content import Split
+from replication.datasets.dataset import Split
 from replication.registry import DATASETS
 from replication.types import InputError
 

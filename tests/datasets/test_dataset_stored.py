@@ -51,7 +51,7 @@ def test_corrupt_file_is_named_and_repaired(tiny: Archived, copy: Path, spoil: C
 
 
 def test_verify_never_downloads(tiny: Archived) -> None:
-    with pytest.raises(InputError, match=r"train\.safetensors does not exist; get it with"):
+    with pytest.raises(InputError, match="tiny is not here: downloaded on first use"):
         tiny.verify()
 
 

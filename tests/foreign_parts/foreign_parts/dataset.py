@@ -1,14 +1,11 @@
 """Shades: 8x8 images of one grey each, light or dark."""
 
 from dataclasses import dataclass
-from os import PathLike
 
 import numpy as np
 
-from replication.datasets.content import Split
-from replication.datasets.dataset import Dataset
+from replication.datasets.dataset import Dataset, Split
 from replication.registry import DATASETS
-from replication.types import InputError
 
 
 @dataclass(frozen=True)
@@ -20,18 +17,6 @@ class Shades(Dataset):
         labels = np.arange(n) % 2
         grey = np.random.PCG64(n).random_raw(n * 64).reshape(n, 8, 8, 1) % np.uint64(64)
         return Split.of((grey + 160 * (1 - labels[:, None, None, None])).astype(np.uint8), labels)
-
-    def add(self, path: str | PathLike[str]) -> None:
-        raise InputError(f"{self.name} is computed: there is nothing to add, and {path} was not read")
-
-    def _obtain(self) -> None:
-        """Nothing to do: it is computed."""
-
-    def _whereabouts(self) -> str:
-        return "computed"
-
-    def _blame(self, split: str) -> str:
-        return "this file computes other images"
 
 
 @DATASETS.register("foreign-shades")
