@@ -13,7 +13,7 @@ import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,10 +46,9 @@ def _signature(factory: Callable[..., Any]) -> inspect.Signature:
         return inspect.signature(factory)
 
 
-class Registration(NamedTuple):
-    """What the source of a module says of one `register`: its names, and the first line of the part's docstring."""
+class Found(NamedTuple):
+    """Where a name is registered, and the first line of the part's docstring; read from the source text."""
 
-    names: tuple[str, ...]
     module: str
     summary: str
 
@@ -64,15 +63,13 @@ class Registry:
     def __init__(self, name: str, kind: str, *folders: str):
         self.name, self.kind, self.folders = name, kind, folders
         self.unreadable: list[str] = []  # modules of other packages that could not be searched, each with the reason
-        self._found: dict[str, list[Registration]] | None = None
         self._factories: dict[str, Callable[..., Any]] = {}
         self._canonical: dict[str, str] = {}
 
     def register(self, *names: str, summary: str = "") -> Callable[[Any], Any]:
         """Decorator: the class or function below is built under the first name; further names are aliases.
 
-        Names are literals, so that they are found without an import; a module with others is imported to be searched.
-        `summary` is for a factory without a docstring of its own.
+        Names are literals, so that they are found without an import. `summary`: for a factory without a docstring.
         """
 
         def add(factory: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,18 +86,18 @@ class Registry:
 
     def names(self) -> list[str]:
         """Every name, sorted; of this package and of the entry points."""
-        return sorted(self._search().keys() | self._factories)
+        return sorted(self._found.keys() | self._factories)
 
     def summary(self, name: str) -> str:
         """The line that explains the part: the first of its docstring."""
-        found = self._search().get(name)
-        return found[0].summary if found else _first_line(self.get(name).__doc__)
+        found = self._found.get(name)
+        return found[0].summary if found else (self.get(name).__doc__ or "").strip().partition("\n")[0]
 
     def get(self, name: str) -> Callable[..., Any]:
         """The factory itself; its docstring says what it builds. InputError for what is unknown or cannot be imported."""
         if ":" in name:
             return self._attribute(name)
-        modules = {found.module for found in self._search().get(name, [])}
+        modules = {found.module for found in self._found.get(name, [])}
         if len(modules) > 1:
             raise InputError(f"{self.kind} {name!r} is registered twice, in {' and in '.join(sorted(modules))}")
         for module in modules:
@@ -142,42 +139,32 @@ class Registry:
         known = {k: repr(v) if v in (math.inf, -math.inf) else v for k, v in known.items()}
         return {"name": self._canonical.get(name, name), "options": known, "version": version}
 
-    def _search(self) -> dict[str, list[Registration]]:
-        """Every registration by name; read once."""
-        if self._found is None:
-            self._found = {}
-            paths = sorted(path for folder in self.folders for path in ROOT.glob(f"{folder}/*.py"))
-            files = [(_module("replication", path.relative_to(ROOT)), path) for path in paths if _is_module(path)]
-            for module, path in [*files, *self._offered()]:
-                for found in self._read(module, path):
-                    for name in found.names:
-                        self._found.setdefault(name, []).append(found)
-        return self._found
+    @cached_property
+    def _found(self) -> dict[str, list[Found]]:
+        """Every registration by name, in the source of this package and of what other packages offer."""
+        paths = sorted(path for folder in self.folders for path in ROOT.glob(f"{folder}/*.py"))
+        own = ((".".join(("replication", *path.relative_to(ROOT).with_suffix("").parts)), path) for path in paths)
+        result: dict[str, list[Found]] = {}
+        for module, path in (*own, *self._offered()):
+            if path.stem.isidentifier():  # what editors and systems leave beside it, .#ddim.py and ._ddim.py, is none
+                for name, found in self._read(module.removesuffix(".__init__"), path):
+                    result.setdefault(name, []).append(found)
+        return result
 
-    def _read(self, module: str, path: Path) -> Iterator[Registration]:
+    def _read(self, module: str, path: Path) -> Iterator[tuple[str, Found]]:
         source = path.read_text(encoding="utf-8")
         if f"{self.name}.register(" not in source:
             return
         try:
             nodes = list(ast.walk(ast.parse(source)))
-            described = {
-                decorator: ast.get_docstring(node)
-                for node in nodes
-                if isinstance(node, ast.ClassDef | ast.FunctionDef)
-                for decorator in node.decorator_list
-            }
+            defined = [node for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+            described = {decorator: ast.get_docstring(node) for node in defined for decorator in node.decorator_list}
             for call in nodes:
-                if not isinstance(call, ast.Call) or not f".{ast.unparse(call.func)}".endswith(
-                    f".{self.name}.register"
-                ):
-                    continue
-                if all(isinstance(name, ast.Constant) for name in call.args):
-                    said = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
-                    names = tuple(map(ast.literal_eval, call.args))
-                    yield Registration(names, module, said.get("summary") or _first_line(described.get(call)))
-                else:
-                    _imported(module, f"{self.kind}s")
-        except (SyntaxError, InputError) as error:
+                if isinstance(call, ast.Call) and f".{ast.unparse(call.func)}".endswith(f".{self.name}.register"):
+                    stated = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+                    summary = stated.get("summary") or (described.get(call) or "").partition("\n")[0]
+                    yield from ((ast.literal_eval(name), Found(module, summary)) for name in call.args)
+        except (SyntaxError, ValueError) as error:
             self.unreadable.append(f"{module} was not searched: {error}")
 
     def _offered(self) -> Iterator[tuple[str, Path]]:
@@ -185,15 +172,15 @@ class Registry:
         for point in entry_points(group=ENTRY_POINTS):
             try:
                 spec = find_spec(point.module)
+                if spec is None:
+                    raise ModuleNotFoundError(f"No module named {point.module!r}")
             except Exception as error:
-                spec = None
                 self.unreadable.append(f"{point.module} was not searched: {type(error).__name__}: {error}")
-            for folder in (spec and spec.submodule_search_locations) or []:
-                yield from (
-                    (_module(point.module, p.relative_to(folder)), p) for p in sorted(Path(folder).glob("*.py"))
-                )
-            if spec and not spec.submodule_search_locations and spec.origin:
+                continue
+            if spec.origin and spec.submodule_search_locations is None:
                 yield point.module, Path(spec.origin)
+            for folder in spec.submodule_search_locations or []:
+                yield from ((f"{point.module}.{path.stem}", path) for path in sorted(Path(folder).glob("*.py")))
 
     def _attribute(self, name: str) -> Callable[..., Any]:
         """The class or function that `package.module:attribute` names."""
@@ -208,35 +195,23 @@ class Registry:
 
     def _options(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options of the part, defaults filled in, each of the type that its factory declares."""
-        signature = _signature(self.get(name))
+        signature, part = _signature(self.get(name)), f"{self.kind} {name!r}"
         for option, value in options.items():
             if option not in signature.parameters:
-                raise InputError(f"{self.kind} {name!r}: {unknown('option', option, sorted(signature.parameters))}")
+                raise InputError(f"{part}: {unknown('option', option, sorted(signature.parameters))}")
             declared = signature.parameters[option].annotation
             unchecked = declared is inspect.Parameter.empty or isinstance(declared, str)
             try:
                 _adapter(Any if unchecked else declared).validate_python(value, strict=True)
             except ValidationError as error:
                 reason = error.errors()[0]["msg"].lower()
-                raise InputError(f"{self.kind} {name!r}: option {option!r}: {reason}, not {value!r}") from error
+                raise InputError(f"{part}: option {option!r}: {reason}, not {value!r}") from error
         try:
             bound = signature.bind(**options)
         except TypeError as error:
-            raise InputError(f"{self.kind} {name!r}: {error}") from error
+            raise InputError(f"{part}: {error}") from error
         bound.apply_defaults()
         return bound.arguments
-
-
-def _first_line(docstring: str | None) -> str:
-    return ((docstring or "").strip().splitlines() or [""])[0]
-
-
-def _is_module(path: Path) -> bool:
-    return path.stem.isidentifier()  # what editors and systems leave beside it, .#ddim.py and ._ddim.py, is none
-
-
-def _module(package: str, path: Path) -> str:
-    return ".".join((package, *path.with_suffix("").parts)).removesuffix(".__init__")
 
 
 def _imported(module: str, what: str) -> ModuleType:
