@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
-from replication.files import write_atomically
+from replication.files import replaced
 from replication.types import InputError
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Atomically; metadata is anything that JSON holds. Raises RunError if it can't be written."""
+    """Atomically, without a second copy in memory; metadata is anything that JSON holds. RunError if it can't be written."""
     on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    write_atomically(path, save(on_cpu, {"metadata": json.dumps(metadata, sort_keys=True)}))
+    with replaced(path) as partial:
+        try:
+            save_file(on_cpu, partial, {"metadata": json.dumps(metadata, sort_keys=True)})
+        except SafetensorError as error:  # what the library makes of an OSError
+            raise OSError(str(error)) from error
 
 
 def load_checkpoint(path: Path, prefixes: tuple[str, ...] = ("",)) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Fréchet distance between Gaussians fitted to features, its value without the bias of finite n, and its resamples.
+"""Fréchet distance between Gaussians fitted to features, without the bias of finite n, and of feature maps.
 
     FD(m, S; mu, C) = |m - mu|^2 + tr S + tr C - 2 tr (C^1/2 S C^1/2)^1/2    (Dowson & Landau 1982; Heusel et al. 2017)
 
@@ -8,16 +8,82 @@ singular (fewer images than features), and cheaper than the general one. B is tr
 one.
 """
 
+import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from replication.metrics.uncertainty import Draws, Influence, linear_part
+from replication.metrics.metric import VARIETY, Material, Metric, Row, with_interval
+from replication.metrics.uncertainty import Draws, Influence, averaging_noise, calibrated, linear_part
+from replication.registry import METRICS
 
+ENOUGH = 5  # images for each feature, below which FD is no straight line in 1/n any more: no FD-infinity is given
 SPLITS = 8  # random halvings that FD-infinity averages over
 COLUMNS = 256  # of a block of a matrix of which half is computed
+
+
+@METRICS.register("fd")
+class FD(Metric):
+    """FID, or FD by another extractor: the distance of Gaussians fitted to features (Heusel et al. 2017).
+
+    The mean over seeds; `fd_min`, `fd_max` and, of several seeds, `fd_std` say how far those lie apart. The interval is
+    for sets of this size, whose mean lies above the distance of the distributions. Of reconstructions it is rFID (Rombach
+    et al. 2022, table 8): both images of a pair are resampled together, so that what the draw of the images adds to the
+    distance of independent sets is not in it.
+    """
+
+    name, label, higher_is_better, needs = "fd", "FID", False, ("values", "real")
+    form, position, by_factor, paper_form = "{:.3g}", 0, True, ".2f"
+
+    def compute(self, material: Material, values: list[Tensor], real: Tensor) -> Row:
+        points, replicates = material.once(_distance, values, real, material.draws)
+        row = _of_distance("fd", points, replicates)
+        if material.paired:
+            return row
+        apart = {"fd_std": statistics.stdev(points)} if len(points) > 1 else {}
+        return row | {"fd_min": min(points), "fd_max": max(points)} | apart
+
+
+@METRICS.register("fd_infinity")
+class FDInfinity(Metric):
+    """The distance without the bias of finite sets (Chong & Forsyth 2020), of five images or more for each feature."""
+
+    name, label, higher_is_better, needs = "fd_infinity", "FID-infinity", False, ("samples", "real")
+    form, position, paper_form = "{:.3g}", 1, ".2f"
+
+    def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Row:
+        if min(map(len, [*samples, real])) < ENOUGH * real.shape[1]:
+            return {}
+        _, replicates = material.once(_distance, samples, real, material.draws)
+        estimates = [without_bias(values, real, material.seed) for values in samples]
+        noise = averaging_noise([e.var().item() / len(e) for e in estimates], len(replicates), material.seed)
+        point = statistics.fmean(e.mean().item() for e in estimates)
+        return with_interval("fd_infinity", point, replicates + noise)
+
+
+@METRICS.register("sfd")
+class SpatialFD(Metric):
+    """sFID: the same distance of feature maps that were not pooled (Nash et al. 2021)."""
+
+    name, label, higher_is_better, needs = "sfd", "sFID", False, ("spatial",)
+    form, table, position, by_factor, paper_form = "{:.3g}", VARIETY, 10, True, ".2f"
+
+    def compute(self, material: Material, spatial: list[Tensor]) -> Row:
+        *generated, reference = spatial
+        return _of_distance("sfd", *_distance(generated, reference, material.draws))
+
+
+def _distance(generated: Sequence[Tensor], reference: Tensor, draws: Draws) -> tuple[list[float], Tensor]:
+    """FD of each seed, and replicates [R] of their mean."""
+    points = [frechet_distance(values, reference) for values in generated]
+    return points, calibrated(*resampled_fd(generated, reference, points, draws))
+
+
+def _of_distance(name: str, points: Sequence[float], replicates: Tensor) -> Row:
+    row = with_interval(name, statistics.fmean(points), replicates)
+    return {**row, f"{name}_low": max(0.0, row[f"{name}_low"])}  # nothing below zero is meant
 
 
 class Gaussian(NamedTuple):
@@ -30,8 +96,7 @@ class Gaussian(NamedTuple):
 def fit(values: Tensor, counts: Tensor | None = None) -> Gaussian:
     """Mean and covariance (divisor N - 1) of values [N,D], in which row i is taken counts[i] times (default: once)."""
     if counts is None:
-        values = values.double()
-        mean = values.mean(0)
+        mean = values.double().mean(0)
         return Gaussian(mean, _gram(values - mean) / (len(values) - 1))
     taken = counts.nonzero().squeeze(1)
     values, weights = values[taken].double(), counts[taken].double()
@@ -88,7 +153,7 @@ class FrechetDistance:
 
 
 def frechet_distance(generated: Tensor, reference: Tensor) -> float:
-    """FD of values [N,D] and [M,D]; torch-fidelity's to 1e-6 relative."""
+    """FD of values [N,D] and [M,D]."""
     return FrechetDistance(fit(reference))(fit(generated)).item()
 
 
@@ -105,11 +170,8 @@ def without_bias(generated: Tensor, reference: Tensor, seed: int) -> Tensor:
     whole = frechet_distance(generated, reference)
     estimates = []
     for _ in range(SPLITS):
-        halves = zip(
-            *(torch.randperm(len(values), generator=generator).tensor_split(2) for values in (generated, reference)),
-            strict=True,
-        )
-        distances = [frechet_distance(generated[g], reference[r]) for g, r in halves]
+        halves = (torch.randperm(len(v), generator=generator).tensor_split(2) for v in (generated, reference))
+        distances = [frechet_distance(generated[g], reference[r]) for g, r in zip(*halves, strict=True)]
         estimates.append(2 * whole - sum(distances) / 2)
     return torch.tensor(estimates, dtype=torch.float64)
 

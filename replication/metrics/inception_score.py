@@ -1,16 +1,11 @@
-"""Inception score of resamples: exp of the mean divergence of p(class | image) from its average.
-
-Salimans et al. 2016; the average p(class) is taken over the same images.
-"""
+"""Inception score (Salimans et al. 2016): exp of the mean divergence of p(class | image) from its average over the images."""
 
 import statistics
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from replication.metrics.metric import OF_SAMPLES, Material, Metric, Row, with_interval
-from replication.metrics.uncertainty import Draws
 from replication.registry import METRICS
 
 
@@ -28,9 +23,10 @@ class InceptionScore(Metric):
         from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
         scores = [isc_features_to_metric(part) for part in logits]
-        point = statistics.fmean(score[KEY_METRIC_ISC_MEAN] for score in scores)
-        row = with_interval("is", point, resampled_is(logits, material.draws))
-        return row | {"is_std": statistics.fmean(score[KEY_METRIC_ISC_STD] for score in scores)}
+        point, std = (statistics.fmean(s[key] for s in scores) for key in (KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD))
+        draws = material.draws
+        replicates = draws.mean(inception_score(part, draws.of_seed(index)[1]) for index, part in enumerate(logits))
+        return with_interval("is", point, replicates) | {"is_std": std}
 
 
 def inception_score(logits: Tensor, counts: Tensor) -> Tensor:
@@ -44,10 +40,3 @@ def inception_score(logits: Tensor, counts: Tensor) -> Tensor:
     # mean_i sum_k p_ik log q_k = sum_k q_k log q_k, so neither term needs an [R,N,K] array
     divergence = counts @ (p * log_p).sum(1) / n - torch.xlogy(marginal, marginal).sum(1)
     return divergence.exp()
-
-
-def resampled_is(logits: Sequence[Tensor], draws: Draws) -> Tensor:
-    """Mean score over the seeds in each resample -> [R]; logits [N,K] per seed. There is no reference in it."""
-    return draws.mean(
-        inception_score(part, draws.of_seed(index)[1].to(part.device)) for index, part in enumerate(logits)
-    )

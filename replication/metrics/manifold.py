@@ -13,7 +13,7 @@ in blocks: memory does not grow with the product of the two sets.
 
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,34 +28,13 @@ K_DENSITY = 5
 BLOCK = 4096  # images on either side of a block of distances
 
 
-@dataclass(frozen=True, eq=False)
-class Manifold:
+class Manifold(NamedTuple):
     """What each image adds to the four metrics, which are plain means over images and so are cheap to resample."""
 
-    precision_hits: Tensor  # bool [N], one per generated image
-    recall_hits: Tensor  # bool [M], one per real image
-    density_counts: Tensor  # float64 [N]: real balls that hold generated image i, divided by k
-    coverage_hits: Tensor  # bool [M]
-
-    def metrics(self) -> dict[str, float]:
-        """The keys `precision`, `recall`, `density`, `coverage`."""
-        return {
-            "precision": self.precision_hits.double().mean().item(),
-            "recall": self.recall_hits.double().mean().item(),
-            "density": self.density_counts.mean().item(),
-            "coverage": self.coverage_hits.double().mean().item(),
-        }
-
-    def influences(self) -> dict[str, Influence]:
-        """By the same keys: each metric is a mean over one of the two sets, the balls being fixed."""
-        recall, coverage = self.recall_hits.double(), self.coverage_hits.double()
-        no_generated, no_real = torch.zeros_like(self.density_counts), torch.zeros_like(recall)
-        return {
-            "precision": Influence(self.precision_hits.double(), no_real),
-            "recall": Influence(no_generated, recall),
-            "density": Influence(self.density_counts, no_real),
-            "coverage": Influence(no_generated, coverage),
-        }
+    precision: Tensor  # float64 [N]: 1 where the generated image lies in the ball of a real one, else 0
+    recall: Tensor  # float64 [M]: 1 where the real image lies in the ball of a generated one
+    density: Tensor  # float64 [N]: real balls that hold the generated image, divided by k
+    coverage: Tensor  # float64 [M]: 1 where the real image's ball holds a generated one
 
 
 class _OfManifold(Metric):
@@ -66,11 +45,14 @@ class _OfManifold(Metric):
     """
 
     higher_is_better, needs, table = True, ("samples", "real"), VARIETY
+    over_generated: bool  # whether the mean is over generated images, else over real ones
 
     def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Row:
-        covers = material.once(_covers, samples, real)
-        points = [cover.metrics()[self.name] for cover in covers]
-        replicates = linear_part(points, [cover.influences()[self.name] for cover in covers], material.draws)
+        each = [getattr(cover, self.name) for cover in material.once(_covers, samples, real)]
+        points = [part.mean().item() for part in each]
+        none = [part.new_zeros(len(real if self.over_generated else s)) for part, s in zip(each, samples, strict=True)]
+        pairs = zip(each, none, strict=True) if self.over_generated else zip(none, each, strict=True)
+        replicates = linear_part(points, [Influence(*pair) for pair in pairs], material.draws)
         # what the balls' own sampling adds shows between seeds alone
         between = statistics.variance(points) / len(points) if len(points) > 1 else 0.0
         missing = max(0.0, between - replicates.var().item()) * len(points)
@@ -82,28 +64,28 @@ class _OfManifold(Metric):
 class Precision(_OfManifold):
     """The share of generated images in the balls of real ones (Kynkäänniemi et al. 2019)."""
 
-    name, label, position = "precision", "Precision", 11
+    name, label, position, over_generated = "precision", "Precision", 11, True
 
 
 @METRICS.register("recall")
 class Recall(_OfManifold):
     """The share of real images in the balls of generated ones (Kynkäänniemi et al. 2019)."""
 
-    name, label, position = "recall", "Recall", 12
+    name, label, position, over_generated = "recall", "Recall", 12, False
 
 
 @METRICS.register("density")
 class Density(_OfManifold):
     """How many balls of real images hold a generated one, over k (Naeem et al. 2020)."""
 
-    name, label, position = "density", "Density", 13
+    name, label, position, over_generated = "density", "Density", 13, True
 
 
 @METRICS.register("coverage")
 class Coverage(_OfManifold):
     """The share of real images' balls that hold any generated image (Naeem et al. 2020)."""
 
-    name, label, position = "coverage", "Coverage", 14
+    name, label, position, over_generated = "coverage", "Coverage", 14, False
 
 
 def _covers(samples: Sequence[Tensor], real: Tensor) -> list[Manifold]:
@@ -128,7 +110,7 @@ def nearest_distances(a: Tensor, b: Tensor, k: int) -> Tensor:
 
 
 def manifold(generated: Tensor, real: Tensor) -> Manifold:
-    """The indicators of generated values [N,D] against real ones [M,D], on their device.
+    """Of generated values [N,D] against real ones [M,D], on their device.
 
     Raises InputError for fewer images than the balls need neighbours.
     """
@@ -147,4 +129,4 @@ def manifold(generated: Tensor, real: Tensor) -> Manifold:
         held = distances < wide_radii[columns]
         density[rows] += held.sum(1)
         coverage[columns] |= held.any(0)
-    return Manifold(precision, recall, density.double() / K_DENSITY, coverage)
+    return Manifold(precision.double(), recall.double(), density.double() / K_DENSITY, coverage.double())

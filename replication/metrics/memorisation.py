@@ -18,8 +18,9 @@ from torch import Tensor
 
 from replication.metrics.features import Features
 from replication.metrics.manifold import nearest_distances
-from replication.metrics.metric import VARIETY, Material, Metric, Row
+from replication.metrics.metric import VARIETY, Material, Metric, Row, columns
 from replication.metrics.proportion import wilson
+from replication.metrics.uncertainty import Interval
 from replication.registry import METRICS
 from replication.types import InputError
 
@@ -61,15 +62,7 @@ def _statistics(generated: Tensor, held_out: Tensor) -> Tensor:
     return torch.stack([share, (nearer + no_farther).double().mean() / (2 * len(ordered))]).cpu()
 
 
-def _interval(point: float, se: float, n: int) -> tuple[float, float]:
-    """Wilson's, with as many images as would explain the standard error; n where it is 0, as it is at 0 and 1."""
-    effective = point * (1 - point) / se**2 if 0 < point < 1 and se > 0 else n
-    return wilson(point * effective, effective)
-
-
-def memorisation(
-    generated: Tensor, training: Tensor, held_out: Tensor, resamples: int = 200, seed: int = 0
-) -> dict[str, float]:
+def memorisation(generated: Tensor, training: Tensor, held_out: Tensor, resamples: int = 200, seed: int = 0) -> Row:
     """Of values [N,D] against training [T,D] and held-out ones [M,D]: `memorisation` and `memorisation_auc`.
 
     Each also with `_low`, `_high` (95 %) and `_se`, over a bootstrap of generated and held-out images; the training set
@@ -88,13 +81,10 @@ def memorisation(
             for _ in range(resamples)
         ]
     )
-    found: dict[str, float] = {}
-    for key, point, se in zip(
-        ("memorisation", "memorisation_auc"),
-        _statistics(near, baseline).tolist(),
-        replicates.std(0).tolist(),
-        strict=True,
-    ):
-        low, high = _interval(point, se, min(len(near), len(baseline)))
-        found |= {key: point, f"{key}_low": low, f"{key}_high": high, f"{key}_se": se}
+    points, errors = _statistics(near, baseline).tolist(), replicates.std(0).tolist()
+    n, found = min(len(near), len(baseline)), Row()
+    for name, point, error in zip(("memorisation", "memorisation_auc"), points, errors, strict=True):
+        # Wilson's, with as many images as would explain the standard error; n where it is 0, as it is at 0 and 1
+        effective = point * (1 - point) / error**2 if 0 < point < 1 and error > 0 else n
+        found |= columns(name, point, Interval(*wilson(point * effective, effective), error))
     return found

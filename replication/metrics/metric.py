@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from replication.metrics.features import Features
-from replication.metrics.uncertainty import Draws, draw, draw_paired, recentred
+from replication.metrics.uncertainty import Draws, Interval, draw, draw_paired, recentred
 from replication.registry import METRICS
 from replication.types import InputError
 
@@ -129,7 +129,7 @@ class Metric:
     paper_form = ".3f"  # beside a published value
     depends: tuple[str, ...] = (
         OF_SAMPLES + OF_REFERENCE
-    )  # keys of a protocol that a published value and ours must agree in
+    )  # keys of a protocol that papers' values and ours must agree in
     splits = 1  # over how many a published standard deviation is taken, of whose mean it is
     upper_bound = False  # whether less than a published value is no contradiction
 
@@ -141,11 +141,8 @@ class Metric:
     def heading(self) -> str:
         """Of a table's column, in which {name} stands for the label by the extractor."""
         label = f"{{{self.name}}}" if self.of_features else self.label
-        return (
-            label
-            + (f" x {self.scale:g}" if self.scale != 1 and "%" not in self.form else "")
-            + (f", {self.unit}" if self.unit else "")
-        )
+        scale = f" x {self.scale:g}" if self.scale != 1 and "%" not in self.form else ""
+        return label + scale + (f", {self.unit}" if self.unit else "")
 
 
 @cache
@@ -170,10 +167,14 @@ def evaluate(material: Material) -> Row:
     return row
 
 
+def columns(name: str, point: float, interval: Interval) -> Row:
+    """The columns of a figure with an error."""
+    return {name: point, **{f"{name}_{end}": value for end, value in zip(("low", "high", "se"), interval, strict=True)}}
+
+
 def with_interval(name: str, point: float, replicates: Tensor) -> Row:
     """The columns of a point whose replicates [R] under resampling say how uncertain it is."""
-    low, high, error = recentred(point, replicates)
-    return {name: point, f"{name}_low": low, f"{name}_high": high, f"{name}_se": error}
+    return columns(name, point, recentred(point, replicates))
 
 
 def _widths(features: Features) -> dict[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from replication.metrics.codebook_usage import Usage, codebook_usage
+from replication.metrics.first_stages import Usage, codebook_usage
 
 # A codebook has collapsed when hardly any of its codes occurred. Large ones work with a few per cent of their codes in
 # use (VQGAN's 16,384, from memory), and every one starts with a handful: hence a low bound and much patience.

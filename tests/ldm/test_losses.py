@@ -13,7 +13,7 @@ from replication.check.oracles.networks import randomize
 from replication.ldm.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from replication.ldm.losses.distances import PIXEL, unit_difference
 from replication.ldm.losses.lpips import CHANNELS, VGG
-from replication.metrics.codebook_usage import codebook_usage
+from replication.metrics.first_stages import codebook_usage
 from replication.registry import DATASETS, DISCRIMINATORS, EXTRACTORS, PERCEPTUAL
 from replication.types import InputError
 
