@@ -9,7 +9,6 @@ from replication.harness.home import project, state
 from replication.harness.jobs.cell import cells_of
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of
-from replication.registry import EXTRACTORS
 from replication.report.claims import Evidence, markdown_claims
 from replication.report.claims.evidence import evidence_of
 from replication.report.compare import comparison, find_row
@@ -65,7 +64,7 @@ def compare(options: argparse.Namespace) -> None:
         cells = cells_of(load_experiment(experiment, {}, options.profile), options.profile)
         committed = project() / "results" / f"{experiment}-{options.profile}.csv"
         found.append(find_row(row, cells, rows_of(cells, journal_of(cells, state()), committed)))
-    labels = cells[0].protocol.extractor.build(EXTRACTORS).labels
+    labels = cells[0].protocol.metric_labels
     print(comparison(found[0], found[1], labels, options.unequal))
 
 

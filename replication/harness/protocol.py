@@ -82,6 +82,12 @@ class Protocol(Settings):
         shown = {key: Part.model_validate(v) if key == "extractor" else v for key, v in self.changed.items()}
         return ", ".join(f"{key} = {_shown(value)}" for key, value in shown.items())
 
+    @property
+    def metric_labels(self) -> Mapping[str, str]:
+        """What each metric is called on features of this extractor: "FD-digits"."""
+        labels: Mapping[str, str] = self.extractor.build(EXTRACTORS).labels
+        return labels
+
     def identity(self) -> dict[str, Any]:
         """What the figures depend on, for keys."""
         fields = self.model_dump(exclude=_DESCRIPTION | _STATED | {"extractor"})

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from math import hypot
 
 from replication.harness.jobs.cell import Cell
@@ -21,34 +21,84 @@ HEADING = "Paper against measured"
 
 @dataclass(frozen=True)
 class Comparison:
-    """One published value and its cell. `low` and `high` bound the difference, measured minus paper, with 95 %.
-
-    `measured` is None where the cell has no row, or the row not this metric; the bounds are None where there is no
-    interval either. `differs` are the protocol's fields that differ, the dataset among them, with both values; `unknown`
-    those that the source leaves open; `recipe` whatever else is known to differ.
-    """
+    """One published value, its cell, and the row where there is one."""
 
     cell: Cell
     published: PublishedValue
-    run: bool
-    measured: float | None
-    low: float | None
-    high: float | None
-    differs: tuple[str, ...]
-    unknown: tuple[str, ...]
-    recipe: tuple[str, ...]
+    record: Record | None
+
+    @cached_property
+    def measured(self) -> float | None:
+        """The row's figure; None where it has none, or one of another dataset or extractor: that is another quantity."""
+        other = any(difference.startswith(("dataset", "extractor")) for difference in self.differs)
+        return None if other else (self.record or {}).get(f"metric.{self.published.metric}")
 
     @property
     def difference(self) -> float | None:
         """Measured minus paper."""
         return None if self.measured is None else self.measured - self.published.value
 
-    @property
-    def inside(self) -> bool | None:
-        """Whether the interval of the difference holds 0; an NLL is printed as a bound, which less than it does not break."""
-        if self.low is None or self.high is None:
+    @cached_property
+    def bounds(self) -> tuple[float, float] | None:
+        """95 % bounds of the difference: the row's interval, and the error of the paper's value where it is known.
+
+        An IS is printed with its standard deviation over ten splits, whose mean it is. The sampling and training noise of a
+        paper's FID is in no table, so that the interval is ours alone.
+        """
+        record, column = self.record or {}, f"metric.{self.published.metric}"
+        error = record.get(f"{column}_se")
+        if self.measured is None or self.difference is None or (error is None and f"{column}_low" not in record):
             return None
-        return self.low <= 0 and (metric_named(self.published.metric).upper_bound or self.high >= 0)
+        half = Z95 * (error or 0)
+        below = self.measured - record.get(f"{column}_low", self.measured - half)
+        above = record.get(f"{column}_high", self.measured + half) - self.measured
+        papers = Z95 * (self.published.error or 0) / metric_named(self.published.metric).splits ** 0.5
+        return self.difference - hypot(below, papers), self.difference + hypot(above, papers)
+
+    @property
+    def inside(self) -> str:
+        """Whether the bounds hold 0; an NLL is printed as a bound, which less than it does not break."""
+        if self.bounds is None:
+            return ""
+        low, high = self.bounds
+        return "yes" if low <= 0 and (metric_named(self.published.metric).upper_bound or high >= 0) else "no"
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields of a protocol that this metric of this cell depends on; a network without classes draws no labels."""
+        fields = metric_named(self.published.metric).depends
+        return [field for field in fields if field != "labels" or self.cell.recipe.condition]
+
+    @cached_property
+    def differs(self) -> tuple[str, ...]:
+        """In what the row's protocol is not the paper's, dataset included, with both values: "n 5000 for 50000"."""
+        return tuple(self._differing())
+
+    def _differing(self) -> Iterator[str]:
+        dataset, ours, theirs = str(self.cell.recipe.dataset), self.cell.protocol, self.published.protocol.protocol
+        if dataset != self.published.dataset:
+            yield f"dataset {dataset} for {self.published.dataset}"
+        for field in self.fields:
+            if getattr(ours, field) != getattr(theirs, field) and field not in self.published.protocol.unknown:
+                a, b = _text(ours, field), _text(theirs, field)
+                if a != b:
+                    yield f"{field} {a} for {b}"
+        remote = getattr(EXTRACTORS.get(theirs.extractor.name), "remote", None)
+        weights = remote.sha256 if remote else ""
+        found = (self.record or {}).get("protocol.extractor_sha256", weights)
+        if ours.extractor == theirs.extractor and not found.startswith(weights):
+            yield f"extractor weights {found[:8]} for {weights[:8]}"
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The fields that the source leaves open."""
+        return tuple(field for field in self.fields if field in self.published.protocol.unknown)
+
+    @property
+    def recipe(self) -> tuple[str, ...]:
+        """What else is known to differ."""
+        ours, theirs = self.cell.recipe.training.steps, self.published.training_steps
+        return () if theirs in (None, ours) else (f"training steps {ours} for {theirs}",)
 
     @property
     def agree(self) -> str:
@@ -64,74 +114,7 @@ class Comparison:
 
 def comparisons(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Comparison]:
     """One for each published value of each cell, in the table's order."""
-    return [_comparison(cell, published, rows.get(cell.key)) for cell in cells for published in cell.published]
-
-
-def _comparison(cell: Cell, published: PublishedValue, record: Record | None) -> Comparison:
-    run, differs = record or {}, tuple(_differing(cell, published, record or {}))
-    # another extractor's or dataset's figure is another quantity: there is no difference to be taken
-    same = not any(difference.startswith(("dataset", "extractor")) for difference in differs)
-    low, high = _bounds(run, published) if same else (None, None)
-    return Comparison(
-        cell=cell,
-        published=published,
-        run=record is not None,
-        measured=run.get(f"metric.{published.metric}") if same else None,
-        low=low,
-        high=high,
-        differs=differs,
-        unknown=tuple(field for field in _fields(cell, published) if field in published.protocol.unknown),
-        recipe=tuple(_differing_recipe(cell, published)),
-    )
-
-
-def _bounds(record: Record, published: PublishedValue) -> tuple[float | None, float | None]:
-    """The row's interval moved by the paper's value; that value's own error is in it where it is known.
-
-    An IS is printed with its standard deviation over ten splits, whose mean it is. The sampling and training noise of a
-    paper's FID is in no table, so that the interval is ours alone.
-    """
-    column = f"metric.{published.metric}"
-    value, error = record.get(column), record.get(f"{column}_se")
-    if value is None or (error is None and f"{column}_low" not in record):
-        return None, None
-    below = value - record.get(f"{column}_low", value - Z95 * (error or 0))
-    above = record.get(f"{column}_high", value + Z95 * (error or 0)) - value
-    difference, papers = (
-        value - published.value,
-        Z95 * (published.error or 0) / metric_named(published.metric).splits ** 0.5,
-    )
-    return difference - hypot(below, papers), difference + hypot(above, papers)
-
-
-def _fields(cell: Cell, published: PublishedValue) -> list[str]:
-    """The fields of a protocol that this metric of this cell depends on; a network without classes draws no labels."""
-    fields = metric_named(published.metric).depends
-    return [field for field in fields if field != "labels" or cell.recipe.condition]
-
-
-def _differing(cell: Cell, published: PublishedValue, record: Record) -> Iterator[str]:
-    """The fields in which the row's protocol is not the paper's, both values given: "n 5000 for 50000"."""
-    dataset, ours, theirs = str(cell.recipe.dataset), cell.protocol, published.protocol.protocol
-    if dataset != published.dataset:
-        yield f"dataset {dataset} for {published.dataset}"
-    for field in _fields(cell, published):
-        if getattr(ours, field) == getattr(theirs, field) or field in published.protocol.unknown:
-            continue
-        a, b = _text(ours, field), _text(theirs, field)
-        if a != b:
-            yield f"{field} {a} for {b}"
-    remote = getattr(EXTRACTORS.get(theirs.extractor.name), "remote", None)
-    weights = remote.sha256 if remote else ""
-    found = record.get("protocol.extractor_sha256", weights)
-    if ours.extractor == theirs.extractor and not found.startswith(weights):
-        yield f"extractor weights {found[:8]} for {weights[:8]}"
-
-
-def _differing_recipe(cell: Cell, published: PublishedValue) -> Iterator[str]:
-    trained = cell.recipe.training.steps
-    if published.training_steps not in (None, trained):
-        yield f"training steps {trained} for {published.training_steps}"
+    return [Comparison(cell, published, rows.get(cell.key)) for cell in cells for published in cell.published]
 
 
 def _text(protocol: Protocol, field: str) -> str:
@@ -146,23 +129,24 @@ def _text(protocol: Protocol, field: str) -> str:
 
 def published_table(found: Sequence[Comparison]) -> Table:
     """One line per comparison, for a reader."""
-    return Table.of([_line(c) for c in found], [c.cell.key if c.run else None for c in found])
+    return Table.of([_line(c) for c in found], [c.cell.key if c.record is not None else None for c in found])
 
 
 def _line(c: Comparison) -> dict[str, str]:
-    form, published = metric_named(c.published.metric).paper_form, c.published
+    metric, published = metric_named(c.published.metric), c.published
+    form, label = metric.paper_form, _labels(published.protocol.protocol.extractor.name)[published.metric]
     difference = "" if c.difference is None else f"{c.difference:+{form}}"
-    if c.low is not None:
-        difference += f" [{c.low:+{form}}, {c.high:+{form}}]"
+    if c.bounds is not None:
+        difference += f" [{c.bounds[0]:+{form}}, {c.bounds[1]:+{form}}]"
     return {
         "sampler": c.cell.label,
         "spacing": str(c.cell.sampling.spacing),
         "steps": str(c.cell.sampling.steps),
-        "metric": _label(published),
+        "metric": f"{label}, {metric.unit}" if metric.unit else label,
         "paper": f"{published.value:.10g}" + (f" ± {published.error:.10g}" if published.error is not None else ""),
-        "measured": NOT_RUN if not c.run else "not measured" if c.measured is None else f"{c.measured:{form}}",
+        "measured": (NOT_RUN if c.record is None else "not measured" if c.measured is None else f"{c.measured:{form}}"),
         "difference [our 95 %]": difference,
-        "inside": _yes(c.inside),
+        "inside": c.inside,
         "protocols agree": c.agree,
         "differs in": c.all_differences,
         "source": published.citation,
@@ -171,16 +155,8 @@ def _line(c: Comparison) -> dict[str, str]:
 
 @cache
 def _labels(extractor: str) -> Mapping[str, str]:
+    """What metrics are called with the paper's own extractor."""
     return EXTRACTORS.build(extractor).labels
-
-
-def _label(published: PublishedValue) -> str:
-    """The metric as the paper's own extractor calls it."""
-    label, unit = (
-        _labels(published.protocol.protocol.extractor.name)[published.metric],
-        metric_named(published.metric).unit,
-    )
-    return f"{label}, {unit}" if unit else label
 
 
 def published_csv(found: Sequence[Comparison]) -> str:
@@ -189,7 +165,7 @@ def published_csv(found: Sequence[Comparison]) -> str:
 
 
 def _record(c: Comparison) -> Record:
-    published = c.published
+    published, (low, high) = c.published, c.bounds or (None, None)
     return {
         "cell": c.cell.key,
         "label": c.cell.label,
@@ -206,9 +182,9 @@ def _record(c: Comparison) -> Record:
         "published_error": published.error,
         "measured": c.measured,
         "difference": c.difference,
-        "difference_low": c.low,
-        "difference_high": c.high,
-        "inside": _yes(c.inside),
+        "difference_low": low,
+        "difference_high": high,
+        "inside": c.inside,
         "protocol": c.cell.protocol.title,
         "published_protocol": published.protocol.title,
         "protocols_agree": c.agree,
@@ -216,7 +192,3 @@ def _record(c: Comparison) -> Record:
         "not_stated": ", ".join(c.unknown),
         "recipe_differs": "; ".join(c.recipe),
     }
-
-
-def _yes(answer: bool | None) -> str:
-    return "" if answer is None else "yes" if answer else "no"

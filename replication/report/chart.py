@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
@@ -19,34 +19,18 @@ SHAPES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Style:
-    """How the i-th line of a plot is told apart, as indices into the plots' own lists."""
+class Series(NamedTuple):
+    """One line: its looks as indices into the plots' own lists, paths in user units, (x, y, cell key) of its points."""
 
-    index: int
-
-    @property
-    def classes(self) -> str:
-        return f"s{self.index} c{self.index % len(COLOURS)} d{self.index // len(COLOURS) % len(DASHES)}"
-
-    @property
-    def marker(self) -> str:
-        return f"m{self.index % len(MARKERS)}"
-
-
-@dataclass(frozen=True)
-class Series:
-    """One line: paths in user units, and (x, y, cell key) of its points."""
-
-    style: Style
+    classes: str
+    marker: str
     label: str
     line: str
     bars: str
     points: list[tuple[str, str, str]]
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """Distance against one cost; ticks are (position, text)."""
 
     label: str
@@ -55,8 +39,7 @@ class Panel:
     series: list[Series]
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """Logarithmic, from values [low, high] to user units [start, end]; what lies below is drawn at the edge."""
 
     low: float
@@ -100,10 +83,9 @@ def _panel(cost: Cost, cells: Sequence[Cell], rows: Mapping[str, Record], y: Sca
     series = []
     for curve in found:
         points = [(x(r[cost.column] * cost.scale), y(r["metric.fd"]), r["cell"]) for r in curve.records]
-        bars = [
-            f"M{px} {y(r['metric.fd_low'])}V{y(r['metric.fd_high'])}"
-            for (px, _, _), r in zip(points, curve.records, strict=True)
-        ]
+        ends = [(y(r["metric.fd_low"]), y(r["metric.fd_high"])) for r in curve.records]
+        bars = "".join(f"M{px} {low}V{high}" for (px, _, _), (low, high) in zip(points, ends, strict=True))
         line = "M" + "L".join(f"{px} {py}" for px, py, _ in points)
-        series.append(Series(Style(curve.index), curve.label, line, "".join(bars), points))
+        i, colour, dash = curve.position, curve.position % len(COLOURS), curve.position // len(COLOURS) % len(DASHES)
+        series.append(Series(f"s{i} c{colour} d{dash}", f"m{i % len(MARKERS)}", curve.label, line, bars, points))
     return Panel(cost.label, x.ticks(), y.ticks(), series)

@@ -1,4 +1,7 @@
-"""Two rows side by side: each figure's difference with its interval, for rows that may be compared at all."""
+"""Which rows may be compared, and two of them side by side: each figure's difference with its interval.
+
+Only figures of equal n, extractor and reference say anything about each other.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,19 +10,48 @@ from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.metrics.proportion import Z95
 from replication.registry import unknown
-from replication.report.comparable import check_comparable, differences
-from replication.report.tables import markdown
+from replication.report.tables import MARK, Table
 from replication.types import InputError
+
+FIELDS = {
+    "protocol.n": "n",
+    "protocol.extractor": "extractor",
+    "protocol.extractor_sha256": "extractor weights",
+    "protocol.reference": "reference",
+    "protocol.preprocessing": "preprocessing",
+    "protocol.drop_last": "reference batches",
+    "profile": "profile",
+}
+
+
+def differences(a: Record, b: Record) -> list[str]:
+    """In which of these two rows differ, each with both values: "n 500 against 1797"; empty if they may be compared."""
+    return [f"{name} {a.get(key)} against {b.get(key)}" for key, name in FIELDS.items() if a.get(key) != b.get(key)]
+
+
+def check_comparable(records: Sequence[Record], unequal: bool = False) -> str:
+    """The mark that a comparison of these rows carries: empty, or MARK if they differ and `unequal` asks for it.
+
+    Raises InputError naming the two rows and what differs between them, unless it was asked for.
+    """
+    for record in records[1:]:
+        if found := differences(records[0], record):
+            if unequal:
+                return MARK
+            one, other = (f"{r.get('label')} x {r.get('sampling.steps')}" for r in (records[0], record))
+            raise InputError(
+                f"{one} and {other} can't be compared: {'; '.join(found)}; `unequal = true` or --unequal asks for it"
+            )
+    return ""
 
 
 def find_row(name: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> Record:
     """The row of `LABEL:STEPS`; raises InputError for a cell that there is not, or that has not been run."""
-    label, _, steps = name.rpartition(":")
     valid = {f"{cell.label}:{cell.sampling.steps}": cell for cell in cells}
     if name not in valid:
         raise unknown("row", name, list(valid))
     if valid[name].key not in rows:
-        raise InputError(f"{label} x {steps} of {valid[name].experiment} has not been run in this profile")
+        raise InputError(f"{valid[name].title} of {valid[name].experiment} has not been run in this profile")
     return rows[valid[name].key]
 
 
@@ -30,16 +62,15 @@ def comparison(a: Record, b: Record, labels: Mapping[str, str], unequal: bool = 
     too wide. Raises InputError for rows that may not be compared, unless `unequal` asks for it.
     """
     mark = check_comparable([a, b], unequal)
-    shared = [key for key in labels if f"metric.{key}_se" in a and f"metric.{key}_se" in b]
-    lines = [[labels[key] + mark, *_line(a, b, f"metric.{key}")] for key in shared]
     one, other = (f"{r['experiment']}: {r['label']} x {r['sampling.steps']}" for r in (a, b))
-    table = markdown(["figure", one, other, "difference [95 %]", "so"], lines)
-    return table + (f"\n\n{mark} unequal: {'; '.join(differences(a, b))}" if mark else "")
-
-
-def _line(a: Record, b: Record, column: str) -> list[str]:
-    difference = b[column] - a[column]
-    half = Z95 * math.hypot(a[f"{column}_se"], b[f"{column}_se"])
-    low, high = difference - half, difference + half
-    word = "higher" if low > 0 else "lower" if high < 0 else "no difference seen"
-    return [f"{a[column]:.4g}", f"{b[column]:.4g}", f"{difference:+.3g} [{low:+.3g}, {high:+.3g}]", word]
+    lines = []
+    for key, label in labels.items():
+        column, error = f"metric.{key}", f"metric.{key}_se"
+        if error in a and error in b:
+            difference, half = b[column] - a[column], Z95 * math.hypot(a[error], b[error])
+            low, high = difference - half, difference + half
+            word = "higher" if low > 0 else "lower" if high < 0 else "no difference seen"
+            interval = f"{difference:+.3g} [{low:+.3g}, {high:+.3g}]"
+            lines.append([label + mark, f"{a[column]:.4g}", f"{b[column]:.4g}", interval, word])
+    table = Table(["figure", one, other, "difference [95 %]", "so"], lines)
+    return f"{table}\n\n{mark} unequal: {'; '.join(differences(a, b))}" if mark else str(table)

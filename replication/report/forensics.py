@@ -11,8 +11,8 @@ from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.examination import NOT_CHANGED
 from replication.harness.forensics.move import NEGLIGIBLE
 from replication.harness.journal import Record
-from replication.report.plots import COLOURS, new_figure, png, refresh, style
-from replication.report.rows import read_csv, write_csv
+from replication.report.plots import COLOURS, drawing, refresh
+from replication.report.rows import csv_text, read_csv
 from replication.report.tables import Table
 from replication.report.write import shared_columns
 
@@ -71,9 +71,9 @@ def report_blocks(rows: Sequence[Record]) -> list[Block]:
         Block("heading", "Where each choice was seen"),
         Block("table", Table(["choice", "paper, code or thread"], sources)),
         Block("heading", "Protocol"),
-        Block("table", Table(["column", "value"], shared_columns(every, ("sampling.", "protocol.", "recipe.")))),
+        Block("table", shared_columns(every, "sampling.", "protocol.", "recipe.")),
         Block("heading", "Provenance"),
-        Block("table", Table(["column", "value"], shared_columns(every, ("env.",)))),
+        Block("table", shared_columns(every, "env.")),
     ]
     return blocks
 
@@ -138,8 +138,7 @@ def forest_plot(rows: Sequence[Record]) -> bytes:
 
     changed = [row for row in rows if row["verdict"] != NOT_CHANGED]
     findings = [row for row in changed if row["verdict"] != "identical"] or changed
-    with style():
-        figure = new_figure(8.5, 1.4 + 0.24 * len(findings))
+    with drawing(8.5, 1.4 + 0.24 * len(findings)) as (figure, picture):
         axes = figure.subplots()
         for y, row in enumerate(findings):
             colour, marker = LOOKS[row["verdict"]]
@@ -155,13 +154,13 @@ def forest_plot(rows: Sequence[Record]) -> bytes:
         words = [word for word in LOOKS if any(row["verdict"] == word for row in findings)]
         handles = [Line2D([], [], color=LOOKS[w][0], marker=LOOKS[w][1], linewidth=1.6, label=w) for w in words]
         figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=len(handles))
-        return png(figure)
+    return picture.getvalue()
 
 
 def write_forensics(rows: Sequence[Record], stem: Path) -> list[Path]:
     """The files `stem`.csv, .md and .png; returns them."""
     files = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("csv", "md", "png")]
-    write_csv({str(i): row for i, row in enumerate(rows)}, files[0])
+    write_atomically(files[0], csv_text(rows).encode())
     write_atomically(files[1], markdown_report(rows, stem.name).encode())
     if any(row["verdict"] != NOT_CHANGED for row in rows):
         refresh(files[2], list(rows), lambda: forest_plot(rows))

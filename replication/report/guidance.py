@@ -1,12 +1,11 @@
 """What guidance buys and costs: the prompted class, the distance, precision and recall against the guidance weight."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
-from replication.report.plots import COLOURS, MARKERS, new_figure, png, style
+from replication.report.plots import COLOURS, MARKERS, drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,26 +23,19 @@ class Sweep(NamedTuple):
 
 def guidance_sweeps(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Sweep]:
     """Those with enough weights, in the table's order."""
-    found: dict[tuple[str, ...], list[tuple[float, Cell]]] = {}
+    found: dict[tuple[str, ...], dict[float, Record]] = {}
     for cell in cells:
-        if "metric.class_accuracy" in rows.get(cell.key, {}) and _everywhere(cell):
-            setting = cell.sampling
-            same = (cell.recipe.key, str(setting.sampler), str(setting.spacing), str(setting.steps), setting.clip)
-            found.setdefault(same, []).append((setting.guidance.weight if setting.guidance else 1.0, cell))
-    sweeps = []
-    for of in found.values():
-        of.sort(key=lambda pair: pair[0])
-        points = [next(group)[1] for _, group in groupby(of, key=lambda pair: pair[0])]
-        if len(points) >= LEAST_WEIGHTS:
-            weights = [cell.sampling.guidance.weight if cell.sampling.guidance else 1.0 for cell in points]
-            sweeps.append(Sweep(str(points[0].recipe.condition), weights, [rows[cell.key] for cell in points]))
-    return sweeps
-
-
-def _everywhere(cell: Cell) -> bool:
-    """Whether guidance, if any, acts on all channels at all times."""
-    guidance = cell.sampling.guidance
-    return guidance is None or (guidance.channels == "all" and guidance.interval == (0.0, 1.0))
+        setting, guidance = cell.sampling, cell.sampling.guidance
+        everywhere = guidance is None or (guidance.channels == "all" and guidance.interval == (0.0, 1.0))
+        if "metric.class_accuracy" in rows.get(cell.key, {}) and everywhere:
+            model = (str(cell.recipe.condition), cell.recipe.key)
+            same = (*model, str(setting.sampler), str(setting.spacing), str(setting.steps), setting.clip)
+            found.setdefault(same, {}).setdefault(guidance.weight if guidance else 1.0, rows[cell.key])
+    return [
+        Sweep(same[0], sorted(of), [of[weight] for weight in sorted(of)])
+        for same, of in found.items()
+        if len(of) >= LEAST_WEIGHTS
+    ]
 
 
 def guidance_plot(sweeps: Sequence[Sweep], distance: str, title: str) -> bytes:
@@ -53,8 +45,7 @@ def guidance_plot(sweeps: Sequence[Sweep], distance: str, title: str) -> bytes:
         ("fd", distance),
         ("precision", "precision, and recall (dashed)"),
     )
-    with style():
-        figure = new_figure(10, 3.2)
+    with drawing(10, 3.2) as (figure, picture):
         for axes, (metric, label) in zip(figure.subplots(1, 3), panels, strict=True):
             for i, sweep in enumerate(sweeps):
                 _draw(axes, sweep, metric, i, "-")
@@ -65,7 +56,7 @@ def guidance_plot(sweeps: Sequence[Sweep], distance: str, title: str) -> bytes:
             axes.grid(alpha=0.25, linewidth=0.5)
         figure.axes[0].legend(frameon=False)
         figure.suptitle(f"{title}: what guidance buys and costs")
-        return png(figure)
+    return picture.getvalue()
 
 
 def _draw(axes: "Axes", sweep: Sweep, metric: str, index: int, dash: str) -> None:

@@ -1,8 +1,10 @@
 r"""Tables in LaTeX, for `\input` into any document that loads booktabs and longtable."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import lru_cache
+
+from replication.report.tables import Table
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -22,34 +24,34 @@ def escaped(text: str) -> str:
     return _MINUS.sub("$-$", _SPECIAL.sub(lambda match: SPECIAL[match.group()], " ".join(text.split())))
 
 
-def latex_document(tables: Sequence[str]) -> str:
-    r"""The tables as one file; a comment at its head says which packages they need."""
-    return "\n".join(["% \\usepackage{booktabs,longtable}", *tables])
+def latex_report(title: str, stem: str, tables: Mapping[str, Table]) -> str:
+    """The tables by heading as one file; a comment at its head says which packages they need."""
+    captions = [f"{title}: {heading}" if heading else title for heading in tables]
+    labels = [f"{stem}-{i}" if i else stem for i in range(len(tables))]
+    longtables = [latex_table(*of) for of in zip(tables.values(), captions, labels, strict=True)]
+    return "\n".join(["% \\usepackage{booktabs,longtable}", *longtables])
 
 
-def latex_table(columns: Sequence[str], lines: Sequence[Sequence[str]], caption: str, label: str) -> str:
+def latex_table(table: Table, caption: str, label: str) -> str:
     """One longtable, which may go over pages; its head is repeated on each."""
-    wide = [max(len(line[i]) for line in [columns, *lines]) > WIDE for i in range(len(columns))]
+    head, *lines = (" & ".join(map(escaped, line)) + r" \\" for line in [table.columns, *table.lines])
+    body = "\n".join(lines)
+    wide = [max(map(len, texts)) > WIDE for texts in zip(table.columns, *table.lines, strict=True)]
     spec = "".join(r"p{3.5cm}" if w else "l" for w in wide)
-    head = [r"\toprule", _line(columns), r"\midrule"]
-    return "\n".join(
-        [
-            r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}",
-            rf"\begin{{longtable}}{{@{{}}{spec}@{{}}}}",
-            rf"\caption{{{escaped(caption)}}}\label{{tab:{label}}}\\",
-            *head,
-            r"\endfirsthead",
-            *head,
-            r"\endhead",
-            r"\bottomrule",
-            r"\endlastfoot",
-            *(_line(line) for line in lines),
-            r"\end{longtable}",
-            r"\endgroup",
-            "",
-        ]
-    )
-
-
-def _line(cells: Sequence[str]) -> str:
-    return " & ".join(map(escaped, cells)) + r" \\"
+    return rf"""\begingroup\footnotesize\setlength{{\tabcolsep}}{{3pt}}
+\begin{{longtable}}{{@{{}}{spec}@{{}}}}
+\caption{{{escaped(caption)}}}\label{{tab:{label}}}\\
+\toprule
+{head}
+\midrule
+\endfirsthead
+\toprule
+{head}
+\midrule
+\endhead
+\bottomrule
+\endlastfoot
+{body}
+\end{{longtable}}
+\endgroup
+"""

@@ -1,14 +1,13 @@
-"""Plots: distance against steps and against seconds, and the grid of samples. Colour-blind safe, byte-stable."""
+"""Plots: distances, trainings, and grids of images. Colour-blind safe, byte-stable."""
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -17,8 +16,8 @@ from PIL.PngImagePlugin import PngInfo
 from replication.files import write_atomically
 from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell
+from replication.harness.journal import Curve as TrainingCurve
 from replication.harness.journal import Journal, Record
-from replication.registry import EXTRACTORS
 from replication.settings import content_key
 
 if TYPE_CHECKING:  # it takes a second to import, and most reports draw nothing anew
@@ -34,9 +33,29 @@ GRID_LINES = 12
 NAMED_CURVES = 40  # that a legend can hold
 STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
+TRAINING = {
+    "loss": "loss of a batch",
+    "gradient_norm": "gradient norm, not clipped",
+    "learning_rate": "learning rate",
+    "images_per_second": "images per second",
+}
+LOGARITHMIC = ("loss", "gradient_norm")
 
-@dataclass(frozen=True)
-class Cost:
+
+@contextmanager
+def drawing(width: float, height: float, **options: Any) -> Iterator[tuple["Figure", io.BytesIO]]:
+    """(an empty figure of this size in inches, what holds its PNG afterwards), without dates and versions in it."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    picture = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, picture
+        figure.savefig(picture, format="png", dpi=144, metadata={"Software": None}, **options)
+
+
+class Cost(NamedTuple):
     """What a distance is plotted against: a column of the rows, and the scale of the axis' unit."""
 
     column: str
@@ -61,11 +80,10 @@ def costs_of(rows: Mapping[str, Record]) -> tuple[Cost, Cost]:
     return COMPUTE if len(networks) > 1 and None not in networks else EVALUATIONS, IMAGE if latents else SAMPLING
 
 
-@dataclass(frozen=True)
-class Curve:
-    """The rows of one label by rising cost; `index` among all labels, run or not, so that its style never changes."""
+class Curve(NamedTuple):
+    """The rows of one label by rising cost; `position` among all labels, run or not, so that its style never changes."""
 
-    index: int
+    position: int
     label: str
     records: list[Record]
 
@@ -88,11 +106,9 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
 
     Of more labels than a legend can name, the rows are points of one colour.
     """
-    name = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
     labels = len({cell.label for cell in cells})
     crowded = labels > NAMED_CURVES
-    with style():
-        figure = new_figure(10, 3.8 if crowded else max(3.8, 1.2 + 0.22 * labels))
+    with drawing(10, 3.8 if crowded else max(3.8, 1.2 + 0.22 * labels)) as (figure, picture):
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, cost in zip((left, right), costs_of(rows), strict=True):
             found = curves(cells, rows, cost.column)
@@ -101,22 +117,22 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
             for curve in found:
                 _draw(axes, curve, cost, joined=not crowded)
             _scales(axes, cost)
-        left.set_ylabel(f"{name} (95 % interval)")
+        left.set_ylabel(f"{cells[0].protocol.metric_labels['fd']} (95 % interval)")
         figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside right center")
         figure.suptitle(title)
-        return png(figure)
+    return picture.getvalue()
 
 
 def _draw(axes: "Axes", curve: Curve, cost: Cost, joined: bool) -> None:
     """The curve, or its points alone, and their intervals, all of them as one broken line: matplotlib's own error bars
     take seconds for ten thousand."""
-    colour, dash = COLOURS[curve.index % len(COLOURS)], DASHES[curve.index // len(COLOURS) % len(DASHES)]
+    colour, dash = COLOURS[curve.position % len(COLOURS)], DASHES[curve.position // len(COLOURS) % len(DASHES)]
     x = [record[cost.column] * cost.scale for record in curve.records]
     ends = [end for r in curve.records for end in (r["metric.fd_low"], r["metric.fd_high"], np.nan)]
     axes.plot(np.repeat(x, 3), ends, color=colour, linewidth=1, marker="_", markersize=6 if joined else 0)
     axes.plot(
         x, [record["metric.fd"] for record in curve.records], label=curve.label, color=colour,
-        marker=MARKERS[curve.index % len(MARKERS)], markersize=5 if joined else 2,
+        marker=MARKERS[curve.position % len(MARKERS)], markersize=5 if joined else 2,
         linestyle=dash if joined else "none", linewidth=1.4,
     )  # fmt: skip
 
@@ -134,6 +150,24 @@ def _scales(axes: "Axes", cost: Cost) -> None:
     axes.grid(which="both", alpha=0.25, linewidth=0.5)
 
 
+def training_plot(trainings: Sequence[TrainingCurve], title: str) -> bytes:
+    """PNG bytes of a panel for each of TRAINING against the steps, with a line for each training."""
+    with drawing(10, max(5.0, 0.6 + 0.2 * len(trainings))) as (figure, picture):
+        for axes, (column, label) in zip(figure.subplots(2, 2, sharex=True).flat, TRAINING.items(), strict=True):
+            for i, curve in enumerate(trainings):
+                colour, dash = COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
+                axes.plot(curve["step"], curve[column], dash, color=colour, linewidth=0.9, label=curve["title"])
+            if column in LOGARITHMIC:
+                axes.set_yscale("log")
+            axes.set_ylabel(label)
+            axes.grid(alpha=0.25, linewidth=0.5)
+        for axes in figure.axes[2:]:
+            axes.set_xlabel("training steps")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, loc="outside right center")
+        figure.suptitle(f"{title}: training")
+    return picture.getvalue()
+
+
 def strips_of(jobs: Sequence[Job], journal: Journal) -> list[tuple[str, Path]]:
     """(caption, file) of the jobs that have a strip; a long table shows each label once, at the middle one of its jobs."""
     shown = [job for job in jobs if journal.strip_path(job.key).exists()]
@@ -143,22 +177,17 @@ def strips_of(jobs: Sequence[Job], journal: Journal) -> list[tuple[str, Path]]:
     return [(job.caption, journal.strip_path(job.key)) for job in shown]
 
 
-def strips_grid(strips: Sequence[tuple[str, Path]], rows: int) -> bytes:
-    """PNG bytes of `strips_of`."""
-    return picture_grid([(caption, Image.open(path)) for caption, path in strips], rows)
-
-
 def picture_grid(lines: Sequence[tuple[str, Image.Image]], rows: int = 1) -> bytes:
     """PNG bytes: strips of square images, each with its label; a strip may hold several rows of images."""
-    with style():
-        figure = new_figure(8, 0.62 * rows * len(lines) + 0.1)
+    size = 8, 0.62 * rows * len(lines) + 0.1
+    with drawing(*size, bbox_inches="tight", pad_inches=0.05) as (figure, picture):  # the layout forgets labels beside
         for axes, (label, strip) in zip(figure.subplots(len(lines), 1, squeeze=False)[:, 0], lines, strict=True):
             axes.imshow(_spaced(strip, rows), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
             axes.set_ylabel(label, rotation=0, ha="right", va="center")
-        return png(figure, bbox_inches="tight", pad_inches=0.05)  # the layout forgets labels beside images
+    return picture.getvalue()
 
 
 def _spaced(strip: Image.Image, rows: int) -> np.ndarray:
@@ -169,27 +198,6 @@ def _spaced(strip: Image.Image, rows: int) -> np.ndarray:
     white = np.full_like(pixels[:, :1], 255)
     pieces = [piece for i in range(0, pixels.shape[1], size) for piece in (pixels[:, i : i + size], white)]
     return np.concatenate(pieces[:-1], axis=1)
-
-
-def style() -> AbstractContextManager[None]:
-    """What all plots have in common, while it lasts."""
-    import matplotlib as mpl
-
-    return mpl.rc_context(STYLE)
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """An empty one, in inches."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def png(figure: "Figure", **options: Any) -> bytes:
-    """The figure as a PNG without dates and versions in it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None}, **options)
-    return buffer.getvalue()
 
 
 def refresh(path: Path, shown: Any, draw: Callable[[], bytes]) -> None:
@@ -215,8 +223,5 @@ def refresh(path: Path, shown: Any, draw: Callable[[], bytes]) -> None:
 @cache
 def _drawer() -> str:
     """The code that draws, and its libraries."""
-    code = [
-        Path(__file__).with_name(f"{module}.py").read_bytes()
-        for module in ("plots", "guidance", "training", "forensics")
-    ]
+    code = [Path(__file__).with_name(f"{module}.py").read_bytes() for module in ("plots", "guidance", "forensics")]
     return f"{hashlib.sha256(b''.join(code)).hexdigest()} {version('matplotlib')} {version('pillow')}"

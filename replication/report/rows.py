@@ -3,15 +3,15 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from replication.files import write_atomically
 from replication.harness.job import Job
 from replication.harness.journal import MEASURED, Journal, Record
 from replication.types import InputError
 
+# beside what is measured; all other columns are text: a commit may look like 1e5
 NUMBERS = (
     "sampling.steps",
     "sampling.nfe",
@@ -19,7 +19,7 @@ NUMBERS = (
     "first_stage.f",
     "first_stage.parameters",
     "first_stage.scale",
-)  # all other columns are text: a commit may look like 1e5
+)
 
 
 def rows_of(jobs: Sequence[Job], journal: Journal, committed: Path | None = None) -> dict[str, Record]:
@@ -34,11 +34,6 @@ def rows_of(jobs: Sequence[Job], journal: Journal, committed: Path | None = None
     return {key: record for key, record in found.items() if record is not None}
 
 
-def write_csv(rows: Mapping[str, Record], path: Path) -> None:
-    """One line per row. Atomic; raises RunError."""
-    write_atomically(path, csv_text(list(rows.values())).encode())
-
-
 def csv_text(records: Sequence[Record]) -> str:
     """One line per record; numbers as JSON writes them, so that reading gives the same floats."""
     columns = list(dict.fromkeys(column for record in records for column in record))
@@ -50,14 +45,14 @@ def csv_text(records: Sequence[Record]) -> str:
 
 
 def read_csv(path: Path) -> list[Record]:
-    """What `write_csv` wrote; raises InputError for a file that it did not."""
+    """The records of a file of `csv_text`; raises InputError for any other file."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             lines = csv.reader(file)
             columns = next(lines, [])
             if "cell" not in columns:
                 raise ValueError("there is no column 'cell'")
-            readers = [json.loads if _holds_numbers(column) else str for column in columns]
+            readers = [json.loads if column in NUMBERS or column.startswith(MEASURED) else str for column in columns]
             return [
                 {column: read(text) for column, read, text in zip(columns, readers, line, strict=True) if text}
                 for line in lines
@@ -71,7 +66,3 @@ def exact_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else repr(value) if isinstance(value, float) else json.dumps(value)
-
-
-def _holds_numbers(column: str) -> bool:
-    return column in NUMBERS or column.startswith(MEASURED)

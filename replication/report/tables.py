@@ -1,4 +1,4 @@
-"""The tables of a profile, from what each kind of job says of its rows (harness/table.py)."""
+"""The tables of a profile, by the columns that each kind of job has for its rows (harness/table.py)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,9 +7,8 @@ from typing import Any
 from replication.harness.job import Job
 from replication.harness.journal import Record
 from replication.harness.table import TableSpec
-from replication.registry import EXTRACTORS
-from replication.report.comparable import MARK
 
+MARK = "†"  # on whatever was compared all the same, because somebody asked for it
 MARK_MEANS = f"{MARK} measured with another n or another reference than the first line: not to be compared with it."
 
 
@@ -50,23 +49,21 @@ def main_tables(jobs: Sequence[Job], rows: Mapping[str, Record]) -> list[Table]:
 
 def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record]) -> Table:
     """Columns that no line fills are left out, unless their spec says what stands there then."""
-    labels = jobs[0].protocol.extractor.build(EXTRACTORS).labels
+    labels = jobs[0].protocol.metric_labels
     records = [{**job.columns, **_printed(job), **rows.get(job.key, {})} for job in jobs]
     lines = [{column.heading.format_map(labels): column.text(record) for column in spec.columns} for record in records]
     for job, line in zip(jobs, lines, strict=True):
         if any(job.columns.get(column) != jobs[0].columns.get(column) for column in spec.alike):
             line[spec.columns[0].heading] += f" {MARK}"
-    kept = [
-        heading
-        for heading, column in zip(lines[0], spec.columns, strict=True)
-        if column.absent or any(line[heading] for line in lines)
-    ]
-    keys = [job.key if job.key in rows else None for job in jobs]
-    return Table.of([{heading: line[heading] for heading in kept} for line in lines], keys)
+    for heading, column in zip(list(lines[0]), spec.columns, strict=True):
+        if not column.absent and not any(line[heading] for line in lines):
+            for line in lines:
+                del line[heading]
+    return Table.of(lines, [job.key if job.key in rows else None for job in jobs])
 
 
 def _printed(job: Job) -> Record:
-    """What the paper prints that the job names first, as columns `paper.*`."""
+    """The first value that a paper prints for the job, as columns `paper.*`."""
     if not job.published:
         return {}
     first = job.published[0]

@@ -5,69 +5,68 @@ there is -reconstructions.png; where rows differ in the guidance weight, -guidan
 trainings, -training.png.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from replication.files import file_sha256, write_atomically
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Journal, Record
-from replication.registry import EXTRACTORS
 from replication.report.beside_papers import HEADING, Comparison, comparisons, published_csv, published_table
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
-from replication.report.comparable import MARK
 from replication.report.guidance import guidance_plot, guidance_sweeps
-from replication.report.latex import latex_document, latex_table
-from replication.report.plots import distance_plot, refresh, strips_grid, strips_of
+from replication.report.latex import latex_report
+from replication.report.plots import distance_plot, picture_grid, refresh, strips_of, training_plot
 from replication.report.rows import csv_text
-from replication.report.tables import MARK_MEANS, Table, markdown, tables_of
-from replication.report.training import TRAINING, training_plot
+from replication.report.tables import MARK, MARK_MEANS, Table, tables_of
 
 GUIDANCE = ("guidance", "Guidance", "class accuracy, distance, precision and recall against the guidance weight")
+TRAINING = ("training", "Training", "loss, gradient norm, learning rate and speed of each training against its steps")
 SHOWN = 12  # values of a column of the protocol or the provenance
 
 
 def write_report(evidence: Evidence, journal: Journal, folder: Path) -> list[Path]:
     """Write what the rows allow, and return the files. Pictures need strips, which only the journals have."""
-    experiment, cells, rows = evidence.experiment, evidence.cells, evidence.cell_rows
-    stem = f"{experiment.name}-{evidence.profile}"
+    rows, stem = evidence.cell_rows, evidence.stem
     folder.mkdir(parents=True, exist_ok=True)
-    found = comparisons(cells, rows)
+    found = comparisons(evidence.cells, rows)
     tables = all_tables(evidence, found)
-    files: dict[str, bytes] = {}
+    files = {}
     if evidence.rows:
-        files[".csv"] = csv_text(list(evidence.rows.values())).encode()
-        files[".tex"] = latex_report(experiment.title, stem, tables).encode()
+        files[".csv"] = csv_text(list(evidence.rows.values()))
+        files[".tex"] = latex_report(evidence.experiment.title, stem, tables)
     if found and rows:
-        files["-published.csv"] = published_csv(found).encode()
-    for end, content in files.items():
-        write_atomically(folder / f"{stem}{end}", content)
-    drawn = _pictures(evidence, journal)
-    for end, (shown, draw) in drawn.items():
-        refresh(folder / f"{stem}{end}", shown, draw)
+        files["-published.csv"] = published_csv(found)
+    for end, text in files.items():
+        write_atomically(folder / f"{stem}{end}", text.encode())
+    drawn = []
+    for end, shown, draw in _pictures(evidence, journal):
+        refresh(folder / f"{stem}{end}.png", shown, draw)
+        drawn.append(f"{end}.png")
     pictures = [picture for picture in pictures_of(evidence) if (folder / f"{stem}-{picture[0]}.png").exists()]
     write_atomically(folder / f"{stem}.md", markdown_report(evidence, tables, pictures).encode())
     return [folder / f"{stem}{end}" for end in (".md", *files, *drawn)]
 
 
-def _pictures(evidence: Evidence, journal: Journal) -> dict[str, tuple[Any, Callable[[], bytes]]]:
-    """The pictures that the rows allow, by the end of the file's name: what is shown, and what draws it."""
+def _pictures(evidence: Evidence, journal: Journal) -> Iterator[tuple[str, Any, Callable[[], bytes]]]:
+    """The pictures that the rows allow: the end of the file's name, what is shown, and what draws it."""
     title, cells, rows = evidence.experiment.title, evidence.cells, evidence.cell_rows
-    pictures: dict[str, tuple[Any, Callable[[], bytes]]] = {}
     if rows:
-        distance = cells[0].protocol.extractor.build(EXTRACTORS).labels["fd"]
+        distance = cells[0].protocol.metric_labels["fd"]
         shown = [title, distance, [(cell.label, rows.get(cell.key)) for cell in cells]]
-        pictures[".png"] = shown, partial(distance_plot, cells, rows, title)
+        yield "", shown, partial(distance_plot, cells, rows, title)
         if sweeps := guidance_sweeps(cells, rows):
-            pictures[f"-{GUIDANCE[0]}.png"] = [title, distance, sweeps], partial(guidance_plot, sweeps, distance, title)
+            yield f"-{GUIDANCE[0]}", [title, distance, sweeps], partial(guidance_plot, sweeps, distance, title)
         if trained := list(journal.curves().values()):
-            pictures[f"-{TRAINING[0]}.png"] = [title, trained], partial(training_plot, trained, title)
+            yield f"-{TRAINING[0]}", [title, trained], partial(training_plot, trained, title)
     for kind in dict.fromkeys(type(job) for job in evidence.jobs):
         if strips := strips_of([job for job in evidence.jobs if type(job) is kind], journal):
-            shown = [(caption, file_sha256(path)) for caption, path in strips]
-            pictures[f"-{kind.picture[0]}.png"] = shown, partial(strips_grid, strips, kind.picture_rows)
-    return pictures
+            hashes = [(caption, file_sha256(path)) for caption, path in strips]
+            images = [(caption, Image.open(path)) for caption, path in strips]
+            yield f"-{kind.picture[0]}", hashes, partial(picture_grid, images, kind.picture_rows)
 
 
 def all_tables(evidence: Evidence, found: Sequence[Comparison]) -> dict[str, Table]:
@@ -92,46 +91,27 @@ def write_claims(evidence: Sequence[Evidence], folder: Path) -> Path:
 
 def markdown_report(evidence: Evidence, tables: Mapping[str, Table], pictures: Sequence[tuple[str, str, str]]) -> str:
     """The whole page: table, plot, grid, verdicts, further tables by heading, protocol and provenance."""
-    experiment, rows = evidence.experiment, evidence.cell_rows
-    stem = f"{experiment.name}-{evidence.profile}"
-    parts = [f"# {experiment.title} ({evidence.profile})", str(tables[""])]
+    rows = evidence.cell_rows
+    parts = [f"# {evidence.experiment.title} ({evidence.profile})", str(tables[""])]
     if any(f" {MARK} " in f" {line[0]} " for line in tables[""].lines):
         parts.append(MARK_MEANS)
     if rows:
-        parts.append(f"![distance against evaluations and time]({stem}.png)")
-    parts += [f"![{seen}]({stem}-{end}.png)" for end, _, seen in pictures]
+        parts.append(f"![distance against evaluations and time]({evidence.stem}.png)")
+    parts += [f"![{seen}]({evidence.stem}-{end}.png)" for end, _, seen in pictures]
     parts += [markdown_claim(claim, evidence) for claim in evidence.claims]
-    for heading, table in tables.items():
-        parts += [f"## {heading}", str(table)] if heading else []
+    further = {heading: table for heading, table in tables.items() if heading}
     if rows:
-        parts += [
-            "## Protocol",
-            markdown(["column", "value"], shared_columns(rows, ("protocol.", "recipe."))),
-            "## Provenance",
-            markdown(["column", "value"], shared_columns(rows, ("env.", "checkpoint."))),
-        ]
+        further["Protocol"] = shared_columns(rows, "protocol.", "recipe.")
+        further["Provenance"] = shared_columns(rows, "env.", "checkpoint.")
+    parts += [f"## {heading}\n\n{table}" for heading, table in further.items()]
     return "\n\n".join(parts) + "\n"
 
 
-def latex_report(title: str, stem: str, tables: Mapping[str, Table]) -> str:
-    """The page's tables of figures in LaTeX; a second one says in its caption what it is."""
-    return latex_document(
-        [
-            latex_table(
-                table.columns, table.lines, ": ".join(filter(None, (title, heading))), f"{stem}-{i}" if i else stem
-            )
-            for i, (heading, table) in enumerate(tables.items())
-        ]
-    )
-
-
-def shared_columns(rows: Mapping[str, Record], prefixes: tuple[str, ...]) -> list[list[str]]:
+def shared_columns(rows: Mapping[str, Record], *prefixes: str) -> Table:
     """Each column once, with the values that the rows have in it, or the first few and how many there are."""
-    columns = dict.fromkeys(c for record in rows.values() for c in record if c.startswith(prefixes))
     lines = []
-    for column in columns:
-        values = dict.fromkeys(str(record[column]) for record in rows.values() if column in record)
-        shown = list(values)[:SHOWN]
+    for column in dict.fromkeys(c for record in rows.values() for c in record if c.startswith(prefixes)):
+        values = list(dict.fromkeys(str(record[column]) for record in rows.values() if column in record))
         more = [f"... ({len(values)} values)"] if len(values) > SHOWN else []
-        lines.append([column, "; ".join(shown + more)])
-    return lines
+        lines.append([column, "; ".join(values[:SHOWN] + more)])
+    return Table(["column", "value"], lines)

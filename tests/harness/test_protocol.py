@@ -8,7 +8,8 @@ from harness.tiny import TOML, write_tiny
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.harness.protocol import named_protocol, protocol_names
-from replication.report.comparable import MARK, check_comparable, differences
+from replication.report.compare import check_comparable, differences
+from replication.report.tables import MARK
 from replication.types import InputError
 
 TABLE = TOML[TOML.index("[profiles.cpu.protocol]") : TOML.index("[[profiles.cpu.rows]]")]

@@ -11,7 +11,7 @@ from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.report.claims import claims_of
 from replication.report.claims.evidence import evidence_of
-from replication.report.rows import write_csv
+from replication.report.rows import csv_text
 from replication.types import InputError
 
 POINT = '{ experiment = "tiny", label = "DDIM", steps = 2 }'
@@ -161,7 +161,7 @@ def test_points_of_another_experiment_are_its_rows(folder: Path) -> None:
     experiment = guide(folder, "value")
     (claimed,) = claims_of(experiment)
     (folder / "results").mkdir()
-    write_csv(rows.rows, folder / "results" / "tiny-cpu.csv")
+    (folder / "results" / "tiny-cpu.csv").write_text(csv_text(list(rows.rows.values())))
     verdict = only(claimed, evidence_of(experiment, "cpu", folder / "runs", folder / "results"))
     assert (verdict.word, verdict.value, verdict.definition) == ("supported", 0.5, "FD-digits of DDIM x 2")
     larger = only(claimed, evidence_of(experiment, "gpu", folder / "runs", folder / "results"))

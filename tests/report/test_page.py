@@ -17,7 +17,7 @@ from replication.report.chart import BOTTOM, SHAPES, TOP, Scale, panels
 from replication.report.claims import Evidence, claims_of
 from replication.report.page import LONG, Text, page, write_page
 from replication.report.plots import MARKERS
-from replication.report.rows import write_csv
+from replication.report.rows import csv_text
 
 TITLE = 'A <script>alert("title")</script> & more'
 LABEL = 'DPM++ 2M with "a long" <b>label</b> & sons'
@@ -79,7 +79,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     Image.effect_noise((900, 300), 50).save(folder / "tiny-cpu-samples.png")
     Image.new("RGB", (1200, 400), "orange").save(folder / "forensics-tiny.png")
-    write_csv({str(i): row for i, row in enumerate(FORENSICS)}, folder / "forensics-tiny.csv")
+    (folder / "forensics-tiny.csv").write_text(csv_text(FORENSICS))
     return folder
 
 

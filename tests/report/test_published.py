@@ -16,11 +16,11 @@ from replication.harness.jobs.first_stage import first_stage_cells
 from replication.harness.journal import Journal, Record
 from replication.report.beside_papers import Comparison, comparisons, published_csv, published_table
 from replication.report.claims import Evidence
-from replication.report.latex import escaped, latex_table
+from replication.report.latex import escaped, latex_report, latex_table
 from replication.report.page import write_page
 from replication.report.rows import rows_of
-from replication.report.tables import tables_of
-from replication.report.write import latex_report, write_report
+from replication.report.tables import Table, tables_of
+from replication.report.write import write_report
 from replication.types import InputError
 
 PROTOCOL = next(line for line in TOML.splitlines() if line.startswith('protocol = { name = "theirs"'))
@@ -134,9 +134,9 @@ def test_interval_of_the_difference(folder: Path) -> None:
     """2 in [1.9, 2.2] against 2.5: -0.5 in [-0.6, -0.3]; max-abs 1e-12. Catches: paper minus measured, ends swapped."""
     row = {"metric.fd": 2.0, "metric.fd_low": 1.9, "metric.fd_high": 2.2}
     found = compared(folder, ("6.84", "2.5"), **row)
-    assert (found.difference, found.low, found.high) == pytest.approx((-0.5, -0.6, -0.3), abs=1e-12)
-    assert found.inside is False
-    assert compared(folder, ("6.84", "2.1"), **row).inside is True
+    assert (found.difference, *found.bounds) == pytest.approx((-0.5, -0.6, -0.3), abs=1e-12)
+    assert found.inside == "no"
+    assert compared(folder, ("6.84", "2.1"), **row).inside == "yes"
 
 
 def test_printed_error_widens_the_interval(folder: Path) -> None:
@@ -144,8 +144,8 @@ def test_printed_error_widens_the_interval(folder: Path) -> None:
     Catches: error ignored, or added, or the scatter of the splits taken for it."""
     row = {"metric.is": 2.0, "metric.is_low": 1.9, "metric.is_high": 2.2}
     found = compared(folder, (VALUES, "values = { is = [2.5] }, errors = { is = [0.3] }"), **row)
-    assert (found.low, found.high) == pytest.approx((-0.7111, -0.2269), abs=1e-4)
-    assert found.inside is False
+    assert found.bounds == pytest.approx((-0.7111, -0.2269), abs=1e-4)
+    assert found.inside == "no"
     assert "2.5 ± 0.3" in published_table([found]).lines[0]
 
 
@@ -153,9 +153,9 @@ def test_interval_from_a_standard_error_alone(folder: Path) -> None:
     """3.7 ± 1.96 x 0.05 against 3.75, max-abs 1e-4: the NLL has no bootstrap."""
     change = (VALUES, "values = { nll = [3.75] }")
     found = compared(folder, change, **{"metric.nll": 3.7, "metric.nll_se": 0.05})
-    assert (found.low, found.high) == pytest.approx((-0.148, 0.048), abs=1e-4)
+    assert found.bounds == pytest.approx((-0.148, 0.048), abs=1e-4)
     without = compared(folder, change, **{"metric.nll": 3.7})
-    assert (without.difference, without.low, without.inside) == (pytest.approx(-0.05), None, None)
+    assert (without.difference, without.bounds, without.inside) == (pytest.approx(-0.05), None, "")
 
 
 def test_not_run_and_not_measured_are_two_things(folder: Path) -> None:
@@ -293,7 +293,7 @@ def test_latex_tables_are_whole(folder: Path) -> None:
 
 
 def test_latex_head_comes_again_on_each_page() -> None:
-    text = latex_table(["a", "b"], [["1", "2"]], "c_1", "l")
+    text = latex_table(Table(["a", "b"], [["1", "2"]]), "c_1", "l")
     assert text.count(r"a & b \\") == 2
     assert r"\caption{c\_1}\label{tab:l}" in text
 

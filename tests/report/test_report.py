@@ -14,7 +14,7 @@ from replication.harness.journal import Journal, Record
 from replication.report.claims import Evidence, claims_of, judge, markdown_claim
 from replication.report.plots import refresh
 from replication.report.readme import refreshed
-from replication.report.rows import read_csv, rows_of, write_csv
+from replication.report.rows import csv_text, read_csv, rows_of
 from replication.report.tables import tables_of
 from replication.report.write import write_report
 from replication.types import InputError, RunError
@@ -53,7 +53,7 @@ def rows(cells: list[Cell]) -> dict[str, Record]:
 def test_csv_gives_the_same_rows_back(rows: dict[str, Record], tmp_path: Path) -> None:
     """A commit hash that looks like a number stays text. Catches: types guessed from the content."""
     rows[next(iter(rows))]["metric.nll"] = 0.1 + 0.2
-    write_csv(rows, tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text(csv_text(list(rows.values())))
     assert {r["cell"]: r for r in read_csv(tmp_path / "a.csv")} == rows
 
 
@@ -67,7 +67,8 @@ def test_committed_rows_count_only_without_a_journal(
     cells: list[Cell], rows: dict[str, Record], tmp_path: Path
 ) -> None:
     """Rows of cells that are no longer in the experiment are dropped. Catches: two machines' times in one table."""
-    write_csv({**rows, "gone": {**next(iter(rows.values())), "cell": "gone"}}, tmp_path / "a.csv")
+    gone = {**next(iter(rows.values())), "cell": "gone"}
+    (tmp_path / "a.csv").write_text(csv_text([*rows.values(), gone]))
     journal = Journal(tmp_path / "journal")
     assert list(rows_of(cells, journal, tmp_path / "a.csv")) == [c.key for c in cells]
     journal.write(record(cells[1], 7.0), b"png")

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from replication.report.claims.claim import Claim, claims_of
 from replication.report.claims.evidence import Evidence, with_rows
 from replication.report.claims.verdict import Verdict
-from replication.report.comparable import MARK
-from replication.report.tables import Table
+from replication.report.tables import MARK, Table
 
 __all__ = [
     "Claim",

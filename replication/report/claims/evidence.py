@@ -11,10 +11,9 @@ from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.sweep import journal_of
 from replication.metrics.metric import metrics
-from replication.registry import EXTRACTORS
 from replication.report.claims.claim import Claim, Point, claims_of
 from replication.report.claims.verdict import NotTested, Verdict
-from replication.report.comparable import differences
+from replication.report.compare import differences
 from replication.report.rows import rows_of
 
 MACHINE = ("env.device", "env.threads")  # without the same of these, two times say nothing about two samplers
@@ -41,6 +40,11 @@ class Evidence:
     claims: Sequence[Claim] = ()
     others: Mapping[str, "Evidence"] = field(default_factory=dict)
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict, compare=False)  # by the claim's text, once judged
+
+    @property
+    def stem(self) -> str:
+        """What the names of its files in results/ begin with."""
+        return f"{self.experiment.name}-{self.profile}"
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -111,7 +115,7 @@ class Evidence:
         if not column.startswith("metric."):
             return TITLES.get(column, column.partition(".")[2].replace("_", " "))
         try:
-            labels = self.table(point).cells[0].protocol.extractor.build(EXTRACTORS).labels
+            labels = self.table(point).cells[0].protocol.metric_labels
         except NotTested:
             labels = {metric.name: metric.label.replace("FID", "FD") for metric in metrics()}
         name = column.removeprefix("metric.")

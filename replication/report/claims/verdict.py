@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from replication.report.comparable import MARK
+from replication.report.tables import MARK
 
 Word = Literal["supported", "refuted", "inconclusive", "not tested"]
 
