@@ -29,7 +29,7 @@ ENTRY_POINTS = "replication.parts"
 
 
 def unknown(kind: str, name: object, valid: list[str]) -> InputError:
-    """The error for a name that does not exist: it says the nearest valid one and lists them all."""
+    """The error for a name that does not exist: the nearest valid one, and all of them."""
     near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return InputError(f"unknown {kind} {name!r}{hint} (valid: {', '.join(valid)})")
@@ -94,7 +94,7 @@ class Registry:
         return found[0].summary if found else (self.get(name).__doc__ or "").strip().partition("\n")[0]
 
     def get(self, name: str) -> Callable[..., Any]:
-        """The factory itself; its docstring says what it builds. InputError for what is unknown or cannot be imported."""
+        """The factory itself; raises InputError for what is unknown or cannot be imported."""
         if ":" in name:
             return self._attribute(name)
         modules = {found.module for found in self._found.get(name, [])}

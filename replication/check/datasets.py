@@ -18,7 +18,6 @@ def findings(dataset: Dataset) -> Iterator[Finding]:
     )
     sums = all(re.fullmatch("[0-9a-f]{64}", fingerprint) for fingerprint in dataset.fingerprints.values())
     yield holds("fingerprints", "SHA-256" if sums else dict(dataset.fingerprints), sums, "64 hexadecimal digits each")
-    shape = (dataset.channels, dataset.resolution, dataset.resolution)
     distinct = 0 < len(set(dataset.classes)) == len(dataset.classes)
     yield holds("classes", len(dataset.classes), distinct, "one or more, distinct")
     if not dataset.present():
@@ -32,7 +31,9 @@ def findings(dataset: Dataset) -> Iterator[Finding]:
             continue
         images, labels = split.images, split.labels
         found = f"{images.dtype}{list(images.shape)}".removeprefix("torch.")
-        fits = images.dtype == torch.uint8 and tuple(images.shape) == (dataset.sizes[name], *shape)
-        yield holds(f"{name}: images", found, fits, f"uint8[{dataset.sizes[name]}, {', '.join(map(str, shape))}]")
+        fits = images.dtype == torch.uint8 and tuple(images.shape) == (dataset.sizes[name], *dataset.shape)
+        yield holds(
+            f"{name}: images", found, fits, f"uint8[{dataset.sizes[name]}, {', '.join(map(str, dataset.shape))}]"
+        )
         ends = (int(labels.min()), int(labels.max()))
         yield holds(f"{name}: labels", ends, ends[0] >= 0 and ends[1] < len(dataset.classes), "one of the classes each")

@@ -22,7 +22,7 @@ def forensics(options: argparse.Namespace) -> None:
     found = investigate(subject, choices, place)
     print("\n" + printed(found.rows))
     asked = settings or options.only or options.row or options.steps
-    # results/ holds the experiment's own table, whole; of anything else only what somebody wants kept
+    # results/ holds the experiment's own table, whole; other tables are written where --out asks for them
     own = project() / "results" if subject.from_experiment and not asked else None
     if folder := Path(options.out).absolute() if options.out else own:
         files = write_forensics(found.rows, folder / f"forensics-{subject.name}")

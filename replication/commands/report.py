@@ -49,7 +49,7 @@ def write_fronts(every: Sequence[Evidence]) -> None:
     print(f"wrote {write_page(every, project() / 'results').relative_to(project())}")
     readme = project() / "README.md"
     before = readme.read_bytes().decode("utf-8", "surrogateescape") if readme.exists() else ""
-    if (after := refreshed(before, project())) != before:  # a README without markers is somebody else's
+    if (after := refreshed(before, project())) != before:  # one without markers stays as it is
         write_atomically(readme, after.encode("utf-8", "surrogateescape"))
 
 

@@ -20,7 +20,7 @@ def list_weights(_: argparse.Namespace) -> None:
 
 def add(options: argparse.Namespace) -> None:
     if not options.network and not options.first_stage:
-        raise InputError("nothing to add: say --network PATH, --first-stage PATH or both")
+        raise InputError("nothing to add: give --network PATH, --first-stage PATH or both")
     if (options.row is None) == (options.stage is None) or (options.stage and options.network):
         raise InputError("say --row LABEL for its network and first stage, or --stage NAME for a first stage alone")
     experiment, cells = cells_named(options)

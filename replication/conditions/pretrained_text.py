@@ -1,4 +1,4 @@
-"""Text as the hidden states of a frozen pretrained encoder; clip_text.py and t5_text.py are the two there are."""
+"""Text as the hidden states of a frozen pretrained encoder: CLIP's or T5's."""
 
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
@@ -6,12 +6,14 @@ from functools import cache, cached_property
 from typing import Any, ClassVar
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from replication.conditions.captions import Captioned, shown
 from replication.conditions.condition import LabelledDataset
 from replication.conditions.encoder_files import EncoderFiles, EncoderKind, located
 from replication.numerics import numerics
+from replication.registry import CONDITIONS
 from replication.types import InputError
 
 BATCH = 32  # texts that are encoded together
@@ -80,6 +82,74 @@ class PretrainedText(Captioned):
         """The files' content instead of their path, and the captions."""
         options = {k: v for k, v in described["options"].items() if k != "model"}
         return super().identity({**described, "options": options, "encoder": self.files.sha256}, dataset)
+
+
+@CONDITIONS.register("clip-text")
+class ClipText(PretrainedText):
+    """Captions by CLIP's text encoder (Radford et al. 2021), as Stable Diffusion v1 uses it.
+
+    cond: Float[B,77,768] for ViT-L/14, the states after the final norm. Padding is the tokenizer's, the end token again,
+    and no mask is passed, as in SD: that changes nothing before the end token, since attention is causal.
+    """
+
+    kind = EncoderKind(
+        condition="clip-text",
+        model_types=("clip", "clip_text_model"),
+        tokenizer="CLIPTokenizer",
+        network="CLIPTextModel",
+        tokenizer_files=(("tokenizer.json",), ("vocab.json", "merges.txt")),
+        example="openai/clip-vit-large-patch14",
+    )
+
+    def __init__(self, model: str = "openai/clip-vit-large-patch14", dropout: float = 0.1):
+        super().__init__(model, dropout)
+
+    @property
+    def length(self) -> int:
+        return min(self.network.config.max_position_embeddings, self.tokenizer.model_max_length)
+
+    def _states(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        states: Tensor = self.network(input_ids=tokens).last_hidden_state
+        return states
+
+
+@CONDITIONS.register("t5-text")
+class T5Text(PretrainedText):
+    """Captions by T5's encoder (Raffel et al. 2020), as Imagen uses it (Saharia et al. 2022).
+
+    Padding is masked inside the encoder, as DeepFloyd IF and PixArt-alpha do, and its states are then set to zero, as
+    imagen-pytorch does: the networks here take no mask, so padding must be the same vector for every prompt.
+    cond: Float[B,length,W], the last layer's states after its norm, W that of the model named. Positions are relative:
+    any length will do. DeepFloyd IF's is 77, PixArt-alpha's 120. The tokenizer must be a tokenizer.json, since
+    spiece.model needs a library more; T5's English models share one vocabulary, so google-t5/t5-base's file fits all.
+    """
+
+    kind = EncoderKind(
+        condition="t5-text",
+        model_types=("t5",),
+        tokenizer="T5Tokenizer",
+        network="T5EncoderModel",
+        tokenizer_files=(("tokenizer.json",),),
+        example="google-t5/t5-base",
+    )
+
+    def __init__(self, model: str, dropout: float = 0.1, length: PositiveInt = 77):
+        super().__init__(model, dropout)
+        self._length = length
+
+    @property
+    def length(self) -> int:
+        return self._length
+
+    def _tokens(self, text: str) -> list[int]:
+        tokens = super()._tokens(text)
+        if self.tokenizer.unk_token_id in tokens:  # one token for every character that it lacks
+            raise InputError(f"prompt {shown(text)} has characters that the tokenizer of {self.files.folder} lacks")
+        return tokens
+
+    def _states(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        states: Tensor = self.network(input_ids=tokens, attention_mask=mask).last_hidden_state
+        return states * mask[..., None]
 
 
 @cache  # a sweep's cells share it

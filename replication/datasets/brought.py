@@ -101,17 +101,13 @@ class Brought(Dataset):
         """uint8 [H,W,C]; raises InputError naming the file."""
         return prepared(read_photograph(photograph.file, self.resolution), self.resolution, self.preprocessing)
 
-    @property
-    def _shape(self) -> tuple[int, int, int]:
-        return self.channels, self.resolution, self.resolution
-
     def _store(self, splits: Mapping[str, Sequence[Photograph]], classes: Sequence[str]) -> None:
         try:
             for name in (RECORD, *(f"{split}.npy" for split in self.fingerprints)):  # first what marks them as whole
                 (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise unwritable(self.folder, error) from error
-        needed = sum(map(len, splits.values())) * int(np.prod(self._shape))
+        needed = sum(map(len, splits.values())) * int(np.prod(self.shape))
         if needed > (free := shutil.disk_usage(self.folder).free):  # an error now, and not hours later
             full = OSError(ENOSPC, f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
             raise unwritable(self.folder, full)
@@ -120,7 +116,7 @@ class Brought(Dataset):
             of_label = Counter(photograph.label for photograph in photographs)
             counts[split] = [of_label[label] for label in range(len(classes))]
             what = f"{self.name} {split}"
-            fingerprints[split] = store(photographs, self._decoded, self.file(split), self._shape, what)
+            fingerprints[split] = store(photographs, self._decoded, self.file(split), self.shape, what)
         added = Added(classes=list(classes), counts=counts, fingerprints=fingerprints)
         write_atomically(self.folder / RECORD, added.model_dump_json().encode())
 
@@ -131,13 +127,13 @@ class Brought(Dataset):
                 f"{self.name} is not here, and may not be redistributed: {self.command} adds a copy of yours"
             )
         try:
-            return open_mapped(self.file(split), added.counts[split], self._shape, added.fingerprints[split])
+            return open_mapped(self.file(split), added.counts[split], self.shape, added.fingerprints[split])
         except InputError as error:
             raise InputError(f"{self._blame(split)}: {error}") from error
 
     def _whereabouts(self) -> str:
         here = f"stored in {self.folder}" if self.present() else f"not here: {self.command} adds a copy of yours"
-        others = [file.parent for file in sorted(self.folder.parent.glob(f"*/{RECORD}"))]
+        others = sorted(file.parent for file in self.folder.parent.glob(f"*/{RECORD}"))
         return "; ".join([here, *(f"also as {other.name}" for other in others if other != self.folder)])
 
     def _blame(self, split: str) -> str:
@@ -156,7 +152,7 @@ def brought(
     """A set of RGB photographs, any of which may be mirrored, with what is known of its content on this machine.
 
     More than one class means that the copy has a folder per class, whose names replace `classes` once it is added, and
-    make captions by `templates`; then their number is an option. title: tells sets under one registered name apart.
+    make captions by `templates`; then their number is an option. title: distinguishes sets under one registered name.
     """
     if not re.fullmatch(r"[\w-]*", title):
         raise InputError(f"dataset {registered!r}: title is letters, digits, _ and -, not {title!r}")
@@ -170,8 +166,8 @@ def brought(
         classes, fingerprints = added.classes, added.fingerprints
         sizes = {split: sum(counts) for split, counts in added.counts.items()}
     else:
-        nobody = hashlib.sha256(f"not added: {name}, {resolution}, {preprocessing}".encode()).hexdigest()
-        fingerprints, sizes = dict.fromkeys(("train", "test"), nobody), {"train": 0, "test": 0}
+        absent = hashlib.sha256(f"not added: {name}, {resolution}, {preprocessing}".encode()).hexdigest()
+        fingerprints, sizes = dict.fromkeys(("train", "test"), absent), {"train": 0, "test": 0}
     return Brought(
         name=name,
         channels=3,

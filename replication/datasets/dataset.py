@@ -47,7 +47,7 @@ class Split:
 class Dataset(ABC):
     """Known by what its splits must contain. `_read` is all that one which is computed or embedded must define."""
 
-    computed: ClassVar[bool] = False  # drawn by this code: nobody has images of it from elsewhere
+    computed: ClassVar[bool] = False  # drawn by this code, so that images from elsewhere are never of it
     origin: ClassVar[str] = "computed"  # where images are from that are not stored
 
     name: str
@@ -59,6 +59,11 @@ class Dataset(ABC):
     fingerprints: Mapping[str, str]  # split -> SHA-256
     preprocessing: Preprocessing = field(default="none", kw_only=True)  # how its images came to the resolution
     captions: tuple[str, ...] = field(default=(), kw_only=True)  # as many per class, class after class
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        return self.channels, self.resolution, self.resolution
 
     def load(self, split: str) -> Split:
         """The split, checked against its fingerprint.
@@ -114,10 +119,10 @@ class Dataset(ABC):
 
 
 def captions(names: Sequence[Sequence[str]], templates: Sequence[str]) -> tuple[str, ...]:
-    """Fixed captions where nobody wrote any: those of one class together, in the order of the templates.
+    """Captions made from the names of the classes: those of one class together, in the order of the templates.
 
-    names[k] are the one or several names of class k. A template has {0}, {1}, ... where a name stands, and {a0}, {a1},
-    ... where a name stands with its article.
+    names[k] are the one or several names of class k. A template has {0}, {1}, ... for a name, {a0}, {a1}, ... for a name
+    with its article.
     """
     return tuple(
         template.format(*of_class, **{f"a{i}": _with_article(name) for i, name in enumerate(of_class)})

@@ -62,7 +62,7 @@ def own_images(
     """The user's own photographs at any resolution, in as many class folders as there are classes.
 
     Without test/ one image of ten is held out. Captions are made from the names of the class folders, if there are
-    several. A title tells several sets apart.
+    several. A title distinguishes several sets.
     """
     templates = OWN_TEMPLATES if classes > 1 else ()
     return brought("own-images", _numbered(classes), 10, resolution, preprocessing, templates, title)

@@ -75,8 +75,8 @@ def read_photograph(file: str, smallest: int) -> Image.Image:
                 raise InputError(f"{file}: {width}x{height} is more than {MOST_PIXELS:,} pixels")
             if min(width, height) < smallest:
                 raise InputError(
-                    f"{file}: the image is {width}x{height}, smaller than {smallest}x{smallest}; enlarging it would make "
-                    "a reference that nobody photographed"
+                    f"{file}: the image is {width}x{height}, smaller than {smallest}x{smallest}; an enlarged one "
+                    "is no reference"
                 )
             if image.mode.startswith(("I", "F")):
                 raise InputError(f"{file}: mode {image.mode} has more than 8 bits for each channel")

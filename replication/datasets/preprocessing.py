@@ -9,7 +9,6 @@ A square that has the resolution already is what it was under either name. Neith
 code does. PIL's bicubic filter widens with the factor (it averages), OpenCV's does not: the two give different pixels.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -22,29 +21,17 @@ Preprocessing = Literal["none", Prepared]
 
 def prepared(image: Image.Image, resolution: int, preprocessing: Prepared) -> np.ndarray:
     """The square, uint8 [resolution,resolution,3], of an RGB image whose shorter side is no smaller than that."""
-    return np.asarray(_WAYS[preprocessing](image, resolution))
-
-
-def _crop_bicubic(image: Image.Image, resolution: int) -> Image.Image:
-    square = _centred(image, min(image.size))
-    return square.resize((resolution, resolution), Image.Resampling.BICUBIC)
-
-
-def _halving_bicubic_crop(image: Image.Image, resolution: int) -> Image.Image:
+    bicubic = Image.Resampling.BICUBIC
+    if preprocessing == "crop, bicubic":
+        return np.asarray(_centred(image, min(image.size)).resize((resolution, resolution), bicubic))
     while min(image.size) >= 2 * resolution:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     factor = resolution / min(image.size)
     size = round(image.width * factor), round(image.height * factor)
-    return _centred(image.resize(size, Image.Resampling.BICUBIC), resolution)
+    return np.asarray(_centred(image.resize(size, bicubic), resolution))
 
 
 def _centred(image: Image.Image, side: int) -> Image.Image:
     """The square in the middle; an odd pixel over is cut off at the right or the bottom."""
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
-
-
-_WAYS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
-    "crop, bicubic": _crop_bicubic,
-    "box halving, bicubic, crop": _halving_bicubic_crop,
-}

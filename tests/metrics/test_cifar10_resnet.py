@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from replication.datasets.archived import read_copy
 from replication.datasets.dataset import Split
-from replication.datasets.sources import read_copy
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError
 
