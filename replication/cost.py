@@ -1,11 +1,11 @@
 """What a network costs: multiply-adds, parameters, activation memory, counted in one forward pass of one image.
 
     multiply-adds   of matrix products, convolutions and attention; norms, activations and sums are not counted, nor are
-                    biases. What papers call Gflops are these (DiT and ADM say so); a flop counter's number is twice that
+                    biases. What papers call Gflops are these (in DiT and ADM); a flop counter's number is twice that
     parameters      what is trained
-    activations     bytes of the outputs of all leaf modules that compute something (Identity and Dropout give on what
-                    they got), in the dtype they are in; functions between modules, attention's product among them, add
-                    nothing. It grows with what training must keep, and is not a measurement of a device
+    activations     bytes of the outputs of all leaf modules that compute something (Identity and Dropout do not), in
+                    their own dtype; functions between modules, attention's product among them, add nothing. It grows
+                    with what training must keep, and is not a measurement of a device
 
 A backward pass costs two forward ones, so a training step costs three per image.
 """
@@ -39,7 +39,7 @@ class Cost:
 
 
 def measured(network: nn.Module, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Cost:
-    """The counter's answer, from a forward pass of one image x [1,C,H,W]; on the meta device it takes no memory.
+    """Counted in a forward pass of one image x [1,C,H,W]; on the meta device it takes no memory.
 
     Raises ValueError for a batch of another size.
     """

@@ -56,7 +56,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file; if another process does, say so and wait. Raises RunError if it can't be written."""
+    """Hold the lock file; if another process does, print that and wait. Raises RunError if it can't be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

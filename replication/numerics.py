@@ -1,4 +1,4 @@
-"""Arithmetic precision by name: what a row means when it says float32, tf32 or bf16."""
+"""Arithmetic precision by name: what float32, tf32 and bf16 mean in a row."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

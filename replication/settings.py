@@ -32,7 +32,7 @@ def content_key(content: Any) -> str:
 
 
 class Part(Settings):
-    """One registered part and its options; a TOML says "uniform", or { name = "ddim", eta = 0.5 }."""
+    """One registered part and its options; in a TOML "uniform", or { name = "ddim", eta = 0.5 }."""
 
     name: str
     options: dict[str, Any] = {}

@@ -9,8 +9,7 @@ import math
 from torch import Tensor
 
 from replication.metrics.metric import OF_SAMPLES, Material, Metric, Row, columns
-from replication.metrics.proportion import wilson
-from replication.metrics.uncertainty import Interval
+from replication.metrics.uncertainty import Interval, wilson
 from replication.registry import METRICS
 from replication.types import InputError
 

@@ -70,7 +70,7 @@ class Extractor(ABC):
         return True
 
     def ensure(self) -> None:  # noqa: B027
-        """Make sure, cheaply, that the weights are at hand; raises InputError that says how to get them."""
+        """Make sure, cheaply, that the weights are at hand; the InputError states how to get them."""
 
     def prepare(self, images: Tensor) -> Tensor:
         """Bring uint8 [B,C,H,W] to the channels that the network takes; raises InputError for other shapes."""
@@ -183,7 +183,7 @@ class PublishedExtractor(Extractor):
 
     @abstractmethod
     def _network(self, state: dict[str, Tensor]) -> nn.Module:
-        """The network that answers `layers`; a LookupError, ValueError or RuntimeError where the tensors do not fit."""
+        """The network that computes `layers`; a LookupError, ValueError or RuntimeError where the tensors do not fit."""
 
     @property
     def labels(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Features: what an extractor says about N images, and all that every metric needs of them."""
+"""Features: what an extractor computes of N images, and all that most metrics are made from."""
 
 from dataclasses import dataclass, fields
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from replication.metrics.metric import RECONSTRUCTIONS, Material, Metric, Row, columns
-from replication.metrics.proportion import Z95
-from replication.metrics.uncertainty import Interval
+from replication.metrics.uncertainty import Z95, Interval
 from replication.registry import METRICS
 from replication.types import InputError
 

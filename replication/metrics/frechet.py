@@ -21,14 +21,14 @@ from replication.registry import METRICS
 
 ENOUGH = 5  # images for each feature, below which FD is no straight line in 1/n any more: no FD-infinity is given
 SPLITS = 8  # random halvings that FD-infinity averages over
-COLUMNS = 256  # of a block of a matrix of which half is computed
+COLUMNS = 256  # of a block; of symmetric matrices half is computed
 
 
 @METRICS.register("fd")
 class FD(Metric):
     """FID, or FD by another extractor: the distance of Gaussians fitted to features (Heusel et al. 2017).
 
-    The mean over seeds; `fd_min`, `fd_max` and, of several seeds, `fd_std` say how far those lie apart. The interval is
+    The mean over seeds; `fd_min`, `fd_max` and, of several seeds, `fd_std` are their spread. The interval is
     for sets of this size, whose mean lies above the distance of the distributions. Of reconstructions it is rFID (Rombach
     et al. 2022, table 8): both images of a pair are resampled together, so that what the draw of the images adds to the
     distance of independent sets is not in it.

@@ -1,6 +1,6 @@
 """Memorisation: are generated images nearer to the training set than real images that no one trained on?
 
-Each image has one number, the distance to its nearest training image. Held-out real images say how small it is by
+Each image has one number, the distance to its nearest training image. Held-out real images show how small it is by
 chance, so no threshold is invented. Two figures compare the generated images with them:
 
     memorisation      share of generated images as near as the nearest 5 % of held-out ones; 0.05 = no memorisation
@@ -19,8 +19,7 @@ from torch import Tensor
 from replication.metrics.features import Features
 from replication.metrics.manifold import nearest_distances
 from replication.metrics.metric import VARIETY, Material, Metric, Row, columns
-from replication.metrics.proportion import wilson
-from replication.metrics.uncertainty import Interval
+from replication.metrics.uncertainty import Interval, wilson
 from replication.registry import METRICS
 from replication.types import InputError
 

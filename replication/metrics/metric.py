@@ -1,4 +1,4 @@
-"""A metric: one registered class, which says how its figure is named and shown, what it needs, and how it is computed.
+"""A metric: one registered class, which states how its figure is named and shown, what it needs, and how it is computed.
 
 A new metric is one file of this folder, or of another package: `evaluate` computes it for every row that has what it
 needs, and tables, labels, published values and claims find it by its name.
@@ -34,7 +34,7 @@ class Material:
     `generated` are the features of the images of each seed, `reference` those of the images that they are compared with;
     where they are `paired`, row i of the one is a reconstruction of row i of the other. `training` and `held_out` are
     features of real images, `prompted` the classes [N] that a classifier's `logits` [N,K] should show. `originals` and
-    `reconstructions` are uint8 [N,C,H,W], `codes` [K] says how often each entry of a codebook was used, and `bits` [N]
+    `reconstructions` are uint8 [N,C,H,W], `codes` [K] counts the uses of each entry of a codebook, and `bits` [N]
     are the bound in bits/dim of single images. Computed on `device`.
     Raises InputError for no seeds, fewer than ten images, or features of different extractors.
     """
@@ -111,7 +111,7 @@ class Material:
 
 
 class Metric:
-    """A figure of a row, in the column metric.<name>; its docstring's first line says what it is, and the source."""
+    """A figure of a row, in the column metric.<name>; its docstring's first line is its description and source."""
 
     name: str
     label: str  # as a table prints it; "FID" stands for the distance of whichever extractor
@@ -130,7 +130,7 @@ class Metric:
     depends: tuple[str, ...] = (
         OF_SAMPLES + OF_REFERENCE
     )  # keys of a protocol that papers' values and ours must agree in
-    splits = 1  # over how many a published standard deviation is taken, of whose mean it is
+    splits = 1  # of the images; a published standard deviation is taken over them, and their mean is the figure
     upper_bound = False  # whether less than a published value is no contradiction
 
     # of the material and of each part that `needs` names: the columns by name, its own the first, each with `_low` and
@@ -139,7 +139,7 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """Of a table's column, in which {name} stands for the label by the extractor."""
+        """Of a table's column; {name} stands for the label by the extractor."""
         label = f"{{{self.name}}}" if self.of_features else self.label
         scale = f" x {self.scale:g}" if self.scale != 1 and "%" not in self.form else ""
         return label + scale + (f", {self.unit}" if self.unit else "")
@@ -173,7 +173,7 @@ def columns(name: str, point: float, interval: Interval) -> Row:
 
 
 def with_interval(name: str, point: float, replicates: Tensor) -> Row:
-    """The columns of a point whose replicates [R] under resampling say how uncertain it is."""
+    """The columns of a point with its interval by replicates [R] under resampling."""
     return columns(name, point, recentred(point, replicates))
 
 

@@ -27,12 +27,15 @@ Where a distance is under two standard errors from 0 (FD 0.096), its error grows
 that miss end too low.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+Z95 = 1.959964  # standard errors on either side of a 95 % interval
 
 
 class Interval(NamedTuple):
@@ -52,16 +55,12 @@ class Influence(NamedTuple):
 
 @dataclass(frozen=True)
 class Draws:
-    """R resamples: which of the S seeds fills each slot, and how often each image is taken. Every metric sees the same.
+    """R resamples: which of the S seeds fills each slot, and how often each image is taken. Every metric sees the same."""
 
-    seeds: int64 [R,S]; generated: uint8 [R,S,N], padded with zeros where a seed has fewer images; reference: uint8
-    [R,M]; sizes: images of each seed.
-    """
-
-    seeds: Tensor
-    generated: Tensor
-    reference: Tensor
-    sizes: tuple[int, ...]
+    seeds: Tensor  # int64 [R,S]
+    generated: Tensor  # uint8 [R,S,N], padded with zeros where a seed has fewer images
+    reference: Tensor  # uint8 [R,M]
+    sizes: tuple[int, ...]  # images of each seed
 
     def of_seed(self, index: int) -> tuple[Tensor, Tensor]:
         """The resamples that seed `index` is in, int64 [k], and how often each of its images is taken, float64 [k,n].
@@ -88,7 +87,7 @@ def resample_counts(resamples: int, n: int, generator: torch.Generator) -> Tenso
 
 
 def draw(sizes: Sequence[int], reference: int, resamples: int, seed: int) -> Draws:
-    """Resamples of seeds with sizes[i] images each and of a reference of that many images; they depend on that alone."""
+    """Resamples of seeds with sizes[i] images each and of a reference of that many images: a function of the arguments."""
     generator = torch.Generator().manual_seed(seed)
     seeds = torch.randint(len(sizes), (resamples, len(sizes)), generator=generator)
     generated = torch.zeros(resamples, len(sizes), max(sizes), dtype=torch.uint8)
@@ -134,11 +133,18 @@ def recentred(point: float, replicates: Tensor) -> Interval:
     return Interval(point + low, point + high, float(deviations.std()))
 
 
-def averaging_noise(variances: Sequence[float], resamples: int, seed: int) -> Tensor:
-    """Error of a point that averages finitely many random subsets or splits: draws [R].
+def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
+    """95 % interval of successes / n (Wilson 1927), which stays inside [0, 1] near none and all.
 
-    `variances`: of each seed's average.
+    n may be an effective number of images, p (1 - p) / se^2, where their outcomes do not count as independent.
     """
+    p, shrink = successes / n, 1 + z * z / n
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (p + z * z / (2 * n) - half) / shrink, (p + z * z / (2 * n) + half) / shrink
+
+
+def averaging_noise(variances: Sequence[float], resamples: int, seed: int) -> Tensor:
+    """Error [R] of a point that averages random subsets or splits; `variances` are those of each seed's average."""
     generator = torch.Generator().manual_seed(seed)
     variance = sum(variances) / len(variances) ** 2
     return variance**0.5 * torch.randn(resamples, generator=generator, dtype=torch.float64)

@@ -11,7 +11,7 @@ from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
 from replication.harness.table import NOT_RUN
 from replication.metrics.metric import metric_named
-from replication.metrics.proportion import Z95
+from replication.metrics.uncertainty import Z95
 from replication.registry import EXTRACTORS
 from replication.report.rows import csv_text
 from replication.report.tables import Table

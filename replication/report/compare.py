@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
-from replication.metrics.proportion import Z95
+from replication.metrics.uncertainty import Z95
 from replication.registry import unknown
 from replication.report.tables import MARK, Table
 from replication.types import InputError

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from replication.metrics import Material, evaluate
-from replication.metrics.proportion import wilson
+from replication.metrics.uncertainty import wilson
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError
 

@@ -17,6 +17,7 @@ from replication.metrics.uncertainty import (
     linear_part,
     recentred,
     resample_counts,
+    wilson,
 )
 
 
@@ -203,3 +204,9 @@ def test_noise_of_averages_over_seeds() -> None:
     """Two seeds whose averages have variances 9 / 100 and 16 / 100 give (9 + 16) / 100 / 4, 10 % tolerance. Catches:
     the scatter of single subsets taken for the error of their mean (100 times), one seed's variance alone."""
     assert averaging_noise([0.09, 0.16], 4000, seed=0).var().item() == pytest.approx(0.0625, rel=0.1)
+
+
+def test_wilson_interval() -> None:
+    """Published example: 81 of 263 gives 0.2553 to 0.3662 (Newcombe 1998, method 3), max-abs 5e-5. Catches: the Wald
+    interval (0.2522), a one-sided z."""
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)

@@ -1,6 +1,6 @@
 """`cifar10-resnet`: the embedded extractor of 32x32 colour images. Its distances are FD-cifar10-resnet, never FID.
 
-`python -m replication.metrics.training cifar10-resnet` trains it; weights/cifar10-resnet.md says how well it does.
+`python -m replication.metrics.training cifar10-resnet` trains it; weights/cifar10-resnet.md has its accuracy.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """`digits-cnn`: the embedded extractor of 8x8 grey digits, a small classifier. Its distances are FD-digits, never FID.
 
-`python -m replication.metrics.training digits-cnn` trains it; weights/digits-cnn.md says how well it does.
+`python -m replication.metrics.training digits-cnn` trains it; weights/digits-cnn.md has its accuracy.
 """
 
 from torch import Tensor, nn

@@ -1,10 +1,9 @@
 """`inception-v3-compat`: Inception-2015-12-05 as torch-fidelity ports it, the only extractor whose distance is FID.
 
-The network and its TensorFlow-like resizing are torch-fidelity's. What is added are the spatial features of sFID (Nash
-et al. 2021), as ADM's evaluator reads them off the TensorFlow graph: node `mixed_6/conv`, 17x17, its first 7 channels.
-That graph counts its blocks mixed, mixed_1, ..., so that mixed_6 is Mixed_6d here (torch-fidelity's own table of the
-conversion says the same), `conv` is its 1x1 branch, and the node named after the whole branch is its last operation,
-the ReLU after the batch normalisation: so these are the first 7 channels of the block's output too.
+The network and its TensorFlow-like resizing are torch-fidelity's. The spatial features of sFID (Nash et al. 2021) are
+added, as ADM's evaluator reads them off the TensorFlow graph: node `mixed_6/conv`, 17x17, its first 7 channels. Blocks are
+counted there from mixed, mixed_1, ..., so that mixed_6 is Mixed_6d here (as in torch-fidelity's table of the conversion),
+`conv` is its 1x1 branch after batch normalisation and ReLU: the first 7 channels of the block's output too.
 """
 
 import io
@@ -49,7 +48,7 @@ class InceptionExtractor(PublishedExtractor):
     variable = "REPLICATION_INCEPTION_WEIGHTS"
 
     def _network(self, state: dict[str, Tensor]) -> SpatialInception:
-        copy = io.BytesIO()  # torch-fidelity unpickles it, so it is handed what this process wrote
+        copy = io.BytesIO()  # torch-fidelity unpickles it, so it gets what this process wrote
         torch.save(state, copy)
         copy.seek(0)
         return SpatialInception(self.name, list(self.layers[:2]), feature_extractor_weights_path=copy)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from replication.files import write_atomically
 from replication.metrics.extractor import EmbeddedExtractor
-from replication.metrics.proportion import wilson
 from replication.metrics.training.recipes import TRAININGS, ExtractorTraining, train
+from replication.metrics.uncertainty import wilson
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError
 

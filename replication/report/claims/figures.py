@@ -4,7 +4,7 @@ import numpy as np
 
 from replication.harness.journal import Record
 from replication.metrics.metric import metric_named
-from replication.metrics.proportion import Z95
+from replication.metrics.uncertainty import Z95
 from replication.registry import METRICS
 from replication.report.claims.verdict import NotTested
 
