@@ -1,7 +1,7 @@
 """What a network must do: `network(x [B,C,H,W], timestep [B], cond)` -> [B,C or 2C,H,W], images by themselves, trainable.
 
 Its input is found from what it declares: resolution (8), in_channels (1), and, where it is conditional, its classes,
-vocabulary or context.
+vocabulary or context. Here is also a network for tests that needs no training.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from replication.check.finding import Finding, at_most, holds
-from replication.check.oracles.networks import randomize
 
 
-def findings(build: Callable[[], nn.Module], largest: int = 60_000_000) -> Iterator[Finding]:
+def check_model(build: Callable[[], nn.Module], largest: int = 60_000_000) -> Iterator[Finding]:
     """`build` makes the network; one of more than `largest` parameters is looked at without memory, shapes alone."""
     with torch.device("meta"):
         network = build().eval()
@@ -29,12 +28,21 @@ def findings(build: Callable[[], nn.Module], largest: int = 60_000_000) -> Itera
     fits = output.shape in [(len(x), c, *x.shape[2:]) for c in channels]
     yield holds(f"output of {list(x.shape)}", list(output.shape), fits, f"{channels[0]} or {channels[1]} channels")
     output.square().mean().backward()
-    untrained = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
-    yield holds("parameters without a gradient", untrained or "none", not untrained, "none")
+    yield without_gradient(network)
     beside = sorted(network.state_dict().keys() - dict(network.named_parameters()).keys())
     yield holds("state beside the parameters, which no checkpoint keeps", beside or "none", not beside, "none")
     if device == "cpu":
         yield from _numbers(network, x, timestep, cond, output.detach())
+
+
+def without_gradient(network: nn.Module, and_zero: bool = False) -> Finding:
+    """That every trainable parameter has a gradient; with `and_zero`, one that is not 0."""
+    untrained = [
+        name
+        for name, p in network.named_parameters()
+        if p.requires_grad and (p.grad is None or (and_zero and not bool(p.grad.abs().sum() > 0)))
+    ]
+    return holds("parameters without a gradient", untrained or "none", not untrained, "none")
 
 
 @torch.no_grad()
@@ -42,17 +50,14 @@ def _numbers(network: nn.Module, x: Tensor, timestep: Tensor, cond: Tensor | Non
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     finite = bool(output.isfinite().all()) and all(bool(g.isfinite().all()) for g in gradients)
     yield holds("output and gradients", "finite" if finite else "not finite", finite, "finite")
-    each = [
-        network(x[i : i + 1], timestep[i : i + 1], None if cond is None else cond[i : i + 1]) for i in range(len(x))
-    ]
+    each = [network(x[[i]], timestep[[i]], None if cond is None else cond[[i]]) for i in range(len(x))]
     yield at_most("difference that the batch makes", float((torch.cat(each) - output).abs().max()), 1e-9)
-    for what, other in (
-        ("timestep", (timestep.flip(0), cond)),
-        ("cond", (timestep, None if cond is None else cond.flip(0))),
-    ):
-        if what == "timestep" or cond is not None:
-            moved = float((network(x, *other) - output).abs().max())
-            yield holds(f"difference that another {what} makes", f"{moved:.3g}", moved > 0, "above 0")
+    changed = {"timestep": (timestep.flip(0), cond)}
+    if cond is not None:
+        changed["cond"] = (timestep, cond.flip(0))
+    for what, other in changed.items():
+        moved = float((network(x, *other) - output).abs().max())
+        yield holds(f"difference that another {what} makes", f"{moved:.3g}", moved > 0, "above 0")
 
 
 def inputs(network: nn.Module, device: str) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -72,3 +77,29 @@ def inputs(network: nn.Module, device: str) -> tuple[Tensor, Tensor, Tensor | No
         cond = torch.randn(3, length, width, generator=generator, dtype=dtype)
     timestep = torch.tensor([0, 500, 999], dtype=dtype)
     return x.to(device), timestep.to(device), None if cond is None else cond.to(device)
+
+
+class SmallNetwork(nn.Module):
+    """Two float64 convolutions, the timestep between them: [B,C,H,W], [B] -> [B,out,H,W] of order 1, out = C by default."""
+
+    def __init__(self, channels: int = 2, out: int | None = None):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(channels, 8, 3, padding=1), nn.Conv2d(8, out or channels, 3, padding=1)
+        randomize(self.double(), seed=3)
+
+    def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
+        h = self.first(x) + torch.cos(timestep / 200)[:, None, None, None]
+        return self.last(torch.tanh(h))
+
+
+def randomize(network: nn.Module, seed: int) -> None:
+    """Draw every parameter anew, biases and norms too, so that no branch is silent; activations stay of order 1."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in network.parameters():
+            drawn = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+            fan_in = p[0].numel() if p.ndim > 1 else 0
+            p.copy_(0.7 * drawn / fan_in**0.5 if fan_in else 0.1 * drawn)
+        for module in network.modules():
+            if isinstance(module, nn.GroupNorm):
+                module.weight.add_(1)

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from replication.check import datasets, extractors, metrics, networks, objectives, schedules, spacings
+from replication.check.diffusion import check_objective, check_schedule, check_spacing
 from replication.check.finding import Finding
+from replication.check.measuring import check_dataset, check_extractor, check_metric
+from replication.check.networks import check_model
 from replication.diffusion.objectives.simple import Simple
 from replication.diffusion.spacing import Spacing
 from replication.registry import DATASETS, EXTRACTORS, METRICS, MODELS, OBJECTIVES, SCHEDULES, SPACINGS
@@ -43,7 +45,7 @@ def failed(findings: Iterable[Finding]) -> list[Finding]:
 @pytest.mark.parametrize(("name", "options"), SMALL, ids=str)
 def test_every_model_with_options_for_its_size_in_numbers(name: str, options: dict[str, Any]) -> None:
     """Catches a parameter that nothing reads, a norm over the batch, NaN, and a network that ignores its timestep or cond."""
-    assert failed(networks.findings(partial(MODELS.build, name, **options))) == []
+    assert failed(check_model(partial(MODELS.build, name, **options))) == []
 
 
 def test_every_model_is_visited() -> None:
@@ -55,43 +57,43 @@ def test_every_model_is_visited() -> None:
 def test_every_model_of_a_published_size(name: str) -> None:
     """In numbers up to a million parameters, without memory above. Catches a size whose layers don't fit each other, and a
     parameter that nothing reads."""
-    found = list(networks.findings(partial(MODELS.build, name), largest=1_000_000))
+    found = list(check_model(partial(MODELS.build, name), largest=1_000_000))
     assert len(found) >= 3
     assert failed(found) == []
 
 
 @pytest.mark.parametrize("name", SCHEDULES.names())
 def test_every_schedule(name: str) -> None:
-    assert failed(schedules.findings(SCHEDULES.build(name))) == []
+    assert failed(check_schedule(SCHEDULES.build(name))) == []
 
 
 @pytest.mark.parametrize("name", SPACINGS.names())
 def test_every_spacing(name: str) -> None:
     if name == "list":
         pytest.skip("its one list of times is of one number of steps")
-    assert failed(spacings.findings(SPACINGS.build(name))) == []
+    assert failed(check_spacing(SPACINGS.build(name))) == []
 
 
 @pytest.mark.parametrize("name", OBJECTIVES.names())
 def test_every_objective(name: str) -> None:
-    assert failed(objectives.findings(OBJECTIVES.build(name))) == []
+    assert failed(check_objective(OBJECTIVES.build(name))) == []
 
 
 @pytest.mark.parametrize("name", DATASETS.names())
 def test_every_dataset(name: str) -> None:
-    assert failed(datasets.findings(DATASETS.build(name))) == []
+    assert failed(check_dataset(DATASETS.build(name))) == []
 
 
 @pytest.mark.parametrize("name", EXTRACTORS.names())
 def test_every_extractor(name: str) -> None:
     if name == "inception-v3-compat":
         pytest.skip("a minute of work; tests/metrics/test_inception.py checks it")
-    assert failed(extractors.findings(EXTRACTORS.build(name))) == []
+    assert failed(check_extractor(EXTRACTORS.build(name))) == []
 
 
 @pytest.mark.parametrize("name", METRICS.names())
 def test_every_metric(name: str) -> None:
-    assert failed(metrics.findings(METRICS.build(name))) == []
+    assert failed(check_metric(METRICS.build(name))) == []
 
 
 class Wrong(nn.Module):
@@ -107,7 +109,7 @@ class Wrong(nn.Module):
 
 def test_a_wrong_network_fails_where_it_is_wrong() -> None:
     """Catches checks that pass whatever they look at."""
-    names = [finding.name for finding in failed(networks.findings(Wrong))]
+    names = [finding.name for finding in failed(check_model(Wrong))]
     assert names == [
         "parameters without a gradient",
         "state beside the parameters, which no checkpoint keeps",
@@ -131,5 +133,5 @@ class Shared(Simple):
 
 def test_a_wrong_spacing_and_a_wrong_objective_fail_where_they_are_wrong() -> None:
     """Catches checks that pass whatever they look at: float32, rising times, and images that share one loss."""
-    assert len(failed(spacings.findings(Rising()))) == 9
-    assert [finding.name for finding in failed(objectives.findings(Shared()))] == ["difference that the batch makes"]
+    assert len(failed(check_spacing(Rising()))) == 9
+    assert [finding.name for finding in failed(check_objective(Shared()))] == ["difference that the batch makes"]

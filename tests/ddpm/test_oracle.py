@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from replication.check.oracles.gaussian import GaussianDenoiser
+from replication.check.exact import GaussianDenoiser
 from replication.diffusion import Denoiser
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of

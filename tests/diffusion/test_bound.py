@@ -8,7 +8,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from replication.check.oracles.gaussian import GaussianDenoiser
+from replication.check.exact import GaussianDenoiser
 from replication.diffusion import Denoiser
 from replication.diffusion.bound import bits_per_dim, decoder_nll, prior_term
 from replication.diffusion.schedule import DiscreteSchedule

@@ -13,21 +13,20 @@ import torch
 from torch import Tensor
 
 from oracles.sampler_cases import CASES, every_sampler
-from replication.check.oracles.gaussian import CorrelatedGaussian, GaussianDenoiser
-from replication.check.oracles.order import ExactDenoiser, distance, global_errors, local_errors, slopes, starts, walk
-from replication.check.oracles.points import PointsDenoiser
-from replication.check.samplers import (
+from replication.check.diffusion import (
     LENGTHS,
     PATHS,
     STEPS,
     UNEQUAL,
+    check_sampler,
     even,
-    findings,
     global_orders,
     local_orders,
     median,
     weak_order,
 )
+from replication.check.exact import CorrelatedGaussian, ExactDenoiser, GaussianDenoiser, PointsDenoiser
+from replication.check.order import distance, global_errors, local_errors, slopes, starts, walk
 from replication.diffusion.exponential import hold_eps
 from replication.diffusion.sampler import Sampler
 from replication.diffusion.samplers.dpmpp_2m import DPMpp2M
@@ -88,7 +87,7 @@ class Midpoint(Sampler):
 
 def test_the_midpoint_rule_is_of_order_2_and_may_not_declare_3() -> None:
     """Exactly the two orders fail, each measured as 2 (to 0.2). Catches oracles that are Gaussian only: there it is 3."""
-    failed = [finding for finding in findings(Midpoint(order=3)) if not finding.ok]
+    failed = [finding for finding in check_sampler(Midpoint(order=3)) if not finding.ok]
     assert [finding.name.split(",")[0] for finding in failed] == ["global order", "local order"]
     assert all("points" in finding.name and abs(float(finding.measured) - 2) <= 0.2 for finding in failed)
     for denoiser in (GaussianDenoiser(PATHS["VP"]), CorrelatedGaussian(PATHS["VP"])):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from replication.check.oracles.gaussian import GaussianDenoiser
-from replication.check.oracles.moments import final_moments
-from replication.check.oracles.networks import SmallNetwork
+from replication.check.exact import GaussianDenoiser
+from replication.check.networks import SmallNetwork
+from replication.check.order import final_moments
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.exponential import moments
 from replication.diffusion.forward import posterior, transition

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from replication.check.oracles.gaussian import GaussianDenoiser
+from replication.check.exact import GaussianDenoiser
 from replication.diffusion import sample
 from replication.diffusion.denoiser import Counted
 from replication.registry import SAMPLERS, SCHEDULES, SPACINGS

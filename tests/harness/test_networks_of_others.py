@@ -13,8 +13,7 @@ from diffusers import DiTTransformer2DModel, UNet2DConditionModel, UNet2DModel
 from harness.tiny import write_tiny
 from safetensors.torch import load_file, save_file
 
-from replication.check import networks
-from replication.check.oracles.networks import randomize
+from replication.check.networks import check_model, inputs, randomize
 from replication.cli import main
 from replication.registry import MODELS
 from replication.types import InputError
@@ -53,9 +52,9 @@ def test_a_folder_of_diffusers_is_a_network(kind: str, tmp_path: Path) -> None:
     arrive, weights that are not loaded, and a class whose answer is no tensor."""
     peer = saved(kind, tmp_path)
     options = {"path": str(tmp_path), "null_label": kind == "labels"}
-    assert [f for f in networks.findings(partial(MODELS.build, "diffusers", **options)) if not f.ok] == []
+    assert [f for f in check_model(partial(MODELS.build, "diffusers", **options)) if not f.ok] == []
     network = MODELS.build("diffusers", **options).eval()
-    x, timestep, cond = networks.inputs(network, "cpu")
+    x, timestep, cond = inputs(network, "cpu")
     named = {} if cond is None else {"encoder_hidden_states" if kind == "context" else "class_labels": cond}
     with torch.no_grad():
         assert torch.equal(network(x, timestep, cond), peer(x, timestep, **named).sample)

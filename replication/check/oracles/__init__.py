@@ -1,1 +1,0 @@
-"""Exact denoisers, and what is measured against them."""
