@@ -18,7 +18,7 @@ from replication.check.exact import (
     PointsDenoiser,
 )
 from replication.check.finding import Finding, at_most, holds, near
-from replication.check.networks import SmallNetwork, without_gradient
+from replication.check.models import SmallNetwork, without_gradient
 from replication.check.order import global_errors, local_errors, moment_errors, slopes
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Counted

@@ -14,6 +14,12 @@ from replication.harness.home import catalogue
 from replication.registry import REGISTRIES, unknown
 from replication.types import InputError, RunError
 
+CHECKS = {
+    **dict.fromkeys(("sampler", "spacing", "schedule", "objective"), "diffusion"),
+    **dict.fromkeys(("dataset", "extractor", "metric"), "measuring"),
+    "model": "models",
+}
+
 
 def list_parts(options: argparse.Namespace) -> None:
     kinds = [*REGISTRIES, "protocols", "choices"]
@@ -43,9 +49,9 @@ def _choices() -> dict[str, str]:
 def check(options: argparse.Namespace) -> None:
     name, parts = _importable(options.name), REGISTRIES[f"{options.kind}s"]
     build = partial(parts.build, name, **{option: toml_value(value) for option, value in options.set})
-    checks = import_module(f"replication.check.{options.kind}s")
+    checked = getattr(import_module(f"replication.check.{CHECKS[options.kind]}"), f"check_{options.kind}")
     failed = 0
-    for finding in checks.findings(build if options.kind == "model" else build()):
+    for finding in checked(build if options.kind == "model" else build()):
         failed += not finding.ok
         mark = "ok  " if finding.ok else "FAIL"
         print(f"{mark} {finding.name}: {finding.measured} (needed: {finding.needed})", flush=True)

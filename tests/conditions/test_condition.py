@@ -7,7 +7,7 @@ import torch
 from harness.tiny import write_tiny
 from training_recipes import CPU, recipe
 
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.conditions.condition import labels_of
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from oracles.diffusers_peers import peer_unet
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.ddpm.published_weights import from_diffusers
 from replication.ddpm.unet import ddpm_unet
 from replication.layers.conditioning import timestep_embedding

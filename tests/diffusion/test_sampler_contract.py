@@ -8,7 +8,7 @@ import torch
 
 from oracles.sampler_cases import every_sampler
 from replication.check.diffusion import evaluations, images, missed
-from replication.check.networks import SmallNetwork
+from replication.check.models import SmallNetwork
 from replication.diffusion import Denoiser, sample
 from replication.noise import ImageNoise
 from replication.registry import SAMPLERS, SCHEDULES

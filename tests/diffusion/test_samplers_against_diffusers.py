@@ -25,7 +25,7 @@ from diffusers import (
 from torch import Tensor
 
 from oracles.diffusers_samplers import PaperDPMSolver3, on_betas, peer_by_index, peer_by_sigma, visited
-from replication.check.networks import SmallNetwork
+from replication.check.models import SmallNetwork
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.exponential import Node, hold_eps
 from replication.diffusion.sampler import DenoiseAt

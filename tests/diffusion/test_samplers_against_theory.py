@@ -8,7 +8,7 @@ import torch
 from scipy.integrate import quad
 
 from replication.check.exact import GaussianDenoiser
-from replication.check.networks import SmallNetwork
+from replication.check.models import SmallNetwork
 from replication.check.order import final_moments
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.exponential import moments

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from oracles.diffusers_dit import peer_dit, said_by
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.dit.blocks import BLOCKS
 from replication.dit.model import DiT, sincos_positions, unpatchify
 from replication.dit.published_weights import from_diffusers, from_official

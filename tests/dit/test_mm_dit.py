@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from oracles.diffusers_dit import peer_joint_block
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.dit.mm_dit import JointBlock, MMDiT
 from replication.registry import MODELS
 from replication.types import InputError

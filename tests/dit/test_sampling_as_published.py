@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.guidance import Guided
 from replication.noise import ImageNoise

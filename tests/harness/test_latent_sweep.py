@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from oracles.diffusers_peers import peer_autoencoder, peer_ldm_unet
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.cli import main
 from replication.harness.experiment import load_experiment

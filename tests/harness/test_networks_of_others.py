@@ -13,7 +13,7 @@ from diffusers import DiTTransformer2DModel, UNet2DConditionModel, UNet2DModel
 from harness.tiny import write_tiny
 from safetensors.torch import load_file, save_file
 
-from replication.check.networks import check_model, inputs, randomize
+from replication.check.models import check_model, inputs, randomize
 from replication.cli import main
 from replication.registry import MODELS
 from replication.types import InputError

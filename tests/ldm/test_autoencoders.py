@@ -9,7 +9,7 @@ from diffusers.models.autoencoders.vae import VectorQuantizer
 from torch import Tensor, nn
 
 from oracles.diffusers_peers import peer_autoencoder
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.ldm.autoencoder import Autoencoder
 from replication.ldm.autoencoder_networks import Levels
 from replication.ldm.kl import KLAutoencoder

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.layers.unet import UNet
 from replication.ldm.transformer import TextTransformer
 from replication.registry import MODELS

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from oracles.diffusers_peers import peer_ldm_unet, peer_text_unet
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.layers.unet import Attention, ResnetBlock
 from replication.ldm.published_weights import from_diffusers
 from replication.ldm.transformer import SpatialTransformer

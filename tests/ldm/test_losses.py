@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.ldm.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from replication.ldm.losses.distances import PIXEL, unit_difference
 from replication.ldm.losses.lpips import CHANNELS, VGG

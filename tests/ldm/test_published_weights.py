@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from oracles.diffusers_peers import peer_ldm_unet
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.layers.unet import UNet
 from replication.ldm.published_weights import from_diffusers, from_official
 from replication.registry import MODELS

@@ -4,7 +4,7 @@ import torch
 from diffusers.models.attention import JointTransformerBlock
 
 from replication.bench.dit import diffusers_dit
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.dit.mm_dit import JointBlock
 from replication.dit.model import DiT
 

@@ -9,7 +9,7 @@ from training_recipes import CPU
 
 import replication.sampling.generation
 import replication.sampling.sample_set
-from replication.check.networks import randomize
+from replication.check.models import randomize
 from replication.checkpoint import save_checkpoint
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Counted, Denoise
