@@ -20,10 +20,10 @@ from replication.harness.workplace import Workplace
 from replication.layers.weights import Published, Spelling, Weights, under_our_names
 from replication.registry import AUTOENCODERS, MODELS, Registry
 from replication.settings import Part
+from replication.training.data import encoder_sha256
 from replication.training.first_stage import FirstStage
-from replication.training.latent_cache import encoder_sha256
 from replication.training.recipe import Recipe
-from replication.training.train import network_notes
+from replication.training.snapshots import ENCODER
 from replication.training.train_first_stage import save_given_first_stage
 from replication.types import InputError
 
@@ -82,7 +82,8 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Path:
         encoder = encoder_sha256(place.autoencoder(stage, dataset)[0])
     with locked(place.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
         _require_free(snapshots.after(steps))
-        return snapshots.give(network, steps, file_sha256(_file(path)), network_notes(recipe, steps, encoder))
+        notes = {"recipe": recipe.model_dump(), ENCODER: encoder}
+        return snapshots.give(network, steps, file_sha256(_file(path)), notes)
 
 
 def give_first_stage(stage: FirstStage, dataset: Dataset, path: Path, place: Workplace) -> Path:

@@ -15,12 +15,11 @@ from replication.files import file_sha256, locked
 from replication.ldm.autoencoder import Autoencoder
 from replication.numerics import numerics
 from replication.registry import AUTOENCODERS
-from replication.training.data import Latents, Pixels, TrainingData
+from replication.training.data import Latents, Pixels, TrainingData, cached_moments, encoder_sha256
 from replication.training.first_stage import FirstStage
-from replication.training.latent_cache import cached_moments, encoder_sha256
 from replication.training.recipe import Recipe
-from replication.training.snapshots import GIVEN, Snapshots
-from replication.training.train import ENCODER, load_network, train
+from replication.training.snapshots import ENCODER, GIVEN, Snapshots
+from replication.training.train import load_network, train
 from replication.training.train_first_stage import load_autoencoder, stage_snapshots, train_first_stage
 from replication.types import InputError
 
@@ -94,7 +93,7 @@ class Workplace:
     def ensure_first_stage(self, stage: FirstStage, dataset: Dataset) -> None:
         """Make sure that it is there, or that its training has what it needs; raises InputError."""
         if not self.stage_snapshots(stage, dataset).found(stage.training.steps):
-            stage.ensure()
+            stage.build_perceptual().ensure()
             if stage.decoder_of is not None:
                 self.ensure_first_stage(stage.decoder_of, dataset)
 
@@ -138,14 +137,6 @@ class Workplace:
             return Pixels.of(split, self.device)
         autoencoder, *_ = self.autoencoder(recipe.first_stage, recipe.build_dataset())
         encoder = encoder_sha256(autoencoder)
-        moments = cached_moments(
-            split.images,
-            autoencoder,
-            self.state / "latents",
-            fingerprint=split.fingerprint,
-            encoder=encoder,
-            mirrored=recipe.training.flip,
-            device=self.device,
-            progress=self.progress,
-        )
+        folder, mirrored = self.state / "latents", recipe.training.flip
+        moments = cached_moments(split, autoencoder, encoder, folder, self.device, mirrored, self.progress)
         return Latents(moments, split.labels, self.device, autoencoder, encoder)

@@ -4,7 +4,7 @@
     section 3.1          f = 1, diffusion of pixels       ldm/autoencoder.py         Identity
     appendix G, eq. 25   what first stages learn from     ldm/losses/, training/train_first_stage.py
     appendix G           the scale of latents             ldm/autoencoder.py         Autoencoder.scale
-    section 3.2, eq. 2   training on latents              training/data.py, training/latent_cache.py
+    section 3.2, eq. 2   training on latents              training/data.py
     section 4, app. E    the U-Net, its published sizes   ldm/unet.py, layers/unet.py
     section 3.3, eq. 3   attention to the condition       ldm/transformer.py         SpatialTransformer
     section 4.3.1        the text model, trained along    ldm/transformer.py         TextTransformer; conditions/text.py

@@ -85,7 +85,7 @@ class Autoencoder(nn.Module, ABC):
         """Scaled latents [B,c,h,w] -> images [B,C,H,W], not clamped."""
         return self._decode(z / self._known_scale())
 
-    def latent_shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
+    def latent_shape(self, image: Sequence[int]) -> tuple[int, int, int]:
         """(C, H, W) -> (c, h, w). Raises InputError for other channels, and for a side that f does not divide."""
         channels, height, width = image
         if channels != self.image_channels:

@@ -1,15 +1,28 @@
-"""What a training step sees as x_0: the images' pixels, or latents drawn anew from their moments."""
+"""What a training step sees as x_0: the images' pixels, or latents drawn anew from their moments.
 
+Moments are what an encoder gives of an image. They are computed once, kept on disk, and memory-mapped from there; latents
+are not kept, since each use of an image draws another one from its posterior.
+"""
+
+import hashlib
+import warnings
 from abc import ABC, abstractmethod
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from replication.datasets.dataset import Split
+from replication.files import locked, replaced
 from replication.ldm.autoencoder import Autoencoder
+from replication.numerics import numerics
 from replication.pixels import to_signed
+from replication.progress import bar
+from replication.settings import content_key
 
 RESIDENT_BYTES = 16 << 30  # a split up to this size lies on the device; of a larger one, each batch is moved there
+ENCODED = 256  # images at a time
 
 
 class TrainingData(ABC):
@@ -70,3 +83,73 @@ class Latents(TrainingData):
 def _coin(n: int, device: torch.device) -> Tensor:
     """True for about half of n images, Bool[n,1,1,1]."""
     return torch.rand(n, 1, 1, 1, device=device) < 0.5
+
+
+def cached_moments(
+    split: Split,
+    autoencoder: Autoencoder,
+    encoder: str,
+    folder: Path,
+    device: torch.device,
+    mirrored: bool = False,
+    progress: bool = True,
+) -> Tensor:
+    """Moments float32 [N,m,h,w] of a split's images, backed by a memory map; with `mirrored`, [2N,m,h,w].
+
+    The images' fingerprint and `encoder`, the SHA-256 of the autoencoder's, name the file in `folder`. A damaged file is
+    computed anew with a warning. Raises RunError where it can't be written.
+    """
+    images = split.images
+    path = folder / f"{content_key({'images': split.fingerprint, 'encoder': encoder, 'mirrored': mirrored})}.npy"
+    of_one = _moments(autoencoder, to_signed(images[:1].to(device))).shape[1:]  # [m,h,w]
+    shape = (len(images) * (2 if mirrored else 1), *of_one)
+    with locked(path.with_suffix(".lock"), "the cache of latents"):
+        if (found := _mapped(path, shape)) is not None:
+            return found
+        # one batch after the other: a full disk is an error of a write, and would be the end of a process that writes a map
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        with replaced(path) as partial, open(partial, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            with bar(shape[0], "encoding", "image", enabled=progress) as shown:
+                for rows in torch.arange(shape[0]).split(ENCODED):
+                    x = to_signed(images[rows % len(images)].to(device))
+                    # an index from N on is the mirror image of that index less N
+                    x = torch.where((rows >= len(images)).to(device)[:, None, None, None], x.flip(-1), x)
+                    file.write(_moments(autoencoder, x).cpu().numpy().astype("<f4").tobytes())
+                    shown.update(len(rows))
+        found = _mapped(path, shape)
+        assert found is not None
+    return found
+
+
+def encoder_sha256(autoencoder: Autoencoder) -> str:
+    """SHA-256 of all that fixes an image's latents, the scale included: another decoder has no part in it."""
+    digest = hashlib.sha256(f"{type(autoencoder).__qualname__} {autoencoder.version}".encode())
+    tensors = autoencoder.state_dict() | {"scale": autoencoder.scale}
+    for name, tensor in sorted(tensors.items()):
+        if name.split(".")[0] not in autoencoder.decoder_parts:
+            content = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {content.dtype} {list(content.shape)}".encode())
+            digest.update(content.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor | None:
+    """The file as a tensor that is read where it is used; None if there is none, or not this one."""
+    if not path.exists():
+        return None
+    try:
+        content = np.load(path, mmap_mode="c", allow_pickle=False)  # copy on write: torch wants a writable array
+        if content.shape != shape or content.dtype != np.float32:
+            raise ValueError(f"it holds {content.dtype} {list(content.shape)}, not float32 {list(shape)}")
+    except (ValueError, OSError, EOFError) as error:
+        warnings.warn(f"{path}: {error}; the latents are computed anew", stacklevel=3)
+        return None
+    return torch.from_numpy(content)
+
+
+@torch.no_grad()
+def _moments(autoencoder: Autoencoder, x: Tensor) -> Tensor:
+    """In IEEE float32, whatever the diffusion model is trained in, which is no part of the file's name."""
+    with numerics("float32", x.device):
+        return autoencoder.moments(x).float()

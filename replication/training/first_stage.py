@@ -12,10 +12,8 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from replication.datasets.dataset import Dataset
-from replication.ldm.autoencoder import Autoencoder
 from replication.ldm.losses.adversarial import LIMIT
 from replication.ldm.losses.distances import PIXEL, Perceptual, Pixel
-from replication.ldm.vq import VQAutoencoder
 from replication.registry import AUTOENCODERS, DISCRIMINATORS, PERCEPTUAL
 from replication.settings import Part, Settings, content_key
 from replication.training.settings import Training, without_steps
@@ -25,8 +23,7 @@ from replication.types import InputError
 @cache  # many rows ask for few autoencoders, which take time to build even without memory
 def _latent_shape(autoencoder: str, image: tuple[int, int, int]) -> tuple[int, int, int]:
     with torch.device("meta"):
-        built: Autoencoder = Part.model_validate_json(autoencoder).build(AUTOENCODERS)
-    return built.latent_shape(image)
+        return Part.model_validate_json(autoencoder).build(AUTOENCODERS).latent_shape(image)
 
 
 class FirstStageLoss(Settings):
@@ -105,7 +102,8 @@ class FirstStage(Settings):
         base = self.decoder_of.completed(dataset) if self.decoder_of else None
         return self.with_fields(autoencoder=autoencoder, decoder_of=base)
 
-    def build_autoencoder(self) -> Autoencoder:
+    def build_autoencoder(self) -> Any:
+        """An Autoencoder; what training needs besides, encoder and decoder parts, only some have."""
         return self.autoencoder.build(AUTOENCODERS)
 
     def build_perceptual(self) -> Perceptual:
@@ -116,53 +114,37 @@ class FirstStage(Settings):
 
     def check(self, dataset: Dataset) -> None:
         """Build every part, the networks without memory; raises InputError for whatever doesn't fit the dataset."""
+        loss, base, what = self.loss, self.decoder_of, f"first stage {self.autoencoder}"
         with torch.device("meta"):
-            autoencoder = self.build_autoencoder()
-        image = (dataset.channels, dataset.resolution, dataset.resolution)
-        self.latent_shape(image)
+            autoencoder, discriminator = self.build_autoencoder(), self.build_discriminator()
+        self.latent_shape(dataset.shape)
         if not any(True for _ in autoencoder.parameters()):
-            raise InputError(f"first stage {self.autoencoder}: there is nothing to train")
-        if isinstance(autoencoder, VQAutoencoder) and not self.loss.regularizer_weight:
+            raise InputError(f"{what}: there is nothing to train")
+        if autoencoder.codebook_size and not loss.regularizer_weight:
             raise InputError(
-                f"first stage {self.autoencoder}: loss.regularizer_weight = 0 leaves the codebook without a gradient; "
-                "the published weight is 1.0"
+                f"{what}: loss.regularizer_weight = 0 leaves the codebook without a gradient; the published weight is 1.0"
             )
         self.build_perceptual().check(dataset.channels, dataset.resolution)
-        self._check_discriminator(image)
-        self._check_base(dataset, autoencoder)
-        if self.training.flip and not dataset.flip:
-            raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
-
-    def ensure(self) -> None:
-        """Make sure, before anything is computed, that training has what it needs; raises InputError."""
-        self.build_perceptual().ensure()
-
-    def _check_base(self, dataset: Dataset, autoencoder: Autoencoder) -> None:
-        if self.decoder_of is None:
-            return
-        self.decoder_of.check(dataset)
-        if self.decoder_of.autoencoder.identity(AUTOENCODERS) != self.autoencoder.identity(AUTOENCODERS):
-            raise InputError(
-                f"decoder_of = {self.decoder_of.name!r}: it is {self.decoder_of.autoencoder}, and this first stage is "
-                f"{self.autoencoder}; a decoder is trained on for the same autoencoder"
-            )
-        if not autoencoder.decoder_parts:
-            raise InputError(f"decoder_of: first stage {self.autoencoder} does not say which parts are its decoder's")
-
-    def _check_discriminator(self, image: tuple[int, int, int]) -> None:
-        with torch.device("meta"):
-            discriminator = self.build_discriminator()
-        if discriminator is None:
-            return
-        try:
-            discriminator(torch.empty(2, *image, device="meta"))
-        except RuntimeError as error:
-            c, h, w = image
-            raise InputError(
-                f"discriminator {self.loss.discriminator} does not take images of {h}x{w} pixels and {c} channels: {error}"
-            ) from error
-        if self.loss.discriminator_start >= self.training.steps:
-            raise InputError(
-                f"loss.discriminator_start = {self.loss.discriminator_start} is never reached in training.steps = "
-                f"{self.training.steps}; leave the discriminator out"
-            )
+        if discriminator is not None:
+            try:
+                discriminator(torch.empty(2, *dataset.shape, device="meta"))
+            except RuntimeError as error:
+                c, h, w = dataset.shape
+                raise InputError(
+                    f"discriminator {loss.discriminator} does not take images of {h}x{w} pixels and {c} channels: {error}"
+                ) from error
+            if loss.discriminator_start >= self.training.steps:
+                raise InputError(
+                    f"loss.discriminator_start = {loss.discriminator_start} is never reached in training.steps = "
+                    f"{self.training.steps}; leave the discriminator out"
+                )
+        if base is not None:
+            base.check(dataset)
+            if base.autoencoder.identity(AUTOENCODERS) != self.autoencoder.identity(AUTOENCODERS):
+                raise InputError(
+                    f"decoder_of = {base.name!r}: it is {base.autoencoder}, and this first stage is {self.autoencoder}; "
+                    "a decoder is trained on for the same autoencoder"
+                )
+            if not autoencoder.decoder_parts:
+                raise InputError(f"decoder_of: {what} does not state which parts are its decoder's")
+        self.training.check(dataset)

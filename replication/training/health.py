@@ -1,14 +1,10 @@
 """Whether a first stage is still learning: two ways in which it fails although every number is finite.
 
-Judged once per window of WATCH_STEPS steps. Each needs several bad windows in a row, so that no single batch decides.
+Judged once per window of some steps. Each needs several bad windows in a row, so that no single batch decides.
 """
 
-from collections.abc import Mapping
-
 import torch
-from torch import Tensor
-
-from replication.metrics.first_stages import Usage, codebook_usage
+from torch import Tensor, nn
 
 # A codebook has collapsed when hardly any of its codes occurred. Large ones work with a few per cent of their codes in
 # use (VQGAN's 16,384, from memory), and every one starts with a handful: hence a low bound and much patience.
@@ -23,21 +19,25 @@ WORSE = 1.25  # times the best window's reconstruction loss
 WON_WINDOWS = 10
 
 
-class Health:
-    """Sums over the window so far, kept on the device, and how many windows in a row were bad.
+class Health(nn.Module):
+    """Sums over the window so far, kept on the device, and how many windows in a row were bad: buffers of a snapshot.
 
     windows: of the whole training; patience is at most half of them, so that a short one can fail too.
     """
 
+    counts: Tensor
+    sums: Tensor
+    past: Tensor
+
     def __init__(self, codes: int, device: torch.device, windows: int):
+        super().__init__()
         half = max(1, windows // 2)
         self.collapsed_windows, self.won_windows = min(COLLAPSED_WINDOWS, half), min(WON_WINDOWS, half)
-        self.counts = torch.zeros(codes, dtype=torch.int64, device=device)
-        self.sums = torch.zeros(
-            4, dtype=torch.float64, device=device
-        )  # reconstruction, steps; discriminator, its steps
-        self.past = torch.tensor([0.0, 0.0, torch.inf], dtype=torch.float64)  # collapsed, won, best reconstruction
-        self.usage: Usage | None = None  # of the last whole window
+        self.register_buffer("counts", torch.zeros(codes, dtype=torch.int64, device=device))
+        # reconstruction, steps; discriminator, its steps
+        self.register_buffer("sums", torch.zeros(4, dtype=torch.float64, device=device))
+        # collapsed, won, best reconstruction
+        self.register_buffer("past", torch.tensor([0.0, 0.0, torch.inf], dtype=torch.float64))
 
     @torch.no_grad()
     def add(self, codes: Tensor | None, reconstruction: Tensor, discriminator: Tensor | None) -> None:
@@ -59,36 +59,19 @@ class Health:
         """End the window; what has gone wrong for too long, or None."""
         collapsed, won, best = self.past.tolist()
         reconstruction, steps, loss, adversarial = self.sums.tolist()
-        collapsed = collapsed + 1 if self._collapsed() else 0
-        mean = reconstruction / steps
+        used, drawn, mean = int((self.counts > 0).sum()), int(self.counts.sum()), reconstruction / steps
+        few = len(self.counts) > 0 and used <= max(1.0, COLLAPSED_SHARE * min(len(self.counts), drawn))
         fooled = adversarial > 0 and loss / adversarial < WON_LOSS and mean > WORSE * best
-        won, best = (won + 1 if fooled else 0), min(best, mean)
+        collapsed, won, best = (collapsed + 1 if few else 0), (won + 1 if fooled else 0), min(best, mean)
         self.past = torch.tensor([collapsed, won, best], dtype=torch.float64)
         self.counts.zero_()
         self.sums.zero_()
-        if collapsed >= self.collapsed_windows and self.usage:
-            return (
-                f"the codebook has collapsed: {self.usage.share:.2%} of its codes are used; a smaller codebook may help"
-            )
+        if collapsed >= self.collapsed_windows:
+            share = used / len(self.counts)
+            return f"the codebook has collapsed: {share:.2%} of its codes are used; a smaller codebook may help"
         if won >= self.won_windows:
             return (
                 f"the discriminator has won: its loss is {loss / adversarial:.3f} and the reconstruction loss {mean:.4f}, "
                 f"which was {best:.4f}; a later discriminator_start or a smaller discriminator_weight may help"
             )
         return None
-
-    def _collapsed(self) -> bool:
-        if not len(self.counts):
-            return False
-        self.usage = codebook_usage(self.counts)
-        possible = min(len(self.counts), int(self.counts.sum()))
-        return self.usage.share * len(self.counts) <= max(1.0, COLLAPSED_SHARE * possible)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint needs to go on in the middle of a window."""
-        return {"health.counts": self.counts, "health.sums": self.sums, "health.past": self.past}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self.counts.copy_(tensors["health.counts"])
-        self.sums.copy_(tensors["health.sums"])
-        self.past.copy_(tensors["health.past"])

@@ -20,17 +20,36 @@ from replication.noise import stream_seed
 from replication.numerics import float32_as
 from replication.progress import bar
 from replication.training.data import TrainingData
-from replication.training.ema import EMA
+from replication.training.first_stage import FirstStage
+from replication.training.recipe import Recipe
 from replication.training.settings import Training
-from replication.training.snapshots import Snapshots, named, network_tensors
-from replication.types import RunError
+from replication.training.snapshots import ENCODER, Snapshots, named, network_tensors
+from replication.types import InputError, RunError
 
 CHECKPOINT_SECONDS = 30.0
 WATCH_STEPS = 50  # reading the loss waits for the device, so not on every step
 CURVE = ("step", "loss", "learning_rate", "gradient_norm", "images_per_second", "seconds")  # of a watched step
-
-
 CURVE_POINTS = 1000  # of a curve that is shown
+
+
+class EMA:
+    """Exponential moving average: `weights` maps parameter names to averaged tensors. decay in [0, 1), 0.9999 in both papers.
+
+    DDPM's decay is constant and starts from the weights after the first step (the official decay of 1e-10 there). LDM's
+    (warmup) starts from the initial weights and climbs: after step n it is at most (1 + n) / (10 + n).
+    """
+
+    def __init__(self, network: nn.Module, decay: float, warmup: bool = False):
+        self.decay, self.warmup = decay, warmup
+        self.weights: dict[str, Tensor] = {k: p.detach().clone() for k, p in network.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """After optimiser step number `step`, counted from 1."""
+        first = 0.0 if step == 1 else self.decay
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else first
+        current = [p.detach() for p in network.parameters()]
+        torch._foreach_lerp_(list(self.weights.values()), current, 1 - decay)
 
 
 class Step(NamedTuple):
@@ -41,50 +60,83 @@ class Step(NamedTuple):
 
 
 class TrainingState(ABC):
-    """What one training carries from step to step: all of it is in a snapshot."""
+    """What one training carries from step to step: all of it is in a snapshot.
 
+    `of` is what is trained, `network` where its weights are; `beside` and `optimizers`: by name, what else is kept.
+    """
+
+    kind: str  # of `of`, in the header of a snapshot
+    stream: str  # of the seeds of the steps
+    betas = (0.9, 0.999)
     step, seconds, loss = 0, 0.0, math.nan
 
-    def __init__(self, network: nn.Module, settings: Training, device: torch.device):
-        self.network = network.to(device).to(memory_format=torch.channels_last).train()
-        self.settings, self.device = settings, device
-        self.ema = EMA(network, settings.ema_decay, settings.ema_warmup)
-        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+    def __init__(self, of: Recipe | FirstStage, network: nn.Module, device: torch.device):
+        self.of, self.settings, self.device = of, of.training, device
+        self.network = self.placed(network)
+        self.ema = EMA(network, self.settings.ema_decay, self.settings.ema_warmup)
+        self.optimizers = {"network": self.optimizer(network)}
+        self.beside: dict[str, nn.Module] = {}
         self.curve: list[list[float]] = []
 
-    @abstractmethod
+    def placed(self, network: nn.Module) -> nn.Module:
+        return network.to(self.device).to(memory_format=torch.channels_last).train()
+
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        decay = self.settings.weight_decay
+        return torch.optim.AdamW(network.parameters(), lr=0.0, betas=self.betas, eps=1e-8, weight_decay=decay)
+
     def advance(self, data: TrainingData) -> Step:
         """One step on the next batch."""
+        settings = self.settings
+        chosen = batch_indices(len(data), self.step, settings.batch_size, settings.seed).to(self.device)
+        torch.manual_seed(stream_seed(self.stream, settings.seed, self.step))
+        done = self.learn(data.batch(chosen, settings.flip), data.labels[chosen], chosen)
+        self.step += 1
+        self.ema.update(self.network, self.step)
+        return done
 
     @abstractmethod
-    def notes(self) -> dict[str, Any]:
-        """What the header of a snapshot holds besides the training's identity and the step."""
+    def learn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> Step:
+        """Step `self.step`, counted from 0, on the examples numbered `chosen`, Int[B]; random draws are seeded already."""
 
     @property
     def suspicious(self) -> bool:
         """Whether a timed snapshot should wait until all looks well again."""
         return False
 
+    def judge(self) -> str | None:
+        """What has gone wrong for too long, every WATCH_STEPS steps; None if nothing has."""
+        return None
+
     def watch(self, step: Step) -> str | None:
         """Read the loss, every WATCH_STEPS steps into the curve; what has gone wrong, or None."""
         self.loss = float(step.loss)
         if not math.isfinite(self.loss):
             return f"the loss is {self.loss}"
-        if self.step % WATCH_STEPS == 0:
-            before = dict(zip(CURVE, self.curve[-1], strict=True)) if self.curve else {"step": 0, "seconds": 0.0}
-            rate = self.settings.batch_size * (self.step - before["step"]) / (self.seconds - before["seconds"])
-            learning_rate = self.settings.learning_rate * warmup(self.step - 1, self.settings)
-            self.curve.append([self.step, self.loss, learning_rate, float(step.gradient_norm), rate, self.seconds])
-        return None
+        if self.step % WATCH_STEPS:
+            return None
+        before = dict(zip(CURVE, self.curve[-1], strict=True)) if self.curve else {"step": 0, "seconds": 0.0}
+        rate = self.settings.batch_size * (self.step - before["step"]) / (self.seconds - before["seconds"])
+        learning_rate = self.settings.learning_rate * warmup(self.step - 1, self.settings)
+        self.curve.append([self.step, self.loss, learning_rate, float(step.gradient_norm), rate, self.seconds])
+        return self.judge()
 
     def finish(self, data: TrainingData) -> None:  # noqa: B027
         """Complete what is used of a snapshot, before one that is kept."""
 
+    def notes(self) -> dict[str, Any]:
+        """What a snapshot's header holds besides: among others all that is trained, as it is when it ends here."""
+        reached = self.of.with_fields(training=self.settings.with_fields(steps=self.step))
+        return {"loss": self.loss, "seconds": self.seconds, self.kind: reached.model_dump()}
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything that `restore` needs."""
         tensors = network_tensors(self.network, self.ema.weights)
+        for name, module in self.beside.items():
+            tensors |= {f"{name}.{key}": tensor for key, tensor in module.state_dict().items()}
         for name, optimizer in self.optimizers.items():
-            tensors |= optimizer_tensors(optimizer, f"adam.{name}")
+            moments = optimizer.state_dict()["state"].items()
+            tensors |= {f"adam.{name}.{i}.{key}": tensor for i, state in moments for key, tensor in state.items()}
         return tensors | {"curve": torch.tensor(self.curve, dtype=torch.float64).reshape(-1, len(CURVE))}
 
     def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -93,8 +145,15 @@ class TrainingState(ABC):
         self.network.load_state_dict(named(tensors, "weights.") | named(tensors, "buffers."))
         for name, averaged in self.ema.weights.items():
             averaged.copy_(tensors[f"ema.{name}"])
+        for name, module in self.beside.items():
+            module.load_state_dict(named(tensors, f"{name}."))
         for name, optimizer in self.optimizers.items():
-            restore_optimizer(optimizer, tensors, f"adam.{name}")
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in named(tensors, f"adam.{name}.").items():
+                i, moment = key.split(".")
+                state.setdefault(int(i), {})[moment] = tensor
+            if state:  # an optimiser without moments has not made a step yet
+                optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         self.curve = tensors["curve"].tolist()
 
 
@@ -111,19 +170,26 @@ def train_to_the_end(
     """The snapshot after `steps` steps: found, or trained from the last one before it, with one at each milestone.
 
     `start` and `load` give the state before the first step and the training data, and are called only if there is something
-    to do. Raises RunError when training diverges: the last good snapshot stays.
+    to do. Raises InputError for a snapshot that is corrupt, of another training, or trained on latents of another encoder;
+    RunError when training diverges: the last good snapshot stays.
     """
     unfinished = snapshots.unfinished(steps)
     if snapshots.found(steps):
         unfinished.unlink(missing_ok=True)  # of a process that was killed between the two
         return snapshots.after(steps)
     state, behind = start(), snapshots.before(steps)
+    data = load()
     if behind:
         tensors, header = load_checkpoint(behind[1])
         snapshots.check(header, behind[1])
+        if header.get(ENCODER) != data.encoder:
+            raise InputError(
+                f"{behind[1]}: trained on latents of the encoder {header.get(ENCODER)}, and these are of {data.encoder}; "
+                "move it away and run again"
+            )
         state.restore(tensors, header)
-    data, started = load(), time.perf_counter()
-    saved, done_before = started, state.seconds
+    saved = started = time.perf_counter()
+    done_before = state.seconds
     with bar(steps, what, "step", state.step, progress) as shown:
         while state.step < steps:
             step = state.advance(data)
@@ -143,8 +209,7 @@ def train_to_the_end(
                 state.finish(data)
             if kept or (due and not state.suspicious):
                 path = snapshots.after(state.step) if kept else unfinished
-                made = {"loss": state.loss, "seconds": state.seconds, **state.notes()}
-                snapshots.save(path, state.tensors(), state.step, made)
+                snapshots.save(path, state.tensors(), state.step, {ENCODER: data.encoder, **state.notes()})
             if due:
                 saved = time.perf_counter()
     unfinished.unlink(missing_ok=True)
@@ -172,26 +237,14 @@ def descend(
     return norm
 
 
+def unless_spoilt(loss: Tensor, *numbers: Tensor) -> Tensor:
+    """The loss, NaN unless these numbers are finite: weights after a gradient that is not are worth no snapshot."""
+    return torch.where(torch.stack(numbers).isfinite().all(), loss.detach(), math.nan)
+
+
 def warmup(step: int, settings: Training) -> float:
     """The learning rate's factor at optimiser step `step`, counted from 0: the very first has rate 0, as published."""
     return min(step / settings.warmup, 1.0) if settings.warmup else 1.0
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    """The moments, under `<prefix>.<number of the parameter>.<name>`."""
-    states = optimizer.state_dict()["state"].items()
-    return {f"{prefix}.{i}.{name}": tensor for i, state in states for name, tensor in state.items()}
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:
-    """Take the moments back; where there are none the optimiser is as new."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith(f"{prefix}."):
-            i, moment = name.removeprefix(f"{prefix}.").split(".")
-            state.setdefault(int(i), {})[moment] = tensor
-    if state:
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def batch_indices(n: int, step: int, batch_size: int, seed: int) -> Tensor:

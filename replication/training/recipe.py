@@ -1,5 +1,6 @@
 """The recipe of a network: everything that fixes its weights, and nothing else."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -31,17 +32,21 @@ class Recipe(Settings):
     first_stage: FirstStage | None = None  # what makes latents of images; left out: the network sees pixels
     training: Training
 
+    def identity(self) -> dict[str, Any]:
+        """What fixes the weights, the training images' fingerprint included."""
+        return self._identity
+
     @cached_property
     def key(self) -> str:
-        """SHA-256 of what fixes the weights, the training images' fingerprint included."""
-        return content_key(self.identity())
-
-    def identity(self) -> dict[str, Any]:
-        return self._identity
+        """SHA-256 of the identity."""
+        return content_key(self._identity)
 
     @cached_property  # a sweep's cells share their recipe
     def _identity(self) -> dict[str, Any]:
-        fingerprint = self.build_dataset().fingerprints["train"]
+        dataset, condition = self.build_dataset(), self.build_condition()
+        fingerprint = dataset.fingerprints["train"]
+        part = self.condition.identity(CONDITIONS) if self.condition else {}
+        conditioned = condition.identity(part, dataset) if condition else None
         return {
             "dataset": fingerprint,
             "network": self.network.identity(MODELS),
@@ -49,7 +54,7 @@ class Recipe(Settings):
             "parameterization": self.parameterization,
             "objective": self.objective.identity(OBJECTIVES),
             "training": self.training.identity(),
-            **({"condition": self._condition_identity(self.condition)} if self.condition else {}),
+            **({"condition": conditioned} if conditioned else {}),
             **({"first_stage": self.first_stage.identity(fingerprint)} if self.first_stage else {}),
         }
 
@@ -63,10 +68,6 @@ class Recipe(Settings):
     @cached_property
     def training_key(self) -> str:
         return content_key(self.training_identity())
-
-    def _condition_identity(self, part: Part) -> dict[str, Any]:
-        condition: Condition = part.build(CONDITIONS)
-        return condition.identity(part.identity(CONDITIONS), self.build_dataset())
 
     def completed(self) -> "Recipe":
         """This recipe with what follows from its other parts, where network and autoencoder have options for it.
@@ -91,7 +92,7 @@ class Recipe(Settings):
         """Build every part, the network without memory, once per process; raises InputError for whatever doesn't fit."""
         if self.key in _CHECKED:
             return
-        dataset = self.build_dataset()
+        dataset, condition, shape = self.build_dataset(), self.build_condition(), self.latent_shape()
         if self.first_stage is not None:
             self.first_stage.check(dataset)
         with torch.device("meta"):
@@ -99,40 +100,39 @@ class Recipe(Settings):
         if beside := network.state_dict().keys() - dict(network.named_parameters()).keys():
             raise InputError(f"network {self.network}: no checkpoint keeps {sorted(beside)}, which are no parameters")
         self.build_denoiser(network)
-        shape = self.latent_shape()
-        self._check_condition(network)
-        seen = f"latents {list(shape)}" if self.first_stage else "images"
-        if getattr(network, "resolution", shape[1]) != shape[1]:
-            raise InputError(
-                f"network {self.network} does not take {seen} of {self.dataset}: its resolution is {network.resolution}, "
-                f"and theirs {shape[1]}"
-            )
+        sizes = condition.sizes(dataset) if condition else UNCONDITIONAL
+        for what, number in {**sizes._asdict(), "resolution": shape[1]}.items():
+            own = getattr(network, what, number)
+            if own != number and not (what == "length" and 0 in (own, number)):  # 0: any length
+                given = f"latents {list(shape)}" if self.first_stage else "images"
+                raise InputError(
+                    f"network {self.network} does not take {given} of {self.dataset} with condition "
+                    f"{self.condition or 'none'}: it has {what} = {own}, they have {number}"
+                )
+        self._check_output(network, shape)
+        self._check_objective(shape)
+        self.training.check(dataset)
+        _CHECKED.add(self.key)
+
+    def _check_output(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
         try:
             x, timestep = torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta")
             with torch.no_grad():
                 output = network(x, timestep, self.null(1, "meta"))
         except (RuntimeError, InputError) as error:
-            raise InputError(f"network {self.network} does not take {seen} of {dataset.name}: {error}") from error
+            given = f"latents {list(shape)}" if self.first_stage else "images"
+            raise InputError(f"network {self.network} does not take {given} of {self.dataset}: {error}") from error
         expected = shape[0] * (2 if self.build_objective().learns_variance else 1)
         if output.shape[1] != expected:
             raise InputError(
                 f"network {self.network} has {output.shape[1]} output channels, objective {self.objective} on "
-                f"{dataset.name} trains {expected}; learned_variance doubles them"
+                f"{self.dataset} trains {expected}; learned_variance doubles them"
             )
-        self._check_objective(shape)
-        if self.training.flip and not dataset.flip:
-            raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
-        _CHECKED.add(self.key)
 
     def _check_objective(self, shape: tuple[int, int, int]) -> None:
         """The objective at both ends of the grid, a network that repeats its input: what can't be trained is refused now."""
         objective, schedule = self.build_objective(), self.build_schedule()
-        denoiser = Denoiser(
-            lambda x, *_: torch.cat([x, x], dim=1) if objective.learns_variance else x,
-            schedule,
-            self.parameterization,
-            variance=objective.variance_reading,
-        )
+        denoiser = self.build_denoiser(lambda x, *_: torch.cat([x, x], dim=1) if objective.learns_variance else x)
         t = torch.tensor([1 / schedule.T, 1.0], dtype=torch.float64)
         fits = f"objective {self.objective} on schedule {self.schedule}, parameterization {self.parameterization!r}"
         try:
@@ -142,22 +142,9 @@ class Recipe(Settings):
         if loss.shape != t.shape or not bool(loss.isfinite().all()):
             raise InputError(f"{fits}: the loss at t = 1/T and t = 1 must be two finite numbers, not {loss.tolist()}")
 
-    def _check_condition(self, network: nn.Module) -> None:
-        """The numbers of classes and words in the network, where it has such attributes, are those of the condition."""
-        condition = self.build_condition()
-        sizes = condition.sizes(self.build_dataset()) if condition else UNCONDITIONAL
-        for what, number in sizes._asdict().items():
-            known = getattr(network, what, number)
-            if known != number and not (what == "length" and 0 in (known, number)):  # 0: any length
-                raise InputError(
-                    f"network {self.network} knows {what} = {known}, and condition = {self.condition or 'none'} on "
-                    f"{self.dataset} tells it of {number}"
-                )
-
     def latent_shape(self) -> tuple[int, int, int]:
         """(c, h, w) of what the network sees: the images themselves where there is no first stage."""
-        dataset = self.build_dataset()
-        image = (dataset.channels, dataset.resolution, dataset.resolution)
+        image = self.build_dataset().shape
         return self.first_stage.latent_shape(image) if self.first_stage else image
 
     def build_dataset(self) -> Any:
@@ -181,13 +168,12 @@ class Recipe(Settings):
 
     def null(self, n: int, device: torch.device | str) -> Tensor | None:
         """The null condition of n images; None for an unconditional network."""
-        condition = self.build_condition()
-        if condition is None:
+        if (condition := self.build_condition()) is None:
             return None
         null = condition.null(self.build_dataset()).to(device)
         return null.expand(n, *null.shape)
 
-    def build_denoiser(self, network: nn.Module) -> Denoiser:
+    def build_denoiser(self, network: Callable[..., Tensor]) -> Denoiser:
         """The network read on the recipe's schedule, a learned variance in the way that the objective trains it."""
         reading = self.build_objective().variance_reading
         return Denoiser(network, self.build_schedule(), self.parameterization, variance=reading)

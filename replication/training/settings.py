@@ -4,8 +4,10 @@ from typing import Any
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from replication.datasets.dataset import Dataset
 from replication.numerics import Precision
 from replication.settings import Settings
+from replication.types import InputError
 
 
 class Training(Settings):
@@ -30,6 +32,11 @@ class Training(Settings):
         """What enters keys: settings that came later count where they are used, so that what was trained keeps its key."""
         later = ("weight_decay", "ema_warmup")
         return {key: value for key, value in self.model_dump().items() if value or key not in later}
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises InputError where the images would be mirrored and must not be."""
+        if self.flip and not dataset.flip:
+            raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
 
 
 def without_steps(identity: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoi
 from replication.settings import canonical_json, content_key
 from replication.types import InputError
 
-GIVEN = "given"  # in the header: the SHA-256 of the published file that the weights are from
+# in the header, SHA-256s:
+GIVEN = "given"  # of the published file that the weights are from
+ENCODER = "encoder"  # of the encoder whose latents were trained on; None for pixels
 Network = TypeVar("Network", bound=nn.Module)
 
 

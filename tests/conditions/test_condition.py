@@ -100,8 +100,8 @@ def test_a_conditional_set_is_the_same_in_any_batch_and_guidance_of_one_is_off(t
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ([('network = "ddpm-digits"', 'network = "ddpm-digits-label"')], "knows classes = 10, and condition = none on digits tells it of 0"),
-        ([('network = "ddpm-digits"\n', 'network = "ddpm-digits"\ncondition = "label"\n')], "knows classes = 0, and condition = label on digits tells it of 10"),
+        ([('network = "ddpm-digits"', 'network = "ddpm-digits-label"')], "with condition none: it has classes = 10, they have 0"),
+        ([('network = "ddpm-digits"\n', 'network = "ddpm-digits"\ncondition = "label"\n')], "with condition label: it has classes = 0, they have 10"),
         ([CONDITIONAL], "nll = 'fixed-large': the bound is that of an unconditional network"),
         ([CONDITIONAL, NO_NLL], "16 images can't be 10 equal classes"),
         ([('clip = "none"\n', 'clip = "none"\nguidance = { weight = 2.0 }\n')], "guidance needs a conditional network"),

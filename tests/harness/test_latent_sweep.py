@@ -111,10 +111,10 @@ def test_sampling_is_the_same_at_any_batch_size(project: Path) -> None:
         ([("resolution = 4, channels = 2", "resolution = 4, channels = 3")], r"does not take latents \[2, 4, 4\] of digits"),
         ([("resolution = 4, channels = 2", "resolution = 8, channels = 2")], "its resolution is 8, and theirs 4"),
         ([('label = "latents"', 'label = "latents"\nnll = "fixed-large"')], "the bound is that of pixels"),
-        ([("vocabulary = 35", "vocabulary = 34")], "knows vocabulary = 34, and condition = text on digits tells it of 35"),
+        ([("vocabulary = 35", "vocabulary = 34")], "with condition text: it has vocabulary = 34, they have 35"),
         ([('perceptual = "none"', 'perceptual = "non"')], "did you mean 'none'"),
         ([("regularizer_weight = 1e-6", "regulariser_weight = 1e-6")], "did you mean 'regularizer_weight'"),
-        ([('condition = "text"\n', "")], "knows vocabulary = 35, and condition = none"),
+        ([('condition = "text"\n', "")], "with condition none: it has vocabulary = 35, they have 0"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_by_name(project: Path, changes: list[tuple[str, str]], message: str) -> None:

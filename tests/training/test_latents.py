@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from replication.datasets.dataset import Split
 from replication.ldm.autoencoder import Autoencoder
 from replication.registry import AUTOENCODERS
-from replication.training.data import Latents, Pixels
-from replication.training.latent_cache import cached_moments
+from replication.training.data import Latents, Pixels, cached_moments
 
 CPU = torch.device("cpu")
 
@@ -28,8 +28,9 @@ def images(n: int = 5) -> Tensor:
 
 
 def cached(folder: Path, autoencoder: Autoencoder, **changes: object) -> Tensor:
-    arguments = {"fingerprint": "f", "encoder": "w", "mirrored": False, "device": CPU, "progress": False}
-    return cached_moments(images(), autoencoder, folder, **{**arguments, **changes})  # type: ignore[arg-type]
+    arguments = {"fingerprint": "f", "encoder": "w", "folder": folder, "mirrored": False, "device": CPU, **changes}
+    split = Split(images(), torch.zeros(5, dtype=torch.int64), str(arguments.pop("fingerprint")))
+    return cached_moments(split, autoencoder, progress=False, **arguments)  # type: ignore[arg-type]
 
 
 def test_the_cache_holds_the_moments_and_is_a_memory_map(tmp_path: Path, autoencoder: Autoencoder) -> None:

@@ -20,11 +20,10 @@ from replication.checkpoint import load_checkpoint, save_checkpoint
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
 from replication.training.data import Pixels
-from replication.training.ema import EMA
-from replication.training.loop import batch_indices, descend, warmup
+from replication.training.loop import EMA, batch_indices, descend, warmup
 from replication.training.recipe import Recipe
 from replication.training.snapshots import GIVEN, Snapshots, named
-from replication.training.train import NetworkState, load_network, network_notes, train
+from replication.training.train import NetworkState, load_network, train
 from replication.types import InputError, RunError
 
 
@@ -118,7 +117,7 @@ def test_what_is_continued_is_the_last_snapshot_before_the_end(tmp_path: Path, m
 def test_weights_that_were_given_are_not_trained_on(tmp_path: Path, uninterrupted: dict[str, Tensor]) -> None:
     """Bit-identical. Catches published weights, which have no moments, continued as if they were a shorter training."""
     snapshots = Snapshots(tmp_path, recipe().training_identity())
-    snapshots.give(recipe().build_network(), 3, "0" * 64, network_notes(recipe(), 3, None))
+    snapshots.give(recipe().build_network(), 3, "0" * 64, {"recipe": recipe().model_dump()})
     assert load_checkpoint(snapshots.after(3))[1][GIVEN] == "0" * 64
     assert_identical(trained(recipe(), tmp_path), uninterrupted)
 

@@ -23,10 +23,9 @@ from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoi
 from replication.ldm.autoencoder import Reconstruction
 from replication.ldm.vq import VQAutoencoder
 from replication.noise import stream_seed
-from replication.training.data import Pixels
+from replication.training.data import Pixels, encoder_sha256
 from replication.training.first_stage import FirstStage, FirstStageLoss
 from replication.training.health import COLLAPSED_WINDOWS, WON_WINDOWS, Health
-from replication.training.latent_cache import encoder_sha256
 from replication.training.loop import WATCH_STEPS, batch_indices
 from replication.training.train_first_stage import (
     FirstStageState,
@@ -132,8 +131,7 @@ def test_a_training_that_is_continued_is_one_never_stopped(
     Catches what ends with a training, a scale that is measured at the last snapshot alone, and one that is kept from a
     shorter one.
     """
-    for module in (replication.training.loop, replication.training.train_first_stage):
-        monkeypatch.setattr(module, "WATCH_STEPS", WINDOW)
+    monkeypatch.setattr(replication.training.loop, "WATCH_STEPS", WINDOW)
     whole = trained(stage(kind), tmp_path / "never stopped", seconds=1e9)
     chosen = stage(kind, steps=short, loss={"discriminator_start": 2})
     first = trained(chosen, tmp_path / "a", seconds=1e9)
@@ -195,7 +193,7 @@ def test_a_process_killed_outright_goes_on_to_the_same_weights(tmp_path: Path) -
 
 def weights_at(chosen: FirstStage, path: Path, step: int) -> dict[str, Tensor]:
     """Train on from `path` to that step of a longer training; all that both networks and the watch hold."""
-    run, data = FirstStageState(chosen, DIGITS, CPU), Pixels.of(DIGITS.load("train"), CPU)
+    run, data = FirstStageState(chosen, CPU), Pixels.of(DIGITS.load("train"), CPU)
     if path.exists():
         run.restore(*load_checkpoint(path))
     while run.step < step:
@@ -278,7 +276,7 @@ def test_snapshots_that_are_not_of_this_first_stage_are_refused(tmp_path: Path) 
 def test_the_discriminator_waits_for_its_start(tmp_path: Path) -> None:
     """Exact. Catches a discriminator that learns or teaches early, and one that never does."""
     data, without = Pixels.of(DIGITS.load("train"), CPU), stage(loss={"discriminator": None})
-    runs = [FirstStageState(s, DIGITS, CPU) for s in (stage(), without)]
+    runs = [FirstStageState(s, CPU) for s in (stage(), without)]
     runs[1].autoencoder.load_state_dict(runs[0].autoencoder.state_dict())
     assert runs[0].discriminator is not None
     initial = {k: t.clone() for k, t in runs[0].discriminator.state_dict().items()}
@@ -327,8 +325,7 @@ def test_a_discriminators_gradient_that_is_not_finite_ends_training(
 
 @pytest.fixture
 def short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (replication.training.loop, replication.training.train_first_stage):
-        monkeypatch.setattr(module, "WATCH_STEPS", WINDOW)
+    monkeypatch.setattr(replication.training.loop, "WATCH_STEPS", WINDOW)
 
 
 @pytest.mark.usefixtures("short_windows")
@@ -397,8 +394,6 @@ def test_health_counts_codes_over_a_window() -> None:
     for code in range(10):
         health.add(torch.full((1, 2, 2), code), torch.tensor(1.0), None)
     assert health.judge() is None
-    assert health.usage is not None
-    assert health.usage.share == 0.1
     assert not health.suspicious
     health.add(torch.zeros(1, 2, 2, dtype=torch.int64), torch.tensor(1.0), None)
     assert health.judge() is None
