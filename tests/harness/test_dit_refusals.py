@@ -30,7 +30,7 @@ CHANGES = (
     ("change", "message"),
     [
         (("patch = 2", "patch = 3"), r"patch = 3 does not divide images of resolution = 8 (valid: 1, 2, 4, 8)"),
-        (("resolution = 8", "resolution = 16"), "its resolution is 16, and theirs 8"),
+        (("resolution = 8", "resolution = 16"), "it has resolution = 16, they have 8"),
         (("classes = 10", "classes = 1000"), "with condition label: it has classes = 1000, they have 10"),
         (('block = "adaln"', 'block = "adaln-one"'), "unknown block 'adaln-one'; did you mean 'adaln-zero'"),
         (("classes = 10,", "classes = 10, learned_variance = false,"), "has 1 output channels, objective hybrid on digits trains 2"),

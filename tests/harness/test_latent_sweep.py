@@ -109,7 +109,7 @@ def test_sampling_is_the_same_at_any_batch_size(project: Path) -> None:
         ([('first_stage = "small"', 'first_stage = "smal"')], r"rows\[1\]\.recipe\.first_stage: unknown first stage 'smal'; did you mean 'small'"),
         ([('name = "kl-f2"', 'name = "kl-f16"'), ("multipliers = [1, 1]", "multipliers = [1, 1, 1, 1, 1]")], "f = 16 does not divide the height of 8 pixels"),
         ([("resolution = 4, channels = 2", "resolution = 4, channels = 3")], r"does not take latents \[2, 4, 4\] of digits"),
-        ([("resolution = 4, channels = 2", "resolution = 8, channels = 2")], "its resolution is 8, and theirs 4"),
+        ([("resolution = 4, channels = 2", "resolution = 8, channels = 2")], "it has resolution = 8, they have 4"),
         ([('label = "latents"', 'label = "latents"\nnll = "fixed-large"')], "the bound is that of pixels"),
         ([("vocabulary = 35", "vocabulary = 34")], "with condition text: it has vocabulary = 34, they have 35"),
         ([('perceptual = "none"', 'perceptual = "non"')], "did you mean 'none'"),
