@@ -36,7 +36,7 @@ def check_dataset(dataset: Dataset) -> Iterator[Finding]:
         except InputError as error:
             yield holds(f"{name}: content", error, False, "what its fingerprint is of")
             continue
-        needed = [dataset.sizes[name], dataset.channels, dataset.resolution, dataset.resolution]
+        needed = [dataset.sizes[name], *dataset.shape]
         fits = images.dtype == torch.uint8 and list(images.shape) == needed
         found = f"{images.dtype}{list(images.shape)}".removeprefix("torch.")
         yield holds(f"{name}: images", found, fits, f"uint8{needed}")
