@@ -1,6 +1,6 @@
 """Which rows may be compared, and two of them side by side: each figure's difference with its interval.
 
-Only figures of equal n, extractor and reference say anything about each other.
+Only figures of equal n, extractor and reference are comparable.
 """
 
 import math

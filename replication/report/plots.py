@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # it takes a second to import, and most reports draw nothing 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: distinct under every common colour blindness. Markers tell the lines apart in grey, and from
+# Okabe and Ito's palette: distinct under every common colour blindness. Markers distinguish the lines in grey, and from
 # the eighth line on, when colours come again, so does the dash.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX<>hd"

@@ -48,7 +48,7 @@ def main_tables(jobs: Sequence[Job], rows: Mapping[str, Record]) -> list[Table]:
 
 
 def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record]) -> Table:
-    """Columns that no line fills are left out, unless their spec says what stands there then."""
+    """Columns that no line fills are left out, unless their spec has a text for that."""
     labels = jobs[0].protocol.metric_labels
     records = [{**job.columns, **_printed(job), **rows.get(job.key, {})} for job in jobs]
     lines = [{column.heading.format_map(labels): column.text(record) for column in spec.columns} for record in records]

@@ -54,7 +54,7 @@ def markdown_claims(evidence: Sequence[Evidence]) -> str:
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
-    """One line per verdict; what the papers' own numbers say is left out where they say nothing."""
+    """One line per verdict; the papers' own values have a column where there are any."""
     lines = []
     for v in verdicts:
         interval = "" if v.low is None else f" [{v.low:.3g}, {v.high:.3g}]"

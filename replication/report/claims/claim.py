@@ -1,4 +1,4 @@
-"""Claims as data: a sentence that people repeat, and what it says in numbers.
+"""Claims as data: a sentence that people repeat, and its meaning in numbers.
 
 A kind of claim is one file of this package: a class that is registered in CLAIMS, its keys and how it is judged.
 """
@@ -66,8 +66,6 @@ class Point(Settings):
         return [self.model_copy(update={"label": label}) for label in labels] or [self]
 
 
-# the labels at the point's steps, of each profile of its experiment
-Labels = Callable[[Point], Sequence[Sequence[str]]]
 Tables = Callable[[str | None], Experiment]  # by name; the claims' own experiment where there is none
 
 
@@ -88,15 +86,15 @@ def _every_match(subjects: Any, info: ValidationInfo) -> Any:
     """The list with its patterns written out; the context of the validation gives the labels that there are."""
     if info.context is None or not isinstance(subjects, list):
         return subjects
-    return [one for subject in subjects for one in _matches(subject, info.context)]
-
-
-def _matches(subject: Any, labels: Labels) -> list[Any]:
-    try:
-        point = Point.model_validate(subject)
-    except ValidationError:  # an exact quantity, or what the list's own type will complain of
-        return [subject]
-    return list(point.matching(labels(point)))
+    found: list[Any] = []
+    for subject in subjects:
+        try:
+            point = Point.model_validate(subject)
+        except ValidationError:  # an exact quantity, or what the list's own type will refuse
+            found.append(subject)
+        else:
+            found += point.matching(info.context(point))
+    return found
 
 
 Points = Annotated[list[Point], BeforeValidator(_every_match)]
@@ -189,6 +187,7 @@ def _checked(content: Mapping[str, Any], experiment: Experiment, where: str, tab
 
 
 def _labels(tables: Tables, awaited: str | None, point: Point) -> list[list[str]]:
+    """Of the rows that have the point's steps, in each profile of its experiment."""
     if awaited is not None and point.experiment == awaited:
         return []
     profiles = tables(point.experiment).profiles.values()

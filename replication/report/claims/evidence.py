@@ -16,7 +16,7 @@ from replication.report.claims.verdict import NotTested, Verdict
 from replication.report.compare import differences
 from replication.report.rows import rows_of
 
-MACHINE = ("env.device", "env.threads")  # without the same of these, two times say nothing about two samplers
+MACHINE = ("env.device", "env.threads")  # times on unequal ones do not compare samplers
 TITLES = {
     "sampling.nfe": "NFE",
     "sampling.steps": "steps",
@@ -139,7 +139,7 @@ def with_rows(evidence: Sequence[Evidence]) -> list[Evidence]:
 
 
 def evidence_of(experiment: Experiment, profile: str, state: Path, results: Path) -> Evidence:
-    """What the journals and the committed rows say about an experiment's claims; raises InputError if they are wrong."""
+    """The rows that decide an experiment's claims, from journals or results/; raises InputError for a wrong claim."""
     claims = claims_of(experiment)
     others = others_of(experiment, claims, profile, state, results)
     jobs, rows = _table(experiment, profile, state, results) if experiment.profiles else ([], {})

@@ -1,4 +1,4 @@
-"""x_T is N(0, I): the exact divergence per image, and a two-sample test that could say otherwise.
+"""x_T is N(0, I): the exact divergence per image, and a two-sample test that could refute it.
 
     KL(q(x_T|x_0) || N(0, I)) = 1/2 sum (sigma^2 + alpha^2 x_0^2 - 1 - log sigma^2), in nats, mean over the images
 

@@ -34,7 +34,7 @@ def percentiles(value: float, draws: np.ndarray) -> tuple[float, float]:
 class Reading:
     """`of` takes the figures, each float64 [] or [draws], and gives one number for each draw; without figures it is exact.
 
-    `redraw` says what is uncertain in the figures, and `interval` makes (low, high) of the value and of its draws. A
+    `redraw` draws what is uncertain in the figures, and `interval` makes (low, high) of the value and of its draws. A
     `reason` is why there is nothing to judge.
     """
 

@@ -6,7 +6,6 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
-import numpy as np
 from pydantic import PositiveFloat
 
 from replication.registry import CLAIMS
@@ -15,30 +14,17 @@ from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
 from replication.report.claims.verdict import Range
 
-
-def _less(c: np.ndarray, r: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return r / c
-
-
-def _more(c: np.ndarray, r: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return c / r
-
-
-def _gap(c: np.ndarray, r: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (b - c) / (b - r)
-
-
 GAP = "(baseline - candidate) / (baseline - reference)"
 # each meaning: name, formula, column, and the function of its (candidate, reference, baseline) values
 QUALITY = (
-    ("{title} ratio", "reference / candidate", "metric.fd", _less),
-    ("{title} ratio", "candidate / reference", "metric.is", _more),
-    ("{title} gap closed", GAP, "metric.fd", _gap),
-    ("{title} gap closed", GAP, "metric.kid", _gap),
+    ("{title} ratio", "reference / candidate", "metric.fd", lambda c, r, b: r / c),
+    ("{title} ratio", "candidate / reference", "metric.is", lambda c, r, b: c / r),
+    ("{title} gap closed", GAP, "metric.fd", lambda c, r, b: (b - c) / (b - r)),
+    ("{title} gap closed", GAP, "metric.kid", lambda c, r, b: (b - c) / (b - r)),
 )
 SPEED = (
-    ("speed in {title}", "reference / candidate", "sampling.nfe", _less),
-    ("speed, measured", "reference / candidate", "timing.seconds_per_image", _less),
+    ("speed in {title}", "reference / candidate", "sampling.nfe", lambda c, r, b: r / c),
+    ("speed, measured", "reference / candidate", "timing.seconds_per_image", lambda c, r, b: r / c),
 )
 
 

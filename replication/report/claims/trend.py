@@ -22,11 +22,7 @@ from replication.report.claims.reading import Figure, Figures, Reading, percenti
 from replication.report.claims.verdict import NotTested
 
 Scale = Callable[[np.ndarray], np.ndarray]  # [P] or [P,draws] -> the same shape
-
-
-def ranks(figures: np.ndarray) -> np.ndarray:
-    """Ranks along the points, the mean of them where figures are equal."""
-    return rankdata(figures, axis=0)
+ranks: Scale = partial(rankdata, axis=0)  # along the points; where figures are equal, their mean rank
 
 
 def logarithms(figures: np.ndarray) -> np.ndarray:
@@ -46,9 +42,9 @@ SCALES: dict[str, tuple[Scale, Scale]] = {
 
 @CLAIMS.register("trend")
 class Trend(Claim, Target):
-    """Over the points, each of `columns` is correlated with the column `along` as the target says.
+    """Over the points, each of `columns` has the correlation with the column `along` that the target states.
 
-    `methods` say how: rank is Spearman's correlation, log-log Pearson's of both logarithms, semi-log Pearson's of the
+    Of the `methods`, rank is Spearman's correlation, log-log Pearson's of both logarithms, semi-log Pearson's of the
     column with the logarithm of `along`. Points at the same place along are repeats, such as other seeds of a training.
     With `than`, other points, or `than_along`, another column, the target is about how much more closely the columns follow
     than over those or along that one. `direction` is then the one in which they are to follow: where the distance is to
@@ -121,19 +117,14 @@ class Trend(Claim, Target):
         for points in filter(None, (self.points, self.than)):
             records = [rows[point] for point in points]
             places = np.array([figure(record, self.along) for record in records])
-            by = _redrawn_column(records, column, places, generator)
+            values = np.array([figure(record, column) for record in records])
+            by = fresh_repeats(logarithms(values) if by_factor(column) else values, places, generator, DRAWS)
+            if by is None:
+                by = np.stack([redrawn(record, column, generator) for record in records])
+            elif by_factor(column):
+                by = np.exp(by)
             drawn |= {(point, column): draws for point, draws in zip(points, by, strict=True)}
         return drawn
-
-
-def _redrawn_column(
-    records: Sequence[Record], column: str, places: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
-    values = np.array([figure(record, column) for record in records])
-    repeats = fresh_repeats(logarithms(values) if by_factor(column) else values, places, generator, DRAWS)
-    if repeats is None:
-        return np.stack([redrawn(record, column, generator) for record in records])
-    return np.exp(repeats) if by_factor(column) else repeats
 
 
 def around(value: float, draws: np.ndarray, bound: float) -> tuple[float, float]:

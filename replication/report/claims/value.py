@@ -21,7 +21,7 @@ def _computed(exact: str) -> tuple[str, str, float]:
 
 @CLAIMS.register("value")
 class Value(Claim, Target):
-    """Each of `of` is what the target says: points by each of `columns`, or exact quantities."""
+    """Each of `of` lies where the target is: points by each of `columns`, or exact quantities."""
 
     of: Subjects
     columns: list[str] = []
@@ -56,7 +56,7 @@ class Value(Claim, Target):
 
 @CLAIMS.register("ratio")
 class Ratio(Value):
-    """Each of `of`, divided by `over`, is what the target says: points by each of `columns`, or exact quantities."""
+    """Each of `of`, divided by `over`, lies where the target is: points by each of `columns`, or exact quantities."""
 
     over: Subject
 

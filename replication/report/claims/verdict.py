@@ -34,10 +34,10 @@ class NotTested(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """`value` in [low, high] with 95 % confidence; exact figures have no interval. `needed` says where it must be.
+    """`value` in [low, high] with 95 % confidence; exact figures have no interval. `needed`: where it must be.
 
-    `published` is the same figure from the papers' own numbers, where they print what it takes. `reason` says why it was
-    not tested, and `differing` in what the rows are unequal that were compared all the same.
+    `published` is the same figure from the papers' own numbers, where they print what it takes. `reason`: why it was not
+    tested; `differing`: in what the rows are unequal that were compared all the same.
     """
 
     definition: str
