@@ -29,22 +29,6 @@ def differences(a: Record, b: Record) -> list[str]:
     return [f"{name} {a.get(key)} against {b.get(key)}" for key, name in FIELDS.items() if a.get(key) != b.get(key)]
 
 
-def check_comparable(records: Sequence[Record], unequal: bool = False) -> str:
-    """The mark that a comparison of these rows carries: empty, or MARK if they differ and `unequal` asks for it.
-
-    Raises InputError naming the two rows and what differs between them, unless it was asked for.
-    """
-    for record in records[1:]:
-        if found := differences(records[0], record):
-            if unequal:
-                return MARK
-            one, other = (f"{r.get('label')} x {r.get('sampling.steps')}" for r in (records[0], record))
-            raise InputError(
-                f"{one} and {other} can't be compared: {'; '.join(found)}; `unequal = true` or --unequal asks for it"
-            )
-    return ""
-
-
 def find_row(name: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> Record:
     """The row of `LABEL:STEPS`; raises InputError for a cell that there is not, or that has not been run."""
     valid = {f"{cell.label}:{cell.sampling.steps}": cell for cell in cells}
@@ -61,8 +45,11 @@ def comparison(a: Record, b: Record, labels: Mapping[str, str], unequal: bool = 
     The rows' errors count as independent; they share their reference, so the interval of the difference is if anything
     too wide. Raises InputError for rows that may not be compared, unless `unequal` asks for it.
     """
-    mark = check_comparable([a, b], unequal)
     one, other = (f"{r['experiment']}: {r['label']} x {r['sampling.steps']}" for r in (a, b))
+    found = "; ".join(differences(a, b))
+    if found and not unequal:
+        raise InputError(f"{one} and {other} can't be compared: {found}; --unequal asks for it")
+    mark = MARK if found else ""
     lines = []
     for key, label in labels.items():
         column, error = f"metric.{key}", f"metric.{key}_se"
@@ -73,4 +60,4 @@ def comparison(a: Record, b: Record, labels: Mapping[str, str], unequal: bool = 
             interval = f"{difference:+.3g} [{low:+.3g}, {high:+.3g}]"
             lines.append([label + mark, f"{a[column]:.4g}", f"{b[column]:.4g}", interval, word])
     table = Table(["figure", one, other, "difference [95 %]", "so"], lines)
-    return f"{table}\n\n{mark} unequal: {'; '.join(differences(a, b))}" if mark else str(table)
+    return f"{table}\n\n{mark} unequal: {found}" if mark else str(table)

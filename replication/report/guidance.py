@@ -40,13 +40,9 @@ def guidance_sweeps(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[S
 
 def guidance_plot(sweeps: Sequence[Sweep], distance: str, title: str) -> bytes:
     """PNG bytes of three panels with 95 % intervals; `distance` is what the distance is called."""
-    panels = (
-        ("class_accuracy", "class accuracy"),
-        ("fd", distance),
-        ("precision", "precision, and recall (dashed)"),
-    )
+    panels = {"class_accuracy": "class accuracy", "fd": distance, "precision": "precision, and recall (dashed)"}
     with drawing(10, 3.2) as (figure, picture):
-        for axes, (metric, label) in zip(figure.subplots(1, 3), panels, strict=True):
+        for axes, (metric, label) in zip(figure.subplots(1, 3), panels.items(), strict=True):
             for i, sweep in enumerate(sweeps):
                 _draw(axes, sweep, metric, i, "-")
                 if metric == "precision":
