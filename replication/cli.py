@@ -14,7 +14,7 @@ from typing import Any
 from replication.types import InputError, RunError
 
 PARTS = ("dataset", "extractor", "metric", "model", "objective", "sampler", "schedule", "spacing")  # of check and new
-PRINTING = {
+PRINTING = {  # they compute nothing and write nothing
     "data.list_datasets", "parts.list_parts", "report.claims", "report.compare", "run.plan", "weights.list_weights",
 }  # fmt: skip
 

@@ -37,8 +37,8 @@ def doctor(options: argparse.Namespace) -> None:
     place, store = next(path for path in (state(), *state().parents) if path.exists()), Store(state())
     if not os.access(place, os.W_OK):
         trouble.append(f"{place} is not writable: set REPLICATION_HOME to a folder that is")
-    lines = list(_found(device_of(options.device)))
-    lines.append(("state", f"{state()}: {shutil.disk_usage(place).free / 1e9:.0f} GB free"))
+    space = f"{state()}: {shutil.disk_usage(place).free / 1e9:.0f} GB free"
+    lines = [("state", space), *_found(device_of(options.device))]
     try:
         store.check()
         lines.append(("tracking", store.address))

@@ -31,7 +31,6 @@ from replication.files import locked, unwritable, write_atomically
 from replication.settings import Settings
 from replication.types import InputError
 
-LEAST_IMAGES = 10
 RESOLUTION = 256  # what a dataset has unless it is asked for another
 PREPROCESSING: Prepared = "crop, bicubic"  # likewise
 RECORD = "added.json"
@@ -68,9 +67,6 @@ class Brought(Dataset):
         instant it leaves what was there before or nothing, and the same command begins anew.
         """
         copy = find_photographs(Path(path), len(self.classes), self.name)
-        for split, photographs in copy.splits.items():
-            if len(photographs) < LEAST_IMAGES:
-                raise InputError(f"{path}: {split} has {len(photographs)} images, at least {LEAST_IMAGES} are needed")
         with locked(self.folder / ".lock", f"dataset {self.name}"):
             splits = {
                 split: in_canonical_order(photographs, self._decoded, f"{self.name} {split}")

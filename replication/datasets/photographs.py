@@ -21,6 +21,7 @@ from replication.types import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 FORMATS = ("PNG", "JPEG", "WEBP")
+LEAST_IMAGES = 10  # of a split
 MOST_PIXELS = 1 << 26  # ImageNet's largest image has 61 million; beyond that a small file is one that fills the memory
 ACCEPTED = "a folder of PNG, JPEG or WebP images, perhaps in train/ and test/ (or val/)"
 
@@ -61,6 +62,8 @@ def find_photographs(path: Path, classes: int, name: str) -> Copy:
             if not found:
                 raise InputError(f"{place} holds no images; {accepted}")
             splits[split] += found
+        if (n := len(splits[split])) < LEAST_IMAGES:
+            raise InputError(f"{path}: {split} has {n} images, at least {LEAST_IMAGES} are needed")
     if odd := sorted(set(names["train"]) ^ set(names.get("test", names["train"]))):
         raise InputError(f"{path}: class folder {odd[0]!r} is in one of the splits alone")
     return Copy(splits, names["train"], skipped)
