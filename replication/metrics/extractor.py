@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from replication.download import Remote, fetch, weights_path
 from replication.files import file_sha256
 from replication.metrics.features import PARTS, Features
-from replication.metrics.metric import Metric, metrics
+from replication.metrics.metric import metrics
 from replication.numerics import float32_as
 from replication.progress import bar
 from replication.types import InputError
@@ -31,13 +31,14 @@ FOLDER = Path(__file__).parent / "weights"  # <name>.safetensors, and <name>.md:
 
 def metric_labels(suffix: str | None) -> dict[str, str]:
     """Printed name of each metric: plain (FID) for Inception-2015-12-05, else with the extractor's name (FD-digits)."""
-    return {metric.name: _label(metric, suffix) for metric in metrics()}
-
-
-def _label(metric: Metric, suffix: str | None) -> str:
-    if suffix is None or not metric.of_features:
-        return metric.label
-    return metric.label.replace("FID", f"FD-{suffix}") if "FID" in metric.label else f"{metric.label}-{suffix}"
+    labels = {metric.name: metric.label for metric in metrics()}
+    for metric in metrics():
+        if suffix is not None and metric.of_features:
+            distance = "FID" in metric.label
+            labels[metric.name] = (
+                metric.label.replace("FID", f"FD-{suffix}") if distance else f"{metric.label}-{suffix}"
+            )
+    return labels
 
 
 class Extractor(ABC):
@@ -144,22 +145,22 @@ class EmbeddedExtractor(Extractor):
             raise InputError(f"extractor {self.name!r} takes images [N,{expected}], got {list(images.shape)}")
         return images
 
-    def _content(self) -> bytes:
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"extractor {self.name!r}: cannot read {self.path}: {error.strerror}; reinstall"
-            ) from error
-        if (found := hashlib.sha256(content).hexdigest()) != self.sha256:
-            expected = f"expected {self.sha256}; reinstall"
-            raise InputError(f"extractor {self.name!r}: {self.path} has SHA-256 {found}, {expected}")
-        return content
-
     def _load(self) -> nn.Module:
         network = self.classifier()
         network.load_state_dict(load(self._content()))
         return network
+
+    def _content(self) -> bytes:
+        """Of the weights file; raises InputError where it is absent or not the one whose SHA-256 is pinned."""
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            reason = f"cannot read {self.path}: {error.strerror}"
+            raise InputError(f"extractor {self.name!r}: {reason}; reinstall") from error
+        if (found := hashlib.sha256(content).hexdigest()) != self.sha256:
+            reason = f"{self.path} has SHA-256 {found}, expected {self.sha256}"
+            raise InputError(f"extractor {self.name!r}: {reason}; reinstall")
+        return content
 
 
 class PublishedExtractor(Extractor):

@@ -33,6 +33,10 @@ class Features:
     def __getitem__(self, rows: Tensor) -> "Features":
         return Features(**{name: part[rows] for name, part in self.parts().items()})
 
+    @property
+    def widths(self) -> dict[str, int]:
+        return {name: part.shape[1] for name, part in self.parts().items()}
+
     def parts(self) -> dict[str, Tensor]:
         """The parts that there are, by name, in their order."""
         return {name: part for name in PARTS if (part := getattr(self, name)) is not None}

@@ -64,7 +64,7 @@ class Material:
             which = "reference" if index == len(self.generated) else f"seed {index} of the generated images"
             if len(features) < LEAST_IMAGES:
                 raise InputError(f"metrics: {which} has {len(features)} images, at least {LEAST_IMAGES} are needed")
-            if _widths(features) != _widths(self.reference):
+            if features.widths != self.reference.widths:
                 raise InputError(f"metrics: {which} comes from another extractor than the reference")
 
     def once(self, work: Callable[..., T], *parts: Any) -> T:
@@ -175,7 +175,3 @@ def columns(name: str, point: float, interval: Interval) -> Row:
 def with_interval(name: str, point: float, replicates: Tensor) -> Row:
     """The columns of a point with its interval by replicates [R] under resampling."""
     return columns(name, point, recentred(point, replicates))
-
-
-def _widths(features: Features) -> dict[str, int]:
-    return {name: part.shape[1] for name, part in features.parts().items()}

@@ -22,9 +22,7 @@ def reference_features(
     *,
     fingerprint: str,
     preprocessing: str = "none",
-    batch_size: int = 256,
     device: str | torch.device = "cpu",
-    progress: bool = False,
 ) -> Features:
     """Features of the reference images, uint8 [N,C,H,W], from the cache in `folder` or computed and put there.
 
@@ -52,7 +50,7 @@ def reference_features(
         except (InputError, TypeError):
             pass
         warnings.warn(f"features file {path}: damaged, or of something else; they are computed anew", stacklevel=2)
-    features = extractor(images, batch_size, device, progress)
+    features = extractor(images, device=device)
     save_checkpoint(path, features.parts(), {"identity": identity, "content": _digest(features)})
     return features
 

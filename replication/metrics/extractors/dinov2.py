@@ -4,6 +4,8 @@ torch-fidelity has the preprocessing, but fetches the network's code from its re
 takes no weights from a file. So the vision transformer is written out here, with the names of the published tensors.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,10 +17,7 @@ from replication.metrics.extractor import PublishedExtractor
 from replication.registry import EXTRACTORS
 
 HEAD = 64  # channels of an attention head, in all four published sizes
-
-
-def _norm(width: int) -> nn.LayerNorm:
-    return nn.LayerNorm(width, eps=1e-6)
+_norm = partial(nn.LayerNorm, eps=1e-6)
 
 
 class Block(nn.Module):
