@@ -1,5 +1,6 @@
-"""An experiment: one TOML file, typed and strict. What is run, what the paper says, which claims are judged."""
+"""An experiment: one TOML file, typed and strict. What is run, what the paper prints, which claims are judged."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
-from replication.harness.experiment_file import beside, read_toml, written_out
+from replication.harness.experiment_file import read_toml, written_out
 from replication.harness.home import catalogue, experiments, find_experiment, project
 from replication.harness.protocol import Protocol
 from replication.harness.published import Published, PublishedTable, PublishedValue
@@ -57,11 +58,8 @@ class FirstStageRow(FirstStage, Replicating):
     dataset: Part | None = None
 
     @property
-    def label(self) -> str:
-        return self.name
-
-    @property
     def first_stage(self) -> FirstStage:
+        """The first stage itself."""
         return FirstStage.model_validate({name: getattr(self, name) for name in FirstStage.model_fields})
 
 
@@ -81,9 +79,8 @@ class Profile(Settings):
 
     @model_validator(mode="after")
     def _cells_differ(self) -> "Profile":
-        cells = [(row.label, steps) for row in self.rows for steps in row.steps]
-        for label, steps in cells:
-            if cells.count((label, steps)) > 1:
+        for (label, steps), count in Counter((row.label, steps) for row in self.rows for steps in row.steps).items():
+            if count > 1:
                 raise ValueError(f"row {label!r} is there twice at {steps} steps; give the rows labels of their own")
         return self
 
@@ -91,7 +88,7 @@ class Profile(Settings):
 class Experiment(Settings):
     """A file of experiments/; one without profiles holds claims about the rows of others.
 
-    `tables` are those of experiments/published/, and any of the file's own. The claims are typed where they are judged.
+    `tables` are those of experiments/published/, and any of the file's own. The claims are typed in report/claims/.
     """
 
     name: str
@@ -108,10 +105,8 @@ class Experiment(Settings):
             raise ValueError("there are neither profiles nor claims")
         for name, profile in self.profiles.items():
             if (profile.counts_as is None) != (name in SIZES):
-                valid = ", ".join(SIZES)
-                raise ValueError(
-                    f"profiles.{name}.counts_as: a profile counts as one of {valid}, and these as themselves"
-                )
+                of = f"one of {', '.join(SIZES)}, and these as themselves"
+                raise ValueError(f"profiles.{name}.counts_as: a profile counts as {of}")
         return self
 
     def profile(self, name: str) -> Profile:
@@ -124,8 +119,8 @@ class Experiment(Settings):
 
     def published(self, row: Row | FirstStageRow) -> list[PublishedValue]:
         """What is printed for the row at its step counts, the first named first; raises InputError for a wrong name."""
-        steps = row.steps if isinstance(row, Row) else [1]
-        return [value for named in row.published for value in named.values(self.tables, row.label, steps)]
+        label, steps = (row.label, row.steps) if isinstance(row, Row) else (row.name, [1])
+        return [value for named in row.published for value in named.values(self.tables, label, steps)]
 
 
 def experiment_names() -> list[str]:
@@ -139,8 +134,6 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
     Raises InputError for a missing file, bad TOML, an unknown key, a wrong type: file, key, value, nearest valid name.
     """
     path = Path(name) if name.endswith(".toml") or "/" in name else find_experiment(name)
-    if path is None:
-        raise unknown("experiment", name, experiment_names())
     if not path.is_file():
         raise InputError(f"{name}: there is no such file")
     content = written_out(path, settings or {}, profile, Row.model_fields)
@@ -163,40 +156,36 @@ def _table(file: Path, _content: bytes, _project: Path) -> PublishedTable:
 
 def sibling(experiment: Experiment, name: str) -> Experiment:
     """The experiment of that name beside this one; raises InputError where there is none."""
-    return load_experiment(str(beside(experiment.path, name)))
+    return load_experiment(str(find_experiment(name, experiment.path)))
 
 
-LANGUAGE = {
-    Row: {"base", "grid", "exclude"},
-    Experiment: {"bases"},
-}  # keys that are written out before a table is typed
+# keys that are written out before a table is typed; any other table has `base` alone
+LANGUAGE = {Row: {"base", "grid", "exclude"}, Experiment: {"bases"}}
 
 
 def explained(error: ValidationError, of: type[Settings], within: str = "") -> str:
     """The first complaint of pydantic about settings `of`, as one sentence: key (below `within`), value, valid names."""
     # a misspelt key is also a missing one; the misspelling is what helps
     problem = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    where = [*([within] if within else []), *(str(p) for p in problem["loc"])]
-    key = ".".join(where)
+    key = ".".join([*([within] if within else []), *map(str, problem["loc"])])
     if problem["type"] == "extra_forbidden":
-        return f"{'.'.join(where[:-1]) or 'top level'}: {unknown('key', where[-1], keys_at(of, problem['loc'][:-1]))}"
+        above, _, name = key.rpartition(".")
+        return f"{above or 'top level'}: {unknown('key', name, _keys_at(of, problem['loc'][:-1]))}"
     if problem["type"] == "missing":
         return f"{key}: this key is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    value = problem["input"]
+    message, value = problem["msg"].removeprefix("Value error, "), problem["input"]
     shown = "" if isinstance(value, dict) else f" (the value is {value!r})"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def keys_at(settings: type[Settings], location: Sequence[str | int]) -> list[str]:
+def _keys_at(settings: type[Settings], location: Sequence[str | int]) -> list[str]:
     """The keys that are valid at a location of a TOML that is read as these settings, sorted."""
     models = [settings]
     for step in location:  # what is no key is an index, the name of a table, or the tag of a union
         fields = [f for model in models for n, f in model.model_fields.items() if step in (n, f.alias)]
         models = [model for field in fields for model in _settings_in(field.annotation)] or models
-    return sorted(
-        {f.alias or n for model in models for n, f in model.model_fields.items()} | LANGUAGE.get(models[0], {"base"})
-    )
+    stated = {f.alias or n for model in models for n, f in model.model_fields.items()}
+    return sorted(stated | LANGUAGE.get(models[0], {"base"}))
 
 
 def _settings_in(annotation: Any) -> list[type[Settings]]:

@@ -29,19 +29,20 @@ class in experiment.py; an unknown key is an error that lists the valid ones. Th
 Resolution, channels, classes and the like are never stated: `Recipe.completed` derives them.
 """
 
+import itertools
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from replication.harness.grid import nested, rows_of_grid
 from replication.harness.home import experiments_beside
 from replication.registry import unknown
 from replication.settings import merged
 from replication.types import InputError
 
 Table = dict[str, Any]
-OF_TABLE = ("dataset", "published")  # what a first stage says of its row in the table, and not of itself
+OF_TABLE = ("dataset", "published")  # what a first stage states about its row in the table, not about itself
 
 
 def read_toml(path: Path) -> Table:
@@ -54,31 +55,6 @@ def read_toml(path: Path) -> Table:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def written_out(path: Path, settings: Mapping[str, str], profile: str, keys: Collection[str]) -> Table:
-    """The content of an experiment's file, with `--set` changes to one profile, as if the language had no shorthands.
-
-    keys: those of a row, which no axis of a grid may be named like. What is of a wrong type is left as it is, for the
-    typed Experiment to find. Raises InputError naming the file and the key.
-    """
-    content = _File(path).content()
-    profiles = {name: table for name, table in _table(content.get("profiles")).items() if isinstance(table, dict)}
-    if settings and profile not in profiles:
-        raise unknown(f"profile of {path.name}", profile, list(profiles))
-    for key, value in settings.items():
-        profiles[profile] = merged(profiles[profile], nested(key, toml_value(value)))
-    for name, table in profiles.items():
-        content["profiles"][name] = _profile(table, keys, f"{path}: profiles.{name}")
-    return content
-
-
-def beside(path: Path, name: str) -> Path:
-    """The experiment of that name: in the same folder, else the project's or the suite's. InputError names the nearest."""
-    found = experiments_beside(path)
-    if name not in found:
-        raise unknown("experiment", name, sorted(found))
-    return found[name]
-
-
 def toml_value(text: str) -> Any:
     """The value of a `--set`: read as TOML, and as a bare string where that fails."""
     try:
@@ -87,100 +63,127 @@ def toml_value(text: str) -> Any:
         return text
 
 
+def written_out(path: Path, settings: Mapping[str, str], profile: str, keys: Collection[str]) -> Table:
+    """The content of an experiment's file, with `--set` changes to one profile, as if the language had no shorthands.
+
+    keys: those of a row, which no axis of a grid may be named like. A value of a wrong type is left for the typed Experiment
+    to refuse. Raises InputError naming the file and the key.
+    """
+    file = _File(path)
+    content = {key: file.whole(value, key, file.raw) for key, value in file.raw.items() if key != "bases"}
+    profiles = _tables(content.get("profiles"))
+    if settings and profile not in profiles:
+        raise unknown(f"profile of {path.name}", profile, list(profiles))
+    for key, value in settings.items():
+        profiles[profile] = merged(profiles[profile], _nested(key, toml_value(value)))
+    for name, table in profiles.items():
+        content["profiles"][name] = _profile(table, keys, f"{path}: profiles.{name}")
+    return content
+
+
+class _Found(NamedTuple):
+    """A table that another starts from: its file, the table, its key, and the table or list that it is in."""
+
+    file: "_File"
+    table: Table
+    where: str
+    around: Any
+
+
 class _File:
     """A TOML file, whose tables may start from each other and from those of the files beside it."""
 
     def __init__(self, path: Path):
         self.path, self.raw = path, read_toml(path)
 
-    def content(self) -> Table:
-        """All but the bases, each table with what it starts from written into it."""
-        return {key: self._whole(value, key, self.raw) for key, value in self.raw.items() if key != "bases"}
-
-    def _whole(self, value: Any, where: str, around: Any, trail: tuple[str, ...] = ()) -> Any:
+    def whole(self, value: Any, where: str, around: Any, trail: tuple[str, ...] = ()) -> Any:
         """The value, with bases written into it and into all tables in it; `around` is the table or list that it is in.
 
         trail: the tables that start from this one.
         """
         if isinstance(value, list):
-            return [self._whole(entry, f"{where}[{i}]", value, trail) for i, entry in enumerate(value)]
+            return [self.whole(entry, f"{where}[{i}]", value, trail) for i, entry in enumerate(value)]
         if not isinstance(value, dict):
             return value
-        own = {key: self._whole(below, f"{where}.{key}", value, trail) for key, below in value.items() if key != "base"}
+        own = {key: self.whole(below, f"{where}.{key}", value, trail) for key, below in value.items() if key != "base"}
         if "base" not in value:
             return own
-        here, name = f"{self.path}: {where}", value["base"]
+        here = f"{self.path}: {where}"
         try:
             if here in trail:
                 raise InputError("tables start from each other, in a circle")
-            file, base, where, around = self._base(str(name), where, around, value)
+            base = self._base(str(value["base"]), where, around, value)
         except InputError as error:
             raise InputError(f"{here}.base: {error}") from error
-        return merged(_table(file._whole(base, where, around, (*trail, here))), own)
+        return merged(base.file.whole(base.table, base.where, base.around, (*trail, here)), own)
 
-    def _base(self, name: str, where: str, around: Any, value: Table) -> tuple["_File", Any, str, Any]:
-        """(file, table, where it is, what it is in) of a name in the table `value`; raises InputError with the nearest."""
+    def _base(self, name: str, where: str, around: Any, value: Table) -> _Found:
+        """The table of a name that the table `value` starts from; raises InputError with the nearest."""
         above, _, key = where.rpartition(".") if isinstance(around, dict) else (where.rpartition("[")[0], "", "")
-        valid: list[str] = []
-        for place, tables in ((above, around), ("bases", self.raw.get("bases"))):
-            for of, (at, table) in _named(tables).items():
-                if of == name and table is not value:
-                    return self, table, f"{place}{at}", tables
-                valid += [of] if table is not value else []
+        found = self._named({above: around, "bases": self.raw.get("bases")}, apart_from=value)
+        if name in found:
+            return found[name]
         file, _, rest = name.partition(".")
-        others = sorted(experiments_beside(self.path))
+        others = experiments_beside(self.path)
         if file not in others or not (rest or key):
-            raise unknown("table", name, [*valid, *others])
-        other, valid = _File(beside(self.path, file)), []
-        for kind in ("profiles", "bases"):
-            for of, (at, table) in _named(tables := other.raw.get(kind)).items():
-                if of == (rest or key):
-                    return other, table, f"{kind}{at}", tables
-                valid.append(of)
-        raise unknown(f"table of {other.path.name}", rest or key, valid)
+            raise unknown("table", name, [*found, *sorted(others)])
+        other = _File(others[file])
+        found = other._named({kind: other.raw.get(kind) for kind in ("profiles", "bases")})
+        if (rest or key) not in found:
+            raise unknown(f"table of {other.path.name}", rest or key, list(found))
+        return found[rest or key]
+
+    def _named(self, places: Mapping[str, Any], apart_from: Table | None = None) -> dict[str, _Found]:
+        """The tables in a table by key, and in a list by label or name; the first of equal names."""
+        found: dict[str, _Found] = {}
+        for place, around in places.items():
+            tables = [(key, f"{place}.{key}", table) for key, table in _tables(around).items()]
+            for i, entry in enumerate(around if isinstance(around, list) else []):
+                if isinstance(entry, dict):
+                    tables.append((str(entry.get("label", entry.get("name"))), f"{place}[{i}]", entry))
+            for name, where, table in tables:
+                if table is not apart_from:
+                    found.setdefault(name, _Found(self, table, where, around))
+        return found
 
 
-def _named(tables: Any) -> dict[str, tuple[str, Table]]:
-    """(where it is, table) of the tables in a table by key, and of those in a list by label or name, the first of equals."""
-    if isinstance(tables, list):
-        entries = [(f"[{i}]", entry) for i, entry in enumerate(tables) if isinstance(entry, dict)]
-        return {str(entry.get("label", entry.get("name"))): (at, entry) for at, entry in reversed(entries)}
-    return {key: (f".{key}", table) for key, table in _table(tables).items() if isinstance(table, dict)}
+def _tables(value: Any) -> dict[str, Table]:
+    """The tables in a table."""
+    return {key: table for key, table in value.items() if isinstance(table, dict)} if isinstance(value, dict) else {}
 
 
-def _table(value: Any) -> Table:
-    return value if isinstance(value, dict) else {}
+def _nested(path: str, value: Any) -> Table:
+    """The value in tables, "a.b" for {a: {b: value}}."""
+    return reduce(lambda inner, key: {key: inner}, reversed(path.split(".")), value)
 
 
 def _profile(profile: Table, keys: Collection[str], where: str) -> Table:
     """A profile with a row for each of a grid's, each with its whole recipe and protocol, and first stages for their names."""
-    stages = {name: stage for name, stage in _table(profile.get("first_stages")).items() if isinstance(stage, dict)}
-    whole = {**_with_first_stage(profile, stages, where)}
+    stages = _tables(profile.get("first_stages"))
+    whole = _with_first_stage(profile, stages, where)
     for name, stage in stages.items():
         named = {**stage, **_stage(name, stages, f"{where}.first_stages.{name}")}
         whole["first_stages"] = {**whole["first_stages"], name: named}
     if isinstance(profile.get("rows"), list):
-        whole["rows"] = []
         shared: Table = {key: profile[key] for key in ("recipe", "protocol") if key in profile}
-        for i, row in enumerate(profile["rows"]):
-            at = f"{where}.rows[{i}]"
-            rows = rows_of_grid(row, keys, at) if "grid" in _table(row) else [row]
-            whole["rows"] += [
-                _with_first_stage(merged(shared, one), stages, at) if isinstance(one, dict) else one for one in rows
-            ]
+        whole["rows"] = [
+            _with_first_stage(merged(shared, one), stages, f"{where}.rows[{i}]") if isinstance(one, dict) else one
+            for i, row in enumerate(profile["rows"])
+            for one in _rows_of(row, keys, f"{where}.rows[{i}]")
+        ]
     return whole
 
 
-def _with_first_stage(table: Table, stages: Table, where: str) -> Table:
+def _with_first_stage(table: Table, stages: dict[str, Table], where: str) -> Table:
     """A profile or a row, in whose recipe the first stage that it names is written out."""
-    recipe = _table(table.get("recipe"))
-    if "first_stage" not in recipe:
-        return table
+    recipe = table.get("recipe")
+    if not isinstance(recipe, dict) or "first_stage" not in recipe:
+        return dict(table)
     stage = _stage(recipe["first_stage"], stages, f"{where}.recipe.first_stage")
     return {**table, "recipe": {**recipe, "first_stage": stage}}
 
 
-def _stage(given: Any, stages: Table, where: str, behind: tuple[str, ...] = ()) -> Any:
+def _stage(given: Any, stages: dict[str, Table], where: str, behind: tuple[str, ...] = ()) -> Any:
     """A first stage given by name, or as changes to a named one, whole; `behind`: those whose decoder trains it on."""
     table = {"name": given} if isinstance(given, str) else given
     if not isinstance(table, dict) or not isinstance(name := table.get("name"), str):
@@ -192,3 +195,67 @@ def _stage(given: Any, stages: Table, where: str, behind: tuple[str, ...] = ()) 
     if "decoder_of" in whole:
         whole["decoder_of"] = _stage(whole["decoder_of"], stages, f"{where}.decoder_of", (*behind, name))
     return whole
+
+
+def _rows_of(row: Any, keys: Collection[str], where: str) -> Iterator[Any]:
+    """The row of every combination of its grid's axes but the excluded ones, or the row alone; InputError for no grid."""
+    if not isinstance(row, dict) or "grid" not in row:
+        yield row
+        return
+    rest = {key: value for key, value in row.items() if key not in ("grid", "exclude")}
+    axes = dict(_axes(row["grid"], keys, f"{where}.grid")) if isinstance(row["grid"], dict) else {}
+    exclude = row.get("exclude", [])
+    if not axes or not isinstance(exclude, list) or not all(isinstance(partial, dict) for partial in exclude):
+        raise InputError(f"{where}: grid is a table of axes, and exclude a list of combinations")
+    excluded = [dict(_choices(partial, axes, f"{where}.exclude[{i}]")) for i, partial in enumerate(exclude)]
+    used = set()
+    for combination in itertools.product(*(axis.items() for axis in axes.values())):
+        names = dict(zip(axes, (name for name, _ in combination), strict=True))
+        matching = [i for i, partial in enumerate(excluded) if partial.items() <= names.items()]
+        used.update(matching)
+        if not matching:
+            one = reduce(merged, (changes for _, changes in combination), rest)
+            if isinstance(label := one.get("label"), str):
+                one["label"] = reduce(lambda text, axis: text.replace(f"{{{axis}}}", names[axis]), axes, label)
+            yield one
+    for i, partial in enumerate(exclude):
+        if i not in used:
+            raise InputError(f"{where}.exclude[{i}]: {partial} excludes nothing")
+
+
+def _axes(grid: Table, keys: Collection[str], where: str, above: str = "") -> Iterator[tuple[str, dict[str, Table]]]:
+    """Each axis, "recipe.training.seed" or a name of its own, with the changes to the row by the name of each value."""
+    for key, value in grid.items():
+        axis = f"{above}{key}"
+        if isinstance(value, list) and value:
+            changes = {_shown(of): _nested(axis, of) for of in value}
+            if len(changes) < len(value):
+                raise InputError(f"{where}.{axis}: two of its values are one, {value}")
+            yield axis, changes
+        elif isinstance(value, dict) and (above or key in keys):
+            yield from _axes(value, keys, where, f"{axis}.")
+        elif isinstance(value, dict) and value and all(isinstance(change, dict) for change in value.values()):
+            yield axis, value
+        else:
+            raise InputError(
+                f"{where}.{axis}: an axis is a key of the row with a list of values, or a name of its own with named changes"
+            )
+
+
+def _choices(partial: Table, axes: Collection[str], where: str, above: str = "") -> Iterator[tuple[str, str]]:
+    """(axis, name of the value) of each entry of a combination."""
+    for key, value in partial.items():
+        axis = f"{above}{key}"
+        if axis in axes:
+            yield axis, _shown(value)
+        elif isinstance(value, dict):
+            yield from _choices(value, axes, where, f"{axis}.")
+        else:
+            raise InputError(f"{where}: {unknown('axis', axis, list(axes))}")
+
+
+def _shown(value: Any) -> str:
+    """A value of an axis in a label: as the file has it, a part by its name."""
+    if isinstance(value, dict) and "name" in value:
+        return str(value["name"])
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from replication.registry import unknown
 from replication.types import InputError
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -25,14 +26,17 @@ def experiments() -> dict[str, Path]:
     return _tables(project() / "experiments") or _tables(SHIPPED)
 
 
-def find_experiment(name: str) -> Path | None:
-    """The project's experiment of that name, else the one that comes with the suite."""
-    return (_tables(SHIPPED) | experiments()).get(name)
-
-
-def experiments_beside(path: Path) -> dict[str, Path]:
+def experiments_beside(path: Path | None) -> dict[str, Path]:
     """File by name of the experiments in the folder of one; where a name is not there, the project's or the suite's."""
-    return _tables(SHIPPED) | experiments() | _tables(path.parent)
+    return _tables(SHIPPED) | experiments() | (_tables(path.parent) if path else {})
+
+
+def find_experiment(name: str, beside: Path | None = None) -> Path:
+    """The experiment of that name beside one; raises InputError with the nearest name where there is none."""
+    found = experiments_beside(beside)
+    if name not in found:
+        raise unknown("experiment", name, sorted(found))
+    return found[name]
 
 
 def catalogue(kind: str) -> dict[str, Path]:

@@ -1,8 +1,8 @@
 """A job: one piece of work that makes one row. Each kind of job is one file of harness/jobs/, which is found there.
 
 `@JOBS.register("kind")` decorates what makes its jobs: (experiment, profile, check) -> a list in the order of the table. It
-raises InputError naming the file, the row and what is wrong in it; checking means that every network is tried, without
-memory but not without time.
+raises InputError naming the file, the row and what is wrong in it. Checking runs every network on the meta device, which
+needs no memory but takes time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +23,8 @@ from replication.settings import Settings, content_key
 class Job(Settings):
     """What a sweep computes, keeps and shows, whatever its kind. Frozen.
 
-    `tables` are what its rows are shown in, the main one first. `picture`: the end of the name of the file that holds the
-    strips, a heading, and what is to be seen; `picture_rows`: how many lines of images a strip has.
+    tables: those that show its rows, the main one first. picture: the end of the name of the file that holds the strips, a
+    heading, and what the strips show; picture_rows: how many lines of images a strip has.
     """
 
     tables: ClassVar[tuple[TableSpec, ...]]
@@ -40,12 +40,12 @@ class Job(Settings):
 
     @property
     def title(self) -> str:
-        """The label with what tells it from others of this label: "DDIM x 50"."""
+        """The label with what distinguishes it from others of this label: "DDIM x 50"."""
         return self.label
 
     @property
     def caption(self) -> str:
-        """What stands beside its strip of images."""
+        """The text beside its strip of images."""
         return self.title
 
     def identity(self) -> dict[str, Any]:
@@ -57,14 +57,19 @@ class Job(Settings):
         """SHA-256 of the canonical JSON of the identity."""
         return content_key(self.identity())
 
-    @property
+    @cached_property
     def columns(self) -> Record:
         """What describes the job before it ran: the first columns of its row."""
-        raise NotImplementedError
+        names = {"experiment": self.experiment, "profile": self.profile, "cell": self.key, "label": self.label}
+        return {**names, **self.described()}
+
+    def described(self) -> Record:
+        """The columns that are particular to its kind."""
+        return {}
 
     def prerequisites(self, place: Workplace) -> Mapping[str, Callable[[], object]]:
         """By name: checks that data and weights from elsewhere are there, which raise InputError."""
-        raise NotImplementedError
+        return {}
 
     def trainings(self, place: Workplace) -> list[PlannedTraining]:
         """Those whose snapshots it needs, each behind those that it builds on."""
@@ -81,22 +86,21 @@ AnyJob = TypeVar("AnyJob", bound=Job)
 def jobs_of(experiment: Experiment, profile: str, check: bool = True) -> list[Job]:
     """Every job of a profile, kind by kind; raises InputError for what is wrong in the file.
 
-    Without `check` they are good for looking up rows, not for being run.
+    Without `check` they serve to look up rows, not to be run.
     """
     return [job for kind in JOBS.names() for job in JOBS.get(kind)(experiment, profile, check)]
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:
     """The same jobs, each behind those that it needs."""
-    known = {job.key: job for job in jobs}
+    by_key = {job.key: job for job in jobs}
     ordered: dict[str, Job] = {}
 
     def add(job: Job) -> None:
-        if job.key not in ordered:
-            for key in job.needs:
-                if key in known:
-                    add(known[key])
-            ordered[job.key] = job
+        for key in job.needs:
+            if key in by_key:
+                add(by_key[key])
+        ordered.setdefault(job.key, job)
 
     for job in jobs:
         add(job)

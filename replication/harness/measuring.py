@@ -2,6 +2,7 @@
 
 import io
 import statistics
+from collections.abc import Callable
 
 import torch
 from PIL import Image
@@ -22,13 +23,15 @@ from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.pixels import to_signed
 from replication.progress import bar
-from replication.registry import EXTRACTORS
+from replication.registry import DATASETS, EXTRACTORS
 from replication.sampling.sample_set import SampleSet
+from replication.settings import Part
+from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
 
 STRIP_IMAGES = 10
 FLOOR_REPEATS = 10  # before and after sampling each
-TRAINED = "no, trained here"  # what a row says of weights that were not given
+TRAINED = "no, trained here"  # `checkpoint.given` of weights that were not given
 
 
 def real_features(split: Split, extractor: Extractor, preprocessing: str, place: Workplace) -> Features:
@@ -45,6 +48,15 @@ def real_features(split: Split, extractor: Extractor, preprocessing: str, place:
 def metric_columns(material: Material) -> Record:
     """Every metric that the material suffices for."""
     return {f"metric.{name}": value for name, value in evaluate(material).items()}
+
+
+def prerequisites(
+    data: Part, stage: FirstStage | None, extractor: Part, place: Workplace
+) -> dict[str, Callable[[], object]]:
+    """Checks that the dataset, the extractor's weights and what a first stage is trained with are there, by name."""
+    dataset = data.build(DATASETS)
+    needed = {str(data): lambda: dataset.load("train"), str(extractor): lambda: extractor.build(EXTRACTORS).ensure()}
+    return needed | ({stage.title: lambda: place.ensure_first_stage(stage, dataset)} if stage else {})
 
 
 def sampled(sets: list[SampleSet], dataset: Dataset, protocol: Protocol, place: Workplace) -> Material:

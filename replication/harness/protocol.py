@@ -4,7 +4,7 @@ The named ones are data, one file each in experiments/protocols/. An experiment 
 it is kept beside the name, so that no row passes for a protocol that it does not follow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -19,8 +19,9 @@ from replication.settings import Part, Settings
 from replication.types import InputError
 
 LabelPolicy = Literal["random", "uniform", "balanced"]
-_DESCRIPTION = {"name", "changed", "source", "note"}  # what a reader is told, and no figure depends on
+_DESCRIPTION = {"name", "changed", "source", "note", "unknown"}  # for readers; no figure depends on it
 _STATED = {"preprocessing"}  # the dataset's own, by its fingerprint in the key already; a cell under another is refused
+UNKNOWN = "unknown"
 
 
 class Protocol(Settings):
@@ -46,7 +47,7 @@ class Protocol(Settings):
     @model_validator(mode="before")
     @classmethod
     def _from_toml(cls, value: Any) -> Any:
-        """A TOML says "suite", or { name = "suite", n = 500 }: a protocol of the catalogue, and what is changed in it.
+        """From "suite", or { name = "suite", n = 500 }: a protocol of the catalogue, and what is changed in it.
 
         Any other name is a protocol of one's own, which states what the catalogue would.
         """
@@ -62,7 +63,7 @@ class Protocol(Settings):
         base = read_toml(named)
         defaults = {key: field.default for key, field in cls.model_fields.items()}
         changed = {key: stated for key, stated in changes.items() if {**defaults, **base}.get(key) != stated}
-        return {**base, **changes, "name": table["name"], "changed": changed}
+        return {**base, **table, "changed": changed}
 
     @field_validator("seeds")
     @classmethod
@@ -74,13 +75,16 @@ class Protocol(Settings):
     @property
     def title(self) -> str:
         """The name, and what is changed in it: "suite (n = 500)"."""
-        return f"{self.name} ({self.changes})" if self.changed else self.name
+        return f"{self.name} ({self.changes})" if self.changes else self.name
 
     @property
     def changes(self) -> str:
         """What is changed, as one line; empty for the protocol as it is named."""
-        shown = {key: Part.model_validate(v) if key == "extractor" else v for key, v in self.changed.items()}
-        return ", ".join(f"{key} = {_shown(value)}" for key, value in shown.items())
+        return ", ".join(f"{key} = {_shown(getattr(self, key))}" for key in self.changed)
+
+    def columns(self, fields: Iterable[str], **instead: str | int) -> dict[str, Any]:
+        """Columns `protocol.*` of a row: these fields as text, or what is given instead of them."""
+        return {f"protocol.{field}": instead.get(field, _shown(getattr(self, field))) for field in fields}
 
     @property
     def metric_labels(self) -> Mapping[str, str]:
@@ -117,6 +121,32 @@ class Protocol(Settings):
     def reference_count(self, n: int) -> int:
         """How many of a reference split's n images are used: whole batches alone where `drop_last` says so."""
         return n - n % self.drop_last if self.drop_last else n
+
+
+class StatedProtocol(Protocol):
+    """How a published value was measured: a protocol, and those of its keys that the source leaves open.
+
+    A TOML has "ddim-2021", or { name = "fid-50k", ema = "unknown" }; an unknown key has the named protocol's value, or its
+    default. `quantizer = "none"` is for samples that were measured as floats, which this suite cannot do.
+    """
+
+    unknown: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _left_open(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or UNKNOWN in value:
+            return value
+        left_open = [key for key, stated in value.items() if stated == UNKNOWN]
+        for key in left_open:
+            if key not in Protocol.model_fields:
+                raise ValueError(str(unknown("key", key, sorted(Protocol.model_fields))))
+        return {**{key: stated for key, stated in value.items() if key not in left_open}, "unknown": left_open}
+
+    @property
+    def changes(self) -> str:
+        """What is changed or unknown: "n = 10000, ema = unknown"."""
+        return ", ".join([*filter(None, [super().changes]), *(f"{key} = {UNKNOWN}" for key in self.unknown)])
 
 
 def _shown(value: object) -> str:

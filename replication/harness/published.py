@@ -4,11 +4,12 @@ A row of an experiment names the rows of such tables that it replicates. Source 
 repository, I in an issue thread, C in a copy of the paper. A number from memory is never a target.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from replication.harness.protocol import Protocol
+from replication.harness.protocol import StatedProtocol
 from replication.registry import METRICS, unknown
 from replication.settings import Settings, merged
 from replication.types import InputError
@@ -23,40 +24,6 @@ def _known(name: str) -> str:
 
 Metric = Annotated[str, AfterValidator(_known)]
 CostName = Literal["multiply_adds", "parameters"]  # of one forward pass of one image, and trained ones
-UNKNOWN = "unknown"
-
-
-class StatedProtocol(Settings):
-    """How a value was measured: a protocol, and those of its keys that the source leaves open.
-
-    A TOML says "ddim-2021", or { name = "fid-50k", ema = "unknown" }. `quantizer = "none"` is for samples that were
-    measured as floats, which this suite cannot do.
-    """
-
-    protocol: Protocol
-    unknown: list[str] = []
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_toml(cls, value: Any) -> Any:
-        value = {"name": value} if isinstance(value, str) else value
-        if not isinstance(value, dict) or "protocol" in value:
-            return value
-        left_open = [key for key, stated in value.items() if stated == UNKNOWN]
-        for key in left_open:
-            if key not in Protocol.model_fields:
-                raise ValueError(str(unknown("key", key, sorted(Protocol.model_fields))))
-        return {
-            "protocol": {key: stated for key, stated in value.items() if key not in left_open},
-            "unknown": left_open,
-        }
-
-    @property
-    def title(self) -> str:
-        """The name, and what is changed or unknown in it: "fid-50k (n = 10000, ema = unknown)"."""
-        changes = [self.protocol.changes] if self.protocol.changed else []
-        changes += [f"{key} = {UNKNOWN}" for key in self.unknown]
-        return f"{self.protocol.name} ({', '.join(changes)})" if changes else self.protocol.name
 
 
 class PublishedRow(Settings):
@@ -77,10 +44,8 @@ class PublishedRow(Settings):
     def _as_printed(self) -> "PublishedRow":
         for kind, lists in (("values", self.values), ("errors", self.errors)):
             for metric, numbers in lists.items():
-                if len(numbers) != len(self.steps):
-                    raise ValueError(
-                        f"{self.row} has {len(numbers)} {kind} of {metric} for {len(self.steps)} step counts"
-                    )
+                if len(numbers) != (expected := len(self.steps)):
+                    raise ValueError(f"{self.row} has {len(numbers)} {kind} of {metric} for {expected} step counts")
         for metric in ("precision", "recall"):
             if any(not 0 <= value <= 1 for value in self.values.get(metric, [])):
                 raise ValueError(f"{self.row}: {metric} is a share, from 0 to 1")
@@ -89,20 +54,32 @@ class PublishedRow(Settings):
         return self
 
 
-class PublishedValue(Settings):
-    """What a paper prints for one cell in one metric."""
+class Source(Settings):
+    """Where a table is printed and what is behind it: `training_steps` of the network, where the source states them."""
 
     paper: str  # arXiv number, or the project's repository
     table: str
-    row: str
-    source: str
+    source: Literal["R", "I", "C"]
     dataset: str
+    training_steps: PositiveInt | None = None
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _not_from_memory(cls, value: Any) -> Any:
+        if value == "M":
+            raise ValueError("a number from memory is never a target; look at the source (valid: R, I, C)")
+        return value
+
+
+class PublishedValue(Source):
+    """What a paper prints for one cell in one metric."""
+
+    row: str
     protocol: StatedProtocol
     steps: int
     metric: Metric
     value: float
     error: float | None  # as printed: its meaning is the paper's
-    training_steps: int | None
     costs: dict[CostName, float]  # of the network behind it, as printed
 
     @property
@@ -111,25 +88,10 @@ class PublishedValue(Settings):
         return f"{self.paper}, {self.table}, {self.row} [{self.source}]"
 
 
-class PublishedTable(Settings):
-    """A table of a paper or of somebody's page. `protocol` in the TOML holds for every row that does not change it.
+class PublishedTable(Source):
+    """A table of a paper or of somebody's page. `protocol` in the TOML holds for every row that does not change it."""
 
-    `training_steps` of the network behind it, where the source tells.
-    """
-
-    paper: str
-    table: str
-    source: Literal["R", "I", "C"]
-    dataset: str
-    training_steps: PositiveInt | None = None
     rows: Annotated[list[PublishedRow], Field(min_length=1)]
-
-    @field_validator("source", mode="before")
-    @classmethod
-    def _not_from_memory(cls, value: Any) -> Any:
-        if value == "M":
-            raise ValueError("a number from memory is never a target; look at the source (valid: R, I, C)")
-        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -145,20 +107,15 @@ class PublishedTable(Settings):
         parts = [part for part in self.rows if part.row == row]
         if not parts:
             raise unknown(f"row of {self.paper}, {self.table}", row, [part.row for part in self.rows])
+        source = {name: getattr(self, name) for name in Source.model_fields}
         return [
             PublishedValue(
-                paper=self.paper,
-                table=self.table,
-                row=row,
-                source=self.source,
-                dataset=self.dataset,
-                protocol=part.protocol,
+                **source,
+                **{name: getattr(part, name) for name in ("row", "protocol", "costs")},
                 steps=steps,
                 metric=metric,
                 value=value,
                 error=part.errors[metric][i] if metric in part.errors else None,
-                training_steps=self.training_steps,
-                costs=part.costs,
             )
             for part in parts
             for metric, numbers in part.values.items()
@@ -169,7 +126,7 @@ class PublishedTable(Settings):
 class Published(Settings):
     """The row of a published table that an experiment's row replicates; `table` is a file of experiments/published/.
 
-    A TOML says { table = "ddim-table-1", row = "eta 0.0" }, or "ddim-table-1" alone where the row has the label of ours.
+    A TOML has { table = "ddim-table-1", row = "eta 0.0" }, or "ddim-table-1" alone where the row has the label of ours.
     """
 
     table: str
@@ -180,7 +137,7 @@ class Published(Settings):
     def _from_toml(cls, value: Any) -> Any:
         return {"table": value} if isinstance(value, str) else value
 
-    def values(self, tables: dict[str, PublishedTable], label: str, steps: list[int]) -> list[PublishedValue]:
+    def values(self, tables: Mapping[str, PublishedTable], label: str, steps: Sequence[int]) -> list[PublishedValue]:
         """What is printed at these step counts; raises InputError for names that are not there, and for no value."""
         if self.table not in tables:
             raise unknown("published table", self.table, sorted(tables))

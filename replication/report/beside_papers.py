@@ -75,7 +75,7 @@ class Comparison:
         return tuple(self._differing())
 
     def _differing(self) -> Iterator[str]:
-        dataset, ours, theirs = str(self.cell.recipe.dataset), self.cell.protocol, self.published.protocol.protocol
+        dataset, ours, theirs = str(self.cell.recipe.dataset), self.cell.protocol, self.published.protocol
         if dataset != self.published.dataset:
             yield f"dataset {dataset} for {self.published.dataset}"
         for field in self.fields:
@@ -134,7 +134,7 @@ def published_table(found: Sequence[Comparison]) -> Table:
 
 def _line(c: Comparison) -> dict[str, str]:
     metric, published = metric_named(c.published.metric), c.published
-    form, label = metric.paper_form, _labels(published.protocol.protocol.extractor.name)[published.metric]
+    form, label = metric.paper_form, _labels(published.protocol.extractor.name)[published.metric]
     difference = "" if c.difference is None else f"{c.difference:+{form}}"
     if c.bounds is not None:
         difference += f" [{c.bounds[0]:+{form}}, {c.bounds[1]:+{form}}]"

@@ -37,13 +37,6 @@ class Doubling(Job):
     def identity(self) -> dict[str, Any]:
         return {"number": self.number}
 
-    @property
-    def columns(self) -> Record:
-        return {"experiment": self.experiment, "profile": self.profile, "cell": self.key, "label": self.label}
-
-    def prerequisites(self, place: Workplace) -> dict[str, Any]:
-        return {}
-
     def compute(self, place: Workplace) -> tuple[Record, bytes]:
         return {**self.columns, "metric.twice": 2.0 * self.number}, b""
 

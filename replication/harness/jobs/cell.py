@@ -16,7 +16,7 @@ from replication.conditions.condition import labels_of
 from replication.cost import measured
 from replication.diffusion.denoiser import Denoise
 from replication.diffusion.variance import check_variance
-from replication.harness.experiment import Experiment, Row
+from replication.harness.experiment import Experiment
 from replication.harness.job import Job, of_row
 from replication.harness.jobs.cell_tables import CELL_TABLES
 from replication.harness.jobs.first_stage import first_stage_cells
@@ -27,15 +27,15 @@ from replication.harness.measuring import (
     bits_of,
     floor_seconds,
     metric_columns,
+    prerequisites,
     sampled,
     strip_png,
     timing_columns,
 )
+from replication.harness.protocol import Protocol
 from replication.harness.provenance import device_name, provenance
-from replication.harness.published import PublishedValue
 from replication.harness.trainings import PlannedTraining, trainings_of_recipe
 from replication.harness.workplace import FIRST_STAGE, Model, Workplace
-from replication.metrics.extractor import Extractor
 from replication.metrics.metric import Material
 from replication.metrics.timing import peak_memory, reset_peak_memory
 from replication.pixels import QUANTIZERS
@@ -92,31 +92,14 @@ class Cell(Job):
         """How labels are chosen; `balanced` draws those of `uniform` and insists on equal counts."""
         return "uniform" if self.protocol.labels == "balanced" else self.protocol.labels
 
-    def cond(self, seed: int, device: torch.device) -> Callable[[int, int], Tensor] | None:
-        """`cond(start, stop)` of a seed's images; None for an unconditional network."""
-        condition, dataset = self.recipe.build_condition(), self.recipe.build_dataset()
-        if condition is None:
-            return None
-
-        def told(start: int, stop: int) -> Tensor:
-            images = torch.arange(start, stop, device=device)
-            return condition.of(self.labels(seed, start, stop).to(device), images, dataset)
-
-        return told
-
     def labels(self, seed: int, start: int, stop: int) -> Tensor:
-        """What images start..stop-1 of the seed are asked to show, Int[stop-start]."""
+        """What images start..stop-1 of the seed shall show, Int[stop-start]."""
         classes = len(self.recipe.build_dataset().classes)
         return labels_of(self.protocol.labels, start, stop, self.protocol.n, classes, seed)
 
-    def guided(self, denoiser: Denoise, null: Tensor) -> Denoise:
-        """The denoiser as this cell samples it; null: what stands for no condition, of one image."""
-        guidance = self.sampling.guidance
-        return denoiser if guidance is None else guidance.around(denoiser, null)
-
     @property
     def targets(self) -> dict[str, float]:
-        """The published value of each metric, by whoever the row names first: the paper itself."""
+        """The published value of each metric, from the table that the row names first: the paper's own."""
         targets: dict[str, float] = {}
         for value in self.published:
             targets.setdefault(value.metric, value.value)
@@ -126,19 +109,11 @@ class Cell(Job):
     def sample_key(self) -> str:
         return content_key(self.sample_identity())
 
-    @cached_property
-    def columns(self) -> Record:
-        recipe, training, protocol = self.recipe, self.recipe.training, self.protocol
+    def described(self) -> Record:
+        recipe, protocol, sampling = self.recipe, self.protocol, self.sampling
         return {
-            "experiment": self.experiment,
-            "profile": self.profile,
-            "cell": self.key,
-            "label": self.label,
-            "sampling.sampler": str(self.sampling.sampler),
-            "sampling.spacing": str(self.sampling.spacing),
-            "sampling.steps": self.sampling.steps,
-            "sampling.clip": self.sampling.clip,
-            "sampling.guidance": str(self.sampling.guidance or "none"),
+            **{f"sampling.{name}": str(getattr(sampling, name) or "none") for name in Sampling.model_fields},
+            "sampling.steps": sampling.steps,
             "sampling.nll_variance": self.nll or "none",
             "recipe.key": recipe.key,
             "recipe.dataset": str(recipe.dataset),
@@ -149,32 +124,18 @@ class Cell(Job):
             "recipe.parameterization": recipe.parameterization,
             "recipe.objective": str(recipe.objective),
             "recipe.condition": str(recipe.condition or "none"),
-            **{f"recipe.{name}": str(value) for name, value in training.model_dump().items()},
-            "protocol.name": protocol.name,
-            "protocol.changed": protocol.changes or "nothing",
-            "protocol.n": protocol.n,
-            "protocol.seeds": " ".join(map(str, protocol.seeds)),
-            "protocol.ema": str(protocol.ema).lower(),
-            "protocol.quantizer": protocol.quantizer,
-            "protocol.reference": f"{recipe.dataset} {protocol.reference}",
-            "protocol.preprocessing": protocol.preprocessing,
-            "protocol.drop_last": str(protocol.drop_last),
-            "protocol.extractor": str(protocol.extractor),
-            "protocol.labels": protocol.labels if recipe.condition else "none: unconditional",
-            "protocol.precision": protocol.precision,
-            "protocol.resamples": str(protocol.resamples),
-            "protocol.nll_images": str(protocol.nll_images),
+            **{f"recipe.{name}": str(value) for name, value in recipe.training.model_dump().items()},
+            **protocol.columns(
+                [field for field in Protocol.model_fields if field not in ("source", "note")],
+                changed=protocol.changes or "nothing",
+                n=protocol.n,
+                reference=f"{recipe.dataset} {protocol.reference}",
+                labels=protocol.labels if recipe.condition else "none: unconditional",
+            ),
         }
 
     def prerequisites(self, place: Workplace) -> Mapping[str, Callable[[], object]]:
-        recipe, extractor = self.recipe, self.protocol.extractor
-        needed: dict[str, Callable[[], object]] = {
-            str(recipe.dataset): lambda: recipe.build_dataset().load("train"),
-            str(extractor): lambda: extractor.build(EXTRACTORS).ensure(),
-        }
-        if (stage := recipe.first_stage) is not None:
-            needed[stage.title] = lambda: place.ensure_first_stage(stage, recipe.build_dataset())
-        return needed
+        return prerequisites(self.recipe.dataset, self.recipe.first_stage, self.protocol.extractor, place)
 
     def trainings(self, place: Workplace) -> list[PlannedTraining]:
         return trainings_of_recipe(self.label, self.recipe, place)
@@ -202,8 +163,14 @@ class Cell(Job):
 
     def samples(self, model: Model, seed: int, place: Workplace, apart: str = "") -> SampleSet:
         """The images of one seed, from the chunks under the state folder or drawn now; `apart` gives them others."""
-        protocol, cond = self.protocol, self.cond(seed, place.device)
-        encoded = (lambda start, stop: model.encode(cond(start, stop))) if cond else None
+        protocol, condition, dataset = self.protocol, self.recipe.build_condition(), self.recipe.build_dataset()
+
+        def cond(start: int, stop: int) -> Tensor:
+            assert condition is not None
+            images, labels = torch.arange(start, stop, device=place.device), self.labels(seed, start, stop)
+            return model.encode(condition.of(labels.to(place.device), images, dataset))
+
+        encoded = cond if condition else None
         request = SampleRequest(self.sampling, protocol.n, seed, encoded, protocol.quantizer, protocol.precision)
         folder = place.state / "samples" / f"{self.sample_key}{apart}" / f"seed-{seed}"
         where = SamplePlace(folder, place.batch_size, place.device, device_name(place.device), place.progress)
@@ -213,7 +180,9 @@ class Cell(Job):
         """All that metrics may ask of the cell."""
         dataset = self.recipe.build_dataset()
         material = sampled(sets, dataset, self.protocol, place)
-        if self.recipe.condition and (classifier := _classifier_of(dataset.name)):
+        # the classifier that ships for the dataset, whatever the distance's extractor is
+        shipped = (found for _, found in EXTRACTORS.built() if found.classifies == dataset.name)
+        if self.recipe.condition and (classifier := next(shipped, None)):
             streams = (classifier(s.batches(), device=place.device, total=s.n) for s in sets)
             logits = torch.cat([features.parts()["logits"] for features in streams])
             prompted = torch.cat([self.labels(seed, 0, self.protocol.n) for seed in self.protocol.seeds])
@@ -225,12 +194,14 @@ class Cell(Job):
 
     def source(self, model: Model, device: torch.device) -> Source:
         """What the images are drawn from: the model, guided as the cell is."""
-        null = self.recipe.null(1, device)
-        denoise = model.denoiser if null is None else self.guided(model.denoiser, model.encode(null)[0])
+        guidance, null = self.sampling.guidance, self.recipe.null(1, device)
+        denoise: Denoise = model.denoiser
+        if guidance is not None and null is not None:
+            denoise = guidance.around(denoise, model.encode(null)[0])
         return Source(denoise, self.recipe.latent_shape(), model.autoencoder.decode, model.weights)
 
     def check(self) -> None:
-        """Whatever can be wrong, before anything is computed; raises InputError."""
+        """Refuse whatever is wrong before anything is computed; raises InputError."""
         self.recipe.check()
         self.sampling.times(self.recipe.build_schedule())
         reads = "learned" in (self.nll, getattr(self.sampling.sampler.build(SAMPLERS), "variance", None))
@@ -257,8 +228,8 @@ class Cell(Job):
             raise InputError(f"nll = {self.nll!r}: the bound is that of an unconditional network; leave it out")
         self.labels(self.protocol.seeds[0], 0, 1)
         null = self.recipe.null(1, "cpu")
-        assert null is not None
-        self.guided(self.recipe.build_denoiser(nn.Identity()), null[0])
+        if self.sampling.guidance is not None and null is not None:
+            self.sampling.guidance.around(self.recipe.build_denoiser(nn.Identity()), null[0])
 
 
 def cost_columns(recipe: Recipe, nfe: int) -> Record:
@@ -274,11 +245,6 @@ def cost_columns(recipe: Recipe, nfe: int) -> Record:
         "cost.training_multiply_adds": cost.training(training.steps, training.batch_size),
         "cost.image_multiply_adds": cost.image(nfe),
     }
-
-
-def _classifier_of(dataset: str) -> Extractor | None:
-    """The classifier that ships for the dataset, whatever the distance's extractor is."""
-    return next((extractor for _, extractor in EXTRACTORS.built() if extractor.classifies == dataset), None)
 
 
 def find_cell(cells: Sequence[Cell], label: str, steps: int | None) -> Cell:
@@ -297,17 +263,31 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
     Raises InputError naming the file, the row and what is wrong in it.
     """
     profile = experiment.profile(profile_name)
-    stages = {stage.training_key: stage.key for stage in first_stage_cells(experiment, profile_name, check=False)}
-    recipes: dict[str, Recipe] = {}  # by what the file says: most rows share theirs
+    measuring = {  # by what fixes the weights of a first stage: the job that measures it
+        stage.first_stage.key(stage.build_dataset().fingerprints["train"]): stage.key
+        for stage in first_stage_cells(experiment, profile_name, check=False)
+    }
+    recipes: dict[str, Recipe] = {}  # by what the file states: most rows share theirs
     cells: list[Cell] = []
     for i, row in enumerate(profile.rows):
         where = f"{experiment.path}: profiles.{profile_name}.rows[{i}] ({row.label})"
         try:
             if repr(row.recipe) not in recipes:
                 recipes[repr(row.recipe)] = row.recipe.completed()
-            published = experiment.published(row)
+            recipe, published = recipes[repr(row.recipe)], experiment.published(row)
+            stage = recipe.first_stage.key(recipe.build_dataset().fingerprints["train"]) if recipe.first_stage else ""
+            shared = {name: getattr(row, name) for name in ("label", "protocol", "nll")}
+            rule = {name: getattr(row, name) for name in ("sampler", "spacing", "clip", "guidance")}
             in_row = [
-                _cell(experiment.name, profile_name, row, steps, recipes[repr(row.recipe)], published, stages)
+                Cell(
+                    experiment=experiment.name,
+                    profile=profile_name,
+                    recipe=recipe,
+                    sampling=Sampling(**rule, steps=steps),
+                    published=[value for value in published if value.steps == steps],
+                    needs=[measuring[stage]] if stage in measuring else [],
+                    **shared,
+                )
                 for steps in row.steps
             ]
             for cell in in_row if check else []:
@@ -321,27 +301,3 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
             )
         cells += in_row
     return cells
-
-
-def _cell(
-    experiment: str,
-    profile: str,
-    row: Row,
-    steps: int,
-    recipe: Recipe,
-    published: list[PublishedValue],
-    stages: Mapping[str, str],  # by the key of a first stage's training: that of the job that measures it
-) -> Cell:
-    stage = recipe.first_stage
-    trained = stage.key(recipe.build_dataset().fingerprints["train"]) if stage else ""
-    return Cell(
-        experiment=experiment,
-        profile=profile,
-        label=row.label,
-        recipe=recipe,
-        sampling=Sampling(sampler=row.sampler, spacing=row.spacing, steps=steps, clip=row.clip, guidance=row.guidance),
-        protocol=row.protocol,
-        nll=row.nll,
-        published=[value for value in published if value.steps == steps],
-        needs=[stages[trained]] if trained in stages else [],
-    )

@@ -1,4 +1,4 @@
-"""One first stage, measured: what it makes of the test images. One row of the table of first stages.
+"""One first stage, measured: its reconstructions of the test images. One row of the table of first stages.
 
 The paper's rFID is the Fréchet distance between images and their reconstructions (Rombach et al. 2022, table 8); here as
 there latents are drawn from the posterior, with noise that belongs to the image.
@@ -6,7 +6,7 @@ there latents are drawn from the posterior, with noise that belongs to the image
 
 import statistics
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +15,14 @@ from torch import Tensor
 from replication.harness.experiment import Experiment
 from replication.harness.job import Job
 from replication.harness.journal import Record
-from replication.harness.measuring import STRIP_IMAGES, TRAINED, metric_columns, real_features, strip_png
+from replication.harness.measuring import (
+    STRIP_IMAGES,
+    TRAINED,
+    metric_columns,
+    prerequisites,
+    real_features,
+    strip_png,
+)
 from replication.harness.provenance import provenance
 from replication.harness.table import NOT_RUN, Column, TableSpec, metrics_in
 from replication.harness.trainings import PlannedTraining, trainings_of_stage
@@ -34,6 +41,8 @@ from replication.types import InputError
 
 TIMED = 9  # reconstructions of one batch
 SEED = 0
+DEPENDS = ("quantizer", "extractor", "precision", "resamples")  # what of a protocol reconstructions depend on
+COLUMNS = ("name", "n", "quantizer", "reference", "extractor", "precision", "resamples")  # of it in their rows
 
 TABLE = TableSpec(
     RECONSTRUCTIONS,
@@ -74,11 +83,6 @@ class FirstStageCell(Job):
     def caption(self) -> str:
         return f"{self.label}\noriginals, above"
 
-    @property
-    def training_key(self) -> str:
-        """That of the checkpoint."""
-        return self.first_stage.key(self.build_dataset().fingerprints["train"])
-
     def build_dataset(self) -> Any:
         return self.dataset.build(DATASETS)
 
@@ -88,40 +92,24 @@ class FirstStageCell(Job):
             "profile": self.profile,
             "first_stage": self.first_stage.identity(fingerprints["train"]),
             "test": fingerprints["test"],
-            "protocol": {key: protocol[key] for key in ("quantizer", "extractor", "precision", "resamples")},
+            "protocol": {key: protocol[key] for key in DEPENDS},
         }
 
-    @cached_property
-    def columns(self) -> Record:
-        stage, dataset, protocol = self.first_stage, self.build_dataset(), self.protocol
+    def described(self) -> Record:
+        stage, dataset, fingerprint = self.first_stage, self.build_dataset(), self.build_dataset().fingerprints["train"]
         channels, height, width = stage.latent_shape((dataset.channels, dataset.resolution, dataset.resolution))
         parts = {"autoencoder": stage.autoencoder, **dict(stage.loss), **dict(stage.training)}
         return {
-            "experiment": self.experiment,
-            "profile": self.profile,
-            "cell": self.key,
-            "label": self.label,
-            "first_stage.key": self.training_key,
+            "first_stage.key": stage.key(fingerprint),
             "first_stage.dataset": str(self.dataset),
-            "first_stage.fingerprint": dataset.fingerprints["train"],
+            "first_stage.fingerprint": fingerprint,
             "first_stage.latent": f"{height}x{width}x{channels}",
             **{f"first_stage.{name}": str(value) for name, value in parts.items()},
-            "protocol.name": protocol.name,
-            "protocol.n": dataset.sizes["test"],
-            "protocol.quantizer": protocol.quantizer,
-            "protocol.reference": f"{self.dataset} test",
-            "protocol.extractor": str(protocol.extractor),
-            "protocol.precision": protocol.precision,
-            "protocol.resamples": str(protocol.resamples),
+            **self.protocol.columns(COLUMNS, n=dataset.sizes["test"], reference=f"{self.dataset} test"),
         }
 
     def prerequisites(self, place: Workplace) -> Mapping[str, Callable[[], object]]:
-        dataset, extractor = self.build_dataset(), self.protocol.extractor
-        return {
-            str(self.dataset): lambda: dataset.load("train"),
-            str(extractor): lambda: extractor.build(EXTRACTORS).ensure(),
-            self.first_stage.title: lambda: place.ensure_first_stage(self.first_stage, dataset),
-        }
+        return prerequisites(self.dataset, self.first_stage, self.protocol.extractor, place)
 
     def trainings(self, place: Workplace) -> list[PlannedTraining]:
         return trainings_of_stage(self.first_stage, self.build_dataset(), place)
