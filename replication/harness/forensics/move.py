@@ -8,17 +8,17 @@ splits are resampled each by themselves. The reference is resampled too.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from replication.metrics.frechet import FrechetDistance, fit, influence
+from replication.harness.journal import Record
+from replication.metrics.frechet import FrechetDistance, fit, frechet_distance, influence
 from replication.metrics.uncertainty import Interval, calibrated, recentred, resample_counts
 from replication.noise import stream_seed
 from replication.progress import bar
 
-Word = Literal["moves it", "negligible", "no effect seen", "identical"]
 NEGLIGIBLE = 0.005  # papers print two decimals
 
 
@@ -26,7 +26,8 @@ NEGLIGIBLE = 0.005  # papers print two decimals
 class Pool:
     """The features of one side of a measurement.
 
-    values: [n,D]. Row j is image rows[j] of a population of `size` images; without `rows` it is image j.
+    values: [n,D]. Row j is image rows[j] of a population of `size` images; without `rows` it is image j. Image i of one
+    population is the same image, or made from the same noise, in every measurement.
     """
 
     values: Tensor
@@ -34,113 +35,78 @@ class Pool:
     size: int
     rows: Tensor | None = None
 
-    def same(self, other: "Pool") -> bool:
-        """Whether both hold the same features, to the last bit."""
-        return self is other or torch.equal(self.values, other.values)
-
-    def corresponds(self, other: "Pool") -> bool:
-        """Whether image i is the same one in both."""
-        return (self.population, self.size) == (other.population, other.size)
+    def taken(self, resamples: int, which: int | slice = slice(None)) -> Tensor:
+        """How often each row is in each of the resamples, or in one, uint8 [R,n] or [n]: what corresponds is so equally."""
+        counts = _counts(self.population, self.size, resamples)[which]
+        return (counts if self.rows is None else counts[..., self.rows]).to(self.values.device)
 
 
 Pair = tuple[Pool, Pool]  # generated, reference
-Counts = dict[tuple[str, int], Tensor]  # population and size -> how often each image is in each resample, [R,size]
 
 
-@dataclass(frozen=True)
-class Move:
-    """From one distance to another; `interval` is that of after - before."""
+def moves(base: Pair, others: Sequence[Pair], resamples: int, progress: bool = False) -> list[Record]:
+    """The columns of the move from `base` to each of the others. What is identical to the base moves it by exactly 0.
 
-    before: float
-    after: float
-    interval: Interval
-    paired: bool  # the generated and the reference images correspond
-    word: Word
-
-    @property
-    def value(self) -> float:
-        return self.after - self.before
-
-
-def moves(base: Pair, others: Sequence[Pair], resamples: int, progress: bool = False) -> list[Move]:
-    """The move from `base` to each of the others. What is identical to the base moves it by exactly 0."""
-    same = [base[0].same(g) and base[1].same(r) for g, r in others]
-    changed = [pair for pair, is_same in zip(others, same, strict=True) if not is_same]
-    points = iter(distances([base, *changed]).tolist())
-    before = next(points)
-    deviations = iter(_deviations(base, changed, resamples, progress))
+    paired: whether the generated and the reference images correspond.
+    """
+    measured, positions = [base], []
+    for pair in others:
+        identical = all(p is q or torch.equal(p.values, q.values) for p, q in zip(base, pair, strict=True))
+        measured += [] if identical else [pair]
+        positions.append(0 if identical else len(measured) - 1)
+    points = [frechet_distance(g.values, r.values) for g, r in measured]
+    whole, linear = _resampled(measured, resamples, progress), [_linear(pair, resamples) for pair in measured]
     found = []
-    for pair, is_same in zip(others, same, strict=True):
-        paired = base[0].corresponds(pair[0]) and base[1].corresponds(pair[1])
-        if is_same:
-            found.append(Move(before, before, Interval(0.0, 0.0, 0.0), paired, "identical"))
-            continue
-        after = next(points)
-        interval = recentred(after - before, next(deviations))
-        found.append(Move(before, after, interval, paired, word(interval)))
+    for pair, at in zip(others, positions, strict=True):
+        move = points[at] - points[0]
+        interval = recentred(move, calibrated(whole[at] - whole[0], linear[at] - linear[0]))
+        correspond = all((p.population, p.size) == (q.population, q.size) for p, q in zip(base, pair, strict=True))
+        found.append(
+            {
+                "metric.fd_before": points[0],
+                "metric.fd_after": points[at],
+                "metric.move": move,
+                "metric.move_low": interval.low,
+                "metric.move_high": interval.high,
+                "metric.move_se": interval.standard_error,
+                "paired": "yes" if correspond else "no",
+                "verdict": _verdict(interval) if at else "identical",
+            }
+        )
     return found
 
 
-def word(interval: Interval) -> Word:
-    """The verdict on a move: whether 0 is excluded, and if so, whether any paper would print it."""
+def _verdict(interval: Interval) -> str:
+    """Whether 0 is excluded, and if so, whether any paper would print the move."""
     if interval.low <= 0 <= interval.high:
         return "no effect seen"
     return "moves it" if max(-interval.low, interval.high) >= NEGLIGIBLE else "negligible"
 
 
-def distances(pairs: Sequence[Pair]) -> Tensor:
-    """The distance of each pair as it is, float64 [len(pairs)] on the CPU."""
-    return torch.stack([FrechetDistance(fit(r.values))(fit(g.values)).cpu() for g, r in pairs])
-
-
-def _deviations(base: Pair, others: list[Pair], resamples: int, progress: bool) -> list[Tensor]:
-    """The deviation of each move from its mean in each resample [R], without the surplus that resamples have."""
-    if not others:
-        return []
-    pairs = [base, *others]
-    counts = {_key(p): _counts(p, resamples) for pair in pairs for p in pair}
-    whole = resampled(pairs, counts, resamples, progress)
-    linear = torch.stack([_linear(pair, counts) for pair in pairs])
-    return [calibrated(whole[j] - whole[0], linear[j] - linear[0]) for j in range(1, len(pairs))]
-
-
-def resampled(pairs: Sequence[Pair], counts: Counts, resamples: int, progress: bool = False) -> Tensor:
-    """The distance of each pair in each resample, float64 [len(pairs), resamples] on the CPU.
-
-    Pools of one population get one draw of counts; a pool that lacks some of its images gets the counts of the rest.
-    """
+def _resampled(pairs: Sequence[Pair], resamples: int, progress: bool) -> Tensor:
+    """The distance of each pair in each resample, float64 [len(pairs),R] on the CPU."""
     found = torch.empty(len(pairs), resamples, dtype=torch.float64)
     with bar(resamples, "resampling", "resample", enabled=progress) as shown:
         for i in range(resamples):
             references: dict[int, FrechetDistance] = {}  # its factor is the expensive part
             for j, (generated, reference) in enumerate(pairs):
                 if id(reference) not in references:
-                    references[id(reference)] = FrechetDistance(fit(reference.values, _taken(reference, counts, i)))
-                found[j, i] = references[id(reference)](fit(generated.values, _taken(generated, counts, i)))
+                    references[id(reference)] = FrechetDistance(fit(reference.values, reference.taken(resamples, i)))
+                found[j, i] = references[id(reference)](fit(generated.values, generated.taken(resamples, i)))
             shown.update()
     return found
 
 
-def _linear(pair: Pair, counts: Counts) -> Tensor:
+def _linear(pair: Pair, resamples: int) -> Tensor:
     """The part of the distance that is linear in the counts, less the distance, float64 [R] on the CPU."""
     total = torch.zeros(())
     for pool, of_image in zip(pair, influence(pair[0].values, pair[1].values), strict=True):
-        taken = counts[_key(pool)].double()
-        taken = taken if pool.rows is None else taken[:, pool.rows]
-        total = total + taken @ (of_image - of_image.mean()).cpu() / taken.sum(1)
+        taken = pool.taken(resamples).double()
+        total = total + (taken @ (of_image - of_image.mean()) / taken.sum(1)).cpu()
     return total
 
 
-def _counts(pool: Pool, resamples: int) -> Tensor:
-    seed = stream_seed("forensics", pool.population, pool.size)
-    return resample_counts(resamples, pool.size, torch.Generator().manual_seed(seed))
-
-
-def _key(pool: Pool) -> tuple[str, int]:
-    return pool.population, pool.size
-
-
-def _taken(pool: Pool, counts: Counts, resample: int) -> Tensor:
-    """How often each row of the pool is in this resample, on its device."""
-    row = counts[_key(pool)][resample]
-    return (row if pool.rows is None else row[pool.rows]).to(pool.values.device)
+@lru_cache(maxsize=8)  # each is [R,size]: three seeds and two splits, or images given
+def _counts(population: str, size: int, resamples: int) -> Tensor:
+    generator = torch.Generator().manual_seed(stream_seed("forensics", population, size))
+    return resample_counts(resamples, size, generator)

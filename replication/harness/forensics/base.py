@@ -1,0 +1,192 @@
+"""The base of an examination, from an experiment, a checkpoint, or given images: all that its distance depends on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import log
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from replication.checkpoint import load_metadata
+from replication.harness.experiment import explained, load_experiment
+from replication.harness.experiment_file import toml_value
+from replication.harness.forensics.images import read_images
+from replication.harness.job import of_row
+from replication.harness.jobs.cell import Cell, cells_of
+from replication.harness.protocol import Protocol, named_protocol
+from replication.registry import DATASETS, SAMPLERS
+from replication.sampling.generation import Sampling
+from replication.settings import Part
+from replication.training.recipe import Recipe
+from replication.types import InputError
+
+STEPS = 50  # of the base, or what the experiment has nearest to it
+DIGITS = (1, 8, 8)  # what the extractor of `suite-digits` takes
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """Images 0..n-1 of a seed against a reference split, both through one extractor: the base, or one choice changed.
+
+    Images are drawn as `drawn_as` says, from its recipe's own training unless a `checkpoint` is given, or they are `given`,
+    uint8 [N,C,H,W]. What is stored and resized is a treatment of examination.py; PNG, being lossless, stands for none.
+    """
+
+    name: str  # of the report's files
+    title: str
+    protocol: Protocol
+    dataset: Part  # of the reference
+    n: int
+    seed: int
+    batch_size: int = 256  # of sampling
+    drawn_as: Cell | None = None
+    checkpoint: Path | None = None
+    given: Tensor | None = None
+    given_as_jpeg: bool = False
+    samples_stored: str = "png"
+    reference_stored: str = "png"
+    resized: str = "png"  # all images, before the extractor sees them
+    precision: Literal["float32", "float64"] = "float32"  # of the extractor
+    extractor_batch: int = 256
+
+    @cached_property
+    def cell(self) -> Cell:
+        """What draws the images, under this protocol; there must be something that does."""
+        assert self.drawn_as is not None
+        return self.drawn_as.with_fields(protocol=self.protocol)
+
+    def sampled(self, **changes: Any) -> "Measurement":
+        """Another sampling setting of the same model."""
+        return replace(self, drawn_as=self.cell.with_fields(sampling=self.cell.sampling.with_fields(**changes)))
+
+    def under(self, **changes: Any) -> "Measurement":
+        """Another protocol."""
+        return replace(self, protocol=self.protocol.with_changes(changes))
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line asks of the base; None leaves it to what is examined."""
+
+    profile: str = "cpu"
+    row: str | None = None
+    steps: int | None = None
+    protocol: str | None = None
+    dataset: str | None = None
+    settings: Mapping[str, str] | None = None  # --set
+
+    def refuse(self, reason: str, *options: str) -> None:
+        for option in options:
+            if (value := getattr(self, option)) is not None:
+                raise InputError(f"--{option} {value}: {reason}")
+
+
+def base_of(name: str, wishes: Wishes) -> Measurement:
+    """The base of a file, a folder, or an experiment of that name.
+
+    Raises InputError for what is none of them, for wrong content, and for wishes that it can't fulfil.
+    """
+    if wishes.steps is not None and wishes.steps < 1:
+        raise InputError(f"--steps {wishes.steps}: the number of steps must be at least 1")
+    path = Path(name).expanduser()
+    if path.suffix == ".toml" or not path.exists():
+        if path.suffix in (".safetensors", ".npz") or name.endswith("/"):
+            raise InputError(f"{name}: there is no such file or folder")
+        return _of_experiment(name, wishes)
+    if path.suffix == ".safetensors" and "recipe" in (metadata := load_metadata(path)):
+        return _of_checkpoint(path, metadata, wishes)
+    return _of_images(path, wishes)
+
+
+def _of_experiment(name: str, wishes: Wishes) -> Measurement:
+    wishes.refuse("an experiment states that itself", "protocol", "dataset")
+    experiment = load_experiment(name, wishes.settings, wishes.profile)
+    cell = _base_cell(cells_of(experiment, wishes.profile), wishes)
+    batch_size = experiment.profile(wishes.profile).batch_size
+    return _drawn(f"{experiment.name}-{wishes.profile}", experiment.title, cell, batch_size=batch_size)
+
+
+def _base_cell(cells: list[Cell], wishes: Wishes) -> Cell:
+    """The cell asked for; by default a deterministic one, with the number of steps nearest to STEPS."""
+    deterministic = [cell for cell in cells if not cell.sampling.sampler.build(SAMPLERS).stochastic]
+    chosen = of_row(cells, wishes.row) if wishes.row is not None else deterministic or cells
+    cell = min(chosen, key=lambda cell: abs(log(cell.sampling.steps / (wishes.steps or STEPS))))
+    return cell.with_fields(sampling=cell.sampling.with_fields(steps=wishes.steps)) if wishes.steps else cell
+
+
+def _of_checkpoint(path: Path, metadata: Mapping[str, object], wishes: Wishes) -> Measurement:
+    wishes.refuse("only an experiment has rows", "row")
+    wishes.refuse("a checkpoint states that itself", "dataset")
+    try:
+        recipe = Recipe.model_validate(metadata["recipe"])
+    except ValidationError as error:
+        raise InputError(f"{path}: {explained(error, Recipe, 'recipe')}") from error
+    protocol = _protocol(recipe.dataset, wishes)
+    if recipe.condition and protocol.labels == "balanced":  # the protocol's n need not be a multiple of the classes
+        protocol = protocol.with_changes({"labels": "uniform"})
+    steps = wishes.steps or STEPS
+    cell = Cell(
+        experiment=path.stem,
+        profile="none",
+        label="DDIM",
+        recipe=recipe,
+        sampling=Sampling(sampler=Part(name="ddim"), spacing=Part(name="uniform"), steps=steps, clip="none"),
+        protocol=protocol,
+        nll=None,
+        published=[],
+    )
+    return _drawn(path.stem, f"checkpoint {path.name}", cell, checkpoint=path)
+
+
+def _drawn(name: str, title: str, cell: Cell, **options: Any) -> Measurement:
+    cell.check()
+    dataset, protocol = cell.recipe.dataset, cell.protocol
+    return Measurement(name, title, protocol, dataset, protocol.n, protocol.seeds[0], drawn_as=cell, **options)
+
+
+def _of_images(path: Path, wishes: Wishes) -> Measurement:
+    wishes.refuse("the images are there already", "row", "steps")
+    images, came_as_jpeg = read_images(path)
+    dataset = Part(name=wishes.dataset or _dataset_of(images, path))
+    if images.shape[1:] != (shape := _shape(dataset)):
+        raise InputError(f"{path}: images are {list(images.shape[1:])}, those of {dataset} are {list(shape)}")
+    protocol = _protocol(dataset, wishes).with_changes({"n": len(images)})
+    protocol.check_preprocessing(dataset.build(DATASETS))
+    name, title = path.stem or path.resolve().name, f"images of {path.name}"
+    seed = protocol.seeds[0]
+    return Measurement(name, title, protocol, dataset, len(images), seed, given=images, given_as_jpeg=came_as_jpeg)
+
+
+def _dataset_of(images: Tensor, path: Path) -> str:
+    """The one dataset of the project that was collected, not computed, and whose images have this shape."""
+    collected = [name for name, dataset in DATASETS.built() if not dataset.computed]
+    fitting = [name for name in collected if _shape(Part(name=name)) == images.shape[1:]]
+    if len(fitting) == 1:
+        return fitting[0]
+    reason = f"{', '.join(fitting)} have" if fitting else "no dataset has"
+    raise InputError(f"{path}: {reason} images of shape {list(images.shape[1:])}; name one with --dataset")
+
+
+def _shape(dataset: Part) -> tuple[int, int, int]:
+    built = dataset.build(DATASETS)
+    return built.channels, built.resolution, built.resolution
+
+
+def _protocol(dataset: Part, wishes: Wishes) -> Protocol:
+    """The named protocol, or the suite's own for images of this dataset, with the `protocol.` keys of --set in it."""
+    changes = {}
+    for key, value in (wishes.settings or {}).items():
+        if not key.startswith("protocol."):
+            raise InputError(f"--set {key}: only an experiment has that; of a file, keys of `protocol.` can be changed")
+        changes[key.removeprefix("protocol.")] = toml_value(value)
+    name = wishes.protocol
+    if name is None:
+        name = "suite-digits" if _shape(dataset) == DIGITS else "suite"
+        changes.setdefault("preprocessing", dataset.build(DATASETS).preprocessing)
+    try:
+        return named_protocol(name).with_changes(changes)
+    except ValidationError as error:
+        raise InputError(f"--set {explained(error, Protocol, 'protocol')}") from error
