@@ -4,18 +4,11 @@ Their files have `down_blocks.1.resnets.0.conv1.weight` where ours have `down.1.
 same. The official TensorFlow checkpoints are not read.
 """
 
-from torch import Tensor
-
 from replication.layers.unet import UNet
-from replication.layers.weights import DIFFUSERS_UNET, Published, Spelling, Weights, under_our_names
+from replication.layers.weights import DIFFUSERS_UNET, Published, Spelling, by_table
 
 _HUB = "https://huggingface.co/google"
-
-
-def from_diffusers(weights: Weights, network: UNet) -> dict[str, Tensor]:
-    """The state dict of a diffusers `UNet2DModel` as one for this network; raises InputError as under_our_names does."""
-    return under_our_names(weights, DIFFUSERS_UNET, network, "diffusers")
-
+from_diffusers = by_table(DIFFUSERS_UNET)  # of a `UNet2DModel`
 
 SPELLINGS = (Spelling(UNet, "down_blocks.", from_diffusers),)
 WEIGHTS = (

@@ -95,3 +95,8 @@ def under_our_names(weights: Weights, table: Table, network: nn.Module, source: 
     for name in theirs.keys() - expected.keys():
         raise InputError(f"weights from {source}: {theirs[name]!r} has no place in our network")
     return {name: weights[theirs[name]] for name in expected if name in theirs}
+
+
+def by_table(table: Table, source: str = "diffusers") -> Callable[[Weights, nn.Module], dict[str, Tensor]]:
+    """The conversion of a spelling that differs from ours in names alone; raises as under_our_names does."""
+    return lambda weights, network: under_our_names(weights, table, network, source)

@@ -1,6 +1,6 @@
 """Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models" (arXiv:2112.10752), mapped here.
 
-    section 3.1          the first stages, KL and VQ      ldm/kl.py, ldm/vq.py, ldm/autoencoder_networks.py
+    section 3.1          the first stages, KL and VQ      ldm/first_stages.py, ldm/autoencoder_networks.py
     section 3.1          f = 1, diffusion of pixels       ldm/autoencoder.py         Identity
     appendix G, eq. 25   what first stages learn from     ldm/losses/, training/train_first_stage.py
     appendix G           the scale of latents             ldm/autoencoder.py         Autoencoder.scale

@@ -120,20 +120,6 @@ class Autoencoder(nn.Module, ABC):
         return self.scale
 
 
-def require_factor(name: str, f: int, multipliers: Sequence[int]) -> None:
-    """Raises InputError unless these levels divide a side by the f that the autoencoder is named for."""
-    if 2 ** (len(multipliers) - 1) != f:
-        levels = f.bit_length()
-        raise InputError(
-            f"autoencoder {name!r}: multipliers = {list(multipliers)} are {len(multipliers)} levels; f = {f} has {levels}"
-        )
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """The tensor in float32 where it is bfloat16, whose products are good enough and whose sums are not."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
 @AUTOENCODERS.register("identity")
 class Identity(Autoencoder):
     """Latents are the images themselves, f = 1: pixel diffusion as a latent diffusion.

@@ -4,7 +4,6 @@ GroupNorm eps 1e-6, SiLU, stride-2 convolutions padded right and below only, one
 every block of some levels. Weights start as PyTorch's layers do, as in the official code.
 """
 
-from abc import ABC
 from collections.abc import Iterable
 from typing import NamedTuple, cast
 
@@ -12,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from replication.layers.unet import Attention, Level, ResnetBlock, doubled
-from replication.ldm.autoencoder import Autoencoder, Scaling
 
 
 class Levels(NamedTuple):
@@ -92,19 +90,3 @@ class Decoder(nn.Module):
             if i < len(self.upsample):
                 h = self.upsample[i](doubled(h))
         return self.conv_out(F.silu(self.norm_out(h)))
-
-
-class TrainedAutoencoder(Autoencoder, ABC):
-    """`c_moments`: the encoder's output channels. A subclass adds what lies between encoder and decoder."""
-
-    decoder_parts = ("decoder", "post_quant_conv", "codebook")
-
-    def __init__(self, image_channels: int, c_moments: int, latent_channels: int, levels: Levels, scaling: Scaling):
-        super().__init__(levels.factor, latent_channels, image_channels, scaling)
-        self.encoder = Encoder(image_channels, c_moments, levels)
-        self.decoder = Decoder(latent_channels, image_channels, levels)
-
-    @property
-    def last_layer(self) -> Tensor:
-        """The decoder's last weights, at which the discriminator's adaptive weight compares gradients."""
-        return self.decoder.conv_out.weight

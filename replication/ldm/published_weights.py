@@ -7,8 +7,10 @@ the first stage is under `first_stage_model.`, as it is in a file of its own wit
 the autoencoder that takes the weights is built with the scaling they were published with.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from replication.layers.weights import (
     Spelling,
     Table,
     Weights,
+    by_table,
     renamed,
     under_our_names,
 )
@@ -74,12 +77,9 @@ _FIRST_STAGE: Table = (
 )
 
 
-def from_diffusers(weights: Weights, network: UNet) -> dict[str, Tensor]:
-    """The state dict of a diffusers `UNet2DModel` or `UNet2DConditionModel` as one for this network.
-
-    Raises InputError, naming a tensor, where one is missing, unexpected or of another shape.
-    """
-    return under_our_names(weights, (*_DIFFUSERS, *_TRANSFORMER, *DIFFUSERS_UNET), network, "diffusers")
+# of a `UNet2DModel` or `UNet2DConditionModel`, and of an `AutoencoderKL` or `VQModel`
+from_diffusers = by_table((*_DIFFUSERS, *_TRANSFORMER, *DIFFUSERS_UNET))
+first_stage_from_diffusers = by_table((*_CODEBOOK, *DIFFUSERS_BLOCKS))
 
 
 def from_official(weights: Weights, network: UNet, ema: bool = True) -> dict[str, Tensor]:
@@ -88,78 +88,49 @@ def from_official(weights: Weights, network: UNet, ema: bool = True) -> dict[str
     ema: take the moving average. Tensors of the checkpoint's other parts are passed over. Raises InputError, naming a
     tensor, where one is missing, unexpected or of another shape.
     """
-    table = (*_blocks(network), *_OFFICIAL, *_TRANSFORMER)
-    own = {
-        renamed(name.removeprefix(PREFIX), table): weights[_averaged(name, weights) if ema else name]
-        for name in weights
-        if name.startswith(PREFIX)
-    }
-    if isinstance(network.context_encoder, ClassEmbedder) and LABELS in weights:
-        own["context_encoder.weight"] = _with_null_label(weights[LABELS], network.context_encoder.classes)
+    table, own = (*_blocks(network), *_OFFICIAL, *_TRANSFORMER), {}
+    for name in weights:
+        if name.startswith(PREFIX):
+            taken = "model_ema." + name.removeprefix("model.").replace(".", "") if ema else name
+            if taken not in weights:
+                raise InputError(
+                    f"weights from the official code: no moving average {taken!r} of {name!r}; ema = False takes that"
+                )
+            own[renamed(name.removeprefix(PREFIX), table)] = weights[taken]
+    if isinstance(network.context_encoder, ClassEmbedder) and (labels := weights.get(LABELS)) is not None:
+        # the null label is the labels' mean where the model never learned it (cin-ldm-vq-f8)
+        learned = len(labels) > network.context_encoder.classes
+        own["context_encoder.weight"] = labels if learned else torch.cat([labels, labels.mean(0, keepdim=True)])
     _split_attention(own, network)
     return under_our_names(own, (), network, "the official code")
 
 
-def first_stage_from_diffusers(weights: Weights, autoencoder: Autoencoder) -> dict[str, Tensor]:
-    """The state dict of a diffusers `AutoencoderKL` or `VQModel` as one for this autoencoder; raises InputError likewise."""
-    return under_our_names(weights, (*_CODEBOOK, *DIFFUSERS_BLOCKS), autoencoder, "diffusers")
-
-
-def first_stage_from_official(weights: Weights, autoencoder: Autoencoder) -> dict[str, Tensor]:
-    """The same of an official checkpoint, of a first stage or of a whole LDM.
-
-    Of a whole LDM the tensors under `first_stage_model.` are taken; the loss's own networks (`loss.`) are left.
-    """
-    whole = any(name.startswith(FIRST_STAGE) for name in weights)
-    mine = {
-        name.removeprefix(FIRST_STAGE): t for name, t in weights.items() if name.startswith(FIRST_STAGE) or not whole
-    }
-    mine = {name: t for name, t in mine.items() if not name.startswith("loss.")}
-    coarsest = max((int(m[1]) for name in mine if (m := re.match(r"decoder\.up\.(\d+)\.", name))), default=0)
-    counted = {_from_coarse_to_fine(name, coarsest): _linear(name, tensor) for name, tensor in mine.items()}
-    return under_our_names(counted, _FIRST_STAGE, autoencoder, "the official code")
-
-
-def _from_coarse_to_fine(name: str, coarsest: int) -> str:
-    """The original decoder numbers its levels by their factor, ours in the order they are run."""
-    return re.sub(r"^(decoder\.up\.)(\d+)", lambda m: f"{m[1]}{coarsest - int(m[2])}", name)
-
-
-def _linear(name: str, tensor: Tensor) -> Tensor:
-    """The original attention's 1x1 convolutions as the linear layers that they are."""
-    convolution = re.search(r"\.attn(_1|\.\d+)\.(q|k|v|proj_out)\.weight$", name) and tensor.shape[2:] == (1, 1)
-    return tensor[:, :, 0, 0] if convolution else tensor
-
-
-def _with_null_label(labels: Tensor, classes: int) -> Tensor:
-    """The embeddings, and their mean for the null label where the model never learned it (cin-ldm-vq-f8)."""
-    return torch.cat([labels, labels.mean(0, keepdim=True)]) if len(labels) == classes else labels
-
-
-def _averaged(name: str, weights: Weights) -> str:
-    average = "model_ema." + name.removeprefix("model.").replace(".", "")
-    if average not in weights:
-        raise InputError(
-            f"weights from the official code: no moving average {average!r} of {name!r}; ema = False takes that"
-        )
-    return average
-
-
 def _split_attention(weights: dict[str, Tensor], network: UNet) -> None:
     """Plain attention has 1x1 convolutions for linear layers, and q, k and v in one of them, head after head."""
-    for path, attention in network.named_modules():
-        if not isinstance(attention, Attention):
-            continue
-        for kind in ("weight", "bias"):
-            qkv, out = weights.get(f"{path}.qkv.{kind}"), weights.get(f"{path}.proj_out.{kind}")
-            if qkv is not None and qkv.shape[0] == 3 * attention.q.out_features:
-                heads = qkv.reshape(qkv.shape[:2]).unflatten(0, (attention.heads, 3, -1))
-                parts = {part: heads[:, i].flatten(0, 1) for i, part in enumerate("qkv")}
-                del weights[f"{path}.qkv.{kind}"]
-                weights |= {f"{path}.{part}.{kind}": tensor for part, tensor in parts.items()}
-            if out is not None:
-                del weights[f"{path}.proj_out.{kind}"]
-                weights[f"{path}.out.{kind}"] = out.reshape(out.shape[:2])
+    attentions = [(path, module) for path, module in network.named_modules() if isinstance(module, Attention)]
+    for (path, attention), kind in itertools.product(attentions, ("weight", "bias")):
+        if (qkv := weights.get(f"{path}.qkv.{kind}")) is not None and len(qkv) == 3 * attention.q.out_features:
+            heads = weights.pop(f"{path}.qkv.{kind}").reshape(qkv.shape[:2]).unflatten(0, (attention.heads, 3, -1))
+            weights |= {f"{path}.{part}.{kind}": heads[:, i].flatten(0, 1) for i, part in enumerate("qkv")}
+        if (out := weights.pop(f"{path}.proj_out.{kind}", None)) is not None:
+            weights[f"{path}.out.{kind}"] = out.reshape(out.shape[:2])
+
+
+def first_stage_from_official(weights: Weights, autoencoder: Any) -> dict[str, Tensor]:
+    """The same of an official checkpoint's first stage, in a file of its own or in a whole LDM's.
+
+    The loss's own networks (`loss.`) are left. The original decoder numbers its levels by their factor, ours in the order
+    they are run, and its attention's 1x1 convolutions are linear layers here.
+    """
+    prefix = FIRST_STAGE if any(name.startswith(FIRST_STAGE) for name in weights) else ""
+    coarsest, mine = len(autoencoder.decoder.up) - 1, {}
+    for name, tensor in weights.items():
+        own = name.removeprefix(prefix)
+        if name.startswith(prefix) and not own.startswith("loss."):
+            own = re.sub(r"^(decoder\.up\.)(\d+)", lambda m: f"{m[1]}{coarsest - int(m[2])}", own)
+            linear = ".attn" in own and tensor.shape[2:] == (1, 1)
+            mine[own] = tensor[:, :, 0, 0] if linear else tensor
+    return under_our_names(mine, _FIRST_STAGE, autoencoder, "the official code")
 
 
 def _blocks(network: UNet) -> Iterator[tuple[str, str]]:

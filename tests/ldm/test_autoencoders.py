@@ -12,9 +12,8 @@ from oracles.diffusers_peers import peer_autoencoder
 from replication.check.models import randomize
 from replication.ldm.autoencoder import Autoencoder
 from replication.ldm.autoencoder_networks import Levels
-from replication.ldm.kl import KLAutoencoder
+from replication.ldm.first_stages import KLAutoencoder, VQAutoencoder
 from replication.ldm.published_weights import first_stage_from_diffusers, first_stage_from_official
-from replication.ldm.vq import VQAutoencoder
 from replication.registry import AUTOENCODERS
 from replication.types import InputError, RunError
 
@@ -236,7 +235,7 @@ def test_a_codebook_is_searched_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
     """Exact. Catches pieces put together in another order than the positions'."""
     made, z = small("vq-f2", codebook=16), images(3, 2, 5, 7)
     whole = made.codes(z)
-    monkeypatch.setattr("replication.ldm.vq.CHUNK", 4)
+    monkeypatch.setattr("replication.ldm.first_stages.CHUNK", 4)
     assert torch.equal(made.codes(z), whole)
     nearest = torch.cdist(z.permute(0, 2, 3, 1).reshape(-1, 2), made.codebook.weight).argmin(1).reshape(3, 5, 7)
     assert torch.equal(whole, nearest)

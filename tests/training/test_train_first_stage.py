@@ -21,7 +21,7 @@ import replication.training.snapshots
 import replication.training.train_first_stage
 from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
 from replication.ldm.autoencoder import Reconstruction
-from replication.ldm.vq import VQAutoencoder
+from replication.ldm.first_stages import VQAutoencoder
 from replication.noise import stream_seed
 from replication.training.data import Pixels, encoder_sha256
 from replication.training.first_stage import FirstStage, FirstStageLoss
