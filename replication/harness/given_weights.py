@@ -6,9 +6,11 @@ own (see layers/weights.py) has the spelling, which is seen from the tensors' na
 """
 
 import importlib
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -17,30 +19,25 @@ from torch import Tensor, nn
 from replication.datasets.dataset import Dataset
 from replication.files import file_sha256, locked
 from replication.harness.workplace import Workplace
-from replication.layers.weights import Published, Spelling, Weights, under_our_names
+from replication.layers.weights import Published, Weights, under_our_names
 from replication.registry import AUTOENCODERS, MODELS, Registry
 from replication.settings import Part
-from replication.training.data import encoder_sha256
+from replication.training.data import Pixels, encoder_sha256
 from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
-from replication.training.snapshots import ENCODER
-from replication.training.train_first_stage import save_given_first_stage
+from replication.training.snapshots import ENCODER, Snapshots
+from replication.training.train import NetworkState
+from replication.training.train_first_stage import FirstStageState, measure_scale
 from replication.types import InputError
 
 IN_FOLDER = "diffusion_pytorch_model.safetensors"  # diffusers' name
 
 
 def published() -> list[Published]:
-    """Every published file that a network's or first stage's folder knows of, in this package and in others."""
+    """Every published file in the tables of the networks' and first stages' folders, in this package and in others."""
     parts = [(registry, name) for registry in (MODELS, AUTOENCODERS) for name in registry.names()]
     tables = {module.__name__: module for registry, name in parts if (module := _beside(registry, name)) is not None}
     return [file for name in sorted(tables) for file in tables[name].WEIGHTS]
-
-
-def spellings(registry: Registry, part: Part, network: nn.Module) -> list[Spelling]:
-    """How the weights of the part's network may be spelt, our own names apart."""
-    module = _beside(registry, part.name)
-    return [spelling for spelling in module.SPELLINGS if isinstance(network, spelling.of)] if module else []
 
 
 def _beside(registry: Registry, name: str) -> ModuleType | None:
@@ -55,7 +52,8 @@ def under_its_names(registry: Registry, part: Part, network: nn.Module, path: Pa
     weights = read_weights(path)
     if dict(network.named_parameters()).keys() <= weights.keys() <= network.state_dict().keys():
         return under_our_names(weights, (), network, str(path))
-    known = spellings(registry, part, network)
+    module = _beside(registry, part.name)
+    known = [spelling for spelling in module.SPELLINGS if isinstance(network, spelling.of)] if module else []
     for spelling in known:
         if any(name.startswith(spelling.begins) for name in weights):
             return spelling.convert(weights, network)
@@ -66,42 +64,43 @@ def under_its_names(registry: Registry, part: Part, network: nn.Module, path: Pa
 def give_network(recipe: Recipe, path: Path, place: Workplace) -> Path:
     """Make the weights in `path` the checkpoint of the recipe, and return that file; they are raw and average in one.
 
-    Its first stage must be there already: a network for the latents of another encoder is refused
-    later by its SHA-256. Raises InputError for a file that holds no weights of this network, RunError where the checkpoint
-    can't be written.
+    Its first stage must be there already: a network for the latents of another encoder is refused later by its SHA-256.
+    Raises InputError for a file that holds no weights of this network, RunError where the checkpoint can't be written.
     """
-    network = recipe.build_network()
+    network, encoder, stage = recipe.build_network(), None, recipe.first_stage
     network.load_state_dict(under_its_names(MODELS, recipe.network, network, path), strict=False)
-    encoder, steps, snapshots = None, recipe.training.steps, place.snapshots(recipe)
-    if recipe.first_stage is not None:
-        dataset, stage = recipe.build_dataset(), recipe.first_stage
+    if stage is not None:
+        dataset = recipe.build_dataset()
         if not place.stage_snapshots(stage, dataset).found(stage.training.steps):
             raise InputError(
                 f"first stage {stage.name!r} of this row is not there yet: give it too, or train it by a run"
             )
         encoder = encoder_sha256(place.autoencoder(stage, dataset)[0])
-    with locked(place.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
-        _require_free(snapshots.after(steps))
-        notes = {"recipe": recipe.model_dump(), ENCODER: encoder}
-        return snapshots.give(network, steps, file_sha256(_file(path)), notes)
+    notes = {NetworkState.kind: recipe.model_dump(), ENCODER: encoder}
+    return _give(network, place.snapshots(recipe), recipe.training.steps, path, notes, place)
 
 
 def give_first_stage(stage: FirstStage, dataset: Dataset, path: Path, place: Workplace) -> Path:
-    """Make the weights in `path` the first stage of a dataset, likewise."""
-    converted = under_its_names(AUTOENCODERS, stage.autoencoder, stage.build_autoencoder(), path)
-    snapshots = place.stage_snapshots(stage, dataset)
-    with locked(place.state / "locks" / snapshots.key, f"first stage {stage.name}"):
-        _require_free(snapshots.after(stage.training.steps))
-        sha256 = file_sha256(_file(path))
-        return save_given_first_stage(stage, dataset, converted, snapshots.folder, sha256, place.device)
+    """Make the weights in `path` the first stage of a dataset, likewise; the scale is measured where it is to be."""
+    autoencoder = stage.build_autoencoder()
+    weights = under_its_names(AUTOENCODERS, stage.autoencoder, autoencoder, path)
+    autoencoder.to(place.device).load_state_dict(weights, strict=False)
+    if autoencoder.scaling == "std":
+        measure_scale(autoencoder, Pixels.of(dataset.load("train"), place.device), stage.training)
+    snapshots, notes = place.stage_snapshots(stage, dataset), {FirstStageState.kind: stage.model_dump()}
+    return _give(autoencoder, snapshots, stage.training.steps, path, notes, place)
 
 
-def _require_free(target: Path) -> None:
+def _give(
+    network: nn.Module, snapshots: Snapshots, steps: int, path: Path, notes: Mapping[str, Any], place: Workplace
+) -> Path:
     """Nothing that was trained or given is written over: rows may have been measured with it."""
-    if target.exists():
-        raise InputError(
-            f"{target}: there is a checkpoint already; move it away, and its rows with it, to give another"
-        )
+    with locked(place.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
+        if (target := snapshots.after(steps)).exists():
+            raise InputError(
+                f"{target}: there is a checkpoint already; move it away, and its rows with it, to give another"
+            )
+        return snapshots.give(network, steps, file_sha256(_file(path)), notes)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -56,61 +56,67 @@ class Store:
 
     def log(self, record: Record, strip: Path) -> None:
         """One run for this row, unless the store has it already. Raises RunError if the store fails."""
-        tags = {"cell": record["cell"], "row": content_key(record)}
-        with self._writing(record["experiment"]) as client:
-            if self._has(client, tags):
-                return
-            experiment = self._experiment(client, record["experiment"])
-            name = f"{record['label']}{steps_of(record)} ({record['profile']})"
-            tags |= {k: str(v) for k, v in record.items() if k.startswith("env.")}
-            run = client.create_run(experiment, run_name=name, tags=tags)
-            measured = {k: float(v) for k, v in record.items() if k.startswith(MEASURED) and v is not None}
-            described = {k: v for k, v in record.items() if not k.startswith((*MEASURED, "env."))}
-            self._batch(client, run.info.run_id, [(0, measured)], described)
-            if strip.exists():
-                client.log_artifact(run.info.run_id, str(strip), "samples")
-            client.set_terminated(run.info.run_id)
+        name = f"{record['label']}{steps_of(record)} ({record['profile']})"
+        self._log(
+            record["experiment"],
+            name,
+            {"cell": record["cell"], "row": content_key(record)},
+            {k: str(v) for k, v in record.items() if k.startswith("env.")},
+            [(0, {k: float(v) for k, v in record.items() if k.startswith(MEASURED) and v is not None})],
+            {k: str(v) for k, v in record.items() if not k.startswith((*MEASURED, "env."))},
+            [(strip, "samples")] if strip.exists() else [],
+        )
 
     def log_curve(self, curve: Curve) -> None:
         """One run for a training as far as it went, its metrics by step, unless the store has it."""
+        name = f"training of {curve['title']} ({curve['profile']})"
         tags = {"training": curve["training"], "row": content_key(curve)}
-        with self._writing(curve["experiment"]) as client:
-            if self._has(client, tags):
-                return
-            name = f"training of {curve['title']} ({curve['profile']})"
-            run = client.create_run(self._experiment(client, curve["experiment"]), run_name=name, tags=tags)
-            columns = {name: values for name, values in curve.items() if isinstance(values, list) and name != "step"}
-            points = [{name: values[i] for name, values in columns.items()} for i in range(len(curve["step"]))]
-            steps = [int(step) for step in curve["step"]]
-            self._batch(client, run.info.run_id, zip(steps, points, strict=True), {})
-            client.set_terminated(run.info.run_id)
-
-    @staticmethod
-    def _batch(
-        client: Any, run: str, metrics: Iterable[tuple[int, Mapping[str, float]]], params: Mapping[str, Any]
-    ) -> None:
-        """Metrics by step, and parameters, in as few transactions as MLflow's limits allow: one each takes seconds a row."""
-        from mlflow.entities import Metric, Param
-
-        now = int(time.time() * 1000)
-        points = [Metric(name, value, now, step) for step, values in metrics for name, value in values.items()]
-        described = [Param(name, str(value)) for name, value in params.items()]
-        for i in range(0, max(len(points), len(described)), BATCH):
-            client.log_batch(run, points[i : i + BATCH], described[i : i + BATCH])
+        columns = {name: values for name, values in curve.items() if isinstance(values, list) and name != "step"}
+        points = [(int(step), {k: v[i] for k, v in columns.items()}) for i, step in enumerate(curve["step"])]
+        self._log(curve["experiment"], name, tags, metrics=points)
 
     def log_table(self, experiment: str, profile: str, records: list[Record], files: list[Path]) -> None:
         """The whole table as one run's table and its report files as artifacts, unless the store has this very table."""
         tags = {"table": f"{experiment}-{profile}", "row": content_key(records)}
+        columns = dict.fromkeys(column for record in records for column in record)
+        table = {column: [record.get(column) for record in records] for column in columns}
+        self._log(experiment, tags["table"], tags, artifacts=[(file, None) for file in files], table=table)
+
+    def _log(
+        self,
+        experiment: str,
+        title: str,
+        found_by: dict[str, str],
+        tags: Mapping[str, str] = {},
+        metrics: Sequence[tuple[int, Mapping[str, float]]] = (),
+        params: Mapping[str, str] = {},
+        artifacts: Sequence[tuple[Path, str | None]] = (),
+        table: dict[str, list[Any]] | None = None,
+    ) -> None:
+        """One run, unless the store has a finished one with the tags `found_by`; metrics by step."""
         with self._writing(experiment) as client:
-            if self._has(client, tags):
+            wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in found_by.items())
+            # a run that was cut off while being written is not finished, and is written again
+            wanted += " and attributes.status = 'FINISHED'"
+            if client.search_runs([e.experiment_id for e in client.search_experiments()], wanted, max_results=1):
                 return
-            run = client.create_run(self._experiment(client, experiment), run_name=tags["table"], tags=tags)
-            columns = dict.fromkeys(column for record in records for column in record)
-            table = {column: [record.get(column) for record in records] for column in columns}
-            client.log_table(run.info.run_id, table, artifact_file=f"{tags['table']}.json")
-            for file in files:
-                client.log_artifact(run.info.run_id, str(file))
-            client.set_terminated(run.info.run_id)
+            from mlflow.entities import Metric, Param
+
+            named = client.get_experiment_by_name(experiment)
+            local = None if self.is_remote else (self.state / "artifacts" / experiment).resolve().as_uri()
+            number = named.experiment_id if named else client.create_experiment(experiment, artifact_location=local)
+            run = client.create_run(number, run_name=title, tags={**found_by, **tags}).info.run_id
+            now = int(time.time() * 1000)
+            points = [Metric(name, value, now, step) for step, values in metrics for name, value in values.items()]
+            described = [Param(name, value) for name, value in params.items()]
+            # as few transactions as MLflow's limits allow: one for each takes seconds a row
+            for i in range(0, max(len(points), len(described)), BATCH):
+                client.log_batch(run, points[i : i + BATCH], described[i : i + BATCH])
+            if table is not None:
+                client.log_table(run, table, artifact_file=f"{title}.json")
+            for file, folder in artifacts:
+                client.log_artifact(run, str(file), folder)
+            client.set_terminated(run)
 
     @cached_property
     def _client(self) -> Any:
@@ -135,19 +141,5 @@ class Store:
             except (InputError, RunError):
                 raise
             except Exception as error:  # MLflow raises its backends' own errors as well
-                reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
                 raise RunError(f"MLflow at {self.address} did not take {what}: {reason}") from error
-
-    def _experiment(self, client: Any, name: str) -> str:
-        found = client.get_experiment_by_name(name)
-        if found is not None:
-            return found.experiment_id
-        local = None if self.is_remote else (self.state / "artifacts" / name).resolve().as_uri()
-        return client.create_experiment(name, artifact_location=local)
-
-    @staticmethod
-    def _has(client: Any, tags: dict[str, str]) -> bool:
-        identifiers = [e.experiment_id for e in client.search_experiments()]
-        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-        # a run that was cut off while being written is not finished, and is written again
-        return bool(client.search_runs(identifiers, f"{wanted} and attributes.status = 'FINISHED'", max_results=1))

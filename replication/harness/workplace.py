@@ -18,10 +18,9 @@ from replication.registry import AUTOENCODERS
 from replication.training.data import Latents, Pixels, TrainingData, cached_moments, encoder_sha256
 from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
-from replication.training.snapshots import ENCODER, GIVEN, Snapshots
+from replication.training.snapshots import GIVEN, Snapshots
 from replication.training.train import load_network, train
 from replication.training.train_first_stage import load_autoencoder, stage_snapshots, train_first_stage
-from replication.types import InputError
 
 FIRST_STAGE = "first_stage"  # of Model.sha256 and Model.given
 HELD = 2  # models that stay loaded, for the next cells
@@ -118,11 +117,7 @@ class Workplace:
         if recipe.first_stage is not None:
             autoencoder, sha256[FIRST_STAGE], given[FIRST_STAGE] = self.autoencoder(recipe.first_stage, dataset)
             encoder = encoder_sha256(autoencoder)
-        if header.get(ENCODER) != encoder:
-            raise InputError(
-                f"{path}: trained on latents of the encoder {header.get(ENCODER)}, and that of this first stage is "
-                f"{encoder}; move the checkpoint away and run again"
-            )
+        Snapshots.check_encoder(header, path, encoder)
         return Model(recipe.build_denoiser(load_network(recipe, path, self.device, ema)), autoencoder, sha256, given)
 
     def autoencoder(self, stage: FirstStage, dataset: Dataset) -> tuple[Autoencoder, str, str | None]:

@@ -24,7 +24,7 @@ from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
 from replication.training.settings import Training
 from replication.training.snapshots import ENCODER, Snapshots, named, network_tensors
-from replication.types import InputError, RunError
+from replication.types import RunError
 
 CHECKPOINT_SECONDS = 30.0
 WATCH_STEPS = 50  # reading the loss waits for the device, so not on every step
@@ -182,11 +182,7 @@ def train_to_the_end(
     if behind:
         tensors, header = load_checkpoint(behind[1])
         snapshots.check(header, behind[1])
-        if header.get(ENCODER) != data.encoder:
-            raise InputError(
-                f"{behind[1]}: trained on latents of the encoder {header.get(ENCODER)}, and these are of {data.encoder}; "
-                "move it away and run again"
-            )
+        snapshots.check_encoder(header, behind[1], data.encoder)
         state.restore(tensors, header)
     saved = started = time.perf_counter()
     done_before = state.seconds

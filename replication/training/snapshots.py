@@ -73,6 +73,15 @@ class Snapshots:
         if steps is not None and header["step"] != steps:
             raise InputError(f"{path}: this snapshot is after {header['step']} steps, not {steps}; move it away")
 
+    @staticmethod
+    def check_encoder(header: Mapping[str, Any], path: Path, encoder: str | None) -> None:
+        """Raises InputError for the header of a snapshot that was trained on the latents of another encoder."""
+        if header.get(ENCODER) != encoder:
+            raise InputError(
+                f"{path}: trained on latents of the encoder {header.get(ENCODER)}, and these are of {encoder}; "
+                "move it away and run again"
+            )
+
     def save(self, path: Path, tensors: Mapping[str, Tensor], step: int, notes: Mapping[str, Any]) -> None:
         """Atomically; raises RunError if it can't be written."""
         save_checkpoint(path, tensors, {"key": self.key, "identity": self.identity, "step": step, **notes})

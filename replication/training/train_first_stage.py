@@ -7,7 +7,7 @@ computed anew after the step.
 """
 
 import copy
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
@@ -134,21 +134,6 @@ def measure_scale(autoencoder: Autoencoder, data: TrainingData, settings: Traini
     noise = torch.randn(len(x), *autoencoder.latent_shape(x.shape[1:]), device=x.device)
     with torch.no_grad(), numerics(settings.precision, data.device):
         autoencoder.fit_scale(autoencoder.moments(x), noise)
-
-
-def save_given_first_stage(
-    stage: FirstStage, dataset: Dataset, weights: Mapping[str, Tensor], folder: Path, sha256: str, device: torch.device
-) -> Path:
-    """The snapshot of a training whose weights were published; the scale is measured where it is to be.
-
-    weights: all of the autoencoder's parameters, under its names.
-    """
-    autoencoder = stage.build_autoencoder().to(device)
-    autoencoder.load_state_dict(weights, strict=False)
-    if autoencoder.scaling == "std":
-        measure_scale(autoencoder, Pixels.of(dataset.load("train"), device), stage.training)
-    notes = {FirstStageState.kind: stage.model_dump()}
-    return stage_snapshots(stage, dataset, folder).give(autoencoder, stage.training.steps, sha256, notes)
 
 
 def load_autoencoder(stage: FirstStage, dataset: Dataset, path: Path, device: torch.device) -> Autoencoder:
