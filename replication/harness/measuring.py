@@ -24,7 +24,7 @@ from replication.numerics import numerics
 from replication.pixels import to_signed
 from replication.progress import bar
 from replication.registry import DATASETS, EXTRACTORS
-from replication.sampling.sample_set import SampleSet
+from replication.sampling.generation import SampleSet
 from replication.settings import Part
 from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe

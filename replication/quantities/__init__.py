@@ -1,1 +1,1 @@
-"""Exact quantities that claims are about, one per file."""
+"""Exact quantities that claims compare, each registered by name."""

@@ -41,15 +41,10 @@ class _OnRandomData(Quantity):
 
 @QUANTITIES.register("simple_loss_deviation")
 class SimpleLossDeviation(_OnRandomData):
-    """How far `simple` is from the squared error of the noise (Ho et al. 2020, equation 14).
+    """How far `simple` is from the squared error of the noise (Ho et al. 2020, equation 14), at most over all t."""
 
-    The largest relative deviation over all t.
-    """
-
-    title, formula = (
-        "the simple objective",
-        "magnitude of the largest relative deviation from the mean squared error of eps",
-    )
+    title = "the simple objective"
+    formula = "magnitude of the largest relative deviation from the mean squared error of eps"
 
     def value(self) -> float:
         loss = OBJECTIVES.build("simple")(self.denoiser, self.x0, None, self.t, self.noise)
@@ -58,15 +53,10 @@ class SimpleLossDeviation(_OnRandomData):
 
 @QUANTITIES.register("bound_deviation")
 class BoundDeviation(_OnRandomData):
-    """How far the bound is from the weighted error of the noise (Ho et al. 2020, equation 12).
+    """How far the bound is from the weighted error of the noise (Ho et al. 2020, equation 12), at most over t > 1/T."""
 
-    The largest relative deviation over t > 1/T.
-    """
-
-    title, formula = (
-        "the bound, term by term",
-        "magnitude of the largest relative deviation from w_k times the mean squared error of eps",
-    )
+    title = "the bound, term by term"
+    formula = "magnitude of the largest relative deviation from w_k times the mean squared error of eps"
 
     def value(self) -> float:
         x_t = marginal(self.schedule, self.x0, self.t, self.noise)

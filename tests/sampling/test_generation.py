@@ -8,15 +8,13 @@ from torch import Tensor
 from training_recipes import CPU
 
 import replication.sampling.generation
-import replication.sampling.sample_set
 from replication.check.models import randomize
 from replication.checkpoint import save_checkpoint
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Counted, Denoise
 from replication.noise import ImageNoise
 from replication.registry import MODELS, SAMPLERS, SCHEDULES
-from replication.sampling.generation import SamplePlace, SampleRequest, Sampling, Source, generate
-from replication.sampling.sample_set import SampleSet
+from replication.sampling.generation import SamplePlace, SampleRequest, SampleSet, Sampling, Source, generate
 from replication.types import InputError, RunError
 
 SHAPE = (1, 8, 8)
@@ -119,7 +117,7 @@ def test_a_killed_set_goes_on_to_the_same_images(
         save_checkpoint(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(replication.sampling.sample_set, "save_checkpoint", saving)
+        patched.setattr(replication.sampling.generation, "save_checkpoint", saving)
         with pytest.raises(Killed):
             made(denoiser, tmp_path / "killed")
     finished = made(evaluated, tmp_path / "killed", batch_size=then)

@@ -40,8 +40,7 @@ from replication.metrics.metric import Material
 from replication.metrics.timing import peak_memory, reset_peak_memory
 from replication.pixels import QUANTIZERS
 from replication.registry import EXTRACTORS, JOBS, SAMPLERS, SPACINGS, unknown
-from replication.sampling.generation import SamplePlace, SampleRequest, Sampling, Source, generate
-from replication.sampling.sample_set import SampleSet
+from replication.sampling.generation import SamplePlace, SampleRequest, SampleSet, Sampling, Source, generate
 from replication.settings import content_key
 from replication.training.recipe import Recipe
 from replication.types import InputError
