@@ -11,8 +11,7 @@ from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.harness.journal import Record
 from replication.report.claims import Evidence, claims_of
-from replication.report.claims.figures import fresh_repeats
-from replication.report.claims.trend import SCALES, around, correlated, correlation, logarithms, ranks
+from replication.report.claims.trend import SCALES, around, correlated, correlation, fresh_repeats, logarithms, ranks
 from replication.report.claims.verdict import Range
 
 ALL = [ddim(steps) for steps in (2, 3, 4, 5)]

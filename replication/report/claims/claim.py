@@ -11,11 +11,9 @@ from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import (
     BeforeValidator,
-    Discriminator,
     Field,
     NonNegativeFloat,
     PositiveInt,
-    Tag,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -73,13 +71,7 @@ class Exact(Part):
     """A quantity that is computed and not measured, of the registry QUANTITIES; it needs no rows."""
 
 
-def _tag(subject: Any) -> str:
-    if isinstance(subject, str):
-        return "point" if _CELL.fullmatch(subject) else "exact"
-    return "exact" if isinstance(subject, Exact) or (isinstance(subject, dict) and "name" in subject) else "point"
-
-
-Subject = Annotated[Annotated[Point, Tag("point")] | Annotated[Exact, Tag("exact")], Discriminator(_tag)]
+Subject = Annotated[Point | Exact, Field(union_mode="left_to_right")]
 
 
 def _every_match(subjects: Any, info: ValidationInfo) -> Any:

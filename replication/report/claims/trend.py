@@ -17,8 +17,7 @@ from replication.harness.journal import Record
 from replication.registry import CLAIMS
 from replication.report.claims.claim import Claim, Columns, Point, Points, Target
 from replication.report.claims.evidence import Evidence
-from replication.report.claims.figures import DRAWS, by_factor, figure, fresh_repeats, redrawn
-from replication.report.claims.reading import Figure, Figures, Reading, percentiles
+from replication.report.claims.reading import DRAWS, Figure, Figures, Reading, by_factor, figure, percentiles, redrawn
 from replication.report.claims.verdict import NotTested
 
 Scale = Callable[[np.ndarray], np.ndarray]  # [P] or [P,draws] -> the same shape
@@ -125,6 +124,25 @@ class Trend(Claim, Target):
                 by = np.exp(by)
             drawn |= {(point, column): draws for point, draws in zip(points, by, strict=True)}
         return drawn
+
+
+def fresh_repeats(
+    values: np.ndarray, places: np.ndarray, generator: np.random.Generator, draws: int
+) -> np.ndarray | None:
+    """Draws of repeats, such as the seeds of a training, from their own scatter: float64 [P,draws] of values [P].
+
+    None if no place has two. They are normal about the mean of their place. The variance is pooled over the places, its own
+    error drawn with it (scaled inverse chi-squared), since two degrees of freedom at one place say little. Picking seeds
+    with replacement instead would have less scatter than the seeds (2/3 of the variance for three of them), and equal
+    copies, which ranks take for a closer order than any that was measured.
+    """
+    _, place, count = np.unique(places, return_inverse=True, return_counts=True)
+    freedom = len(values) - len(count)
+    if not freedom:
+        return None
+    mean = (np.bincount(place, values) / count)[place]
+    variance = ((values - mean) ** 2).sum() / generator.chisquare(freedom, size=draws)
+    return mean[:, None] + np.sqrt(variance) * generator.standard_normal((len(values), draws))
 
 
 def around(value: float, draws: np.ndarray, bound: float) -> tuple[float, float]:
