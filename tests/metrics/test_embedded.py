@@ -62,7 +62,7 @@ def test_card_is_the_trainings(name: str) -> None:
     extractor, training = EXTRACTORS.build(name), TRAININGS[name]
     shipped = extractor.path.with_suffix(".md").read_text()
     correct = int(re.search(r"% \(([\d,]+) of n =", shipped)[1].replace(",", ""))
-    dataset = DATASETS.build(training.dataset)
+    dataset = DATASETS.build(extractor.classifies)
     seen, test = (
         SimpleNamespace(labels=range(dataset.sizes[split]), fingerprint=dataset.fingerprints[split])
         for split in ("train", "test")

@@ -37,17 +37,18 @@ def correct(model: nn.Module, images: Tensor, labels: Tensor) -> int:
 
 def card(text: str, training: ExtractorTraining, seen: Any, test: Any, correct: int, sha256: str) -> str:
     """The card's Markdown with the rows that this training decides; `correct` images of the split `test` were right."""
-    parameters = sum(p.numel() for p in EXTRACTORS.build(training.extractor).classifier().parameters())
-    n = len(test.labels)
+    extractor: EmbeddedExtractor = EXTRACTORS.build(training.extractor)
+    parameters = sum(p.numel() for p in extractor.classifier().parameters())
+    data, n = extractor.classifies, len(test.labels)
     low, high = (100 * end for end in wilson(correct, n))
     rows = {
         "parameters": f"{parameters:,}",
-        "training data": f"`{training.dataset}`, training split, n = {len(seen.labels):,}, fingerprint `{seen.fingerprint}`",
+        "training data": f"`{data}`, training split, n = {len(seen.labels):,}, fingerprint `{seen.fingerprint}`",
         "length": f"{training.epochs} epochs of batch {training.batch}, seed {training.seed}, last weights kept (nothing "
         "was chosen on the test split)",
         "test accuracy": f"{100 * correct / n:.2f} % ({correct:,} of n = {n:,}), 95 % interval {low:.2f} to {high:.2f} % "
         "(Wilson)",
-        "test data": f"`{training.dataset}`, test split, fingerprint `{test.fingerprint}`",
+        "test data": f"`{data}`, test split, fingerprint `{test.fingerprint}`",
         "SHA-256": f"`{sha256}`",
     }
     for name, value in rows.items():
@@ -59,9 +60,9 @@ def write_weights(training: ExtractorTraining) -> None:
     """Train, measure what will be shipped, write weights and card, print the card."""
     torch.set_num_threads(1)  # the order of floating-point sums, hence the weights, must not depend on the core count
     torch.use_deterministic_algorithms(True)
-    dataset = DATASETS.build(training.dataset)
-    seen, test = dataset.load("train"), dataset.load("test")
     extractor: EmbeddedExtractor = EXTRACTORS.build(training.extractor)
+    dataset = DATASETS.build(str(extractor.classifies))
+    seen, test = dataset.load("train"), dataset.load("test")
     start = time.perf_counter()
     content = packed(train(training, seen.images, seen.labels), training.stored)
     shipped = extractor.classifier()

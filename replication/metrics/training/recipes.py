@@ -1,4 +1,4 @@
-"""What fixes the weights of each shipped extractor: data, augmentation, optimiser and one loop.
+"""What fixes the weights of each shipped extractor, on the dataset that it classifies: augmentation, optimiser, one loop.
 
 `digits-cnn` takes a minute on one core, `cifar10-resnet` half an hour with bfloat16 products. What lets few epochs
 suffice for the latter is Jordan's ("94 % on CIFAR-10 in 3.29 seconds on a single GPU", 2024): a first layer that whitens
@@ -32,7 +32,6 @@ class ExtractorTraining:
     """Everything that decides the weights of one shipped extractor; a function of these and of the images alone."""
 
     extractor: str
-    dataset: str
     epochs: int
     batch: int
     classifier: Callable[[Tensor], nn.Module]  # training images uint8 [N,C,H,W] -> the network to train
@@ -139,7 +138,6 @@ def whitened_resnet(images: Tensor) -> CIFAR10ResNet:
 
 DIGITS = ExtractorTraining(
     extractor="digits-cnn",
-    dataset="digits",
     epochs=60,
     batch=64,
     classifier=lambda images: DigitsCNN(),
@@ -148,7 +146,6 @@ DIGITS = ExtractorTraining(
 )
 CIFAR10 = ExtractorTraining(
     extractor="cifar10-resnet",
-    dataset="cifar10",
     epochs=20,
     batch=500,
     classifier=whitened_resnet,
