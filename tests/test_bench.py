@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from replication.bench import distance, dit, latents, sampling
+from replication.bench import distance, dit, sampling
 
 
 def test_bench_prints_floor_loop_and_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,9 +30,9 @@ def test_bench_prints_dit_beside_its_peer(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_bench_prints_latents_beside_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches: a ratio of other figures than those printed (one turn: it is their quotient, to the digits shown)."""
-    monkeypatch.setattr(latents, "TURNS", 1)
-    monkeypatch.setattr(latents, "STEPS", 2)
-    cells = [cell.strip() for cell in latents.bench_latents(torch.device("cpu")).splitlines()[2].split("|")]
+    monkeypatch.setattr(sampling, "TURNS", 1)
+    monkeypatch.setattr(sampling, "LATENT_STEPS", 2)
+    cells = [cell.strip() for cell in sampling.bench_latents(torch.device("cpu")).splitlines()[2].split("|")]
     pixels, whole, decoding, ratio = (float(cell) for cell in cells[2:6])
     assert 0 < decoding < whole
     assert abs(ratio - pixels / whole) <= 0.02 * ratio + 0.01

@@ -8,8 +8,7 @@ import torch
 
 from replication.bench.distance import bench_distance
 from replication.bench.dit import bench_dit
-from replication.bench.latents import bench_latents
-from replication.bench.sampling import bench_sampling
+from replication.bench.sampling import bench_latents, bench_sampling
 
 
 def bench(device: torch.device) -> str:

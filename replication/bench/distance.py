@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
+from replication.bench.turns import in_turns, ratio
 from replication.metrics.frechet import frechet_distance, resampled_fd
-from replication.metrics.timing import Stopwatch
+from replication.metrics.timing import repeated
 from replication.metrics.uncertainty import draw
 from replication.report.tables import markdown
 
@@ -26,27 +27,20 @@ def bench_distance(device: torch.device) -> str:
     spread = torch.arange(1, WIDTH + 1) ** -0.5  # standard deviations that fall off, as those of real features do
     generated, reference = (spread * torch.randn(IMAGES, WIDTH, generator=generator).relu() for _ in range(2))
     values, real = generated.to(device), reference.to(device)
-    runs: dict[str, Callable[[], float]] = {
-        "ours": lambda: frechet_distance(values, real),
-        "torch-fidelity": lambda: _fidelity_distance(generated, reference),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
     distances: dict[str, float] = {}
-    for _ in range(DISTANCE_TURNS):
-        for name, work in runs.items():
-            with Stopwatch(device) as watch:
-                distances[name] = work()
-            seconds[name].append(watch.seconds)
+    runs: dict[str, Callable[[], object]] = {
+        "ours": lambda: distances.update(ours=frechet_distance(values, real)),
+        "torch-fidelity": lambda: distances.update(theirs=_fidelity_distance(generated, reference)),
+    }
+    seconds = in_turns(runs, device, DISTANCE_TURNS, warmups=0)
     draws = draw([IMAGES], IMAGES, RESAMPLES, seed=0)
-    with Stopwatch(device) as watch:
-        resampled_fd([values], real, [distances["ours"]], draws)
-    ratio = statistics.median(b / a for a, b in zip(seconds["ours"], seconds["torch-fidelity"], strict=True))
+    (interval,) = repeated(lambda: resampled_fd([values], real, [distances["ours"]], draws), device, 1, warmups=0)
     line = [
         f"n = {IMAGES}, D = {WIDTH}, {torch.get_num_threads()} threads",
         *(f"{statistics.median(times):.2f}" for times in seconds.values()),
-        f"{ratio:.2f}",
-        f"{abs(distances['ours'] / distances['torch-fidelity'] - 1):.0e}",
-        f"{watch.seconds:.0f}",
+        f"{ratio(seconds['torch-fidelity'], seconds['ours']):.2f}",
+        f"{abs(distances['ours'] / distances['theirs'] - 1):.0e}",
+        f"{interval:.0f}",
     ]
     columns = ["Fréchet distance", "ours, s", "torch-fidelity, s", "ratio", "relative difference"]
     return markdown([*columns, f"{RESAMPLES} resamples of ours, s"], [line])

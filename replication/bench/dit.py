@@ -1,12 +1,11 @@
 """DiT's forward pass beside diffusers' with the same weights."""
 
-import statistics
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from replication.bench.turns import in_turns
+from replication.bench.turns import in_turns, milliseconds, ratio
 from replication.dit.model import DiT
 from replication.dit.published_weights import from_diffusers
 from replication.registry import MODELS
@@ -45,9 +44,9 @@ def _line(network: DiT, reference: nn.Module, batch: int, device: torch.device) 
         "diffusers": lambda: reference(x, timestep, label).sample,
     }
     seconds = in_turns(runs, device, TURNS, warmups=2)
-    times = [f"{statistics.median(taken) / batch * 1e3:.2f}" for taken in seconds.values()]
-    ratio = statistics.median(b / a for a, b in zip(seconds["ours"], seconds["diffusers"], strict=True))
-    return [*times, f"{ratio:.2f}", f"{float((runs['ours']() - runs['diffusers']()).abs().max()):.0e}"]
+    times = [f"{milliseconds(taken, batch):.2f}" for taken in seconds.values()]
+    difference = (runs["ours"]() - runs["diffusers"]()).abs().max()
+    return [*times, f"{ratio(seconds['diffusers'], seconds['ours']):.2f}", f"{float(difference):.0e}"]
 
 
 def diffusers_dit(network: DiT) -> nn.Module | None:

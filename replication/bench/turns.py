@@ -1,10 +1,13 @@
-"""Runs that take turns on one machine."""
+"""Runs that take turns on one machine, and what a table prints of their times."""
 
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from replication.metrics.timing import repeated
+
+Seconds = Sequence[float]  # of each turn
 
 
 def in_turns(
@@ -16,3 +19,13 @@ def in_turns(
         for name, work in runs.items():
             seconds[name] += repeated(work, device, repeats=1, warmups=0 if turn else warmups)
     return seconds
+
+
+def milliseconds(seconds: Seconds, batch: int) -> float:
+    """Per image of a batch, the median of the turns."""
+    return statistics.median(seconds) / batch * 1e3
+
+
+def ratio(slower: Seconds, faster: Seconds) -> float:
+    """The median over the turns of how many times longer one takes than the other."""
+    return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
