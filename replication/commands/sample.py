@@ -7,7 +7,6 @@ from replication.commands.options import cells_named, workplace
 from replication.files import write_atomically
 from replication.harness.jobs.cell import find_cell
 from replication.harness.measuring import strip
-from replication.harness.prompt import prompted
 from replication.report.plots import picture_grid
 from replication.types import InputError
 
@@ -20,7 +19,7 @@ def sample(options: argparse.Namespace) -> None:
     out = Path(options.out).absolute()
     if out.suffix != ".png":
         raise InputError(f"--out {options.out}: the picture is a PNG, and its name ends in .png")
-    pictures = prompted(cell, options.prompt, options.n, options.seed, workplace(options, experiment))
+    pictures = cell.prompted(options.prompt, options.n, options.seed, workplace(options, experiment))
     lines = [(prompt, strip(images)) for prompt, images in zip(options.prompt, pictures, strict=True)]
     write_atomically(out, picture_grid(lines))
     print(f"wrote {out}: {options.n} images for each prompt, {cell.label} x {cell.sampling.steps}, seed {options.seed}")

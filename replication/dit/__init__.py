@@ -6,7 +6,7 @@
     section 3.2, fig. 3  the four block designs           dit/blocks.py     BLOCKS
     section 3.2          time and label embeddings        dit/model.py      TimestepEmbedder, LabelEmbedder
     section 3.2          the transformer decoder          dit/model.py      FinalLayer
-    Table 1              S, B, L, XL with patch 8, 4, 2   dit/sizes.py
+    Table 1              S, B, L, XL with patch 8, 4, 2   dit/model.py      SIZES
     Table 4              parameters and multiply-adds     cost.py (counted)
     section 4            250 ancestral steps              diffusion/spacings/iddpm.py, diffusion/samplers/ancestral.py
     section 5, fig. 5-8  block designs, sizes, patches    experiments/dit.toml; beside U-Nets: experiments/scaling.toml

@@ -87,17 +87,20 @@ class FeedForward(nn.Sequential):
 
 
 class Modulation(nn.Module):
-    """[B,width] -> `parts` of [B,1,width], the shifts, scales and gates of adaptive layer norms: SiLU, then one layer."""
+    """[B,width] -> `parts` of [B,1,width], the shifts, scales and gates of adaptive layer norms: SiLU, then one layer.
 
-    def __init__(self, width: int, parts: int):
+    With `zero` they all start at 0: no shift, scale 1, closed gates.
+    """
+
+    def __init__(self, width: int, parts: int, zero: bool = True):
         super().__init__()
-        self.parts = parts
+        self.parts, self.zero = parts, zero
         self.activation, self.project = nn.SiLU(), nn.Linear(width, parts * width)
 
-    def initialise_zero(self) -> None:
-        """The answer is 0 whatever the vector: no shift, scale 1, closed gates."""
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
+    def initialise(self) -> None:
+        if self.zero:
+            nn.init.zeros_(self.project.weight)
+            nn.init.zeros_(self.project.bias)
 
     def forward(self, vector: Tensor) -> tuple[Tensor, ...]:
         return self.project(self.activation(vector))[:, None].chunk(self.parts, dim=2)
@@ -121,11 +124,11 @@ def gated(x: Tensor, gate: Tensor, branch: Tensor) -> Tensor:
 class AdaLNBlock(nn.Module):
     """Adaptive layer norm: shift and scale from the sum of the embeddings."""
 
-    modulated = 4  # shift and scale of two norms
+    modulated, zero = 4, False  # shift and scale of two norms
 
     def __init__(self, width: int, heads: int, qk_norm: bool = False):
         super().__init__()
-        self.modulation = Modulation(width, self.modulated)
+        self.modulation = Modulation(width, self.modulated, self.zero)
         self.norm1, self.attention = plain_norm(width), SelfAttention(width, heads, qk_norm)
         self.norm2, self.mlp = plain_norm(width), FeedForward(width)
 
@@ -136,12 +139,9 @@ class AdaLNBlock(nn.Module):
 
 
 class AdaLNZeroBlock(AdaLNBlock):
-    """The same with a gate on each branch; `initialise` closes them."""
+    """The same with a gate on each branch, closed at the start."""
 
-    modulated = 6
-
-    def initialise(self) -> None:
-        self.modulation.initialise_zero()
+    modulated, zero = 6, True
 
     def forward(self, x: Tensor, cond: Tensor) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(cond.sum(dim=1))

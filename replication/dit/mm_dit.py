@@ -21,16 +21,8 @@ from replication.dit.blocks import (
     plain_norm,
     split_heads,
 )
-from replication.dit.model import (
-    STD,
-    FinalLayer,
-    PatchEmbedding,
-    TimestepEmbedder,
-    VectorEmbedder,
-    initialise,
-    unpatchify,
-)
-from replication.layers.conditioning import Conditional, GivenContext, TokenEncoder
+from replication.dit.model import STD, FinalLayer, PatchTransformer, VectorEmbedder, initialise, unpatchify
+from replication.layers.conditioning import GivenContext, TokenEncoder
 from replication.registry import MODELS
 from replication.types import InputError
 
@@ -51,9 +43,6 @@ class Stream(nn.Module):
         self.norm1, self.qkv = plain_norm(width), nn.Linear(width, 3 * width)
         if not last:
             self.out, self.norm2, self.mlp = nn.Linear(width, width), plain_norm(width), FeedForward(width)
-
-    def initialise(self) -> None:
-        self.modulation.initialise_zero()
 
     def projected(self, x: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values of x [B,N,width], each [B,heads,N,width/heads]."""
@@ -133,7 +122,7 @@ class ContextEmbedder(GivenContext):
 
 
 @MODELS.register("mm-dit")
-class MMDiT(Conditional):
+class MMDiT(PatchTransformer):
     """MM-DiT, a transformer over image and text together (Esser et al. 2024, section 4).
 
     `network(x [B,C,H,W], timestep [B], cond) -> [B,2C,H,W]`, or [B,C,H,W] without learned_variance.
@@ -162,17 +151,13 @@ class MMDiT(Conditional):
         learned_variance: bool = False,
         qk_norm: bool = True,
     ):
-        super().__init__()
+        super().__init__(depth, width, heads, patch, channels, resolution, learned_variance, qk_norm)
         if (vocabulary > 0) == (context > 0):
             raise InputError(
-                f"mm-dit reads tokens (vocabulary > 0) or context (context > 0), one of them; "
+                "mm-dit reads tokens (vocabulary > 0) or context (context > 0), one of them; "
                 f"not vocabulary = {vocabulary} and context = {context}"
             )
-        self.resolution, self.in_channels, self.patch = resolution, channels, patch
-        self.depth, self.width, self.heads, self.qk_norm = depth, width, heads, qk_norm
-        self.out_channels = channels * (2 if learned_variance else 1)
-        self.patches = PatchEmbedding(resolution, channels, patch, width)
-        self.timestep, self.pooled = TimestepEmbedder(width), VectorEmbedder(width, width)
+        self.pooled = VectorEmbedder(width, width)
         self.text = TokenEmbedder(vocabulary, length, width) if vocabulary else ContextEmbedder(context, length, width)
         self.blocks = nn.ModuleList(JointBlock(width, heads, qk_norm, last=i == depth - 1) for i in range(depth))
         self.final = FinalLayer(width, patch * patch * self.out_channels, modulated=True)
@@ -189,8 +174,3 @@ class MMDiT(Conditional):
     @property
     def encoder(self) -> TokenEmbedder | ContextEmbedder:
         return self.text
-
-    @property
-    def tokens(self) -> int:
-        """Patches of an image."""
-        return (self.resolution // self.patch) ** 2

@@ -1,10 +1,11 @@
-"""DiT, the diffusion transformer: Peebles and Xie 2023, section 3; its blocks are in blocks.py.
+"""DiT, the diffusion transformer, and its published sizes: Peebles and Xie 2023, section 3; its blocks are in blocks.py.
 
 Initial weights are the official code's: xavier-uniform, normal(0.02) in the embedders, and 0 where adaLN-Zero and the
 last layer have it; the output of a new network is 0.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,12 @@ from replication.types import InputError
 
 FREQUENCIES = 256  # sines and cosines of the timestep, at every size of the network
 STD = 0.02  # of the embedders' initial weights
+SIZES = {
+    "S": (12, 384, 6),
+    "B": (12, 768, 12),
+    "L": (24, 1024, 16),
+    "XL": (28, 1152, 16),
+}  # depth, width, heads: Table 1
 
 
 class VectorEmbedder(nn.Module):
@@ -114,8 +121,6 @@ class FinalLayer(nn.Module):
         self.project = nn.Linear(width, outputs)
 
     def initialise(self) -> None:
-        if self.modulation is not None:
-            self.modulation.initialise_zero()
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
@@ -134,8 +139,30 @@ def unpatchify(tokens: Tensor, patch: int) -> Tensor:
     return image.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 
+class PatchTransformer(Conditional):
+    """What DiT and MM-DiT have in common: an image of H = W = resolution in patches, and the timestep's embedding."""
+
+    def __init__(
+        self,
+        depth: int,
+        width: int,
+        heads: int,
+        patch: int,
+        channels: int,
+        resolution: int,
+        learned_variance: bool,
+        qk_norm: bool,
+    ):
+        super().__init__()
+        self.resolution, self.in_channels, self.patch = resolution, channels, patch
+        self.depth, self.width, self.heads, self.qk_norm = depth, width, heads, qk_norm
+        self.out_channels = channels * (2 if learned_variance else 1)
+        self.patches, self.timestep = PatchEmbedding(resolution, channels, patch, width), TimestepEmbedder(width)
+        self.tokens = (resolution // patch) ** 2  # patches of an image
+
+
 @MODELS.register("dit")
-class DiT(Conditional):
+class DiT(PatchTransformer):
     """A DiT of any size (Peebles and Xie 2023); block: adaln-zero, adaln, cross-attention or in-context.
 
     `network(x [B,C,H,W], timestep [B], cond Int[B]) -> [B,2C,H,W]`, or [B,C,H,W] without learned_variance; the second C
@@ -162,14 +189,10 @@ class DiT(Conditional):
         block: str = "adaln-zero",
         qk_norm: bool = False,
     ):
-        super().__init__()
+        super().__init__(depth, width, heads, patch, channels, resolution, learned_variance, qk_norm)
         if block not in BLOCKS:
             raise unknown("block", block, list(BLOCKS))
-        self.resolution, self.in_channels, self.patch = resolution, channels, patch
-        self.depth, self.width, self.heads, self.block, self.qk_norm = depth, width, heads, block, qk_norm
-        self.out_channels = channels * (2 if learned_variance else 1)
-        self.patches = PatchEmbedding(resolution, channels, patch, width)
-        self.timestep = TimestepEmbedder(width)
+        self.block = block
         self.label = LabelEmbedder(classes, width) if classes else None
         self.blocks = nn.ModuleList(BLOCKS[block](width, heads, qk_norm) for _ in range(depth))
         self.final = FinalLayer(width, patch * patch * self.out_channels, modulated=block.startswith("adaln"))
@@ -189,11 +212,6 @@ class DiT(Conditional):
     def encoder(self) -> LabelEmbedder | None:
         return self.label
 
-    @property
-    def tokens(self) -> int:
-        """Patches of an image."""
-        return (self.resolution // self.patch) ** 2
-
 
 def initialise(network: nn.Module) -> None:
     """Xavier-uniform in every linear layer, biases 0; then each part's own `initialise`, where it has one."""
@@ -205,3 +223,34 @@ def initialise(network: nn.Module) -> None:
         own = getattr(module, "initialise", None)
         if own is not None:
             own()
+
+
+def sized(size: str, patch: int) -> Callable[..., DiT]:
+    """The factory of one size, which leaves everything but the size open."""
+    depth, width, heads = SIZES[size]
+
+    def build(
+        channels: int = 4,
+        resolution: int = 32,
+        classes: int = 1000,
+        learned_variance: bool = True,
+        block: str = "adaln-zero",
+        qk_norm: bool = False,
+    ) -> DiT:
+        return DiT(depth, width, heads, patch, channels, resolution, classes, learned_variance, block, qk_norm)
+
+    return build
+
+
+MODELS.register("dit-s/8", summary="Depth 12, width 384, 6 heads (Peebles and Xie 2023, Table 1).")(sized("S", 8))
+MODELS.register("dit-s/4", summary="Depth 12, width 384, 6 heads (Peebles and Xie 2023, Table 1).")(sized("S", 4))
+MODELS.register("dit-s/2", summary="Depth 12, width 384, 6 heads (Peebles and Xie 2023, Table 1).")(sized("S", 2))
+MODELS.register("dit-b/8", summary="Depth 12, width 768, 12 heads (Peebles and Xie 2023, Table 1).")(sized("B", 8))
+MODELS.register("dit-b/4", summary="Depth 12, width 768, 12 heads (Peebles and Xie 2023, Table 1).")(sized("B", 4))
+MODELS.register("dit-b/2", summary="Depth 12, width 768, 12 heads (Peebles and Xie 2023, Table 1).")(sized("B", 2))
+MODELS.register("dit-l/8", summary="Depth 24, width 1024, 16 heads (Peebles and Xie 2023, Table 1).")(sized("L", 8))
+MODELS.register("dit-l/4", summary="Depth 24, width 1024, 16 heads (Peebles and Xie 2023, Table 1).")(sized("L", 4))
+MODELS.register("dit-l/2", summary="Depth 24, width 1024, 16 heads (Peebles and Xie 2023, Table 1).")(sized("L", 2))
+MODELS.register("dit-xl/8", summary="Depth 28, width 1152, 16 heads (Peebles and Xie 2023, Table 1).")(sized("XL", 8))
+MODELS.register("dit-xl/4", summary="Depth 28, width 1152, 16 heads (Peebles and Xie 2023, Table 1).")(sized("XL", 4))
+MODELS.register("dit-xl/2", summary="Depth 28, width 1152, 16 heads (Peebles and Xie 2023, Table 1).")(sized("XL", 2))

@@ -1,8 +1,7 @@
 """The language of an experiment's TOML, written out here as the plain tables that `Experiment` types and checks.
 
 A part is given by its name, "uniform", or with options, { name = "ddim", eta = 0.5 }. A protocol is a part of
-experiments/protocols/, a first stage one of the profile's own `first_stages`. What else a table may hold are the fields of its
-class in experiment.py; an unknown key is an error that lists the valid ones. Three ideas keep a file short:
+experiments/protocols/, a first stage one of the profile's own `first_stages`. Three ideas keep a file short:
 
     base = "NAME"   in any table: it starts from that table and changes single keys of it. NAME is, whichever is found first,
                     1. a table beside it: of that key in the same table, of that label or name in the same list;
@@ -10,11 +9,9 @@ class in experiment.py; an unknown key is an error that lists the valid ones. Th
                     3. "FILE.NAME", profile NAME or [bases.NAME] of the experiment FILE beside this one; "FILE" alone has
                        the key of the table itself: under [profiles.cpu], base = "ddpm" is profile cpu of ddpm.toml.
 
-    merging         A change is written over what it changes key by key; a list or a value replaces the whole. So it is with
-                    the options of a part: network = { block = "adaln" } changes one option of the network, while another
-                    name, network = { name = "mm-dit", ... }, replaces the network and all its options. Thus a table is
-                    changed by one with a base, a profile's recipe and protocol by those of a row, and the profile by
-                    `--set recipe.network.width=64`.
+    merging         A change is written over what it changes key by key, a part's options too; a list, a value, or a part of
+                    another name replaces the whole: network = { block = "adaln" } changes one option of the network. So a
+                    table with a base changes that base, a row the profile's recipe and protocol, and `--set` the profile.
 
     grid            in a row, which then stands for a row of each combination, the last axis fastest. An axis is a key of
                     the row with a list of values, or a name of its own with named changes to the row; {AXIS} in the label

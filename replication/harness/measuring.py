@@ -88,7 +88,7 @@ def timing_columns(sets: list[SampleSet], floor: list[float], memory: int) -> Re
     """
     seconds = [t for s in sets for t in s.seconds_per_image]
     if not seconds:
-        return {}  # another device drew them all: its time says nothing here
+        return {}  # another device drew them all: its times are not this one's
     median, low, high = median_interval([t.sampling for t in seconds])
     whole, whole_low, whole_high = median_interval([t.image for t in seconds])
     return {

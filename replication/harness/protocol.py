@@ -25,7 +25,7 @@ UNKNOWN = "unknown"
 
 
 class Protocol(Settings):
-    """One way to measure. `n` images for each of `seeds`: three blocks, unless it says otherwise."""
+    """One way to measure. `n` images for each of `seeds`: three blocks by default."""
 
     name: str
     changed: dict[str, Any] = {}  # the keys that an experiment set differently from the named protocol
@@ -108,7 +108,7 @@ class Protocol(Settings):
         return Protocol.model_validate({**own, "name": self.name, **self.changed, **changes})
 
     def check_preprocessing(self, dataset: Dataset) -> None:
-        """Raises InputError unless the dataset's images were prepared as the protocol says its reference is."""
+        """Raises InputError unless the dataset's images were prepared as the protocol states for its reference."""
         if self.preprocessing == dataset.preprocessing:
             return
         shape = f"{dataset.resolution}x{dataset.resolution}"
@@ -119,7 +119,7 @@ class Protocol(Settings):
         )
 
     def reference_count(self, n: int) -> int:
-        """How many of a reference split's n images are used: whole batches alone where `drop_last` says so."""
+        """How many of a reference split's n images are used: whole batches alone with `drop_last`."""
         return n - n % self.drop_last if self.drop_last else n
 
 

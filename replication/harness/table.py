@@ -16,7 +16,7 @@ class Column:
     `form` formats a number times `scale`; a function of the value does in its place, and without either a value is text.
     `spread` adds the 95 % interval "value [low, high]", or 1.96 standard errors "value ± error". `absent` is shown where
     the row has nothing, and keeps a column that has nothing at all. With `only_if` nothing is shown where that column
-    says "none".
+    is "none".
     """
 
     heading: str
@@ -28,7 +28,7 @@ class Column:
     only_if: str = ""
 
     def text(self, record: Mapping[str, Any]) -> str:
-        """What the record says in this column."""
+        """The record's entry in this column."""
         value = record.get(self.column)
         if value is None or (self.only_if and record.get(self.only_if) == "none"):
             return self.absent
@@ -63,7 +63,7 @@ class TableSpec:
 
 
 def metrics_in(heading: str) -> tuple[Column, ...]:
-    """The columns of every metric that says it is shown under this heading; the distance is, even where nothing is run."""
+    """The columns of every metric whose table has this heading; the distance is shown even where nothing is run."""
     return tuple(
         Column(
             metric.heading,

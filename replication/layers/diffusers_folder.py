@@ -68,11 +68,8 @@ class DiffusersFolder(nn.Module):
         return {**options, "path": found}
 
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
-        output: Tensor
-        if self.kind == "UNet2DConditionModel":
-            output = self.model(x, timestep, encoder_hidden_states=cond).sample
-        else:
-            output = self.model(x, timestep, class_labels=cond).sample
+        name = "encoder_hidden_states" if self.kind == "UNet2DConditionModel" else "class_labels"
+        output: Tensor = self.model(x, timestep, **{name: cond}).sample
         return output
 
 

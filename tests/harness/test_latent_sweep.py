@@ -17,7 +17,6 @@ from replication.harness.experiment import load_experiment
 from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell, cells_of, find_cell
 from replication.harness.jobs.first_stage import FirstStageCell, first_stage_cells
-from replication.harness.prompt import prompted
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
 from replication.harness.trainings import keeping, planned_trainings
@@ -232,7 +231,7 @@ def test_sample_writes_a_line_for_each_prompt(project: Path, capsys: pytest.Capt
     """Catches prompts that change nothing, noise that differs from prompt to prompt, and unconditional rows taken."""
     cells, _ = parts(project)
     cell, where = find_cell(cells, "text", None), place(project)
-    pictures = prompted(cell, ["the digit three", "the digit seven", "the digit three"], 4, 0, where)
+    pictures = cell.prompted(["the digit three", "the digit seven", "the digit three"], 4, 0, where)
     assert pictures.shape == (3, 4, 1, 8, 8)
     assert torch.equal(pictures[0], pictures[2])
     arguments = ["sample", "latent", "--prompt", "the digit three", "-n", "2", "--out", str(project / "s.png")]

@@ -12,7 +12,6 @@ from oracles.costs import mm_dit_cost
 from replication.dit.mm_dit import MMDiT
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of, find_cell
-from replication.harness.prompt import prompted
 from replication.harness.workplace import Workplace
 
 CHANGES = (
@@ -57,6 +56,6 @@ def test_it_is_trained_sampled_and_prompted(project: Path, monkeypatch: pytest.M
     assert 0 <= record["metric.class_accuracy"] <= 1
     cost = mm_dit_cost(cell.recipe.build_network())  # type: ignore[arg-type]
     assert record["cost.image_multiply_adds"] == 4 * cost.multiply_adds
-    pictures = prompted(cell, ["the digit three", "the digit seven", "the digit three"], 2, 0, where)
+    pictures = cell.prompted(["the digit three", "the digit seven", "the digit three"], 2, 0, where)
     assert torch.equal(pictures[0], pictures[2])
     assert not torch.equal(pictures[0], pictures[1])

@@ -38,7 +38,9 @@ from replication.harness.trainings import PlannedTraining, trainings_of_recipe
 from replication.harness.workplace import FIRST_STAGE, Model, Workplace
 from replication.metrics.metric import Material
 from replication.metrics.timing import peak_memory, reset_peak_memory
-from replication.pixels import QUANTIZERS
+from replication.noise import ImageNoise
+from replication.numerics import numerics
+from replication.pixels import QUANTIZERS, quantize
 from replication.registry import EXTRACTORS, JOBS, SAMPLERS, SPACINGS, unknown
 from replication.sampling.generation import SamplePlace, SampleRequest, SampleSet, Sampling, Source, generate
 from replication.settings import content_key
@@ -198,6 +200,26 @@ class Cell(Job):
         if guidance is not None and null is not None:
             denoise = guidance.around(denoise, model.encode(null)[0])
         return Source(denoise, self.recipe.latent_shape(), model.autoencoder.decode, model.weights)
+
+    @torch.no_grad()
+    def prompted(self, prompts: Sequence[str], n: int, seed: int, place: Workplace) -> Tensor:
+        """Images 0..n-1 of the seed for each prompt, uint8 [prompts,n,C,H,W]; the noise is the same for every prompt.
+
+        Raises InputError, before anything is computed, for an unconditional row and for a prompt that cannot be encoded.
+        """
+        condition, dataset = self.recipe.build_condition(), self.recipe.build_dataset()
+        if condition is None:
+            raise InputError(f"row {self.label!r} is unconditional: it takes no prompt")
+        conds = condition.of_prompts(prompts, dataset).to(place.device)
+        model = place.model(self.recipe, self.protocol.ema)
+        source, pictures = self.source(model, place.device), []
+        with numerics(self.protocol.precision, place.device):
+            for cond in model.encode(conds):
+                for indices in torch.arange(n).split(place.batch_size):
+                    noise = ImageNoise(seed, indices, place.device)
+                    x = source.decode(source.x0(self.sampling, noise, cond.expand(len(indices), *cond.shape)))
+                    pictures.append(quantize(x.float(), self.protocol.quantizer).cpu())
+        return torch.cat(pictures).unflatten(0, (len(conds), n))
 
     def check(self) -> None:
         """Refuse whatever is wrong before anything is computed; raises InputError."""
