@@ -127,9 +127,8 @@ class Metric:
     position = 100  # among the columns there, from the left
     by_factor = False  # whether it is positive and varies by a factor, so that errors are about its logarithm
     paper_form = ".3f"  # beside a published value
-    depends: tuple[str, ...] = (
-        OF_SAMPLES + OF_REFERENCE
-    )  # keys of a protocol that papers' values and ours must agree in
+    # keys of a protocol that published values and ours must agree in
+    depends: tuple[str, ...] = OF_SAMPLES + OF_REFERENCE
     splits = 1  # of the images; a published standard deviation is taken over them, and their mean is the figure
     upper_bound = False  # whether less than a published value is no contradiction
 
