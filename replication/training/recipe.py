@@ -101,33 +101,28 @@ class Recipe(Settings):
             raise InputError(f"network {self.network}: no checkpoint keeps {sorted(beside)}, which are no parameters")
         self.build_denoiser(network)
         sizes = condition.sizes(dataset) if condition else UNCONDITIONAL
+        given = f"latents {list(shape)}" if self.first_stage else "images"
+        refused = f"network {self.network} does not take {given} of {self.dataset}"
         for what, number in {**sizes._asdict(), "resolution": shape[1]}.items():
             own = getattr(network, what, number)
             if own != number and not (what == "length" and 0 in (own, number)):  # 0: any length
-                given = f"latents {list(shape)}" if self.first_stage else "images"
-                raise InputError(
-                    f"network {self.network} does not take {given} of {self.dataset} with condition "
-                    f"{self.condition or 'none'}: it has {what} = {own}, they have {number}"
-                )
-        self._check_output(network, shape)
-        self._check_objective(shape)
-        self.training.check(dataset)
-        _CHECKED.add(self.key)
-
-    def _check_output(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
+                with_condition = f"with condition {self.condition or 'none'}"
+                raise InputError(f"{refused} {with_condition}: it has {what} = {own}, they have {number}")
         try:
             x, timestep = torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta")
             with torch.no_grad():
                 output = network(x, timestep, self.null(1, "meta"))
         except (RuntimeError, InputError) as error:
-            given = f"latents {list(shape)}" if self.first_stage else "images"
-            raise InputError(f"network {self.network} does not take {given} of {self.dataset}: {error}") from error
+            raise InputError(f"{refused}: {error}") from error
         expected = shape[0] * (2 if self.build_objective().learns_variance else 1)
         if output.shape[1] != expected:
             raise InputError(
                 f"network {self.network} has {output.shape[1]} output channels, objective {self.objective} on "
                 f"{self.dataset} trains {expected}; learned_variance doubles them"
             )
+        self._check_objective(shape)
+        self.training.check(dataset)
+        _CHECKED.add(self.key)
 
     def _check_objective(self, shape: tuple[int, int, int]) -> None:
         """The objective at both ends of the grid, a network that repeats its input: what can't be trained is refused now."""

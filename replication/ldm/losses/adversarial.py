@@ -19,10 +19,8 @@ WIDEST = 8  # times the first layer's width
 class PatchGAN(nn.Module):
     """PatchGAN, one logit for each overlapping patch of 70x70 pixels (Isola et al. 2017, section 3.2.2).
 
-    [B,C,H,W] -> logits [B,1,h,w]; convolutions of 4x4, BatchNorm, LeakyReLU 0.2.
-
-    `layers` halve the resolution; the defaults see patches of 70x70 pixels and have 2,765,633 parameters. An image of
-    8x8 pixels needs layers = 1.
+    [B,C,H,W] -> logits [B,1,h,w]; convolutions of 4x4, BatchNorm, LeakyReLU 0.2. `layers` halve the resolution; the defaults
+    have 2,765,633 parameters. An image of 8x8 pixels needs layers = 1.
     """
 
     version = 1
