@@ -17,7 +17,7 @@ from replication.report.write import shared_columns
 
 
 class Verdict(NamedTuple):
-    """What it means, and how it is drawn: colour and shape both tell it, so that either will do."""
+    """What it means, and how it is drawn: by colour and by shape, either of which identifies it."""
 
     meaning: str
     colour: str

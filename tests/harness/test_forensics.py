@@ -126,7 +126,7 @@ def test_of_given_images_only_what_comes_after_sampling_is_changed(project: Path
 
 
 def test_images_that_were_given_as_jpeg_are_not_called_png(project: Path, digits: torch.Tensor) -> None:
-    """Catches: a table that says PNG of files whose loss happened before they came here."""
+    """Catches: "png" in the table for files that JPEG had changed before they came here."""
     folder = project / "given"
     folder.mkdir()
     for i, image in enumerate(digits):

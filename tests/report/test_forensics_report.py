@@ -74,7 +74,7 @@ def test_files_of_a_report(rows: list[Record], tmp_path: Path) -> None:
 
 
 def test_command_writes_results_of_an_experiment_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whole and unchanged into results/; a part, or images, nowhere unless --out says so. Catches: a partial table in
+    """Whole and unchanged into results/; a part, or images, nowhere unless --out is given. Catches: a partial table in
     place of the committed one."""
     assert main(["forensics", "tiny", "--only", "clip", "--device", "cpu"]) == 0
     assert "identical" in capsys.readouterr().out
