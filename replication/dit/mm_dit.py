@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from replication.dit.blocks import (
+    Attention,
     FeedForward,
     Modulation,
     attend,
     gated,
-    make_qk_norm,
     modulate,
     plain_norm,
-    split_heads,
 )
 from replication.dit.model import STD, FinalLayer, PatchTransformer, VectorEmbedder, initialise, unpatchify
 from replication.layers.conditioning import GivenContext, TokenEncoder
@@ -29,7 +28,7 @@ from replication.types import InputError
 PADDING = 0
 
 
-class Stream(nn.Module):
+class Stream(Attention):
     """The half of a joint block that one modality has for itself: around the attention, and an MLP, gated as in DiT.
 
     last: the text's in the last block, which nothing reads afterwards; it gives queries, keys and values to the attention
@@ -37,8 +36,8 @@ class Stream(nn.Module):
     """
 
     def __init__(self, width: int, heads: int, qk_norm: bool, last: bool = False):
-        super().__init__()
-        self.heads, self.last, self.qk_norm = heads, last, make_qk_norm(width, heads, qk_norm)
+        super().__init__(width, heads, qk_norm)
+        self.last = last
         self.modulation = Modulation(width, 2 if last else 6)
         self.norm1, self.qkv = plain_norm(width), nn.Linear(width, 3 * width)
         if not last:
@@ -46,10 +45,7 @@ class Stream(nn.Module):
 
     def projected(self, x: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values of x [B,N,width], each [B,heads,N,width/heads]."""
-        q, k, v = split_heads(self.qkv(modulate(self.norm1(x), shift, scale)), self.heads, 3)
-        if self.qk_norm is not None:
-            q, k = self.qk_norm(q, k)
-        return q, k, v
+        return self.split(self.qkv(modulate(self.norm1(x), shift, scale)))
 
     def updated(self, x: Tensor, attended: Tensor, modulation: list[Tensor]) -> Tensor:
         """x after its share of the attention, [B,N,width]; modulation: the parts after the first shift and scale."""
