@@ -22,7 +22,7 @@ def held_out() -> Split:
         pytest.skip("no copy of CIFAR-10 in ../shared/data/cifar10")
     cifar10 = DATASETS.build("cifar10")
     alone = dataclasses.replace(cifar10, fingerprints={"test": cifar10.fingerprints["test"]})
-    return Split.of(*read_copy(COPY, alone, alone.records, alone.labels)["test"])
+    return Split.of(*read_copy(COPY, alone)["test"])
 
 
 def test_card_says_what_is_true(held_out: Split) -> None:
