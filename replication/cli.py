@@ -118,7 +118,7 @@ def _add_material(commands: Any) -> None:
     data = commands.add_parser("data", help="datasets: list, add a local copy, verify")
     actions = data.add_subparsers(required=True, metavar="ACTION")
     _added(actions, "list", "data.list_datasets", "what is there")
-    text = "take in a local copy: a folder of images, parquet shards or the binary archive"
+    text = "take in a local copy: a folder of images, a tar or zip, parquet shards or the binary archive"
     add = _added(actions, "add", "data.add", text)
     add.add_argument("dataset")
     add.add_argument("path", type=Path)

@@ -58,7 +58,7 @@ def test_run_then_report(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["run", "tiny", "--device", "gpu"], "unknown device 'gpu'"),
         (["run", "tiny", "--profile", "gpu"], "unknown profile"),
         (["compare", "tiny:a:1", "tiny:b:1", "--profile", "tpu"], "unknown profile of tiny.toml 'tpu'"),
-        (["list", "sampler"], "unknown kind 'sampler'; did you mean 'samplers'"),
+        (["list", "smplers"], "unknown kind 'smplers'; did you mean 'samplers'"),
         (["data", "add", "cifar11", "."], "unknown dataset 'cifar11'; did you mean 'cifar10'"),
         (["data", "add", "cifar10", "/nowhere"], "/nowhere"),
     ],

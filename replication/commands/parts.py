@@ -30,7 +30,7 @@ def list_parts(options: argparse.Namespace) -> None:
         explained = {name: str(read_toml(path).get("source", "")) for name, path in catalogue("protocols").items()}
     elif options.kind == "choices":
         explained = SOURCES
-    elif parts := REGISTRIES.get(options.kind):
+    elif parts := REGISTRIES.get(options.kind) or REGISTRIES.get(f"{options.kind}s"):
         explained = {name: parts.summary(name) for name in parts.names()}
         print("".join(f"replicate: {reason}\n" for reason in parts.unreadable), end="", file=sys.stderr)
     else:

@@ -46,9 +46,17 @@ class Captioned(Condition):
 
 
 def captions(dataset: LabelledDataset) -> tuple[str, ...]:
-    """Every caption of the dataset, those of one class together. Raises InputError for a dataset that has none."""
+    """Every caption of the dataset, those of one class together.
+
+    Raises InputError for a dataset that has none, or not equally many for each class.
+    """
     if not dataset.captions:
         raise InputError(f"dataset {dataset.name!r} has no captions, and a condition by text needs them")
+    if len(dataset.captions) % len(dataset.classes):
+        raise InputError(
+            f"dataset {dataset.name!r} has {len(dataset.captions)} captions for {len(dataset.classes)} classes; each class "
+            "needs equally many"
+        )
     return dataset.captions
 
 

@@ -158,7 +158,7 @@ def _image_files(path: Path, dataset: Archived) -> Encoded:
             raise InputError(f"{path / name}: only PNG files may stand here, since other formats lose content")
         if (of_class := name.parts[-2]) not in names:
             wrong = unknown(f"{dataset.name} class", of_class, list(dataset.classes))
-            raise InputError(f"{path / name.parent}: {wrong}")
+            raise InputError(f"{path}: {name.parent}: {wrong}")
         yield name.parts[-3], names.index(of_class) % len(dataset.classes), content, str(path / name)
 
 

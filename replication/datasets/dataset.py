@@ -31,7 +31,13 @@ class Split:
 
     @classmethod
     def of(cls, images: np.ndarray, labels: np.ndarray) -> "Split":
-        """Sort `images: uint8 [N,H,W,C]` with `labels: [N]`, each in 0..255, and fingerprint them; equal ones stay."""
+        """Sort `images: uint8 [N,H,W,C]` with `labels: [N]` and fingerprint them; equal ones stay.
+
+        Raises InputError for a label outside 0..255: a record has one byte for it.
+        """
+        if len(labels) and not (labels.min() >= 0 and labels.max() <= 255):
+            wrong = labels.max() if labels.max() > 255 else labels.min()
+            raise InputError(f"label {wrong} does not fit in a record, whose label is one byte, 0 to 255")
         records = np.concatenate([labels.astype(np.uint8)[:, None], images.reshape(len(images), -1)], axis=1)
         # A void scalar of the record's length compares byte by byte; an "S" scalar would ignore zeros at the end.
         records = records[np.argsort(records.view(f"V{records.shape[1]}").ravel(), kind="stable")]

@@ -66,3 +66,9 @@ def test_every_dataset_describes_itself(name: str) -> None:
 def test_unknown_split_names_the_nearest(name: str) -> None:
     with pytest.raises(InputError, match=f"unknown {name} split 'tset'; did you mean 'test'"):
         DATASETS.build(name).load("tset")
+
+
+def test_a_label_that_needs_two_bytes_is_refused() -> None:
+    """Catches labels that are taken modulo 256: 256 and 299 became 0 and 43."""
+    with pytest.raises(InputError, match="label 299 does not fit"):
+        Split.of(np.zeros((3, 2, 2, 1), np.uint8), np.array([0, 256, 299]))

@@ -1,7 +1,7 @@
 """The cells of the committed experiments are those of tests/harness/cells.csv: rows that were run are found again.
 
 One line a cell, in the table's order: the first 16 digits of its key, and of the SHA-256 of what is printed for it. A line is
-changed on purpose alone. So far: the text rows of ldm and dit, when a caption vocabulary became its dataset's own, and those
+changed on purpose alone, by running this file as a script. So far: the text rows of ldm and dit, when a caption vocabulary became its dataset's own, and those
 of profile paper of dit, when its two decoders came to share one encoder.
 """
 
@@ -54,3 +54,13 @@ def test_every_table_is_listed() -> None:
 def test_cells_are_the_listed_ones(experiment: str, profile: str) -> None:
     """Catches a key that changed, and with it rows that would be run again; a cell, or a published value, that was lost."""
     assert found(experiment, profile) == expected()[experiment, profile]
+
+
+if __name__ == "__main__":
+    lines = [
+        row for name in experiment_names() for profile in load_experiment(name).profiles for row in found(name, profile)
+    ]
+    with (Path(__file__).parent / "cells.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)

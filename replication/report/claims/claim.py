@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from replication.harness.experiment import Experiment, Size, explained, sibling
-from replication.registry import CLAIMS, QUANTITIES, unknown
+from replication.registry import CLAIMS, METRICS, QUANTITIES, unknown
 from replication.report.claims.verdict import Range, Verdict
 from replication.settings import Part, Settings
 from replication.types import InputError
@@ -170,6 +170,7 @@ def _checked(content: Mapping[str, Any], experiment: Experiment, where: str, tab
             raise InputError("kind: this key is missing")
         kind = cast("type[Claim]", CLAIMS.get(str(content["kind"])))
         found = kind.model_validate(content, context=partial(_labels, tables, content.get("awaits")))
+        _check_columns(found)
         _check(found, experiment, tables)
     except ValidationError as error:
         raise InputError(f"{experiment.path}: {explained(error, kind, where)}") from error
@@ -184,6 +185,15 @@ def _labels(tables: Tables, awaited: str | None, point: Point) -> list[list[str]
         return []
     profiles = tables(point.experiment).profiles.values()
     return [[row.label for row in profile.rows if point.steps in row.steps] for profile in profiles]
+
+
+def _check_columns(claim: Claim) -> None:
+    """Each column of a metric is that of a registered one, or of its spread: metric.fd, metric.fd_min."""
+    for _, value in claim:
+        for column in value if isinstance(value, list) else [value]:
+            name = column.removeprefix("metric.") if isinstance(column, str) and column.startswith("metric.") else ""
+            if name and not any(f"{name}_".startswith(f"{known}_") for known in METRICS.names()):
+                raise unknown("metric", name, METRICS.names())
 
 
 def _check(claim: Claim, experiment: Experiment, tables: Tables) -> None:
