@@ -77,6 +77,12 @@ class ResnetBlock(nn.Module):
         return self.norm2(h) * (1 + scale) + shift
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """softmax(Q K^T / sqrt(width/heads)) V by the fused kernel: q [B,N,width], k and v [B,L,width] -> [B,N,width]."""
+    q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
 class Attention(nn.Module):
     """[B,C,H,W] -> [B,C,H,W], self-attention over the H*W positions as a residual branch.
 
@@ -94,9 +100,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x).flatten(2).transpose(1, 2)  # [B,H*W,C]
-        q, k, v = (layer(h).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.q, self.k, self.v))
-        h = F.scaled_dot_product_attention(q, k, v)  # [B,heads,H*W,C/heads]
-        return x + self.out(h.transpose(1, 2).flatten(2)).transpose(1, 2).reshape(x.shape)
+        h = self.out(attend(self.q(h), self.k(h), self.v(h), self.heads))
+        return x + h.transpose(1, 2).reshape(x.shape)
 
 
 class Level(nn.Module):

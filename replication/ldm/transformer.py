@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from replication.layers.conditioning import LabelEmbedding, TokenEncoder
+from replication.layers.unet import attend
 from replication.types import InputError
 
 EPS = 1e-6
@@ -33,12 +34,7 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        q, k, v = (
-            layer(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for layer, tokens in ((self.q, x), (self.k, context), (self.v, context))
-        )
-        h = F.scaled_dot_product_attention(q, k, v)  # [B,heads,N,width/heads]
-        return self.out(h.transpose(1, 2).flatten(2))
+        return self.out(attend(self.q(x), self.k(context), self.v(context), self.heads))
 
 
 class FeedForward(nn.Module):
