@@ -4,6 +4,7 @@ A chunk is one batch of images in one atomic file; a set may be finished with an
 and holds the same images. Reading goes chunk by chunk, so a set may be larger than the memory.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -123,6 +124,9 @@ class Seconds(NamedTuple):
         return self.sampling + self.decoding
 
 
+_NAME = re.compile(r"(\d{7,})-(\d{7,})\.safetensors")  # of a chunk's file
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Images start..stop-1 of a set, in a file of `folder` that is named after them."""
@@ -151,13 +155,18 @@ class Chunk:
         return images
 
 
+def chunks_in(folder: Path) -> list[Chunk]:
+    """Every chunk of the folder in order. Files of other names, such as a sync tool's copies, are passed over."""
+    named = [_NAME.fullmatch(path.name) for path in sorted(folder.glob("*.safetensors"))]
+    return [Chunk(folder, int(name[1]), int(name[2])) for name in named if name]
+
+
 def stored_chunks(folder: Path, weights: str) -> list[Chunk]:
     """The chunks drawn with these weights that follow each other without a gap from image 0."""
     chunks: list[Chunk] = []
-    for path in sorted(folder.glob("[0-9]*-[0-9]*.safetensors")):
-        chunk = Chunk(folder, *map(int, path.stem.split("-")))
+    for chunk in chunks_in(folder):
         follows = chunk.start == (chunks[-1].stop if chunks else 0)
-        if follows and load_metadata(path).get("weights") == weights:
+        if follows and load_metadata(chunk.path).get("weights") == weights:
             chunks.append(chunk)
     return chunks
 

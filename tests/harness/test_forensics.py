@@ -310,6 +310,12 @@ def test_folder_array_and_chunks_give_the_same_images(tmp_path: Path, digits: to
     for name in ("png", "a.npz", "chunks"):
         assert torch.equal(read_images(tmp_path / name)[0], digits), name
     assert torch.equal(read_images(tmp_path / "chunks" / "0000000-0000030.safetensors")[0], digits[:30])
+    first, *_, last = sorted((tmp_path / "chunks").glob("*.safetensors"))
+    (tmp_path / "chunks" / f"{first.stem} (conflicted copy).safetensors").write_bytes(first.read_bytes())
+    assert torch.equal(read_images(tmp_path / "chunks")[0], digits)  # a sync tool's copy is passed over
+    last.rename(last.with_name("0000900-0000901.safetensors"))
+    with pytest.raises(InputError, match="of the sample set are missing"):
+        read_images(tmp_path / "chunks")
 
 
 def _npz(path: Path, **arrays: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """Images from elsewhere: a folder of PNG or JPEG files, an .npz as ADM writes it, or the suite's own sample chunks."""
 
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from replication.checkpoint import load_checkpoint
 from replication.metrics.metric import LEAST_IMAGES
+from replication.sampling.generation import chunks_in
 from replication.types import InputError
 
 JPEG = (".jpg", ".jpeg")
@@ -26,8 +28,15 @@ def read_images(path: Path) -> tuple[Tensor, bool]:
     """
     files = [path]
     if path.is_dir():
-        files = sorted(path.glob("[0-9]*-[0-9]*.safetensors"))
-        files = files or sorted(file for file in path.glob("[!.]*") if file.suffix.lower() in PICTURES)
+        chunks = chunks_in(path)
+        for before, chunk in pairwise(chunks):
+            if chunk.start != before.stop:
+                raise InputError(
+                    f"{chunk.path}: images {before.stop} to {chunk.start - 1} of the sample set are missing"
+                )
+        files = [chunk.path for chunk in chunks] or sorted(
+            file for file in path.glob("[!.]*") if file.suffix.lower() in PICTURES
+        )
         if not files:
             raise InputError(f"{path}: there are no images in this folder; forensics takes {ACCEPTED}")
     elif path.suffix.lower() not in READERS:
