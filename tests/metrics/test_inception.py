@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
 from replication.metrics.extractors.inception import InceptionExtractor
 from replication.registry import EXTRACTORS
@@ -150,3 +150,7 @@ def test_weights_are_never_unpickled(inception_weights: Path, tmp_path: Path, co
     with pytest.raises(InputError, match=rf"{bad} does not hold its weights"):
         EXTRACTORS.build("inception-v3-compat", weights=str(bad))(images(1, 3))
     assert not trace.exists()
+
+
+def test_the_weights_are_where_torch_fidelity_has_them() -> None:
+    assert InceptionExtractor.remote.url == URL_INCEPTION_V3

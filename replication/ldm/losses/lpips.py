@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import vgg16
 
 from replication.download import Remote, fetch, weights_path
 from replication.ldm.losses.distances import Perceptual, unit_difference
@@ -74,6 +73,8 @@ class LPIPS(Perceptual):
     @cached_property
     def _loaded(self) -> tuple[nn.Sequential, list[Tensor]]:
         """VGG16's layers up to the last tap, and the five layers' weights; read at first use: half a gigabyte."""
+        from torchvision.models import vgg16  # a second to import, and a plan builds this part without using it
+
         self.ensure()
         with torch.device("meta"):
             layers = vgg16().features[: TAPS[-1] + 1]

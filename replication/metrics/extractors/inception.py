@@ -7,32 +7,31 @@ counted there from mixed, mixed_1, ..., so that mixed_6 is Mixed_6d here (as in 
 """
 
 import io
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
 from replication.download import Remote
 from replication.metrics.extractor import PublishedExtractor
 from replication.registry import EXTRACTORS
 
 SPATIAL_CHANNELS = 7
+WEIGHTS = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 
 
-class SpatialInception(FeatureExtractorInceptionV3):
+class WithSpatial(nn.Module):
     """torch-fidelity's network; the layers asked for are followed by spatial features [B,2023]: row, column, channel."""
 
-    def __init__(self, name: str, features_list: list[str], **options: Any):
-        super().__init__(name, features_list, **options)
-        self._spatial: Tensor | None = None
-        self.Mixed_6d.branch1x1.register_forward_hook(self._keep)
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        network.get_submodule("Mixed_6d.branch1x1").register_forward_hook(self._keep)
 
     def _keep(self, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._spatial = output[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return (*super().forward(images), self._spatial)
+        return (*self.network(images), self._spatial)
 
 
 @EXTRACTORS.register("inception-v3-compat")
@@ -44,11 +43,15 @@ class InceptionExtractor(PublishedExtractor):
 
     name, family, is_fid = "inception-v3-compat", "inception", True
     layers = ("2048", "logits_unbiased", "spatial")
-    remote = Remote(URL_INCEPTION_V3, URL_INCEPTION_V3.removesuffix(".pth").rsplit("-", 1)[1])  # its hash's start
+    remote = Remote(WEIGHTS, WEIGHTS.removesuffix(".pth").rsplit("-", 1)[1])  # its hash's start
     variable = "REPLICATION_INCEPTION_WEIGHTS"
 
-    def _network(self, state: dict[str, Tensor]) -> SpatialInception:
+    def _network(self, state: dict[str, Tensor]) -> WithSpatial:
+        # torch-fidelity brings torchvision along, which takes longer to import than to list an experiment
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
         copy = io.BytesIO()  # torch-fidelity unpickles it, so it gets what this process wrote
         torch.save(state, copy)
         copy.seek(0)
-        return SpatialInception(self.name, list(self.layers[:2]), feature_extractor_weights_path=copy)
+        layers = list(self.layers[:2])
+        return WithSpatial(FeatureExtractorInceptionV3(self.name, layers, feature_extractor_weights_path=copy))
