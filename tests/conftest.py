@@ -1,6 +1,7 @@
 """What every test shares: two threads, folders of its own, and the reasons why some tests are skipped here."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Read once, when torch loads OpenMP: threads that wait must not spin, or a second job on the machine makes small
@@ -9,6 +10,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import torch
+
+from replication.registry import REGISTRIES
 
 torch.set_num_threads(2)
 
@@ -19,6 +22,17 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("REPLICATION_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("REPLICATION_DATA", str(tmp_path / "data"))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_part_outlives_its_test() -> Iterator[None]:
+    """What a test registers from a module of its own is gone after it, or a later test would go through it as well."""
+    before = {parts: set(parts._factories) for parts in REGISTRIES.values()}
+    yield
+    for parts, names in before.items():
+        for name in parts._factories.keys() - names:
+            if not parts._factories[name].__module__.startswith("replication."):
+                del parts._factories[name], parts._canonical[name]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

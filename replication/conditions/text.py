@@ -33,10 +33,9 @@ class Text(Captioned):
         return torch.tensor(padded, dtype=torch.int64, device=device).reshape(-1, LENGTH)
 
     def sizes(self, dataset: LabelledDataset) -> Sizes:
-        try:
-            self.encoded(captions(dataset), dataset, torch.device("cpu"))
-        except InputError as error:
-            raise InputError(f"captions of dataset {dataset.name!r}: {error}") from error
+        longest = max(captions(dataset), key=lambda caption: len(_split(caption)))
+        if (count := len(_split(longest))) >= LENGTH:
+            raise InputError(f"caption {shown(longest)} of {dataset.name!r} has {count} words, and {LENGTH - 1} fit")
         return Sizes(vocabulary=FIRST_WORD + len(words(captions(dataset))), length=self.length)
 
 
@@ -52,7 +51,7 @@ def _numbers(text: str, known: Mapping[str, int]) -> list[int]:
     if text and not found:
         raise InputError(f"prompt {shown(text)} has no words: describe the image")
     if len(found) >= LENGTH:
-        raise InputError(f"text {shown(text)} has {len(found):,} words, and {LENGTH - 1} fit")
+        raise InputError(f"prompt {shown(text)} has {len(found):,} words, and {LENGTH - 1} fit")
     for word in found:
         if word not in known:
             raise InputError(f"prompt {shown(text)}: {unknown('word', word[:40], list(known))}")

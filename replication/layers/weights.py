@@ -99,4 +99,9 @@ def under_our_names(weights: Weights, table: Table, network: nn.Module, source: 
 
 def by_table(table: Table, source: str = "diffusers") -> Callable[[Weights, nn.Module], dict[str, Tensor]]:
     """The conversion of a spelling that differs from ours in names alone; raises as under_our_names does."""
-    return lambda weights, network: under_our_names(weights, table, network, source)
+
+    def convert(weights: Weights, network: nn.Module) -> dict[str, Tensor]:
+        return under_our_names(weights, table, network, source)
+
+    convert.__name__ = f"from_{source}"
+    return convert

@@ -201,7 +201,6 @@ class Cell(Job):
             denoise = guidance.around(denoise, model.encode(null)[0])
         return Source(denoise, self.recipe.latent_shape(), model.autoencoder.decode, model.weights)
 
-    @torch.no_grad()
     def prompted(self, prompts: Sequence[str], n: int, seed: int, place: Workplace) -> Tensor:
         """Images 0..n-1 of the seed for each prompt, uint8 [prompts,n,C,H,W]; the noise is the same for every prompt.
 
@@ -213,7 +212,7 @@ class Cell(Job):
         conds = condition.of_prompts(prompts, dataset).to(place.device)
         model = place.model(self.recipe, self.protocol.ema)
         source, pictures = self.source(model, place.device), []
-        with numerics(self.protocol.precision, place.device):
+        with torch.no_grad(), numerics(self.protocol.precision, place.device):
             for cond in model.encode(conds):
                 for indices in torch.arange(n).split(place.batch_size):
                     noise = ImageNoise(seed, indices, place.device)
