@@ -78,7 +78,7 @@ def _add_experiments(commands: Any) -> None:
     _add_device(run)
     plan = _added(commands, "plan", "run.plan", "list the cells of an experiment, checked, without computing anything")
     _add_experiment(plan)
-    sample = _added(commands, "sample", "sample.sample", "draw images of your own prompts, and write them to a PNG")
+    sample = _added(commands, "sample", "run.sample", "draw images of your own prompts, and write them to a PNG")
     _add_experiment(sample)
     sample.add_argument("--row", required=True, help="the label of a conditional row in the experiment's table")
     sample.add_argument("--steps", type=int, help="of the sampler; by default the row's first step count")

@@ -59,4 +59,4 @@ def test_a_published_file_is_a_parts_and_says_where_it_is(file: Published) -> No
     folder = registry.get(file.part).__module__.rpartition(".")[0]
     beside = importlib.import_module(f"{folder}.published_weights")
     assert file in beside.WEIGHTS
-    assert any(isinstance(network, s.of) and file.spelling in s.convert.__name__ for s in beside.SPELLINGS)
+    assert any(isinstance(network, s.of) and file.spelling == s.name for s in beside.SPELLINGS)

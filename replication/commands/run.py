@@ -1,22 +1,26 @@
-"""`replicate run` and `replicate plan`."""
+"""`replicate run`, `plan` and `sample`: the jobs of an experiment computed, listed, and images of one's own prompts."""
 
 import argparse
+from pathlib import Path
 
 import torch
 
-from replication.commands.options import jobs_named, workplace
+from replication.commands.options import cells_named, jobs_named, workplace
+from replication.files import write_atomically
 from replication.harness.home import project, state
 from replication.harness.job import of_row
-from replication.harness.jobs.cell import Cell
+from replication.harness.jobs.cell import Cell, find_cell
+from replication.harness.measuring import strip
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
-from replication.harness.trainings import keeping, planned_trainings
-from replication.harness.workplace import Workplace
+from replication.harness.workplace import Workplace, keeping, planned_trainings
 from replication.registry import SAMPLERS
 from replication.report.claims import Evidence, claims_of, markdown_claim
 from replication.report.claims.evidence import others_of
+from replication.report.plots import picture_grid
 from replication.report.rows import rows_of
 from replication.report.tables import main_tables, markdown
+from replication.types import InputError
 
 
 def run_experiment(options: argparse.Namespace) -> None:
@@ -57,3 +61,17 @@ def plan(options: argparse.Namespace) -> None:
     lines = [[one.snapshots.key[:12], one.title, " ".join(map(str, one.steps)), str(one.to_do())] for one in planned]
     lines.append(["", "all", "", str(sum(one.to_do() for one in planned))])
     print("\n" + markdown(["training", "first used by", "snapshots after", "steps to do"], lines))
+
+
+def sample(options: argparse.Namespace) -> None:
+    experiment, cells = cells_named(options)
+    cell = find_cell(cells, options.row, options.steps)
+    if options.n < 1:
+        raise InputError(f"-n {options.n}: at least one image for each prompt")
+    out = Path(options.out).absolute()
+    if out.suffix != ".png":
+        raise InputError(f"--out {options.out}: the picture is a PNG, and its name ends in .png")
+    pictures = cell.prompted(options.prompt, options.n, options.seed, workplace(options, experiment))
+    lines = [(prompt, strip(images)) for prompt, images in zip(options.prompt, pictures, strict=True)]
+    write_atomically(out, picture_grid(lines))
+    print(f"wrote {out}: {options.n} images for each prompt, {cell.label} x {cell.sampling.steps}, seed {options.seed}")

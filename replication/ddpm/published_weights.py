@@ -10,7 +10,7 @@ from replication.layers.weights import DIFFUSERS_UNET, Published, Spelling, by_t
 _HUB = "https://huggingface.co/google"
 from_diffusers = by_table(DIFFUSERS_UNET)  # of a `UNet2DModel`
 
-SPELLINGS = (Spelling(UNet, "down_blocks.", from_diffusers),)
+SPELLINGS = (Spelling(UNet, "diffusers", "down_blocks.", from_diffusers),)
 WEIGHTS = (
     Published("ddpm-cifar10", "CIFAR-10", "diffusers", f"{_HUB}/ddpm-cifar10-32", "Apache-2.0"),
     Published("ddpm-256", "CelebA-HQ", "diffusers", f"{_HUB}/ddpm-celebahq-256", "Apache-2.0"),

@@ -114,8 +114,8 @@ def _fused(weights: Weights) -> dict[str, Tensor]:
 
 _OFFICIAL_FILES, _HUB = "https://dl.fbaipublicfiles.com/DiT/models", "https://huggingface.co/facebook"
 SPELLINGS = (
-    Spelling(DiT, "x_embedder.", from_official),
-    Spelling(DiT, "transformer_blocks.", from_diffusers),
+    Spelling(DiT, "official", "x_embedder.", from_official),
+    Spelling(DiT, "diffusers", "transformer_blocks.", from_diffusers),
 )
 WEIGHTS = (
     Published("dit-xl/2", "ImageNet 256", "official", f"{_OFFICIAL_FILES}/DiT-XL-2-256x256.pt", "CC-BY-NC-4.0"),

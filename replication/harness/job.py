@@ -14,8 +14,7 @@ from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
 from replication.harness.table import TableSpec
-from replication.harness.trainings import PlannedTraining
-from replication.harness.workplace import Workplace
+from replication.harness.workplace import PlannedTraining, Workplace
 from replication.registry import JOBS, unknown
 from replication.settings import Settings, content_key
 

@@ -7,8 +7,7 @@ from replication.files import locked
 from replication.harness.job import Job, in_order
 from replication.harness.journal import Journal
 from replication.harness.store import Store
-from replication.harness.trainings import planned_trainings
-from replication.harness.workplace import Workplace
+from replication.harness.workplace import Workplace, planned_trainings
 from replication.training.loop import curve_in
 from replication.types import RunError
 

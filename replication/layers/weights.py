@@ -21,6 +21,7 @@ class Spelling(NamedTuple):
     """One way to write the weights of a kind of network, recognised by how some tensor's name begins."""
 
     of: type[nn.Module]
+    name: Literal["official", "diffusers"]
     begins: str
     convert: Callable[[Weights, Any], dict[str, Tensor]]  # (weights, network) -> the network's state dict
 
@@ -99,9 +100,4 @@ def under_our_names(weights: Weights, table: Table, network: nn.Module, source: 
 
 def by_table(table: Table, source: str = "diffusers") -> Callable[[Weights, nn.Module], dict[str, Tensor]]:
     """The conversion of a spelling that differs from ours in names alone; raises as under_our_names does."""
-
-    def convert(weights: Weights, network: nn.Module) -> dict[str, Tensor]:
-        return under_our_names(weights, table, network, source)
-
-    convert.__name__ = f"from_{source}"
-    return convert
+    return lambda weights, network: under_our_names(weights, table, network, source)

@@ -157,11 +157,11 @@ def _blocks(network: UNet) -> Iterator[tuple[str, str]]:
 
 
 SPELLINGS = (
-    Spelling(UNet, PREFIX, from_official),
-    Spelling(UNet, "down_blocks.", from_diffusers),
-    Spelling(Autoencoder, "encoder.down_blocks.", first_stage_from_diffusers),
-    Spelling(Autoencoder, FIRST_STAGE, first_stage_from_official),
-    Spelling(Autoencoder, "encoder.down.", first_stage_from_official),
+    Spelling(UNet, "official", PREFIX, from_official),
+    Spelling(UNet, "diffusers", "down_blocks.", from_diffusers),
+    Spelling(Autoencoder, "diffusers", "encoder.down_blocks.", first_stage_from_diffusers),
+    Spelling(Autoencoder, "official", FIRST_STAGE, first_stage_from_official),
+    Spelling(Autoencoder, "official", "encoder.down.", first_stage_from_official),
 )
 _OFFICIAL_FILES, _HUB = "https://ommer-lab.com/files/latent-diffusion", "https://huggingface.co"
 _CODE = "MIT, the repository's; none stated for the file"

@@ -29,7 +29,7 @@ from newpaper.net import Net
 from replication.layers.weights import Published, Spelling, under_our_names
 def from_official(weights, network):
     return under_our_names(weights, ((r"^fc[.]", "layer."),), network, "the official code")
-SPELLINGS = (Spelling(Net, "fc.", from_official),)
+SPELLINGS = (Spelling(Net, "official", "fc.", from_official),)
 WEIGHTS = (Published("newpaper.net:Net", "toys", "official", "https://example.org/net.safetensors", "CC0-1.0"),)
 """
 

@@ -19,8 +19,7 @@ from replication.harness.jobs.cell import Cell, cells_of, find_cell
 from replication.harness.jobs.first_stage import FirstStageCell, first_stage_cells
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
-from replication.harness.trainings import keeping, planned_trainings
-from replication.harness.workplace import Workplace
+from replication.harness.workplace import Workplace, keeping, planned_trainings
 from replication.ldm.autoencoder_networks import Levels
 from replication.training.train import NetworkState
 from replication.types import InputError

@@ -34,8 +34,7 @@ from replication.harness.measuring import (
 )
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import device_name, provenance
-from replication.harness.trainings import PlannedTraining, trainings_of_recipe
-from replication.harness.workplace import FIRST_STAGE, Model, Workplace
+from replication.harness.workplace import FIRST_STAGE, Model, PlannedTraining, Workplace, trainings_of_recipe
 from replication.metrics.metric import Material
 from replication.metrics.timing import peak_memory, reset_peak_memory
 from replication.noise import ImageNoise

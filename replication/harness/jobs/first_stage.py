@@ -25,8 +25,7 @@ from replication.harness.measuring import (
 )
 from replication.harness.provenance import provenance
 from replication.harness.table import NOT_RUN, Column, TableSpec, metrics_in
-from replication.harness.trainings import PlannedTraining, trainings_of_stage
-from replication.harness.workplace import Workplace
+from replication.harness.workplace import PlannedTraining, Workplace, trainings_of_stage
 from replication.ldm.autoencoder import Autoencoder
 from replication.metrics.metric import RECONSTRUCTIONS, Material
 from replication.metrics.timing import repeated
