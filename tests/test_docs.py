@@ -1,5 +1,6 @@
 """The pages for readers: links lead somewhere, Python blocks run, commands are accepted, TOML blocks are experiments."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -84,6 +85,4 @@ def test_the_readme_is_short() -> None:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": str(ROOT)}
