@@ -1,18 +1,21 @@
 """Which rows may be compared, and two of them side by side: each figure's difference with its interval.
 
-Only figures of equal n, extractor and reference are comparable.
+Only figures of equal n, extractor and reference are comparable: rows that differ in one of FIELDS are refused, and so is a
+metric at two versions of its code. What made the images, and is left to a protocol, is in ALSO: rows may be compared
+because of it, and the comparison names it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.metrics.uncertainty import Z95
-from replication.registry import unknown
+from replication.registry import METRICS, unknown
 from replication.report.tables import MARK, Table
 from replication.types import InputError
 
+# in one of which rows differ that are refused: column -> its name
 FIELDS = {
     "protocol.n": "n",
     "protocol.extractor": "extractor",
@@ -23,10 +26,47 @@ FIELDS = {
     "profile": "profile",
 }
 
+# in which compared rows may differ, and the comparison names it
+ALSO = {
+    "protocol.ema": "ema",
+    "protocol.quantizer": "quantizer",
+    "protocol.precision": "precision",
+    "protocol.seeds": "seeds",
+    "protocol.labels": "labels",
+    "protocol.nll_images": "NLL images",
+    "version.sampling": "version of the sampling loop",
+    "version.guidance": "version of guidance",
+    "version.quantizer": "version of the quantizer",
+    "version.interval": "version of the intervals",
+}
 
-def differences(a: Record, b: Record) -> list[str]:
-    """In which of these two rows differ, each with both values: "n 500 against 1797"; empty if they may be compared."""
-    return [f"{name} {a.get(key)} against {b.get(key)}" for key, name in FIELDS.items() if a.get(key) != b.get(key)]
+
+def differences(a: Record, b: Record, columns: Iterable[str] = ()) -> list[str]:
+    """In which of FIELDS these two rows differ, each with both values: "n 500 against 1797"; empty if they may be compared.
+
+    The metrics of `columns` count too, where the two rows have them from different versions of their code.
+    """
+    versions = dict.fromkeys(_version(column) for column in columns if column.startswith("metric."))
+    return [
+        *(f"{name} {a.get(key)} against {b.get(key)}" for key, name in FIELDS.items() if a.get(key) != b.get(key)),
+        *(
+            f"version of {key.removeprefix('version.')} {a.get(key, 1)} against {b.get(key, 1)}"
+            for key in versions
+            if a.get(key, 1) != b.get(key, 1)
+        ),
+    ]
+
+
+def named_differences(a: Record, b: Record) -> list[str]:
+    """In which of ALSO they differ: "ema (true, false)". A row without a field, as an unguided one, has no say in it."""
+    return [f"{name} ({a[key]}, {b[key]})" for key, name in ALSO.items() if key in a and key in b and a[key] != b[key]]
+
+
+def _version(column: str) -> str:
+    """The column with the version of the metric that a column is of: that of fd_min is version.fd."""
+    name = column.removeprefix("metric.")
+    metric = max((known for known in METRICS.names() if f"{name}_".startswith(f"{known}_")), key=len, default=name)
+    return f"version.{metric}"
 
 
 def find_row(name: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> Record:
@@ -40,10 +80,11 @@ def find_row(name: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> Re
 
 
 def comparison(a: Record, b: Record, labels: Mapping[str, str], unequal: bool = False) -> str:
-    """A Markdown table of the figures that both rows have, and a note where they are of unequal protocols.
+    """A Markdown table of the figures that both rows have, and below it in what else their protocols differ.
 
     The rows' errors count as independent; they share their reference, so the interval of the difference is if anything
-    too wide. Raises InputError for rows that may not be compared, unless `unequal` asks for it.
+    too wide. Raises InputError for rows that may not be compared, unless `unequal` asks for it; figures of two versions of
+    a metric are not compared in any case.
     """
     one, other = (f"{r['experiment']}: {r['label']} x {r['sampling.steps']}" for r in (a, b))
     found = "; ".join(differences(a, b))
@@ -54,10 +95,19 @@ def comparison(a: Record, b: Record, labels: Mapping[str, str], unequal: bool = 
     for key, label in labels.items():
         column, error = f"metric.{key}", f"metric.{key}_se"
         if error in a and error in b:
-            difference, half = b[column] - a[column], Z95 * math.hypot(a[error], b[error])
-            low, high = difference - half, difference + half
-            word = "higher" if low > 0 else "lower" if high < 0 else "no difference seen"
-            interval = f"{difference:+.3g} [{low:+.3g}, {high:+.3g}]"
+            interval, word = _difference(a, b, column)
             lines.append([label + mark, f"{a[column]:.4g}", f"{b[column]:.4g}", interval, word])
     table = Table(["figure", one, other, "difference [95 %]", "so"], lines)
-    return f"{table}\n\n{mark} unequal: {found}" if mark else str(table)
+    also = ", ".join(named_differences(a, b))
+    notes = [f"{mark} unequal: {found}"] * bool(found) + [f"the rows differ also in {also}"] * bool(also)
+    return "\n\n".join([str(table), *notes])
+
+
+def _difference(a: Record, b: Record, column: str) -> tuple[str, str]:
+    """That of one figure with its interval, and what follows from it."""
+    if a.get(version := _version(column), 1) != b.get(version, 1):
+        return "", f"not compared: version {a.get(version, 1)} against {b.get(version, 1)}"
+    difference, half = b[column] - a[column], Z95 * math.hypot(a[f"{column}_se"], b[f"{column}_se"])
+    low, high = difference - half, difference + half
+    word = "higher" if low > 0 else "lower" if high < 0 else "no difference seen"
+    return f"{difference:+.3g} [{low:+.3g}, {high:+.3g}]", word

@@ -2,7 +2,7 @@
 
 import pytest
 
-from replication.report.compare import comparison
+from replication.report.compare import comparison, differences, named_differences
 from replication.types import InputError
 
 LABELS = {"fd": "FD-digits", "kid": "KID-digits", "is": "IS-digits"}
@@ -37,3 +37,30 @@ def test_unequal_rows_are_refused_or_marked() -> None:
     asked = comparison(row(1.0, 0.1), unequal, LABELS, unequal=True)
     assert "FD-digits†" in asked
     assert asked.endswith("† unequal: n 500 against 50")
+
+
+def test_what_a_protocol_leaves_to_the_images_is_named_and_not_refused() -> None:
+    """Case 67. Catches: a field that is compared and not named, and labels of a row that draws none."""
+    settings = {"protocol.ema": "true", "protocol.quantizer": "round", "protocol.precision": "float32"}
+    others = {"protocol.ema": "false", "protocol.quantizer": "truncate", "protocol.precision": "bf16"}
+    table = comparison(row(1.0, 0.1, **settings), row(1.1, 0.1, **others, **{"protocol.labels": "balanced"}), LABELS)
+    assert table.endswith(
+        "\n\nthe rows differ also in ema (true, false), quantizer (round, truncate), precision (float32, bf16)"
+    )
+    assert "differ also" not in comparison(row(1.0, 0.1, **settings), row(1.1, 0.1, **settings), LABELS)
+
+
+def test_a_metric_of_two_versions_is_not_compared() -> None:
+    """Exact. Catches: the distance of a doubled formula beside that of the right one; fd_min that counts as another metric.
+
+    Rows from before versions were kept are at version 1.
+    """
+    now = row(2.0, 0.1, **{"version.fd": 2, "version.is": 1, "metric.is": 2.0, "metric.is_se": 0.1})
+    before = row(1.0, 0.1, **{"metric.is": 1.9, "metric.is_se": 0.1})
+    lines = {line.split(" |")[0].strip("| "): line for line in comparison(before, now, LABELS).splitlines()}
+    assert lines["FD-digits"].split(" | ")[-2:] == [" " * 21, "not compared: version 1 against 2 |"]
+    assert "no difference seen" in lines["IS-digits"]
+    assert differences(before, now, ["metric.fd_min", "sampling.nfe"]) == ["version of fd 1 against 2"]
+    assert differences(before, now, ["metric.fd_infinity", "metric.is"]) == []
+    assert named_differences({"version.guidance": 1}, {}) == []
+    assert named_differences({"version.interval": 1}, {"version.interval": 2}) == ["version of the intervals (1, 2)"]

@@ -124,7 +124,7 @@ class Evidence:
 
 def differing(records: Sequence[Record], columns: Sequence[str], allowed: bool) -> tuple[str, ...]:
     """In what rows that are compared in `columns` are unequal; raises NotTested unless it is allowed."""
-    found = {difference: None for record in records[1:] for difference in differences(records[0], record)}
+    found = {difference: None for record in records[1:] for difference in differences(records[0], record, columns)}
     if any(column.startswith("timing.") for column in columns):
         found |= {f"the machine ({name})": None for name in MACHINE if len({r.get(name) for r in records}) > 1}
     if found and not allowed:
