@@ -24,7 +24,7 @@ def images(folder: str) -> torch.Tensor:
 
 samples, reference, name = (*sys.argv[1:], "cifar10-resnet")[:3]
 extractor = EXTRACTORS.build(name)
-row = evaluate(Material(generated=[extractor(images(samples))], reference=extractor(images(reference))))
+row = evaluate(Material(generated=[extractor(images(samples))], reference=extractor(images(reference)))).columns
 for key, label in extractor.labels.items():
     if f"{key}_low" in row:
         print(f"{label:24} {row[key]:10.4g}  [{row[f'{key}_low']:.4g}, {row[f'{key}_high']:.4g}]")

@@ -12,6 +12,7 @@ from replication.datasets.dataset import Dataset
 from replication.metrics.extractor import Extractor
 from replication.metrics.features import Features
 from replication.metrics.metric import Material, Metric
+from replication.metrics.uncertainty import recentred
 from replication.types import InputError
 
 SHAPES = ((3, 32, 32), (1, 8, 8), (3, 299, 299))  # of images for an extractor: the first that it takes
@@ -79,15 +80,25 @@ def check_metric(metric: Metric) -> Iterator[Finding]:
     material = next((m for m in materials if all(getattr(m, need, None) is not None for need in metric.needs)), None)
     if material is None:
         return
-    row, again = (
+    measured, repeated = (
         metric.compute(drawn, *(getattr(drawn, need) for need in metric.needs))
         for drawn in (material, _material(material.paired))
     )
+    row, again = measured.columns, repeated.columns
     own = [column == metric.name or column.startswith(f"{metric.name}_") for column in row]
     first = next(iter(row), "") == metric.name
     yield holds("columns", ", ".join(row), first and all(own), f"{metric.name} first, then its own")
     finite = all(math.isfinite(value) for value in row.values())
     yield holds("figures", {column: float(f"{value:.4g}") for column, value in row.items()}, finite, "finite")
+    resampled = {metric.name} if metric.interval == "resampled" else set()
+    yield holds(
+        "replicates", sorted(measured.replicates), set(measured.replicates) == resampled, f"{sorted(resampled)}"
+    )
+    for column, replicates in measured.replicates.items():
+        fits = replicates.dtype == torch.float64 and replicates.shape == (material.resamples,)
+        yield holds("their shape", list(replicates.shape), fits, f"float64[{material.resamples}]")
+        high = recentred(row[column], replicates).high
+        yield at_most("difference of their interval from the columns'", abs(high - row[f"{column}_high"]), 0.0)
     differences = [abs(row[column] - again.get(column, math.inf)) for column in row]
     yield at_most("difference of the same material", max(differences), 0.0)
 

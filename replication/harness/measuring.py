@@ -47,7 +47,7 @@ def real_features(split: Split, extractor: Extractor, preprocessing: str, place:
 
 def metric_columns(material: Material) -> Record:
     """Every metric that the material suffices for."""
-    return {f"metric.{name}": value for name, value in evaluate(material).items()}
+    return {f"metric.{name}": value for name, value in evaluate(material).columns.items()}
 
 
 def prerequisites(

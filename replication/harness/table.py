@@ -67,7 +67,7 @@ def metrics_in(heading: str) -> tuple[Column, ...]:
     return tuple(
         Column(
             metric.heading,
-            f"metric.{metric.name}",
+            metric.column,
             metric.form,
             metric.scale,
             metric.spread,

@@ -8,7 +8,7 @@ import math
 
 from torch import Tensor
 
-from replication.metrics.metric import OF_SAMPLES, Material, Metric, Row, columns
+from replication.metrics.metric import OF_SAMPLES, Material, Measurement, Metric, columns
 from replication.metrics.uncertainty import Interval, wilson
 from replication.registry import METRICS
 from replication.types import InputError
@@ -18,10 +18,10 @@ from replication.types import InputError
 class ClassAccuracy(Metric):
     """The share of images that a classifier gives the class they were prompted with (Shmelkov et al. 2018)."""
 
-    name, label, higher_is_better, needs = "class_accuracy", "Class accuracy", True, ("logits", "prompted")
-    position, depends, heading = 4, OF_SAMPLES, "class accuracy"
+    name, label, direction, needs = "class_accuracy", "Class accuracy", "higher", ("logits", "prompted")
+    position, depends, heading, interval = 4, OF_SAMPLES, "class accuracy", "wilson"
 
-    def compute(self, material: Material, logits: Tensor, prompted: Tensor) -> Row:
+    def compute(self, material: Material, logits: Tensor, prompted: Tensor) -> Measurement:
         """Raises InputError for no images, another number of labels, or labels that the logits have no class for."""
         n = len(prompted)
         if logits.ndim != 2 or prompted.shape != logits.shape[:1] or not n:
@@ -32,4 +32,5 @@ class ClassAccuracy(Metric):
             raise InputError(f"class accuracy: labels from {least} to {most}, but {logits.shape[1]} classes of logits")
         correct = int((logits.argmax(1) == prompted.to(logits.device)).sum())
         share = correct / n
-        return columns(self.name, share, Interval(*wilson(correct, n), math.sqrt(share * (1 - share) / n)))
+        interval = Interval(*wilson(correct, n), math.sqrt(share * (1 - share) / n))
+        return Measurement(columns(self.name, share, interval))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from replication.metrics.metric import RECONSTRUCTIONS, Material, Metric, Row, columns
+from replication.metrics.metric import RECONSTRUCTIONS, Material, Measurement, Metric, columns
 from replication.metrics.uncertainty import Z95, Interval
 from replication.registry import METRICS
 from replication.types import InputError
@@ -22,11 +22,11 @@ PEAK = 255
 class _OfPixels(Metric):
     """The mean over images of a similarity of each with its reconstruction."""
 
-    higher_is_better, needs, of_features = True, ("reconstructions", "originals"), False
-    spread, table = "error", RECONSTRUCTIONS
+    direction, needs, of_features = "higher", ("reconstructions", "originals"), False
+    interval, table = "normal", RECONSTRUCTIONS
     similarity: Callable[[Tensor, Tensor], float]  # of uint8 [C,H,W] and [C,H,W]
 
-    def compute(self, material: Material, reconstructions: Tensor, originals: Tensor) -> Row:
+    def compute(self, material: Material, reconstructions: Tensor, originals: Tensor) -> Measurement:
         """Raises InputError for fewer than two images, or shapes that differ."""
         if reconstructions.shape != originals.shape or len(originals) < 2:
             raise InputError(
@@ -37,7 +37,7 @@ class _OfPixels(Metric):
         pairs = zip(reconstructions, originals, strict=True)
         of = torch.tensor([type(self).similarity(a, b) for a, b in pairs], dtype=torch.float64)
         mean, error = float(of.mean()), float(of.std()) / math.sqrt(len(of))
-        return columns(self.name, mean, Interval(mean - Z95 * error, mean + Z95 * error, error))
+        return Measurement(columns(self.name, mean, Interval(mean - Z95 * error, mean + Z95 * error, error)))
 
 
 @METRICS.register("psnr")
@@ -81,7 +81,7 @@ def codebook_usage(counts: Tensor) -> Usage:
 
 
 class _OfCodes(Metric):
-    higher_is_better, needs, of_features, spread, table = True, ("codes",), False, "", RECONSTRUCTIONS
+    direction, needs, of_features, interval, table = "higher", ("codes",), False, "none", RECONSTRUCTIONS
 
 
 @METRICS.register("codebook_usage")
@@ -90,8 +90,8 @@ class CodebookUsage(_OfCodes):
 
     name, label, form, position = "codebook_usage", "codes used", "{:.1%}", 23
 
-    def compute(self, material: Material, codes: Tensor) -> Row:
-        return {self.name: codebook_usage(codes).share}
+    def compute(self, material: Material, codes: Tensor) -> Measurement:
+        return Measurement({self.name: codebook_usage(codes).share})
 
 
 @METRICS.register("codebook_perplexity")
@@ -100,5 +100,5 @@ class CodebookPerplexity(_OfCodes):
 
     name, label, form, position = "codebook_perplexity", "perplexity", "{:.1f}", 24
 
-    def compute(self, material: Material, codes: Tensor) -> Row:
-        return {self.name: codebook_usage(codes).perplexity}
+    def compute(self, material: Material, codes: Tensor) -> Measurement:
+        return Measurement({self.name: codebook_usage(codes).perplexity})

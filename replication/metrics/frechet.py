@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from replication.metrics.metric import VARIETY, Material, Metric, Row, with_interval
-from replication.metrics.uncertainty import Draws, Influence, averaging_noise, calibrated, linear_part
+from replication.metrics.metric import VARIETY, Material, Measurement, Metric, with_interval
+from replication.metrics.uncertainty import Draws, Influence, calibrated, linear_part
 from replication.registry import METRICS
 
 ENOUGH = 5  # images for each feature, below which FD is no straight line in 1/n any more: no FD-infinity is given
@@ -34,56 +34,50 @@ class FD(Metric):
     distance of independent sets is not in it.
     """
 
-    name, label, higher_is_better, needs = "fd", "FID", False, ("values", "real")
+    name, label, direction, needs = "fd", "FID", "lower", ("values", "real")
     form, position, by_factor, paper_form = "{:.3g}", 0, True, ".2f"
 
-    def compute(self, material: Material, values: list[Tensor], real: Tensor) -> Row:
+    def compute(self, material: Material, values: list[Tensor], real: Tensor) -> Measurement:
         points, replicates = material.once(_distance, values, real, material.draws)
-        row = _of_distance("fd", points, replicates)
-        if material.paired:
-            return row
-        apart = {"fd_std": statistics.stdev(points)} if len(points) > 1 else {}
-        return row | {"fd_min": min(points), "fd_max": max(points)} | apart
+        apart = {} if material.paired else {"fd_min": min(points), "fd_max": max(points)}
+        if len(points) > 1:
+            apart["fd_std"] = statistics.stdev(points)
+        return with_interval("fd", statistics.fmean(points), replicates, apart, least=0.0)
 
 
 @METRICS.register("fd_infinity")
 class FDInfinity(Metric):
     """The distance without the bias of finite sets (Chong & Forsyth 2020), of five images or more for each feature."""
 
-    name, label, higher_is_better, needs = "fd_infinity", "FID-infinity", False, ("samples", "real")
+    name, label, direction, needs = "fd_infinity", "FID-infinity", "lower", ("samples", "real")
     form, position, paper_form = "{:.3g}", 1, ".2f"
 
-    def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Row:
+    def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Measurement:
         if min(map(len, [*samples, real])) < ENOUGH * real.shape[1]:
-            return {}
+            return Measurement({})
         _, replicates = material.once(_distance, samples, real, material.draws)
-        estimates = [without_bias(values, real, material.seed) for values in samples]
-        noise = averaging_noise([e.var().item() / len(e) for e in estimates], len(replicates), material.seed)
-        point = statistics.fmean(e.mean().item() for e in estimates)
-        return with_interval("fd_infinity", point, replicates + noise)
+        estimates = torch.stack([without_bias(values, real, material.seed) for values in samples]).mean(0)
+        noise = material.draws.error_of_mean(estimates)
+        return with_interval("fd_infinity", estimates.mean().item(), replicates + noise)
 
 
 @METRICS.register("sfd")
 class SpatialFD(Metric):
     """sFID: the same distance of feature maps that were not pooled (Nash et al. 2021)."""
 
-    name, label, higher_is_better, needs = "sfd", "sFID", False, ("spatial",)
+    name, label, direction, needs = "sfd", "sFID", "lower", ("spatial",)
     form, table, position, by_factor, paper_form = "{:.3g}", VARIETY, 10, True, ".2f"
 
-    def compute(self, material: Material, spatial: list[Tensor]) -> Row:
+    def compute(self, material: Material, spatial: list[Tensor]) -> Measurement:
         *generated, reference = spatial
-        return _of_distance("sfd", *_distance(generated, reference, material.draws))
+        points, replicates = _distance(generated, reference, material.draws)
+        return with_interval("sfd", statistics.fmean(points), replicates, least=0.0)
 
 
 def _distance(generated: Sequence[Tensor], reference: Tensor, draws: Draws) -> tuple[list[float], Tensor]:
     """FD of each seed, and replicates [R] of their mean."""
     points = [frechet_distance(values, reference) for values in generated]
     return points, calibrated(*resampled_fd(generated, reference, points, draws))
-
-
-def _of_distance(name: str, points: Sequence[float], replicates: Tensor) -> Row:
-    row = with_interval(name, statistics.fmean(points), replicates)
-    return {**row, f"{name}_low": max(0.0, row[f"{name}_low"])}  # nothing below zero is meant
 
 
 class Gaussian(NamedTuple):

@@ -5,7 +5,7 @@ import statistics
 import torch
 from torch import Tensor
 
-from replication.metrics.metric import OF_SAMPLES, Material, Metric, Row, with_interval
+from replication.metrics.metric import OF_SAMPLES, Material, Measurement, Metric, with_interval
 from replication.registry import METRICS
 
 
@@ -16,17 +16,17 @@ class InceptionScore(Metric):
     Of torch-fidelity's ten splits, whose standard deviation is `is_std`, as papers print it.
     """
 
-    name, label, higher_is_better, needs = "is", "IS", True, ("sample_logits",)
+    name, label, direction, needs = "is", "IS", "higher", ("sample_logits",)
     form, position, by_factor, paper_form, depends, splits = "{:.2f}", 3, True, ".2f", OF_SAMPLES, 10
 
-    def compute(self, material: Material, logits: list[Tensor]) -> Row:
+    def compute(self, material: Material, logits: list[Tensor]) -> Measurement:
         from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
         scores = [isc_features_to_metric(part) for part in logits]
         point, std = (statistics.fmean(s[key] for s in scores) for key in (KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD))
         draws = material.draws
         replicates = draws.mean(inception_score(part, draws.of_seed(index)[1]) for index, part in enumerate(logits))
-        return with_interval("is", point, replicates) | {"is_std": std}
+        return with_interval("is", point, replicates, {"is_std": std})
 
 
 def inception_score(logits: Tensor, counts: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ Pairs of copies of one image (i = j) are left out: they would add k(x, x) and bi
 subsets that torch-fidelity prints the mean of are weights too, of 0 and 1, so that one pass over the kernels gives both.
 """
 
-import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,8 +16,8 @@ import numpy
 import torch
 from torch import Tensor
 
-from replication.metrics.metric import Material, Metric, Row, with_interval
-from replication.metrics.uncertainty import Draws, Influence, averaging_noise, calibrated, linear_part
+from replication.metrics.metric import Material, Measurement, Metric, with_interval
+from replication.metrics.uncertainty import Draws, Influence, calibrated, linear_part
 from replication.registry import METRICS
 
 SUBSETS, SUBSET_SIZE, SUBSET_SEED = 100, 1000, 2020  # torch-fidelity's defaults
@@ -33,24 +32,20 @@ class KID(Metric):
     images whatever n is, but the bootstrap's over all images, to which the error of averaging over subsets is added.
     """
 
-    name, label, higher_is_better, needs = "kid", "KID", False, ("samples", "real")
+    name, label, direction, needs = "kid", "KID", "lower", ("samples", "real")
     form, scale, position, paper_form = "{:.2f}", 1000.0, 2, ".5f"
 
-    def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Row:
-        means, scatters, replicates, linear = kernel_distance(samples, real, material.draws)
-        noise = averaging_noise([scatter**2 / SUBSETS for scatter in scatters], len(replicates), material.seed)
-        row = with_interval("kid", statistics.fmean(means), calibrated(replicates, linear) + noise)
-        return row | {"kid_std": statistics.fmean(scatters)}
+    def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Measurement:
+        subsets, replicates, linear = kernel_distance(samples, real, material.draws)
+        noise = material.draws.error_of_mean(subsets.mean(0))
+        scatter = {"kid_std": subsets.std(1, correction=0).mean().item()}
+        return with_interval("kid", subsets.mean().item(), calibrated(replicates, linear) + noise, scatter)
 
 
 class KernelDistance(NamedTuple):
-    """Over subsets, per seed: mean and standard deviation (divisor SUBSETS). Over seeds: resamples of the mean KID [R]
-    of all images, and their linear part [R]."""
-
-    means: list[float]
-    scatters: list[float]
-    replicates: Tensor
-    linear: Tensor
+    subsets: Tensor  # float64 [S,SUBSETS]: of each subset of each seed
+    replicates: Tensor  # float64 [R]: resamples of the KID of all images, averaged over seeds
+    linear: Tensor  # float64 [R]: their linear part
 
 
 def cubic(a: Tensor, b: Tensor) -> Tensor:
@@ -75,7 +70,7 @@ def kernel_distance(generated: Sequence[Tensor], reference: Tensor, draws: Draws
     subsets = [subset_counts(len(values), m) for values in generated]
     of_real = torch.cat([draws.reference, *(part for _, part in subsets)]).double().to(real.device)
     within_real, each_real = _within(real, of_real)
-    means, scatters, replicates, points, influences = [], [], [], [], []
+    of_subsets, replicates, points, influences = [], [], [], []
     for index, values in enumerate(generated):
         resamples, counts = draws.of_seed(index)
         values, counts = values.double(), torch.cat([counts, subsets[index][0].double()]).to(real.device)
@@ -84,11 +79,10 @@ def kernel_distance(generated: Sequence[Tensor], reference: Tensor, draws: Draws
         across, over_real, over_values = _sums(values, real, counts, of_real[rows])
         distances = within + within_real[rows] - 2 * across / (counts.sum(1) * of_real[rows].sum(1))
         replicates.append(distances[: len(resamples)])
-        means.append(distances[len(resamples) :].mean().item())
-        scatters.append(distances[len(resamples) :].std(correction=0).item())
+        of_subsets.append(distances[len(resamples) :].cpu())
         points.append((each.mean() + each_real.mean() - 2 * over_real.mean() / m).item())
         influences.append(Influence(2 * (each - over_real / m), 2 * (each_real - over_values / len(values))))
-    return KernelDistance(means, scatters, draws.mean(replicates), linear_part(points, influences, draws))
+    return KernelDistance(torch.stack(of_subsets), draws.mean(replicates), linear_part(points, influences, draws))
 
 
 def _within(values: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from replication.metrics.metric import VARIETY, Material, Metric, Row, with_interval
-from replication.metrics.uncertainty import Influence, averaging_noise, linear_part
+from replication.metrics.metric import VARIETY, Material, Measurement, Metric, with_interval
+from replication.metrics.uncertainty import Influence, linear_part
 from replication.registry import METRICS
 from replication.types import InputError
 
@@ -44,20 +44,20 @@ class _OfManifold(Metric):
     its scatter over references of 55 images.
     """
 
-    higher_is_better, needs, table = True, ("samples", "real"), VARIETY
+    direction, needs, table = "higher", ("samples", "real"), VARIETY
     over_generated: bool  # whether the mean is over generated images, else over real ones
 
-    def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Row:
+    def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Measurement:
         each = [getattr(cover, self.name) for cover in material.once(_covers, samples, real)]
         points = [part.mean().item() for part in each]
         none = [part.new_zeros(len(real if self.over_generated else s)) for part, s in zip(each, samples, strict=True)]
         pairs = zip(each, none, strict=True) if self.over_generated else zip(none, each, strict=True)
         replicates = linear_part(points, [Influence(*pair) for pair in pairs], material.draws)
-        # what the balls' own sampling adds shows between seeds alone
-        between = statistics.variance(points) / len(points) if len(points) > 1 else 0.0
-        missing = max(0.0, between - replicates.var().item()) * len(points)
-        noise = averaging_noise([missing] * len(points), len(replicates), material.seed)
-        return with_interval(self.name, statistics.fmean(points), replicates + noise)
+        if (between := statistics.variance(points) / len(points) if len(points) > 1 else 0.0) > 0:
+            # what the balls' own sampling adds shows between seeds alone
+            missing = max(0.0, 1 - replicates.var().item() / between)
+            replicates = replicates + missing**0.5 * material.draws.error_of_mean(torch.tensor(points).double())
+        return with_interval(self.name, statistics.fmean(points), replicates)
 
 
 @METRICS.register("precision")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from replication.metrics.features import Features
 from replication.metrics.manifold import nearest_distances
-from replication.metrics.metric import VARIETY, Material, Metric, Row, columns
+from replication.metrics.metric import VARIETY, Material, Measurement, Metric, Row, columns
 from replication.metrics.uncertainty import Interval, wilson
 from replication.registry import METRICS
 from replication.types import InputError
@@ -27,11 +27,13 @@ QUANTILE = 0.05
 
 
 class _Memorisation(Metric):
-    higher_is_better, needs, table = False, ("generated", "training", "held_out"), VARIETY
+    direction, needs, table, interval = "lower", ("generated", "training", "held_out"), VARIETY, "wilson"
 
-    def compute(self, material: Material, generated: list[Features], training: Features, held_out: Features) -> Row:
+    def compute(
+        self, material: Material, generated: list[Features], training: Features, held_out: Features
+    ) -> Measurement:
         found = material.once(_of_features, generated, training, held_out)
-        return {f"{self.name}{end}": found[f"{self.name}{end}"] for end in ("", "_low", "_high", "_se")}
+        return Measurement({f"{self.name}{end}": found[f"{self.name}{end}"] for end in ("", "_low", "_high", "_se")})
 
 
 @METRICS.register("memorisation")

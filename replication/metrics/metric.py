@@ -4,6 +4,7 @@ A new metric is one file of this folder, or of another package: `evaluate` compu
 needs, and tables, labels, published values and claims find it by its name.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from replication.metrics.features import Features
-from replication.metrics.uncertainty import Draws, Interval, draw, draw_paired, recentred
+from replication.metrics.uncertainty import VERSION, Draws, Interval, draw, draw_paired, recentred
 from replication.registry import METRICS
 from replication.types import InputError
 
@@ -25,6 +26,8 @@ VARIETY = "Fidelity, variety and memory"  # headings of tables; the main one has
 RECONSTRUCTIONS = "First stages"
 OF_SAMPLES = ("n", "seeds", "ema", "quantizer", "labels", "precision", "extractor")  # keys of a protocol
 OF_REFERENCE = ("reference", "preprocessing", "drop_last")
+Shown = Literal["", "interval", "error"]  # beside a figure: nothing, [low, high], +- 1.96 standard errors
+SHOWN: dict[str, Shown] = {"resampled": "interval", "wilson": "interval", "normal": "error", "none": ""}
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,19 +113,35 @@ class Material:
         return draw([len(features) for features in self.generated or ()], real, self.resamples, self.seed)
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """Figures of a row: those of one metric, as it computes them, or those of all, as `evaluate` joins them.
+
+    columns: by name, without the "metric." that a record puts before it. A metric's own name comes first; `_low` and
+        `_high` (95 %) and `_se` follow where it has an error, then what else it prints.
+    replicates: by the name of the figure, float64 [R]: under the resamples of the material's draws, whose `stream` names
+        them. `recentred(columns[name], replicates[name])` is the figure's interval, cut off where a distance ends at 0.
+    versions: of each metric that was computed, and of the "interval".
+    """
+
+    columns: Row
+    replicates: dict[str, Tensor] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+
+
 class Metric:
-    """A figure of a row, in the column metric.<name>; its docstring's first line is its description and source."""
+    """A figure of a row; its docstring's first line is its description and source."""
 
     name: str
     label: str  # as a table prints it; "FID" stands for the distance of whichever extractor
-    higher_is_better: bool
+    direction: ClassVar[Literal["higher", "lower"]]  # is better
     needs: tuple[str, ...]  # of Material
-    version = 1
+    version = 1  # raised when the figure changes: rows under another one are measured again
+    interval: ClassVar[Literal["resampled", "wilson", "normal", "none"]] = "resampled"  # resampled ones have replicates
     of_features = True  # whether another extractor gives another figure, so that its name is printed beside it
     unit = ""
     scale = 1.0  # by which a table multiplies the figure
     form = "{:.3f}"
-    spread: ClassVar[Literal["", "interval", "error"]] = "interval"  # what is shown beside it, [low, high] or +-
     table = ""  # the heading of the table that shows it
     position = 100  # among the columns there, from the left
     by_factor = False  # whether it is positive and varies by a factor, so that errors are about its logarithm
@@ -132,9 +151,18 @@ class Metric:
     splits = 1  # of the images; a published standard deviation is taken over them, and their mean is the figure
     upper_bound = False  # whether less than a published value is no contradiction
 
-    # of the material and of each part that `needs` names: the columns by name, its own the first, each with `_low` and
-    # `_high` (95 %) and `_se` where there is an error
-    compute: Callable[..., Row]
+    # of the material and of each part that `needs` names; `versions` are filled in by `evaluate`
+    compute: Callable[..., Measurement]
+
+    @property
+    def column(self) -> str:
+        """Of a row's record."""
+        return f"metric.{self.name}"
+
+    @property
+    def spread(self) -> Shown:
+        """What a table shows beside the figure."""
+        return SHOWN[self.interval]
 
     @property
     def heading(self) -> str:
@@ -156,14 +184,18 @@ def metrics() -> tuple[Metric, ...]:
     return tuple(sorted((metric for _, metric in METRICS.built()), key=lambda metric: metric.position))
 
 
-def evaluate(material: Material) -> Row:
-    """The columns of every metric that has what it needs, without the "metric." that a record puts before them."""
-    row: Row = {}
+def evaluate(material: Material) -> Measurement:
+    """Every metric that has what it needs."""
+    whole = Measurement({}, versions={"interval": VERSION})
     for metric in metrics():
         needed = [getattr(material, need) for need in metric.needs]
-        if all(part is not None for part in needed):
-            row |= metric.compute(material, *needed)
-    return row
+        if any(part is None for part in needed):
+            continue
+        found = metric.compute(material, *needed)
+        whole.columns.update(found.columns)
+        whole.replicates.update(found.replicates)
+        whole.versions.update({metric.name: metric.version} if found.columns else {})
+    return whole
 
 
 def columns(name: str, point: float, interval: Interval) -> Row:
@@ -171,6 +203,10 @@ def columns(name: str, point: float, interval: Interval) -> Row:
     return {name: point, **{f"{name}_{end}": value for end, value in zip(("low", "high", "se"), interval, strict=True)}}
 
 
-def with_interval(name: str, point: float, replicates: Tensor) -> Row:
-    """The columns of a point with its interval by replicates [R] under resampling."""
-    return columns(name, point, recentred(point, replicates))
+def with_interval(
+    name: str, point: float, replicates: Tensor, others: Row | None = None, least: float = -math.inf
+) -> Measurement:
+    """A figure with its interval by replicates [R] under resampling, which does not reach below `least`, and others."""
+    low, high, error = recentred(point, replicates)
+    interval = Interval(max(least, low), high, error)
+    return Measurement(columns(name, point, interval) | (others or {}), {name: replicates})

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from replication.metrics.metric import Material, Metric, Row
+from replication.metrics.metric import Material, Measurement, Metric
 from replication.registry import METRICS
 
 
@@ -10,9 +10,9 @@ from replication.registry import METRICS
 class NLL(Metric):
     """NLL of test images in bits/dim: the variational bound (Ho et al. 2020, equation 5); papers print it as a bound."""
 
-    name, label, unit, higher_is_better, needs, of_features = "nll", "NLL", "bits/dim", False, ("bits",), False
-    spread, position, depends, upper_bound = "error", 5, ("ema", "precision", "nll_images"), True
+    name, label, unit, direction, needs, of_features = "nll", "NLL", "bits/dim", "lower", ("bits",), False
+    interval, position, depends, upper_bound = "normal", 5, ("ema", "precision", "nll_images"), True
 
-    def compute(self, material: Material, bits: Tensor) -> Row:
+    def compute(self, material: Material, bits: Tensor) -> Measurement:
         n = len(bits)
-        return {"nll": float(bits.mean()), "nll_se": float(bits.std() / n**0.5), "nll_images": n}
+        return Measurement({"nll": float(bits.mean()), "nll_se": float(bits.std() / n**0.5), "nll_images": n})

@@ -28,13 +28,16 @@ that miss end too low.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from replication.noise import stream_seed
+
+VERSION = 2  # of the intervals: draws, calibration, recentring
 Z95 = 1.959964  # standard errors on either side of a 95 % interval
 
 
@@ -61,6 +64,18 @@ class Draws:
     generated: Tensor  # uint8 [R,S,N], padded with zeros where a seed has fewer images
     reference: Tensor  # uint8 [R,M]
     sizes: tuple[int, ...]  # images of each seed
+    seed: int = 0  # of the draws
+    paired: bool = False  # whether image i and reference i are taken equally often
+
+    @property
+    def stream(self) -> str:
+        """What the draws are a function of; rows of one stream saw the same resamples."""
+        sizes = "+".join(map(str, self.sizes))
+        joined = ", in pairs" if self.paired else ""
+        resamples, reference = self.reference.shape
+        return (
+            f"{resamples} resamples of {sizes} against {reference} images{joined}, seed {self.seed}, version {VERSION}"
+        )
 
     def of_seed(self, index: int) -> tuple[Tensor, Tensor]:
         """The resamples that seed `index` is in, int64 [k], and how often each of its images is taken, float64 [k,n].
@@ -76,6 +91,30 @@ class Draws:
         for index, part in enumerate(parts):
             drawn[self.seeds == index] = part.cpu()
         return drawn.mean(1)
+
+    def error_of_mean(self, estimates: Tensor) -> Tensor:
+        """Error [R] of the mean of estimates [K], K > 1, each from a random part of the images or another seed.
+
+        The estimates themselves are drawn with replacement, in each stream the same ones, so that the errors of two rows
+        correlate as their estimates do. Of K draws the variance is 1 - 1/K of what it should be, which is made good.
+        """
+        count = len(estimates)
+        generator = torch.Generator().manual_seed(stream_seed("estimates", self.seed, count))
+        drawn = torch.randint(count, (len(self.seeds), count), generator=generator)
+        return (count / (count - 1)) ** 0.5 * (estimates[drawn].mean(1) - estimates.mean())
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """A row's figures under resampling.
+
+    stream: that of its draws. Replicate r of any figure of any row of one stream is of the same resample r: such figures
+        are joint, and what they owe to common images cancels in a ratio or a difference.
+    values: by column of the row ("metric.fd"), float64 [R]; around their own mean, which is not the row's figure.
+    """
+
+    stream: str
+    values: Mapping[str, Tensor]
 
 
 def resample_counts(resamples: int, n: int, generator: torch.Generator) -> Tensor:
@@ -94,13 +133,13 @@ def draw(sizes: Sequence[int], reference: int, resamples: int, seed: int) -> Dra
     for index, size in enumerate(sizes):
         slots = seeds == index
         generated[slots, :size] = resample_counts(int(slots.sum()), size, generator)
-    return Draws(seeds, generated, resample_counts(resamples, reference, generator), tuple(sizes))
+    return Draws(seeds, generated, resample_counts(resamples, reference, generator), tuple(sizes), seed)
 
 
 def draw_paired(n: int, resamples: int, seed: int) -> Draws:
     """Resamples of n images together with their counterparts: image i and reference i are taken equally often."""
     counts = resample_counts(resamples, n, torch.Generator().manual_seed(seed))
-    return Draws(torch.zeros(resamples, 1, dtype=torch.int64), counts[:, None], counts, (n,))
+    return Draws(torch.zeros(resamples, 1, dtype=torch.int64), counts[:, None], counts, (n,), seed, paired=True)
 
 
 def linear_part(points: Sequence[float], influences: Sequence[Influence], draws: Draws) -> Tensor:
@@ -141,10 +180,3 @@ def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
     p, shrink = successes / n, 1 + z * z / n
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return (p + z * z / (2 * n) - half) / shrink, (p + z * z / (2 * n) + half) / shrink
-
-
-def averaging_noise(variances: Sequence[float], resamples: int, seed: int) -> Tensor:
-    """Error [R] of a point that averages random subsets or splits; `variances` are those of each seed's average."""
-    generator = torch.Generator().manual_seed(seed)
-    variance = sum(variances) / len(variances) ** 2
-    return variance**0.5 * torch.randn(resamples, generator=generator, dtype=torch.float64)

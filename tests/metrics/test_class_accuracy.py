@@ -10,7 +10,7 @@ from replication.types import InputError
 
 
 def class_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    return evaluate(Material(logits=logits, prompted=labels))
+    return evaluate(Material(logits=logits, prompted=labels)).columns
 
 
 def test_counted_by_hand() -> None:

@@ -16,7 +16,7 @@ from replication.types import InputError
 
 
 def evaluate(generated: Sequence[Features], reference: Features, resamples: int = 200) -> Row:
-    return columns_of(Material(generated, reference, resamples=resamples))
+    return columns_of(Material(generated, reference, resamples=resamples)).columns
 
 
 class Images(Dataset[torch.Tensor]):

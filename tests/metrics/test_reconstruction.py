@@ -11,7 +11,7 @@ from replication.types import InputError
 
 
 def pixel_similarity(reconstructions: torch.Tensor, originals: torch.Tensor) -> Row:
-    return evaluate(Material(reconstructions=reconstructions, originals=originals))
+    return evaluate(Material(reconstructions=reconstructions, originals=originals)).columns
 
 
 def images(n: int = 6, seed: int = 0) -> torch.Tensor:
@@ -59,11 +59,11 @@ def test_the_interval_of_a_paired_distance_leaves_the_draw_of_images_out() -> No
     """
     generator = torch.Generator().manual_seed(0)
     originals = torch.randn(300, 4, generator=generator)
-    same = evaluate(Material([Features(originals)], Features(originals), paired=True, resamples=50))
+    same = evaluate(Material([Features(originals)], Features(originals), paired=True, resamples=50)).columns
     assert max(abs(same[key]) for key in ("fd", "fd_low", "fd_high")) <= 1e-9
     near = Features(originals + 0.3 + 0.05 * torch.randn(300, 4, generator=generator))
     paired, apart = (
-        evaluate(Material([near], Features(originals), paired=paired, resamples=50)) for paired in (True, False)
+        evaluate(Material([near], Features(originals), paired=paired, resamples=50)).columns for paired in (True, False)
     )
     assert paired["fd_se"] < 0.3 * apart["fd_se"]
     assert abs(paired["fd"] - apart["fd"]) <= 1e-12

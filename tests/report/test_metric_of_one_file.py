@@ -12,18 +12,18 @@ from torch import Tensor
 from replication.harness.published import PublishedRow
 from replication.harness.table import metrics_in
 from replication.metrics import Features, Material, Metric, evaluate
-from replication.metrics.metric import Row, metric_named, metrics
+from replication.metrics.metric import Measurement, metric_named, metrics
 from replication.registry import EXTRACTORS, METRICS
 
 
 class Largest(Metric):
     """The largest feature."""
 
-    name, label, unit, higher_is_better, needs = "largest", "Largest", "cm", True, ("samples",)
+    name, label, unit, direction, needs = "largest", "Largest", "cm", "higher", ("samples",)
     form, position, by_factor = "{:.1f}", 6, True
 
-    def compute(self, material: Material, samples: list[Tensor]) -> Row:
-        return {"largest": max(float(values.max()) for values in samples), "largest_se": 0.5}
+    def compute(self, material: Material, samples: list[Tensor]) -> Measurement:
+        return Measurement({"largest": max(float(values.max()) for values in samples), "largest_se": 0.5})
 
 
 def forget() -> None:
@@ -46,8 +46,9 @@ def largest() -> Iterator[None]:
 def test_a_metric_of_one_file_is_in_rows_tables_and_claims(folder: Path) -> None:
     """Catches: a list of metrics by name anywhere between the features and the verdict."""
     values = torch.arange(40.0).reshape(20, 2)
-    assert evaluate(Material([Features(values)], Features(values), resamples=5))["largest"] == 39
-    assert "largest" not in evaluate(Material([Features(values)], Features(values), paired=True, resamples=5))
+    measured = evaluate(Material([Features(values)], Features(values), resamples=5))
+    assert (measured.columns["largest"], measured.versions["largest"]) == (39, 1)
+    assert "largest" not in evaluate(Material([Features(values)], Features(values), paired=True, resamples=5)).columns
     (column,) = (column for column in metrics_in("") if column.column == "metric.largest")
     record = {"metric.largest": 39.0, "metric.largest_low": 38.0, "metric.largest_high": 40.0}
     assert column.text(record) == "39.0 [38.0, 40.0]"

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from replication.metrics.metric import Material, Metric, Row
+from replication.metrics.metric import Material, Measurement, Metric
 from replication.registry import METRICS
 
 
@@ -10,10 +10,10 @@ from replication.registry import METRICS
 class Shift(Metric):
     """The distance of mean features, averaged over seeds, for tests (2026)."""
 
-    name, label, higher_is_better = "foreign_shift", "Shift", False
-    needs, spread = ("samples", "real"), ""
+    name, label, direction = "foreign_shift", "Shift", "lower"
+    needs, interval = ("samples", "real"), "none"
 
-    def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Row:
+    def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Measurement:
         centre = real.double().mean(0)
         distances = [float((values.double().mean(0) - centre).norm()) for values in samples]
-        return {self.name: sum(distances) / len(distances)}
+        return Measurement({self.name: sum(distances) / len(distances)})
