@@ -122,7 +122,7 @@ class Extractor(ABC):
         if n != total:
             given = f"{n} or more" if n > total else n
             raise InputError(f"extractor {self.name!r} expects {total} images and was given {given}")
-        return Features(**dict(zip(PARTS, parts, strict=False)))
+        return Features(**dict(zip(PARTS, parts, strict=False)), extractor=self.name)
 
 
 class EmbeddedExtractor(Extractor):

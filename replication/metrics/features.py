@@ -1,10 +1,12 @@
 """Features: what an extractor computes of N images, and all that most metrics are made from."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from replication.types import InputError
+
+PARTS = ("values", "logits", "spatial")
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,12 +16,14 @@ class Features:
     values: [N,D] feed FD, KID, precision, recall, density, coverage and memorisation.
     logits: [N,K] feed the inception score and, over the dataset's classes, class accuracy; DINOv2 and CLIP have none.
     spatial: [N,S], a feature map that was not pooled, feeds sFD (Nash et al. 2021).
+    extractor: the name of what computed them; "" where it has none. Some metrics are defined for one extractor only.
     Raises InputError where the parts do not agree in N.
     """
 
     values: Tensor
     logits: Tensor | None = None
     spatial: Tensor | None = None
+    extractor: str = ""
 
     def __post_init__(self) -> None:
         for name, part in self.parts().items():
@@ -31,7 +35,7 @@ class Features:
         return len(self.values)
 
     def __getitem__(self, rows: Tensor) -> "Features":
-        return Features(**{name: part[rows] for name, part in self.parts().items()})
+        return Features(**{name: part[rows] for name, part in self.parts().items()}, extractor=self.extractor)
 
     @property
     def widths(self) -> dict[str, int]:
@@ -40,6 +44,3 @@ class Features:
     def parts(self) -> dict[str, Tensor]:
         """The parts that there are, by name, in their order."""
         return {name: part for name in PARTS if (part := getattr(self, name)) is not None}
-
-
-PARTS = tuple(field.name for field in fields(Features))

@@ -45,7 +45,10 @@ def reference_features(
         try:
             parts, metadata = load_checkpoint(path)
             # the content's own SHA-256 too: safetensors does not notice a flipped bit
-            if metadata == {"identity": identity, "content": _digest(features := Features(**parts))}:
+            if metadata == {
+                "identity": identity,
+                "content": _digest(features := Features(**parts, extractor=extractor.name)),
+            }:
                 return features
         except (InputError, TypeError):
             pass

@@ -1,7 +1,10 @@
-"""`dinov2-vit-b-14`: DINOv2 (Oquab et al. 2023), for FD-dinov2 (Stein et al. 2023).
+"""DINOv2 (Oquab et al. 2023) twice: as FD-DINOv2 is published, `dinov2-vit-l-14`, and as torch-fidelity has it.
 
-torch-fidelity has the preprocessing, but fetches the network's code from its repository's main branch and runs it, and
-takes no weights from a file. So the vision transformer is written out here, with the names of the published tensors.
+    dinov2-vit-l-14   FD-dinov2: ViT-L/14 of images that Pillow resized, as Stein et al. 2023 (dgm-eval) and EDM2 have it
+    dinov2-vit-b-14   FD-dinov2-b14: ViT-B/14 of images resized as TensorFlow 1 did, comparable with torch-fidelity's only
+
+torch-fidelity fetches the network's code from its repository's main branch and runs it, and takes no weights from a file.
+So the vision transformer is written out here, with the names of the published tensors.
 """
 
 from functools import partial
@@ -14,6 +17,7 @@ from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 
 from replication.download import Remote
 from replication.metrics.extractor import PublishedExtractor
+from replication.metrics.resize import OfOneSize
 from replication.registry import EXTRACTORS
 
 HEAD = 64  # channels of an attention head, in all four published sizes
@@ -87,14 +91,33 @@ class Dinov2FromTensors(FeatureExtractorDinoV2):
         self.model = from_state(state)
 
 
-@EXTRACTORS.register("dinov2-vit-b-14")
+@EXTRACTORS.register("dinov2-vit-l-14")
 class Dinov2Extractor(PublishedExtractor):
-    """FD-dinov2: 768 features of DINOv2 (Stein et al. 2023); 346 MB, or $REPLICATION_DINOV2_WEIGHTS.
+    """FD-DINOv2 as published (Stein et al. 2023): 1,024 features of ViT-L/14; 1.2 GB, or $REPLICATION_DINOV2_L14_WEIGHTS.
 
-    Without logits: DINOv2 has no inception score.
+    Images are 224 x 224. Without logits: DINOv2 has no inception score.
     """
 
-    name, family, layers = "dinov2-vit-b-14", "dinov2", ("dinov2",)
+    name, family, layers, version = "dinov2-vit-l-14", "dinov2", ("dinov2",), "1"
+    remote = Remote(
+        "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+        "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
+        1_217_586_395,
+    )
+    variable = "REPLICATION_DINOV2_L14_WEIGHTS"
+
+    def _network(self, state: dict[str, Tensor]) -> OfOneSize:
+        return OfOneSize(from_state(state), 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@EXTRACTORS.register("dinov2-vit-b-14")
+class Dinov2BaseExtractor(PublishedExtractor):
+    """FD-dinov2-b14: 768 features of ViT-B/14 (Oquab et al. 2023); 346 MB, or $REPLICATION_DINOV2_WEIGHTS.
+
+    torch-fidelity's, not the published FD-DINOv2: a smaller network, and images resized as TensorFlow 1 did. Without logits.
+    """
+
+    name, family, layers = "dinov2-vit-b-14", "dinov2-b14", ("dinov2",)
     remote = Remote(
         "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth",
         "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73",
