@@ -19,11 +19,11 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import safetensors.torch
-from PIL import Image
 from safetensors import SafetensorError
 from tqdm import tqdm
 
 from replication.datasets.dataset import Dataset, Split
+from replication.datasets.pictures import opened_picture
 from replication.download import Remote, data_home, download
 from replication.files import locked, write_atomically
 from replication.registry import unknown
@@ -205,14 +205,11 @@ def _members(path: Path, dataset: Archived, wanted: Callable[[PurePath], bool]) 
 def _decoded(content: bytes, where: str, dataset: Archived) -> np.ndarray:
     """The pixels `uint8 [H,W,C]` of a PNG or WebP file."""
     side = dataset.resolution
-    try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "WEBP")) as image:
-            if image.size != (side, side):  # asked before decoding: a size costs nothing, its pixels may
-                width, height = image.size
-                raise InputError(f"{where}: the image is {width}x{height}, {dataset.name} has {side}x{side}")
-            pixels = np.asarray(image.convert("RGB" if dataset.channels == 3 else "L"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{where}: not a readable PNG or WebP image") from error
+    with opened_picture(io.BytesIO(content), where, ("PNG", "WEBP")) as image:
+        if image.size != (side, side):
+            width, height = image.size
+            raise InputError(f"{where}: the image is {width}x{height}, {dataset.name} has {side}x{side}")
+        pixels = np.asarray(image.convert("RGB" if dataset.channels == 3 else "L"))
     return pixels.reshape(side, side, dataset.channels)
 
 

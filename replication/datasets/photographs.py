@@ -9,20 +9,17 @@ not read.
 """
 
 import os
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
+from replication.datasets.pictures import opened_picture
 from replication.types import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-FORMATS = ("PNG", "JPEG", "WEBP")
 LEAST_IMAGES = 10  # of a split
-MOST_PIXELS = 1 << 26  # ImageNet's largest image has 61 million; beyond that a small file is one that fills the memory
 ACCEPTED = "a folder of PNG, JPEG or WebP images, perhaps in train/ and test/ (or val/)"
 
 
@@ -71,23 +68,14 @@ def find_photographs(path: Path, classes: int, name: str) -> Copy:
 
 def read_photograph(file: str, smallest: int) -> Image.Image:
     """The file as RGB with 8 bits, no side below `smallest`; raises InputError naming the file and what it is."""
-    try:
-        with Image.open(file, formats=FORMATS) as image:
-            width, height = image.size  # known before a pixel is decoded
-            if width * height > MOST_PIXELS:
-                raise InputError(f"{file}: {width}x{height} is more than {MOST_PIXELS:,} pixels")
-            if min(width, height) < smallest:
-                raise InputError(
-                    f"{file}: the image is {width}x{height}, smaller than {smallest}x{smallest}; an enlarged one "
-                    "is no reference"
-                )
-            if image.mode.startswith(("I", "F")):
-                raise InputError(f"{file}: mode {image.mode} has more than 8 bits for each channel")
-            return image.convert("RGB")
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{file}: more than {MOST_PIXELS:,} pixels ({error})") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error) as error:
-        raise InputError(f"{file}: not a readable PNG, JPEG or WebP image ({error})") from error
+    with opened_picture(file, file) as image:
+        width, height = image.size
+        if min(width, height) < smallest:
+            raise InputError(
+                f"{file}: the image is {width}x{height}, smaller than {smallest}x{smallest}; an enlarged one "
+                "is no reference"
+            )
+        return image.convert("RGB")
 
 
 def _splits(path: Path) -> dict[str, Path]:

@@ -1,7 +1,6 @@
 """Forensics: one choice at a time, on a tiny experiment, and its statistics where the answer is known."""
 
 import io
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,12 @@ import pytest
 import torch
 from harness.tiny import write_tiny
 from PIL import Image
-from safetensors.torch import save_file
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from replication.harness import workplace
 from replication.harness.forensics.base import Measurement, Wishes, base_of
 from replication.harness.forensics.choices import CHOICES, choices_named
 from replication.harness.forensics.examination import NOT_CHANGED, Laboratory, in_float64, investigate, treated
-from replication.harness.forensics.images import read_images
 from replication.harness.forensics.move import Pool, moves
 from replication.harness.journal import Record
 from replication.harness.workplace import Workplace
@@ -291,82 +288,7 @@ def test_last_alpha_keeps_the_noise_of_the_first_step(project: Path) -> None:
     assert set(after.times(schedule).tolist()) == (set(before.times(schedule).tolist()) - {0.0}) | {1 / schedule.T}
 
 
-# ---------------------------------------------------------------- files from elsewhere
-
-
-def test_folder_array_and_chunks_give_the_same_images(tmp_path: Path, digits: torch.Tensor) -> None:
-    """Catches: channels in another place, files in another order."""
-    for i, image in enumerate(digits):
-        (tmp_path / "png").mkdir(exist_ok=True)
-        Image.fromarray(image[0].numpy()).save(tmp_path / "png" / f"{i:03}.png")
-    np.savez(tmp_path / "a.npz", arr_0=digits.permute(0, 2, 3, 1).numpy(), arr_1=np.arange(40))
-    (tmp_path / "chunks").mkdir()
-    for start, stop in ((0, 30), (30, 40)):
-        save_file(
-            {"images": digits[start:stop].contiguous()},
-            tmp_path / "chunks" / f"{start:07}-{stop:07}.safetensors",
-            {"metadata": "{}"},
-        )
-    for name in ("png", "a.npz", "chunks"):
-        assert torch.equal(read_images(tmp_path / name)[0], digits), name
-    assert torch.equal(read_images(tmp_path / "chunks" / "0000000-0000030.safetensors")[0], digits[:30])
-    first, *_, last = sorted((tmp_path / "chunks").glob("*.safetensors"))
-    (tmp_path / "chunks" / f"{first.stem} (conflicted copy).safetensors").write_bytes(first.read_bytes())
-    assert torch.equal(read_images(tmp_path / "chunks")[0], digits)  # a sync tool's copy is passed over
-    last.rename(last.with_name("0000900-0000901.safetensors"))
-    with pytest.raises(InputError, match="of the sample set are missing"):
-        read_images(tmp_path / "chunks")
-
-
-def _npz(path: Path, **arrays: np.ndarray) -> None:
-    np.savez(path, **arrays)
-
-
-def _grey(n: int, side: int = 8, channels: int = 1) -> np.ndarray:
-    return np.zeros((n, side, side, channels), dtype=np.uint8)
-
-
-WRONG = {
-    "few.npz": (lambda p: _npz(p, arr_0=_grey(9)), "holds 9 images, at least 10"),
-    "floats.npz": (lambda p: _npz(p, arr_0=_grey(12).astype(np.float32)), "must be uint8"),
-    "flat.npz": (lambda p: _npz(p, arr_0=_grey(12)[0]), "must be uint8"),
-    "other.npz": (lambda p: _npz(p, images=_grey(12), labels=_grey(12)), "no array 'arr_0'"),
-    "pickled.npz": (lambda p: _npz(p, arr_0=np.array([{}] * 12, dtype=object)), "without pickled objects"),
-    "size.npz": (lambda p: _npz(p, arr_0=_grey(12, side=9)), "no dataset has images of shape"),
-    "channels.npz": (lambda p: _npz(p, arr_0=_grey(12, channels=2)), "1 or 3 channels"),
-    "cut.npz": (lambda p: (_npz(p, arr_0=_grey(12)), p.write_bytes(p.read_bytes()[:200])), "not a readable .npz"),
-    "text.txt": (lambda p: p.write_text("hello"), "forensics takes an experiment, a checkpoint"),
-    "cut.safetensors": (lambda p: p.write_bytes(b"\x10\0\0\0\0\0\0\0{}"), "is corrupt"),
-    "neither.safetensors": (
-        lambda p: save_file({"x": torch.zeros(3)}, p, {"metadata": json.dumps({})}), "holds neither images nor a recipe",
-    ),
-    "empty": (lambda p: p.mkdir(), "there are no images in this folder"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_wrong_files_are_refused_with_the_reason(project: Path, name: str) -> None:
-    make, message = WRONG[name]
-    make(project / name)
-    with pytest.raises(InputError, match=message) as caught:
-        base_of(str(project / name), Wishes())
-    assert name in str(caught.value)
-
-
-def test_unequal_images_of_a_folder_are_refused(project: Path) -> None:
-    folder = project / "mixed"
-    folder.mkdir()
-    for i in range(12):
-        Image.new("L", (8, 8)).save(folder / f"{i:02}.png")
-    Image.new("L", (9, 8)).save(folder / "05.png")
-    with pytest.raises(InputError, match=r"05\.png: is 9x8 with 1 channel, 00\.png is 8x8"):
-        base_of(str(folder), Wishes())
-    Image.new("RGBA", (8, 8)).save(folder / "05.png")
-    with pytest.raises(InputError, match=r"05\.png: mode RGBA"):
-        base_of(str(folder), Wishes())
-    (folder / "05.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"05\.png: not a readable PNG or JPEG"):
-        base_of(str(folder), Wishes())
+# ---------------------------------------------------------------- what is asked of the base
 
 
 @pytest.mark.parametrize(

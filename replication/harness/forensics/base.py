@@ -7,16 +7,18 @@ from math import log
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import ValidationError
 from torch import Tensor
 
 from replication.checkpoint import load_metadata
+from replication.datasets.dataset import Dataset
 from replication.harness.experiment import explained, load_experiment
-from replication.harness.experiment_file import toml_value
-from replication.harness.forensics.images import read_images
+from replication.harness.images import open_images
 from replication.harness.job import of_row
 from replication.harness.jobs.cell import Cell, cells_of
-from replication.harness.protocol import Protocol, named_protocol
+from replication.harness.own_images import check_shape, dataset_of, protocol_for
+from replication.harness.protocol import Protocol
 from replication.registry import DATASETS, SAMPLERS
 from replication.sampling.generation import Sampling
 from replication.settings import Part
@@ -24,7 +26,6 @@ from replication.training.recipe import Recipe
 from replication.types import InputError
 
 STEPS = 50  # of the base, or what the experiment has nearest to it
-DIGITS = (1, 8, 8)  # what the extractor of `suite-digits` takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ def _of_checkpoint(path: Path, metadata: Mapping[str, object], wishes: Wishes) -
         recipe = Recipe.model_validate(metadata["recipe"])
     except ValidationError as error:
         raise InputError(f"{path}: {explained(error, Recipe, 'recipe')}") from error
-    protocol = _protocol(recipe.dataset, wishes)
+    protocol = _protocol(recipe.build_dataset(), wishes)
     if recipe.condition and protocol.labels == "balanced":  # the protocol's n need not be a multiple of the classes
         protocol = protocol.with_changes({"labels": "uniform"})
     steps = wishes.steps or STEPS
@@ -149,44 +150,17 @@ def _drawn(name: str, title: str, cell: Cell, **options: Any) -> Measurement:
 
 def _of_images(path: Path, wishes: Wishes) -> Measurement:
     wishes.refuse("the images are there already", "row", "steps")
-    images, came_as_jpeg = read_images(path)
-    dataset = Part(name=wishes.dataset or _dataset_of(images, path))
-    if images.shape[1:] != (shape := _shape(dataset)):
-        raise InputError(f"{path}: images are {list(images.shape[1:])}, those of {dataset} are {list(shape)}")
-    protocol = _protocol(dataset, wishes).with_changes({"n": len(images)})
-    protocol.check_preprocessing(dataset.build(DATASETS))
-    name, title = path.stem or path.resolve().name, f"images of {path.name}"
-    seed = protocol.seeds[0]
-    return Measurement(name, title, protocol, dataset, len(images), seed, given=images, given_as_jpeg=came_as_jpeg)
-
-
-def _dataset_of(images: Tensor, path: Path) -> str:
-    """The one dataset of the project that was collected, not computed, and whose images have this shape."""
-    collected = [name for name, dataset in DATASETS.built() if not dataset.computed]
-    fitting = [name for name in collected if _shape(Part(name=name)) == images.shape[1:]]
-    if len(fitting) == 1:
-        return fitting[0]
-    reason = f"{', '.join(fitting)} have" if fitting else "no dataset has"
-    raise InputError(f"{path}: {reason} images of shape {list(images.shape[1:])}; name one with --dataset")
-
-
-def _shape(dataset: Part) -> tuple[int, int, int]:
+    images = open_images(path)
+    dataset = dataset_of(images, wishes.dataset, "--dataset")
     built = dataset.build(DATASETS)
-    return built.channels, built.resolution, built.resolution
+    check_shape(images, built.shape, str(dataset))
+    protocol = _protocol(built, wishes).with_changes({"n": len(images)})
+    protocol.check_preprocessing(built)
+    name, title = path.stem or path.resolve().name, f"images of {path.name}"
+    given, as_jpeg = torch.cat(list(images)), images.jpegs > 0
+    seed = protocol.seeds[0]
+    return Measurement(name, title, protocol, dataset, len(images), seed, given=given, given_as_jpeg=as_jpeg)
 
 
-def _protocol(dataset: Part, wishes: Wishes) -> Protocol:
-    """The named protocol, or the suite's own for images of this dataset, with the `protocol.` keys of --set in it."""
-    changes = {}
-    for key, value in (wishes.settings or {}).items():
-        if not key.startswith("protocol."):
-            raise InputError(f"--set {key}: only an experiment has that; of a file, keys of `protocol.` can be changed")
-        changes[key.removeprefix("protocol.")] = toml_value(value)
-    name = wishes.protocol
-    if name is None:
-        name = "suite-digits" if _shape(dataset) == DIGITS else "suite"
-        changes.setdefault("preprocessing", dataset.build(DATASETS).preprocessing)
-    try:
-        return named_protocol(name).with_changes(changes)
-    except ValidationError as error:
-        raise InputError(f"--set {explained(error, Protocol, 'protocol')}") from error
+def _protocol(dataset: Dataset, wishes: Wishes) -> Protocol:
+    return protocol_for(dataset.shape, dataset.preprocessing, wishes.protocol, wishes.settings or {})
