@@ -12,6 +12,7 @@ from replication.registry import unknown
 Array = TypeVar("Array", Tensor, np.ndarray)
 GREY = 127.5  # grey levels per unit of [-1, 1]
 
+VERSION = 1  # of the rules below and of their limits: raised when any of them gives another level
 QUANTIZERS: dict[str, Callable[[Tensor], Tensor]] = {
     "round": lambda x: (to_levels(x) + 0.5).floor(),  # EDM, DiT, torchvision's save_image
     "truncate": lambda x: to_levels(x).floor(),  # IDDPM, LDM

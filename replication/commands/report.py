@@ -31,7 +31,7 @@ def report(options: argparse.Namespace) -> None:
         journal = journal_of(evidence.jobs, state())
         files = write_report(evidence, journal, results)
         print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
-        if any(journal.read(key) for key in evidence.rows):
+        if any(journal.read(record["cell"]) for record in evidence.rows.values()):
             tables.append((evidence.experiment.name, evidence.profile, journal, list(evidence.rows.values()), files))
     print(f"wrote {write_claims(every, results).relative_to(project())}")
     for stem, rows in committed_forensics(results).items():

@@ -8,17 +8,19 @@ import torch
 from replication.commands.options import cells_named, jobs_named, workplace
 from replication.files import write_atomically
 from replication.harness.home import project, state
-from replication.harness.job import of_row
+from replication.harness.job import Job, of_row
 from replication.harness.jobs.cell import Cell, find_cell
+from replication.harness.journal import Record
 from replication.harness.measuring import strip
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
+from replication.harness.versions import reasons
 from replication.harness.workplace import Workplace, keeping, planned_trainings
 from replication.registry import SAMPLERS
 from replication.report.claims import Evidence, claims_of, markdown_claim
 from replication.report.claims.evidence import others_of
 from replication.report.plots import picture_grid
-from replication.report.rows import rows_of
+from replication.report.rows import replicates_of, rows_of
 from replication.report.tables import main_tables, markdown
 from replication.types import InputError
 
@@ -33,9 +35,11 @@ def run_experiment(options: argparse.Namespace) -> None:
         jobs = named + [job for job in jobs if job.key in needed and job not in named]
     run(jobs, place, Store(place.state))
     claims = claims_of(experiment)
-    others = others_of(experiment, claims, options.profile, state(), project() / "results")
-    rows = rows_of(jobs, journal_of(jobs, place.state))
-    evidence = Evidence(experiment, options.profile, jobs, rows, claims, others)
+    results, journal = project() / "results", journal_of(jobs, place.state)
+    others = others_of(experiment, claims, options.profile, state(), results)
+    rows = rows_of(jobs, journal)
+    replicates = replicates_of(rows, journal, results / f"{experiment.name}-{options.profile}.csv")
+    evidence = Evidence(experiment, options.profile, jobs, rows, claims, others, replicates)
     for table in main_tables(jobs, rows):
         print(f"\n{table}\n")
     for claim in claims:
@@ -52,7 +56,7 @@ def plan(options: argparse.Namespace) -> None:
         published = ", ".join(f"{metric} {value:g}" for metric, value in cell.targets.items())
         snapshot = f"{cell.recipe.training_key[:12]}-{cell.recipe.training.steps}"
         of_cell = [cell.key[:12], cell.label, str(cell.sampling.spacing), str(cell.sampling.steps), str(nfe), snapshot]
-        lines.append([*of_cell, published, "done" if cell.key in rows else "to run"])
+        lines.append([*of_cell, published, _state(cell, rows.get(cell.key))])
     print(markdown(["cell", "sampler", "spacing", "steps", "NFE", "snapshot", "paper", "state"], lines))
     for table in main_tables([job for job in jobs if not isinstance(job, Cell)], rows):
         print(f"\n{table}")
@@ -61,6 +65,16 @@ def plan(options: argparse.Namespace) -> None:
     lines = [[one.snapshots.key[:12], one.title, " ".join(map(str, one.steps)), str(one.to_do())] for one in planned]
     lines.append(["", "all", "", str(sum(one.to_do() for one in planned))])
     print("\n" + markdown(["training", "first used by", "snapshots after", "steps to do"], lines))
+
+
+def _state(job: Job, row: Record | None) -> str:
+    """Whether there is anything to do for a job, and why."""
+    if row is None:
+        return "to run"
+    if changed := job.changes(row):
+        return f"stale: {reasons(changed)}"
+    lacking = job.lacking(row)
+    return f"done, without {', '.join(lacking)}" if lacking else "done"
 
 
 def sample(options: argparse.Namespace) -> None:

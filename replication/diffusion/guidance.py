@@ -12,6 +12,7 @@ from replication.diffusion.denoiser import Denoise, Wrapper, evaluations
 from replication.registry import unknown
 from replication.types import InputError, Prediction, per_image
 
+VERSION = 1  # raised when a guided image comes out otherwise
 CHANNELS: dict[str, int | None] = {"all": None, "dit": 3}  # how many of the first channels are guided
 
 

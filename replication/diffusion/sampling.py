@@ -12,6 +12,8 @@ from replication.diffusion.sampler import Sampler
 from replication.diffusion.schedule import NoiseSchedule
 from replication.types import InputError, Prediction
 
+VERSION = 1  # of this loop and of the chunks drawn with it: raised when other images come of the same noise
+
 
 @torch.no_grad()
 def sample(

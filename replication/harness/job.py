@@ -5,15 +5,17 @@ raises InputError naming the file, the row and what is wrong in it. Checking run
 needs no memory but takes time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 from replication.harness.experiment import Experiment
-from replication.harness.journal import Record
+from replication.harness.journal import Computed, Record
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
 from replication.harness.table import TableSpec
+from replication.harness.versions import changes, lacking, nearest, raised, version_columns
 from replication.harness.workplace import PlannedTraining, Workplace
 from replication.registry import JOBS, unknown
 from replication.settings import Settings, content_key
@@ -48,19 +50,36 @@ class Job(Settings):
         return self.title
 
     def identity(self) -> dict[str, Any]:
-        """Everything that the row depends on; labels and papers have no part in it."""
+        """Everything that the row depends on besides versions; labels and papers have no part in it."""
         raise NotImplementedError
+
+    def versions(self) -> dict[str, int]:
+        """Today's versions of what makes the row: its columns version.*."""
+        return {}
+
+    def changes(self, row: Record) -> dict[str, tuple[int, int]]:
+        """In which versions an earlier row of the job is not today's: (the row's, today's). Empty for one that is done."""
+        return {} if row["cell"] == self.key else changes(row, self.versions())
+
+    def lacking(self, row: Record) -> list[str]:
+        """The metrics that there are today and were not when the row was measured."""
+        return lacking(row, self.versions())
+
+    @cached_property
+    def setting(self) -> str:
+        """SHA-256 of the canonical JSON of the identity: what rows of every version have in common."""
+        return content_key(self.identity())
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the canonical JSON of the identity."""
-        return content_key(self.identity())
+        """The same with the versions that are not 1."""
+        return content_key({**self.identity(), **raised(self.versions())})
 
     @cached_property
     def columns(self) -> Record:
         """What describes the job before it ran: the first columns of its row."""
         names = {"experiment": self.experiment, "profile": self.profile, "cell": self.key, "label": self.label}
-        return {**names, **self.described()}
+        return {**names, "setting": self.setting, **version_columns(self.versions()), **self.described()}
 
     def described(self) -> Record:
         """The columns that are particular to its kind."""
@@ -74,9 +93,13 @@ class Job(Settings):
         """Those whose snapshots it needs, each behind those that it builds on."""
         return []
 
-    def compute(self, place: Workplace) -> tuple[Record, bytes]:
-        """(row, PNG of its first images). What has been computed of it before is used."""
+    def compute(self, place: Workplace) -> Computed:
+        """What it comes to. What has been computed of it before is used."""
         raise NotImplementedError
+
+    def measured_again(self, row: Record, place: Workplace) -> Computed | None:
+        """The same from what is stored of an earlier row, without drawing images; None where that does not suffice."""
+        return None
 
 
 AnyJob = TypeVar("AnyJob", bound=Job)
@@ -104,6 +127,19 @@ def in_order(jobs: Sequence[Job]) -> list[Job]:
     for job in jobs:
         add(job)
     return list(ordered.values())
+
+
+def rows_among(jobs: Sequence[Job], records: Iterable[Record]) -> dict[str, Record]:
+    """By the job's key, the row of each job that has one; of an earlier version, where there is none of today's.
+
+    Rows from before there was a column `setting` have it for their key, since nothing had a version then.
+    """
+    by_key, by_setting = {}, defaultdict(list)
+    for record in records:
+        by_key[record["cell"]] = record
+        by_setting[record.get("setting", record["cell"])].append(record)
+    found = {job.key: by_key.get(job.key) or nearest(by_setting[job.setting], job.versions()) for job in jobs}
+    return {key: record for key, record in found.items() if record is not None}
 
 
 def of_row(jobs: Sequence[AnyJob], label: str) -> list[AnyJob]:

@@ -1,15 +1,26 @@
-"""The row journal: one atomic JSON file per job, and its strip of images beside it. MLflow gets a row later."""
+"""The row journal: one atomic JSON file per job, its strip of images and its replicates beside it. MLflow gets a row later."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from replication.files import write_atomically
+from replication.harness.replicates import load_replicates, replicates_of_row, save_replicates
+from replication.metrics.uncertainty import Replicates
 from replication.types import InputError
 
 MEASURED = ("metric.", "timing.", "cost.")  # how columns begin that hold what was measured, and numbers therefore
+PROVENANCE = ("env.", "measured.")  # of the images, and of their measuring: code, versions, device
 Record = dict[str, Any]  # flat: dotted column -> str, int, float or None
 Curve = dict[str, Any]  # experiment, profile, training (its key) and title; by column, numbers at the watched steps
+
+
+class Computed(NamedTuple):
+    """What a job comes to: its row, a PNG of its first images, and the row's figures under resampling, if any are."""
+
+    record: Record
+    strip: bytes
+    replicates: Replicates | None = None
 
 
 class Journal:
@@ -22,11 +33,20 @@ class Journal:
         """A PNG of the job's first images, side by side."""
         return self.folder / f"{key}.png"
 
-    def write(self, record: Record, strip: bytes) -> None:
-        """Strip first, row last: a row that exists is complete. Raises RunError if the folder can't be written."""
-        key = record["cell"]
-        write_atomically(self.strip_path(key), strip)
-        write_atomically(self.folder / f"{key}.json", json.dumps(record, indent=1, allow_nan=False).encode())
+    def replicates_path(self, key: str) -> Path:
+        """The row's figures under resampling, as harness/replicates.py has them."""
+        return self.folder / f"{key}.safetensors"
+
+    def write(self, computed: Computed) -> None:
+        """Row last: one that exists is complete. MLflow has yet to get it. Raises RunError if the folder can't be written."""
+        key = computed.record["cell"]
+        write_atomically(self.strip_path(key), computed.strip)
+        if computed.replicates is None:
+            self.replicates_path(key).unlink(missing_ok=True)
+        else:
+            save_replicates(self.replicates_path(key), {key: computed.replicates})
+        (self.folder / f"{key}.mlflow").unlink(missing_ok=True)
+        write_atomically(self.folder / f"{key}.json", json.dumps(computed.record, indent=1, allow_nan=False).encode())
 
     def read(self, key: str) -> Record | None:
         """The job's row, None if it has not been run; raises InputError for a file that is no row."""
@@ -40,6 +60,28 @@ class Journal:
         if not isinstance(record, dict) or record.get("cell") != key:
             raise InputError(f"{path}: not the row of this key; delete it and run again")
         return record
+
+    def rows(self) -> list[Record]:
+        """Every row there is, by its key; raises InputError for a file that is none."""
+        return [record for key in self.done() if (record := self.read(key)) is not None]
+
+    def replicates(self, key: str) -> Replicates | None:
+        """Those of the row, None where it was written without.
+
+        Raises InputError for a damaged file, one of another row, or replicates of another number than the row's resamples.
+        """
+        path, record = self.replicates_path(key), self.read(key)
+        if record is None or not path.exists():
+            return None
+        found = load_replicates(path)
+        if list(found) != [key]:
+            raise InputError(f"{path}: not the replicates of this row; delete it and measure again")
+        return replicates_of_row(record, path, found)
+
+    def artifacts(self, key: str) -> list[tuple[Path, str]]:
+        """The files that belong to the row, each with the name of the folder that it has in MLflow."""
+        files = [(self.strip_path(key), "samples"), (self.replicates_path(key), "replicates")]
+        return [(path, folder) for path, folder in files if path.exists()]
 
     def done(self) -> list[str]:
         """The keys that have a row, sorted."""

@@ -13,12 +13,14 @@ from replication.diffusion.bound import bits_per_dim
 from replication.diffusion.denoiser import Denoiser
 from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
+from replication.harness.provenance import provenance
 from replication.harness.workplace import Model, Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.features import Features
 from replication.metrics.metric import Material, evaluate
 from replication.metrics.reference import reference_features
 from replication.metrics.timing import median_interval, repeated
+from replication.metrics.uncertainty import Replicates
 from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.pixels import to_signed
@@ -45,9 +47,14 @@ def real_features(split: Split, extractor: Extractor, preprocessing: str, place:
     )
 
 
-def metric_columns(material: Material) -> Record:
-    """Every metric that the material suffices for."""
-    return {f"metric.{name}": value for name, value in evaluate(material).columns.items()}
+def measured(material: Material, place: Workplace) -> tuple[Record, Replicates | None]:
+    """Every metric that the material suffices for: columns of the row and replicates by column, and what measured it."""
+    found = evaluate(material)
+    width = {"protocol.features": material.reference.values.shape[1]} if material.reference else {}
+    record: Record = {**width, **{f"metric.{name}": value for name, value in found.columns.items()}}
+    values = {f"metric.{name}": replicates for name, replicates in found.replicates.items()}
+    replicates = Replicates(material.draws.stream, values) if values else None
+    return record | provenance(place.device, "measured"), replicates
 
 
 def prerequisites(

@@ -11,17 +11,18 @@ import torch
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "torch-fidelity")
 
 
-def provenance(device: torch.device) -> dict[str, str]:
-    """Columns `env.*` of a row."""
+def provenance(device: torch.device, group: str = "env") -> dict[str, str]:
+    """Columns of a row: `env.*` of its images and their times, `measured.*` of what was measured on them later or at once."""
     commit, dirty = _commit()
-    return {
-        "env.commit": commit,
-        "env.dirty": dirty,
-        "env.python": platform.python_version(),
-        **{f"env.{name}": version(name) for name in LIBRARIES},
-        "env.device": device_name(device),
-        "env.threads": str(torch.get_num_threads()),
+    found = {
+        "commit": commit,
+        "dirty": dirty,
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+        "device": device_name(device),
+        "threads": str(torch.get_num_threads()),
     }
+    return {f"{group}.{name}": value for name, value in found.items()}
 
 
 @cache

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from replication.files import locked
-from replication.harness.journal import MEASURED, Curve, Record
+from replication.harness.journal import MEASURED, PROVENANCE, Curve, Record
 from replication.settings import content_key
 from replication.types import InputError, RunError
 
@@ -54,17 +54,17 @@ class Store:
                 "start it, or unset the variable to use the store under runs/"
             ) from error
 
-    def log(self, record: Record, strip: Path) -> None:
-        """One run for this row, unless the store has it already. Raises RunError if the store fails."""
+    def log(self, record: Record, artifacts: Sequence[tuple[Path, str]]) -> None:
+        """One run for this row with its files, each in a folder, unless the store has it already. RunError if it fails."""
         name = f"{record['label']}{steps_of(record)} ({record['profile']})"
         self._log(
             record["experiment"],
             name,
             {"cell": record["cell"], "row": content_key(record)},
-            {k: str(v) for k, v in record.items() if k.startswith("env.")},
+            {k: str(v) for k, v in record.items() if k.startswith(PROVENANCE)},
             [(0, {k: float(v) for k, v in record.items() if k.startswith(MEASURED) and v is not None})],
-            {k: str(v) for k, v in record.items() if not k.startswith((*MEASURED, "env."))},
-            [(strip, "samples")] if strip.exists() else [],
+            {k: str(v) for k, v in record.items() if not k.startswith((*MEASURED, *PROVENANCE))},
+            artifacts,
         )
 
     def log_curve(self, curve: Curve) -> None:

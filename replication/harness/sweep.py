@@ -1,10 +1,10 @@
-"""A sweep: the jobs of a profile that have no row yet are computed, one after the other, and journalled."""
+"""A sweep: the jobs of a profile that have no row of today's versions are computed, one after the other, and journalled."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from replication.files import locked
-from replication.harness.job import Job, in_order
+from replication.harness.job import Job, in_order, rows_among
 from replication.harness.journal import Journal
 from replication.harness.store import Store
 from replication.harness.workplace import Workplace, planned_trainings
@@ -25,12 +25,14 @@ def all_journals(state: Path) -> list[Journal]:
 def run(jobs: Sequence[Job], place: Workplace, store: Store) -> None:
     """Compute what is missing row by row, each after what it needs; a row is in the journal before it is in MLflow.
 
+    A row of earlier versions is measured again from its stored samples, and computed anew where there are none.
     Raises InputError at once if data, weights or the tracking server are missing; RunError when a job fails, or at the
     end when MLflow did not take a row. Rows that are done are kept in either case.
     """
     store.check()
     journal = journal_of(jobs, place.state)
-    missing = [job for job in in_order(jobs) if journal.read(job.key) is None]
+    rows = rows_among(jobs, journal.rows())
+    missing = [job for job in in_order(jobs) if job.key not in rows or job.changes(rows[job.key])]
     for check in {name: check for job in missing for name, check in job.prerequisites(place).items()}.values():
         check()
     if len(missing) < len(jobs):
@@ -39,10 +41,34 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store) -> None:
         for job in missing:
             with locked(place.state / "locks" / job.key, job.title):
                 if journal.read(job.key) is None:  # no other process has computed it meanwhile
-                    journal.write(*job.compute(place))
+                    earlier = rows.get(job.key)
+                    again = job.measured_again(earlier, place) if earlier else None
+                    journal.write(again or job.compute(place))
     finally:
         _keep_curves(missing, place, journal)
     sync(journal, store, trust_marks=True)
+
+
+def measure_again(jobs: Sequence[Job], place: Workplace, store: Store) -> list[Job]:
+    """Measure, from stored samples alone, the rows of earlier versions and those that lack a metric; nothing is drawn.
+
+    Returns the jobs whose samples are not there, the rows of which stay as they are: `run` draws those. Raises as `run`
+    does.
+    """
+    store.check()
+    journal, without = journal_of(jobs, place.state), []
+    rows = rows_among(jobs, journal.rows())
+    for job in [job for job in jobs if job.key in rows]:
+        row = rows[job.key]
+        if not (job.changes(row) or job.lacking(row)):
+            continue
+        with locked(place.state / "locks" / job.key, job.title):
+            if again := job.measured_again(row, place):
+                journal.write(again)
+            else:
+                without.append(job)
+    sync(journal, store, trust_marks=True)
+    return without
 
 
 def _keep_curves(jobs: Sequence[Job], place: Workplace, journal: Journal) -> None:
@@ -67,7 +93,7 @@ def sync(journal: Journal, store: Store, trust_marks: bool) -> int:
             if key in curves:
                 store.log_curve(curves[key])
             elif record := journal.read(key):
-                store.log(record, journal.strip_path(key))
+                store.log(record, journal.artifacts(key))
         except RunError as error:
             raise RunError(
                 f"{error}; the rows are safe in {journal.folder}: `replicate sync` gives them to MLflow later"

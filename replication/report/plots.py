@@ -168,13 +168,14 @@ def training_plot(trainings: Sequence[TrainingCurve], title: str) -> bytes:
     return picture.getvalue()
 
 
-def strips_of(jobs: Sequence[Job], journal: Journal) -> list[tuple[str, Path]]:
+def strips_of(jobs: Sequence[Job], rows: Mapping[str, Record], journal: Journal) -> list[tuple[str, Path]]:
     """(caption, file) of the jobs that have a strip; a long table shows each label once, at the middle one of its jobs."""
-    shown = [job for job in jobs if journal.strip_path(job.key).exists()]
+    strips = {key: journal.strip_path(record["cell"]) for key, record in rows.items()}
+    shown = [job for job in jobs if job.key in strips and strips[job.key].exists()]
     if len(shown) > GRID_LINES:
         of_label = {label: [job for job in shown if job.label == label] for label in {job.label: 0 for job in shown}}
         shown = [of[len(of) // 2] for of in of_label.values()]
-    return [(job.caption, journal.strip_path(job.key)) for job in shown]
+    return [(job.caption, strips[job.key]) for job in shown]
 
 
 def picture_grid(lines: Sequence[tuple[str, Image.Image]], rows: int = 1) -> bytes:

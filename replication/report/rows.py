@@ -3,12 +3,15 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from replication.harness.job import Job
+from replication.harness.job import Job, rows_among
 from replication.harness.journal import MEASURED, Journal, Record
+from replication.harness.replicates import load_replicates, replicates_of_row
+from replication.harness.versions import COLUMN
+from replication.metrics.uncertainty import Replicates
 from replication.types import InputError
 
 # beside what is measured; all other columns are text: a commit may look like 1e5
@@ -16,6 +19,7 @@ NUMBERS = (
     "sampling.steps",
     "sampling.nfe",
     "protocol.n",
+    "protocol.features",
     "first_stage.f",
     "first_stage.parameters",
     "first_stage.scale",
@@ -23,15 +27,33 @@ NUMBERS = (
 
 
 def rows_of(jobs: Sequence[Job], journal: Journal, committed: Path | None = None) -> dict[str, Record]:
-    """Row by key, in the table's order, for jobs that have one. Raises InputError for a damaged file.
+    """Row by its job's key, in the table's order, for jobs that have one. Raises InputError for a damaged file.
 
+    A row of earlier versions stands in for one of today's that is not there: `Job.changes` has what it differs in.
     Committed rows count only where the journal has none at all: two machines' times make no table.
     """
-    found = {job.key: journal.read(job.key) for job in jobs}
-    if committed and committed.exists() and not any(found.values()):
-        known = {record["cell"]: record for record in read_csv(committed)}
-        found = {job.key: known.get(job.key) for job in jobs}
-    return {key: record for key, record in found.items() if record is not None}
+    found = rows_among(jobs, journal.rows())
+    if committed and committed.exists() and not found:
+        return rows_among(jobs, read_csv(committed))
+    return found
+
+
+def replicates_of(rows: Mapping[str, Record], journal: Journal, committed: Path) -> dict[str, Replicates]:
+    """By the row's own key, "cell", those of `rows_of`, from where each row comes; raises InputError for a wrong file."""
+    path, journalled = replicates_beside(committed), set(journal.done())
+    known = load_replicates(path) if path.exists() else {}
+    found = {
+        (key := record["cell"]): journal.replicates(key)
+        if key in journalled
+        else replicates_of_row(record, path, known)
+        for record in rows.values()
+    }
+    return {key: replicates for key, replicates in found.items() if replicates is not None}
+
+
+def replicates_beside(table: Path) -> Path:
+    """The file with the replicates of a committed table's rows."""
+    return table.with_name(f"{table.stem}-replicates.safetensors")
 
 
 def csv_text(records: Sequence[Record]) -> str:
@@ -52,7 +74,9 @@ def read_csv(path: Path) -> list[Record]:
             columns = next(lines, [])
             if "cell" not in columns:
                 raise ValueError("there is no column 'cell'")
-            readers = [json.loads if column in NUMBERS or column.startswith(MEASURED) else str for column in columns]
+            readers = [
+                json.loads if column in NUMBERS or column.startswith((*MEASURED, COLUMN)) else str for column in columns
+            ]
             return [
                 {column: read(text) for column, read, text in zip(columns, readers, line, strict=True) if text}
                 for line in lines

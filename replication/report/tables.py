@@ -7,26 +7,31 @@ from typing import Any
 from replication.harness.job import Job
 from replication.harness.journal import Record
 from replication.harness.table import TableSpec
+from replication.harness.versions import reasons
 
 MARK = "†"  # on whatever was compared all the same, because somebody asked for it
 MARK_MEANS = f"{MARK} measured with another n or another reference than the first line: not to be compared with it."
+STALE = "‡"  # on rows of earlier versions
 
 
 @dataclass(frozen=True)
 class Table:
-    """Texts; `keys`: of the row behind each line, where there is one."""
+    """Texts; `keys`: of the row behind each line, where there is one. `notes` explain marks, and stand below it."""
 
     columns: list[str]
     lines: list[list[str]]
     keys: list[str | None] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
     @classmethod
-    def of(cls, lines: Sequence[Mapping[str, str]], keys: Sequence[str | None] = ()) -> "Table":
+    def of(
+        cls, lines: Sequence[Mapping[str, str]], keys: Sequence[str | None] = (), notes: Sequence[str] = ()
+    ) -> "Table":
         """The table of lines that have the same headings."""
-        return cls(list(lines[0]), [list(line.values()) for line in lines], list(keys))
+        return cls(list(lines[0]), [list(line.values()) for line in lines], list(keys), notes)
 
     def __str__(self) -> str:
-        return markdown(self.columns, self.lines)
+        return "\n\n".join([markdown(self.columns, self.lines), *self.notes])
 
 
 def tables_of(jobs: Sequence[Job], rows: Mapping[str, Record]) -> dict[str, Table]:
@@ -52,14 +57,23 @@ def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record]) -> 
     labels = jobs[0].protocol.metric_labels
     records = [{**job.columns, **_printed(job), **rows.get(job.key, {})} for job in jobs]
     lines = [{column.heading.format_map(labels): column.text(record) for column in spec.columns} for record in records]
+    first, unequal = spec.columns[0].heading.format_map(labels), False
+    stale: dict[str, None] = {}  # what is behind, each once
     for job, line in zip(jobs, lines, strict=True):
         if any(job.columns.get(column) != jobs[0].columns.get(column) for column in spec.alike):
-            line[spec.columns[0].heading] += f" {MARK}"
+            line[first] += f" {MARK}"
+            unequal = True
+        if job.key in rows and (changed := job.changes(rows[job.key])):
+            line[first] += f" {STALE}"
+            stale[reasons(changed)] = None
     for heading, column in zip(list(lines[0]), spec.columns, strict=True):
         if not column.absent and not any(line[heading] for line in lines):
             for line in lines:
                 del line[heading]
-    return Table.of(lines, [job.key if job.key in rows else None for job in jobs])
+    notes = [MARK_MEANS] if unequal else []
+    if stale:
+        notes.append(f"{STALE} of earlier versions ({'; '.join(stale)}): `replicate run` measures it again.")
+    return Table.of(lines, [job.key if job.key in rows else None for job in jobs], notes)
 
 
 def _printed(job: Job) -> Record:

@@ -1,5 +1,6 @@
 """The files of a report, from rows alone: results/<experiment>-<profile>.csv, .md, .tex, .png and -samples.png.
 
+The rows' replicates are in -replicates.safetensors.
 Where papers have values for the cells, -published.csv has them beside the measured ones; where there are first stages,
 there is -reconstructions.png; where rows differ in the guidance weight, -guidance.png; where there are curves of
 trainings, -training.png.
@@ -15,13 +16,14 @@ from PIL import Image
 from replication.files import file_sha256, write_atomically
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Journal, Record
+from replication.harness.replicates import save_replicates
 from replication.report.beside_papers import HEADING, Comparison, comparisons, published_csv, published_table
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.guidance import guidance_plot, guidance_sweeps
 from replication.report.latex import latex_report
 from replication.report.plots import distance_plot, picture_grid, refresh, strips_of, training_plot
-from replication.report.rows import csv_text
-from replication.report.tables import MARK, MARK_MEANS, Table, tables_of
+from replication.report.rows import csv_text, replicates_beside
+from replication.report.tables import Table, tables_of
 
 GUIDANCE = ("guidance", "Guidance", "class accuracy, distance, precision and recall against the guidance weight")
 TRAINING = ("training", "Training", "loss, gradient norm, learning rate and speed of each training against its steps")
@@ -42,13 +44,17 @@ def write_report(evidence: Evidence, journal: Journal, folder: Path) -> list[Pat
         files["-published.csv"] = published_csv(found)
     for end, text in files.items():
         write_atomically(folder / f"{stem}{end}", text.encode())
+    replicates = replicates_beside(folder / f"{stem}.csv")
+    replicates.unlink(missing_ok=True)
+    if evidence.replicates:
+        save_replicates(replicates, evidence.replicates)
     drawn = []
     for end, shown, draw in _pictures(evidence, journal):
         refresh(folder / f"{stem}{end}.png", shown, draw)
         drawn.append(f"{end}.png")
     pictures = [picture for picture in pictures_of(evidence) if (folder / f"{stem}-{picture[0]}.png").exists()]
     write_atomically(folder / f"{stem}.md", markdown_report(evidence, tables, pictures).encode())
-    return [folder / f"{stem}{end}" for end in (".md", *files, *drawn)]
+    return [folder / f"{stem}{end}" for end in (".md", *files, *drawn)] + [replicates] * bool(evidence.replicates)
 
 
 def _pictures(evidence: Evidence, journal: Journal) -> Iterator[tuple[str, Any, Callable[[], bytes]]]:
@@ -63,7 +69,7 @@ def _pictures(evidence: Evidence, journal: Journal) -> Iterator[tuple[str, Any, 
         if trained := list(journal.curves().values()):
             yield f"-{TRAINING[0]}", [title, trained], partial(training_plot, trained, title)
     for kind in dict.fromkeys(type(job) for job in evidence.jobs):
-        if strips := strips_of([job for job in evidence.jobs if type(job) is kind], journal):
+        if strips := strips_of([job for job in evidence.jobs if type(job) is kind], evidence.rows, journal):
             hashes = [(caption, file_sha256(path)) for caption, path in strips]
             images = [(caption, Image.open(path)) for caption, path in strips]
             yield f"-{kind.picture[0]}", hashes, partial(picture_grid, images, kind.picture_rows)
@@ -93,8 +99,6 @@ def markdown_report(evidence: Evidence, tables: Mapping[str, Table], pictures: S
     """The whole page: table, plot, grid, verdicts, further tables by heading, protocol and provenance."""
     rows = evidence.cell_rows
     parts = [f"# {evidence.experiment.title} ({evidence.profile})", str(tables[""])]
-    if any(f" {MARK} " in f" {line[0]} " for line in tables[""].lines):
-        parts.append(MARK_MEANS)
     if rows:
         parts.append(f"![distance against evaluations and time]({evidence.stem}.png)")
     parts += [f"![{seen}]({evidence.stem}-{end}.png)" for end, _, seen in pictures]
@@ -102,7 +106,7 @@ def markdown_report(evidence: Evidence, tables: Mapping[str, Table], pictures: S
     further = {heading: table for heading, table in tables.items() if heading}
     if rows:
         further["Protocol"] = shared_columns(rows, "protocol.", "recipe.")
-        further["Provenance"] = shared_columns(rows, "env.", "checkpoint.")
+        further["Provenance"] = shared_columns(rows, "env.", "measured.", "version.", "checkpoint.")
     parts += [f"## {heading}\n\n{table}" for heading, table in further.items()]
     return "\n\n".join(parts) + "\n"
 

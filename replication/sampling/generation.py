@@ -202,6 +202,14 @@ class SampleSet:
         return next(self.batches())[:count]
 
 
+def stored_samples(place: SamplePlace, weights: str, n: int) -> SampleSet | None:
+    """The first n images drawn with these weights, from the chunks in the place's folder; None where there are fewer."""
+    chunks = stored_chunks(place.folder, weights)
+    if not chunks or chunks[-1].stop < n:
+        return None
+    return SampleSet([chunk for chunk in chunks if chunk.start < n], n, place.drawn_by)
+
+
 @torch.no_grad()
 def generate(source: Source, request: SampleRequest, place: SamplePlace) -> SampleSet:
     """The images requested, from the chunks in the place's folder and, where they end, anew.
@@ -232,8 +240,9 @@ def generate(source: Source, request: SampleRequest, place: SamplePlace) -> Samp
             if not torch.isfinite(x).all():
                 raise RunError(f"{description}: sampling gave NaN or infinity in images {start} to {stop - 1}")
             images = quantize(x.float(), request.quantizer).cpu()
-            chunks.append(Chunk(place.folder, start, stop))
             seconds = Seconds(watch.seconds, decoding.seconds)
-            chunks[-1].write(images, counter.nfe, seconds, source.weights, place.drawn_by)
+            Chunk(place.folder, start, stop).write(images, counter.nfe, seconds, source.weights, place.drawn_by)
             shown.update(stop - start)
-    return SampleSet([chunk for chunk in chunks if chunk.start < n], n, place.drawn_by)
+    samples = stored_samples(place, source.weights, n)
+    assert samples is not None
+    return samples

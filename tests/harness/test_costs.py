@@ -35,7 +35,7 @@ def test_costs_of_a_guided_row(guided: list[Cell], project: Path) -> None:
     """Exact: the formula of the network's sizes, and NFE with guidance's second evaluation. Catches a network of another
     shape than the recipe's, a label left out, a forward pass for a training step, and steps for evaluations.
     """
-    record, _ = guided[1].compute(Workplace(project / "runs", torch.device("cpu"), batch_size=20, progress=False))
+    record = guided[1].compute(Workplace(project / "runs", torch.device("cpu"), batch_size=20, progress=False)).record
     one = dit_cost(guided[1].recipe.build_network())  # type: ignore[arg-type]
     assert record["sampling.nfe"] == 4
     assert {name: value for name, value in record.items() if name.startswith("cost.")} == {

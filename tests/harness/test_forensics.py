@@ -84,7 +84,7 @@ def test_the_base_is_the_experiments_cell(project: Path) -> None:
     write_tiny(project)
     base = base_of("tiny", Wishes(row="DDIM", steps=2))
     rows, _ = investigated(base, "extractor batch")
-    record, _ = base.cell.compute(place_of(base))
+    record = base.cell.compute(place_of(base)).record
     assert rows[0]["metric.fd_before"] == pytest.approx(record["metric.fd"], rel=1e-6)
 
 

@@ -12,7 +12,7 @@ from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.job import Job, in_order, jobs_of
 from replication.harness.jobs.cell import Cell
 from replication.harness.jobs.first_stage import FirstStageCell
-from replication.harness.journal import Record
+from replication.harness.journal import Computed
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
 from replication.harness.table import NOT_RUN, Column, TableSpec
@@ -37,8 +37,8 @@ class Doubling(Job):
     def identity(self) -> dict[str, Any]:
         return {"number": self.number}
 
-    def compute(self, place: Workplace) -> tuple[Record, bytes]:
-        return {**self.columns, "metric.twice": 2.0 * self.number}, b""
+    def compute(self, place: Workplace) -> Computed:
+        return Computed({**self.columns, "metric.twice": 2.0 * self.number}, b"")
 
 
 def doublings(experiment: Experiment, profile: str, check: bool) -> list[Doubling]:

@@ -180,7 +180,7 @@ def test_one_training_serves_every_number_of_steps_and_every_decoder(
     original = NetworkState.advance
     monkeypatch.setattr(NetworkState, "advance", lambda self, data: [steps.append(self.step), original(self, data)][1])
     where = keeping(place(project), planned)
-    records = [cell.compute(where)[0] for cell in reversed(cells)]  # the longest is asked for second
+    records = [cell.compute(where).record for cell in reversed(cells)]  # the longest is asked for second
     assert steps == [0, 1, 2, 3]
     assert [one.to_do() for one in planned] == [0, 0, 0]
     assert len(list((project / "runs" / "latents").glob("*.npy"))) == 1
@@ -260,7 +260,7 @@ def test_published_weights_become_the_checkpoints_of_a_row(project: Path, capsys
     assert main([*command, "--network", str(project / "unet")]) == 2
     assert "is not there yet: give it too" in capsys.readouterr().err
     assert main([*command, "--network", str(project / "unet"), "--first-stage", str(project / "vae")]) == 0
-    record, _ = cell.compute(place(project))
+    record = cell.compute(place(project)).record
     assert len(record["checkpoint.given"]) == len(record["checkpoint.first_stage_given"]) == 64
     tensors, metadata = load_checkpoint(place(project).trained(cell.recipe))
     assert torch.equal(tensors["ema.conv_in.weight"], unet.state_dict()["conv_in.weight"])

@@ -48,7 +48,7 @@ def test_it_is_trained_sampled_and_prompted(project: Path, monkeypatch: pytest.M
     monkeypatch.setattr(MMDiT, "forward", spy)
     cell = find_cell(cells_of(load_experiment(str(write_tiny_latent(project, *CHANGES))), "cpu"), "text", None)
     where = Workplace(project / "runs", torch.device("cpu"), batch_size=10, progress=False)
-    record, _ = cell.compute(where)
+    record = cell.compute(where).record
     assert {of for training, of in conditions if training} == {False}
     assert {of for training, of in conditions if not training} == {True}
     assert record["sampling.nfe"] == 4

@@ -13,6 +13,7 @@ from harness.tiny import write_tiny
 
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
+from replication.harness.journal import Computed
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run, sync
 from replication.harness.workplace import Workplace
@@ -64,7 +65,9 @@ def test_run_journals_and_tells_mlflow_once(
     assert records[1] is not None
     assert logged.data.metrics["metric.fd"] == pytest.approx(records[1]["metric.fd"])
     assert logged.data.params["sampling.sampler"] == "ddim(eta=0.0)"
-    assert [a.path for a in mlflow.MlflowClient(store.address).list_artifacts(logged.info.run_id, "samples")]
+    for folder, end in (("samples", "png"), ("replicates", "safetensors")):
+        (file,) = mlflow.MlflowClient(store.address).list_artifacts(logged.info.run_id, folder)
+        assert file.path == f"{folder}/{cells[1].key}.{end}"
 
     monkeypatch.setattr(Cell, "compute", lambda *_: pytest.fail("a finished cell was computed again"))
     run(cells, place, store)
@@ -78,7 +81,7 @@ def test_rows_survive_a_failing_store_and_sync_repeats_them(
     """MLflow dies after the cells are computed: the journal has every row, and sync tells them later."""
     store = Store(place.state)
 
-    def broken(self: Store, record: dict, strip: Path) -> None:
+    def broken(self: Store, record: dict, artifacts: list) -> None:
         raise RunError("MLflow is gone")
 
     with monkeypatch.context() as patched:
@@ -94,7 +97,7 @@ def test_rows_survive_a_failing_store_and_sync_repeats_them(
 def test_a_failing_cell_keeps_the_others(cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     real, done = Cell.compute, []
 
-    def second_fails(cell: Cell, where: Workplace) -> tuple[dict, bytes]:
+    def second_fails(cell: Cell, where: Workplace) -> Computed:
         done.append(cell.key)
         if len(done) == 2:
             raise RunError("out of luck")

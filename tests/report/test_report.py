@@ -10,7 +10,7 @@ from PIL import Image
 
 from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
-from replication.harness.journal import Journal, Record
+from replication.harness.journal import Computed, Journal, Record
 from replication.report.claims import Evidence, claims_of, judge, markdown_claim
 from replication.report.plots import refresh
 from replication.report.readme import refreshed
@@ -71,7 +71,7 @@ def test_committed_rows_count_only_without_a_journal(
     (tmp_path / "a.csv").write_text(csv_text([*rows.values(), gone]))
     journal = Journal(tmp_path / "journal")
     assert list(rows_of(cells, journal, tmp_path / "a.csv")) == [c.key for c in cells]
-    journal.write(record(cells[1], 7.0), b"png")
+    journal.write(Computed(record(cells[1], 7.0), b"png"))
     found = rows_of(cells, journal, tmp_path / "a.csv")
     assert list(found) == [cells[1].key]
     assert found[cells[1].key]["metric.fd"] == 7.0

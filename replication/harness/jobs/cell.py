@@ -12,21 +12,23 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from replication import cost, pixels
 from replication.conditions.condition import labels_of
-from replication.cost import measured
+from replication.diffusion import guidance as guidance_rule
+from replication.diffusion import sampling as sampling_loop
 from replication.diffusion.denoiser import Denoise
 from replication.diffusion.variance import check_variance
 from replication.harness.experiment import Experiment
 from replication.harness.job import Job, of_row
 from replication.harness.jobs.cell_tables import CELL_TABLES
 from replication.harness.jobs.first_stage import first_stage_cells
-from replication.harness.journal import Record
+from replication.harness.journal import Computed, Record
 from replication.harness.measuring import (
     STRIP_IMAGES,
     TRAINED,
     bits_of,
     floor_seconds,
-    metric_columns,
+    measured,
     prerequisites,
     sampled,
     strip_png,
@@ -34,17 +36,29 @@ from replication.harness.measuring import (
 )
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import device_name, provenance
+from replication.harness.versions import DRAWN, changes, lacking, metric_of, metric_versions, raised
 from replication.harness.workplace import FIRST_STAGE, Model, PlannedTraining, Workplace, trainings_of_recipe
-from replication.metrics.metric import Material
+from replication.metrics.metric import Material, metrics
 from replication.metrics.timing import peak_memory, reset_peak_memory
 from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.pixels import QUANTIZERS, quantize
 from replication.registry import EXTRACTORS, JOBS, SAMPLERS, SPACINGS, unknown
-from replication.sampling.generation import SamplePlace, SampleRequest, SampleSet, Sampling, Source, generate
+from replication.sampling.generation import (
+    SamplePlace,
+    SampleRequest,
+    SampleSet,
+    Sampling,
+    Source,
+    generate,
+    stored_samples,
+)
 from replication.settings import content_key
 from replication.training.recipe import Recipe
 from replication.types import InputError
+
+NO_SAMPLES = ("reconstructions", "originals", "codes")  # parts of a Material that a cell never has
+OF_DRAWING = ("checkpoint.", "sampling.nfe", "cost.", "timing.", "env.")  # columns of a row's first stage
 
 
 class Cell(Job):
@@ -73,8 +87,17 @@ class Cell(Job):
             "nll": self.nll,
         }
 
+    def versions(self) -> dict[str, int]:
+        without = (*NO_SAMPLES, *(() if self.nll else ("bits",)), *(() if self.recipe.condition else ("prompted",)))
+        return {**metric_versions(without), **self._drawn_versions()}
+
+    def _drawn_versions(self) -> dict[str, int]:
+        """Those that the images of a seed hang on; samplers and spacings have theirs in their identities."""
+        guided = {"guidance": guidance_rule.VERSION} if self.sampling.guidance else {}
+        return {"sampling": sampling_loop.VERSION, "quantizer": pixels.VERSION, **guided}
+
     def sample_identity(self) -> dict[str, Any]:
-        """What fixes the images of a seed: cells that agree in it share their sample sets."""
+        """What fixes the images of a seed besides versions: cells that agree in it share their sample sets."""
         return {
             "recipe": self.recipe.identity(),
             "sampler": self.sampling.sampler.identity(SAMPLERS),
@@ -107,7 +130,8 @@ class Cell(Job):
 
     @cached_property
     def sample_key(self) -> str:
-        return content_key(self.sample_identity())
+        """Of the folder of its images: the identity, and the versions that are not 1."""
+        return content_key({**self.sample_identity(), **raised(self._drawn_versions())})
 
     def described(self) -> Record:
         recipe, protocol, sampling = self.recipe, self.protocol, self.sampling
@@ -140,26 +164,56 @@ class Cell(Job):
     def trainings(self, place: Workplace) -> list[PlannedTraining]:
         return trainings_of_recipe(self.label, self.recipe, place)
 
-    def compute(self, place: Workplace) -> tuple[Record, bytes]:
+    def compute(self, place: Workplace) -> Computed:
         model = place.model(self.recipe, self.protocol.ema)
         reset_peak_memory(place.device)
         floor = floor_seconds(model, self.recipe, self.protocol, place)
         sets = [self.samples(model, seed, place) for seed in self.protocol.seeds]
         floor += floor_seconds(model, self.recipe, self.protocol, place)
         memory = peak_memory(place.device)
-        record: Record = {
-            **self.columns,
-            "protocol.extractor_sha256": self.protocol.extractor.build(EXTRACTORS).sha256,
+        drawn: Record = {
             "checkpoint.sha256": model.sha256["checkpoint"],
             "checkpoint.given": model.given["checkpoint"] or TRAINED,
             "checkpoint.first_stage_sha256": model.sha256.get(FIRST_STAGE, "none"),
             "checkpoint.first_stage_given": model.given.get(FIRST_STAGE) or TRAINED,
             "sampling.nfe": sets[0].nfe,
             **cost_columns(self.recipe, sets[0].nfe),
-            **metric_columns(self._measurable(model, sets, place)),
             **timing_columns(sets, floor, memory),
+            **provenance(place.device),
         }
-        return record | provenance(place.device), strip_png(sets[0].first(STRIP_IMAGES))
+        return self._measured(drawn, sets, self._bits(model, place), {}, place)
+
+    def measured_again(self, row: Record, place: Workplace) -> Computed | None:
+        """What belongs to sampling is kept from the row; the model is loaded only where the bound has to be evaluated again.
+
+        None where images have to be drawn: other versions of what draws them, missing chunks, or no snapshot for the bound.
+        """
+        if not changes(row, self._drawn_versions()).keys().isdisjoint(DRAWN):
+            return None
+        sha256 = [row.get("checkpoint.sha256", ""), row.get("checkpoint.first_stage_sha256", "none")]
+        weights, sets = "+".join(one for one in sha256 if one != "none"), []
+        for seed in self.protocol.seeds:
+            stored = stored_samples(self._sample_place(seed, place), weights, self.protocol.n)
+            if stored is None:
+                return None
+            sets.append(stored)
+        bounds = {m.name: m.version for m in metrics() if self.nll and "bits" in m.needs}
+        kept, bits = {c: v for c, v in row.items() if metric_of(c) in bounds}, None
+        if changes(row, bounds) or lacking(row, bounds):
+            if not place.snapshots(self.recipe).found(self.recipe.training.steps):
+                return None
+            kept, bits = {}, self._bits(place.model(self.recipe, self.protocol.ema), place)
+        drawn = {c: v for c, v in row.items() if c.startswith(OF_DRAWING)}
+        return self._measured(drawn, sets, bits, kept, place)
+
+    def _measured(
+        self, drawn: Record, sets: list[SampleSet], bits: Tensor | None, kept: Record, place: Workplace
+    ) -> Computed:
+        """The second stage: the row of sets whose columns of the first one are `drawn`; `kept`: figures not measured anew."""
+        figures, replicates = measured(self._measurable(sets, bits, place), place)
+        extractor = {"protocol.extractor_sha256": self.protocol.extractor.build(EXTRACTORS).sha256}
+        record = {**self.columns, **extractor, **drawn, **figures, **kept}
+        return Computed(record, strip_png(sets[0].first(STRIP_IMAGES)), replicates)
 
     def samples(self, model: Model, seed: int, place: Workplace, apart: str = "") -> SampleSet:
         """The images of one seed, from the chunks under the state folder or drawn now; `apart` gives them others."""
@@ -172,14 +226,23 @@ class Cell(Job):
 
         encoded = cond if condition else None
         request = SampleRequest(self.sampling, protocol.n, seed, encoded, protocol.quantizer, protocol.precision)
-        folder = place.state / "samples" / f"{self.sample_key}{apart}" / f"seed-{seed}"
-        where = SamplePlace(folder, place.batch_size, place.device, device_name(place.device), place.progress)
-        return generate(self.source(model, place.device), request, where)
+        return generate(self.source(model, place.device), request, self._sample_place(seed, place, apart))
 
-    def _measurable(self, model: Model, sets: list[SampleSet], place: Workplace) -> Material:
+    def _sample_place(self, seed: int, place: Workplace, apart: str = "") -> SamplePlace:
+        folder = place.state / "samples" / f"{self.sample_key}{apart}" / f"seed-{seed}"
+        return SamplePlace(folder, place.batch_size, place.device, device_name(place.device), place.progress)
+
+    def _bits(self, model: Model, place: Workplace) -> Tensor | None:
+        """The bound of test images, None for a cell without."""
+        if self.nll is None:
+            return None
+        images = self.recipe.build_dataset().load("test").images
+        return bits_of(model.denoiser, self.nll, images, self.protocol, place)
+
+    def _measurable(self, sets: list[SampleSet], bits: Tensor | None, place: Workplace) -> Material:
         """All that metrics may ask of the cell."""
         dataset = self.recipe.build_dataset()
-        material = sampled(sets, dataset, self.protocol, place)
+        material = replace(sampled(sets, dataset, self.protocol, place), bits=bits)
         # the classifier that ships for the dataset, whatever the distance's extractor is
         shipped = (found for _, found in EXTRACTORS.built() if found.classifies == dataset.name)
         if self.recipe.condition and (classifier := next(shipped, None)):
@@ -187,9 +250,6 @@ class Cell(Job):
             logits = torch.cat([features.parts()["logits"] for features in streams])
             prompted = torch.cat([self.labels(seed, 0, self.protocol.n) for seed in self.protocol.seeds])
             material = replace(material, logits=logits, prompted=prompted)
-        if self.nll is not None:
-            bits = bits_of(model.denoiser, self.nll, dataset.load("test").images, self.protocol, place)
-            material = replace(material, bits=bits)
         return material
 
     def source(self, model: Model, device: torch.device) -> Source:
@@ -256,13 +316,13 @@ def cost_columns(recipe: Recipe, nfe: int) -> Record:
     with torch.device("meta"):
         network = recipe.build_network().eval()
         x, timestep = torch.empty(1, *recipe.latent_shape()), torch.empty(1)
-    cost, training = measured(network, x, timestep, recipe.null(1, "meta")), recipe.training
+    found, training = cost.measured(network, x, timestep, recipe.null(1, "meta")), recipe.training
     return {
-        "cost.parameters": cost.parameters,
-        "cost.multiply_adds": cost.multiply_adds,
-        "cost.activation_bytes": cost.activation_bytes,
-        "cost.training_multiply_adds": cost.training(training.steps, training.batch_size),
-        "cost.image_multiply_adds": cost.image(nfe),
+        "cost.parameters": found.parameters,
+        "cost.multiply_adds": found.multiply_adds,
+        "cost.activation_bytes": found.activation_bytes,
+        "cost.training_multiply_adds": found.training(training.steps, training.batch_size),
+        "cost.image_multiply_adds": found.image(nfe),
     }
 
 

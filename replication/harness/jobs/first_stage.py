@@ -12,19 +12,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from replication import pixels
 from replication.harness.experiment import Experiment
 from replication.harness.job import Job
-from replication.harness.journal import Record
+from replication.harness.journal import Computed, Record
 from replication.harness.measuring import (
     STRIP_IMAGES,
     TRAINED,
-    metric_columns,
+    measured,
     prerequisites,
     real_features,
     strip_png,
 )
 from replication.harness.provenance import provenance
 from replication.harness.table import NOT_RUN, Column, TableSpec, metrics_in
+from replication.harness.versions import metric_versions
 from replication.harness.workplace import PlannedTraining, Workplace, trainings_of_stage
 from replication.ldm.autoencoder import Autoencoder
 from replication.metrics.metric import RECONSTRUCTIONS, Material
@@ -41,6 +43,8 @@ from replication.types import InputError
 TIMED = 9  # reconstructions of one batch
 SEED = 0
 DEPENDS = ("quantizer", "extractor", "precision", "resamples")  # what of a protocol reconstructions depend on
+# parts of a Material that reconstructions are not
+WITHOUT = ("samples", "sample_logits", "spatial", "logits", "prompted", "bits", "training", "held_out")
 COLUMNS = ("name", "n", "quantizer", "reference", "extractor", "precision", "resamples")  # of it in their rows
 
 TABLE = TableSpec(
@@ -94,6 +98,9 @@ class FirstStageCell(Job):
             "protocol": {key: protocol[key] for key in DEPENDS},
         }
 
+    def versions(self) -> dict[str, int]:
+        return {**metric_versions(WITHOUT), "quantizer": pixels.VERSION}
+
     def described(self) -> Record:
         stage, dataset, fingerprint = self.first_stage, self.build_dataset(), self.build_dataset().fingerprints["train"]
         channels, height, width = stage.latent_shape((dataset.channels, dataset.resolution, dataset.resolution))
@@ -113,8 +120,13 @@ class FirstStageCell(Job):
     def trainings(self, place: Workplace) -> list[PlannedTraining]:
         return trainings_of_stage(self.first_stage, self.build_dataset(), place)
 
-    def compute(self, place: Workplace) -> tuple[Record, bytes]:
-        """(row, PNG of test images above their reconstructions)."""
+    def measured_again(self, row: Record, place: Workplace) -> Computed | None:
+        """Reconstructions are not kept: they are made again where the first stage is there already."""
+        there = place.stage_snapshots(self.first_stage, self.build_dataset()).found(self.first_stage.training.steps)
+        return self.compute(place) if there else None
+
+    def compute(self, place: Workplace) -> Computed:
+        """Its strip shows test images above their reconstructions."""
         dataset = self.build_dataset()
         autoencoder, sha256, given = place.autoencoder(self.first_stage, dataset)
         originals = dataset.load("test")
@@ -131,6 +143,7 @@ class FirstStageCell(Job):
             resamples=self.protocol.resamples,
             device=place.device,
         )
+        figures, replicates = measured(material, place)
         record: Record = {
             **self.columns,
             "first_stage.f": autoencoder.f,
@@ -139,12 +152,13 @@ class FirstStageCell(Job):
             "protocol.extractor_sha256": extractor.sha256,
             "checkpoint.sha256": sha256,
             "checkpoint.given": given or TRAINED,
-            **metric_columns(material),
+            **figures,
             "timing.seconds_per_image": statistics.median(seconds),
             **provenance(place.device),
         }
         shown = torch.arange(STRIP_IMAGES) * len(images) // STRIP_IMAGES  # a split is sorted by label
-        return record, strip_png(torch.cat([originals.images[shown], images[shown]], dim=2))
+        strip = strip_png(torch.cat([originals.images[shown], images[shown]], dim=2))
+        return Computed(record, strip, replicates)
 
 
 @JOBS.register("first stage")

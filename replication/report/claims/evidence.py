@@ -1,7 +1,7 @@
 """What a claim is judged on: the rows of one profile, of its own experiment and of the others that it names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.sweep import journal_of
 from replication.metrics.metric import metrics
+from replication.metrics.uncertainty import Replicates
 from replication.report.claims.claim import Claim, Point, claims_of
 from replication.report.claims.verdict import NotTested, Verdict
 from replication.report.compare import differences
-from replication.report.rows import rows_of
+from replication.report.rows import replicates_of, rows_of
 
 MACHINE = ("env.device", "env.threads")  # times on unequal ones do not compare samplers
 TITLES = {
@@ -31,7 +32,10 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """`rows` by the key of their job; an experiment of claims alone has neither. `others` by experiment name."""
+    """`rows` by the key of their job; an experiment of claims alone has neither. `others` by experiment name.
+
+    `replicates` by the key in the row itself, record["cell"]: a row of earlier versions has another key than its job.
+    """
 
     experiment: Experiment
     profile: str
@@ -39,6 +43,7 @@ class Evidence:
     rows: Mapping[str, Record]
     claims: Sequence[Claim] = ()
     others: Mapping[str, "Evidence"] = field(default_factory=dict)
+    replicates: Mapping[str, Replicates] = field(default_factory=dict)
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict, compare=False)  # by the claim's text, once judged
 
     @property
@@ -142,8 +147,9 @@ def evidence_of(experiment: Experiment, profile: str, state: Path, results: Path
     """The rows that decide an experiment's claims, from journals or results/; raises InputError for a wrong claim."""
     claims = claims_of(experiment)
     others = others_of(experiment, claims, profile, state, results)
-    jobs, rows = _table(experiment, profile, state, results) if experiment.profiles else ([], {})
-    return Evidence(experiment, profile, jobs, rows, claims, others)
+    if not experiment.profiles:
+        return Evidence(experiment, profile, [], {}, claims, others)
+    return replace(_table(experiment, profile, state, results), claims=claims, others=others)
 
 
 def others_of(
@@ -153,13 +159,12 @@ def others_of(
     claimed = [(claim, point.experiment) for claim in claims for point in claim.named() if isinstance(point, Point)]
     names = dict.fromkeys(name for claim, name in claimed if name and name not in (experiment.name, claim.awaits))
     tables = {name: sibling(experiment, name) for name in names}
-    return {
-        name: Evidence(other, profile, *_table(other, profile, state, results))
-        for name, other in tables.items()
-        if profile in other.profiles
-    }
+    return {name: _table(other, profile, state, results) for name, other in tables.items() if profile in other.profiles}
 
 
-def _table(experiment: Experiment, profile: str, state: Path, results: Path) -> tuple[list[Job], dict[str, Record]]:
-    jobs = jobs_of(experiment, profile, check=False)
-    return jobs, rows_of(jobs, journal_of(jobs, state), results / f"{experiment.name}-{profile}.csv")
+def _table(experiment: Experiment, profile: str, state: Path, results: Path) -> Evidence:
+    """The rows of one profile, with no claims."""
+    jobs, committed = jobs_of(experiment, profile, check=False), results / f"{experiment.name}-{profile}.csv"
+    journal = journal_of(jobs, state)
+    rows = rows_of(jobs, journal, committed)
+    return Evidence(experiment, profile, jobs, rows, replicates=replicates_of(rows, journal, committed))

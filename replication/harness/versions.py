@@ -1,0 +1,81 @@
+"""Versions of what makes a row: its metrics, their intervals, and what draws its images. They are its columns version.*.
+
+A row from before there were such columns counts as version 1 of everything that it holds. Versions other than 1 are part
+of a job's key, so that a new metric, at version 1, changes none, and one that computes something else does. Rows of one
+`setting`, the key without versions, are of the same job: those of other versions than today's are stale. What has to be
+done about them depends on what changed: with other DRAWN versions images are drawn again, else stored ones are measured again.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from replication.harness.journal import Record
+from replication.metrics import uncertainty
+from replication.metrics.metric import metrics
+
+INTERVAL = "interval"  # of the resampled errors: metrics/uncertainty.py
+DRAWN = ("sampling", "guidance", "quantizer")  # diffusion/sampling.py, diffusion/guidance.py, pixels.py
+COLUMN = "version."
+
+
+def metric_versions(without: Collection[str]) -> dict[str, int]:
+    """Today's versions of the intervals, and of every metric but those that need one of these parts of a Material.
+
+    An extractor that does not give what a metric needs is not looked at: it is part of a job's identity, and stays as it is.
+    """
+    measured = [metric for metric in metrics() if not {*without} & {*metric.needs}]
+    return {INTERVAL: uncertainty.VERSION, **{metric.name: metric.version for metric in measured}}
+
+
+def raised(versions: Mapping[str, int]) -> dict[str, Any]:
+    """What they add to an identity: those that are not 1, under "versions"; nothing where all are."""
+    found = {name: version for name, version in versions.items() if version != 1}
+    return {"versions": found} if found else {}
+
+
+def version_columns(versions: Mapping[str, int]) -> Record:
+    """The columns version.* of a row."""
+    return {f"{COLUMN}{name}": version for name, version in versions.items()}
+
+
+def version_of(record: Record, name: str) -> int | None:
+    """The version that a row has of a metric, or of what else made it; None where that had no part in it."""
+    if name == "guidance" and record.get("sampling.guidance", "none") == "none":
+        return None
+    there = name in (INTERVAL, *DRAWN) or f"metric.{name}" in record
+    stated: int | None = record.get(f"{COLUMN}{name}", 1 if there else None)
+    return stated
+
+
+def changes(record: Record, versions: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """(the row's version, today's) of whatever the row has another one of; empty for a row that is not stale."""
+    both = {name: (version_of(record, name), now) for name, now in versions.items()}
+    return {name: (was, now) for name, (was, now) in both.items() if was is not None and was != now}
+
+
+def lacking(record: Record, versions: Mapping[str, int]) -> list[str]:
+    """The metrics that the row was made without: there were none of the name then."""
+    return [name for name in versions if version_of(record, name) is None]
+
+
+def reasons(found: Mapping[str, tuple[int, int]]) -> str:
+    """Changes as a reader is shown them: "fd 1 -> 2, sampling 1 -> 2 (drawn again)"."""
+    again = dict.fromkeys(DRAWN, " (drawn again)")
+    return ", ".join(f"{name} {was} -> {now}{again.get(name, '')}" for name, (was, now) in found.items())
+
+
+def nearest(records: Iterable[Record], versions: Mapping[str, int]) -> Record | None:
+    """Of rows of one setting the one that is nearest to these versions, by what its images were drawn with first."""
+
+    def distance(record: Record) -> tuple[bool, int]:
+        changed = changes(record, versions)
+        return not changed.keys().isdisjoint(DRAWN), len(changed) + len(lacking(record, versions))
+
+    return min(records, key=distance, default=None)
+
+
+def metric_of(column: str) -> str | None:
+    """The metric whose column of a row it is: "metric.fd_infinity_low" is fd_infinity's; None for any other column."""
+    group, _, name = column.partition(".")
+    owners = [m.name for m in metrics() if group == "metric" and (name == m.name or name.startswith(f"{m.name}_"))]
+    return max(owners, key=len, default=None)

@@ -1,0 +1,98 @@
+"""A row's replicates: in the journal, in results/, and back, as whole as the row's own figures."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from harness.tiny import write_tiny
+
+from replication.cli import main
+from replication.harness.experiment import load_experiment
+from replication.harness.home import state
+from replication.harness.jobs.cell import Cell, cells_of
+from replication.harness.journal import Computed, Journal
+from replication.harness.replicates import load_replicates, save_replicates
+from replication.harness.store import Store
+from replication.harness.sweep import journal_of, run
+from replication.harness.workplace import Workplace
+from replication.metrics.metric import metrics
+from replication.metrics.uncertainty import Replicates, recentred
+from replication.report.claims.evidence import evidence_of
+from replication.types import InputError
+
+
+def computed(project: Path, *changes: tuple[str, str]) -> tuple[list[Cell], Journal]:
+    cells = cells_of(load_experiment(str(write_tiny(project, *changes))), "cpu")
+    place = Workplace(project / "runs", torch.device("cpu"), batch_size=8, progress=False)
+    run(cells, place, Store(place.state))
+    return cells, journal_of(cells, place.state)
+
+
+def test_replicates_give_the_rows_intervals(project: Path) -> None:
+    """To six digits, more than are printed. Catches float16, a metric that is left out, one that is not of the row."""
+    cells, journal = computed(project, ("resamples = 5", "resamples = 40"))
+    streams = set()
+    for cell in cells:
+        record, replicates = journal.read(cell.key), journal.replicates(cell.key)
+        assert record is not None
+        assert replicates is not None
+        resampled = {metric.column for metric in metrics() if metric.interval == "resampled"}
+        assert set(replicates.values) == resampled & record.keys() >= {"metric.fd", "metric.kid", "metric.precision"}
+        for column, values in replicates.values.items():
+            assert (values.dtype, values.shape) == (torch.float64, (40,))
+            low, high, error = recentred(record[column], values)
+            assert (max(low, 0), high, error) == pytest.approx(
+                (max(record[f"{column}_low"], 0), record[f"{column}_high"], record[f"{column}_se"]), rel=1e-6, abs=1e-9
+            )
+        streams.add(replicates.stream)
+    assert len(streams) == 1, "rows of one n and one reference see the same resamples"
+
+
+def test_what_is_no_replicates_of_the_row_is_refused_by_name(project: Path) -> None:
+    """Catches a damaged file, one that was copied from another row, and one of another protocol, that are judged by."""
+    cells, journal = computed(project)
+    key, path = cells[0].key, journal.replicates_path(cells[0].key)
+    whole = path.read_bytes()
+    shutil.copy(journal.replicates_path(cells[1].key), path)
+    with pytest.raises(InputError, match=rf"{key}\.safetensors: not the replicates of this row; delete it"):
+        journal.replicates(key)
+    save_replicates(path, {key: Replicates("s", {"metric.fd": torch.zeros(7)})})
+    with pytest.raises(InputError, match=r"7 replicates of metric\.fd, and the protocol of row .* resamples = 5"):
+        journal.replicates(key)
+    path.write_bytes(whole[:-5])
+    with pytest.raises(InputError, match=rf"{key}\.safetensors: the checkpoint is corrupt"):
+        evidence_of(load_experiment("tiny"), "cpu", state(), project / "results")
+    path.unlink()
+    assert journal.replicates(key) is None
+    assert main(["claims", "tiny"]) == 0
+
+
+def test_a_row_that_is_written_without_replicates_has_none(project: Path) -> None:
+    """Catches the replicates of what was measured before, which stay beside a row that was measured otherwise."""
+    cells, journal = computed(project)
+    record = journal.read(cells[0].key)
+    assert record is not None
+    journal.write(Computed(record, b"", None))
+    assert journal.replicates(cells[0].key) is None
+
+
+def test_committed_replicates_are_read_like_the_journals(project: Path) -> None:
+    """One file, the same bytes from either source. Catches replicates lost with runs/, and files that change by themselves."""
+    cells, journal = computed(project)
+    results, experiment = project / "results", load_experiment("tiny")
+    assert main(["report", "tiny"]) == 0
+    (file,) = results.glob("*.safetensors")
+    assert file.name == "tiny-cpu-replicates.safetensors"
+    before, own = file.read_bytes(), evidence_of(experiment, "cpu", state(), results).replicates
+    assert set(own) == {cell.key for cell in cells} == set(load_replicates(file))
+    shutil.rmtree(journal.folder)
+    committed = evidence_of(experiment, "cpu", state(), results).replicates
+    assert main(["report", "tiny"]) == 0
+    assert file.read_bytes() == before
+    for key, replicates in own.items():
+        assert committed[key].stream == replicates.stream
+        assert list(committed[key].values) == list(replicates.values)
+        assert all(torch.equal(committed[key].values[c], values) for c, values in replicates.values.items())
+    file.unlink()
+    assert evidence_of(experiment, "cpu", state(), results).replicates == {}
