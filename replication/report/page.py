@@ -20,14 +20,14 @@ from replication.harness.job import Job
 from replication.harness.journal import Record
 from replication.report.beside_papers import HEADING, comparisons
 from replication.report.chart import HEIGHT, SHAPES, WIDTH, panels
-from replication.report.claims import Claim, Evidence, Verdict, judge, tally, verdict_table
+from replication.report.claims import Claim, Evidence, Verdict, judge, notes, verdict_table
 from replication.report.forensics import PICTURE, committed_forensics, report_blocks
 from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
 from replication.report.rows import exact_text
 from replication.report.tables import Table
 from replication.report.write import all_tables, pictures_of, shared_columns
 
-WORDS = ("supported", "refuted", "inconclusive", "not tested")
+WORDS = ("supported", "refuted", "inconclusive", "does not discriminate", "not tested")
 # of a record, in this order
 GROUPS = ("sampling", "metric", "timing", "cost", "first_stage", "protocol", "recipe", "checkpoint", "env")
 ROWS = 1000  # of a section: what a page can hold; the others are in the CSV beside it
@@ -190,7 +190,8 @@ def _readings(claim: Claim, found: Mapping[tuple[Verdict, ...], list[str]]) -> l
             "profiles": found[verdicts],
             "words": _counts(v.word for v in verdicts),
             "table": verdict_table(verdicts),
-            "tally": tally(claim, verdicts),
+            "answer": claim.answer(verdicts),
+            "notes": notes(verdicts),
         }
         for verdicts in tested or list(found)[:1]
     ]

@@ -14,9 +14,9 @@ citation = "nobody"
 candidate = { label = "DDIM", steps = 2 }
 reference = { label = "DDPM", steps = 4 }
 baseline = { label = "sigma-hat", steps = 2 }
-quality = 0.8
-speed = 2.0
-tolerance = 0.05
+bad = { label = "sigma-hat", steps = 2 }
+quality = { about = 0.8 }
+speed = { about = 2.0 }
 minimum_profile = "cpu"
 
 [profiles.cpu]

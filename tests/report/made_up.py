@@ -43,7 +43,7 @@ def evidence(folder: Path, columns: Mapping[str, Mapping[int, Figure]], profile:
         figures = {column: of[cell.sampling.steps] for column, of in columns.items() if cell.sampling.steps in of}
         if cell.label == "DDIM" and figures:
             rows[cell.key] = {
-                "cell": cell.key, "label": "DDIM", "sampling.steps": cell.sampling.steps, "protocol.n": 16,
+                "cell": cell.key, "label": "DDIM", "sampling.steps": cell.sampling.steps, "protocol.n": 1600, "protocol.features": 16,
                 "sampling.nfe": cell.sampling.steps, "env.device": "one", "timing.chunks": 7,
             }  # fmt: skip
             for column, (value, error) in figures.items():

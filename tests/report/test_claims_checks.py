@@ -18,7 +18,7 @@ POINT = '{ experiment = "tiny", label = "DDIM", steps = 2 }'
 OTHER = '{ experiment = "tiny", label = "DDIM", steps = 3 }'
 THIRD = '{ experiment = "tiny", label = "DDIM", steps = 4 }'
 KINDS = {
-    "tradeoff": f"candidate = {POINT}\nreference = {OTHER}\nbaseline = {THIRD}\nquality = 1.0\nspeed = 1.0\ntolerance = 0.05",
+    "tradeoff": f"candidate = {POINT}\nreference = {OTHER}\nbaseline = {THIRD}\nbad = {THIRD}\nquality = {{ about = 1.0 }}\nspeed = {{ above = 1.0 }}",
     "share": "share = 0.9",
     "prior": 'dataset = "digits"\nschedules = ["cosine"]\nnats = 0.01\nimages = 1000',
     "value": f'of = [{POINT}]\ncolumns = ["metric.fd"]\nat_most = 1.0',
@@ -72,9 +72,10 @@ def test_keys_are_strict(folder: Path, kind: str) -> None:
         ("trend", ("steps = 4", "steps = 40"), "claim n: unknown cell 'DDIM x 40'; did you mean 'DDIM x 4'"),
         ("ratio", ('experiment = "tiny"', 'experiment = "tinny"'), "claim n: unknown experiment 'tinny'; did you mean 'tiny'"),
         ("tradeoff", ('experiment = "tiny", ', ""), r"claim n: DDIM x 2: guide\.toml has no rows; say experiment"),
-        ("value", ("at_most = 1.0", ""), "say one of about, at_least, at_most and above"),
-        ("trend", ("at_least = 0.9", "at_least = 0.9\nabout = 1.0"), "say one of about, at_least, at_most and above"),
-        ("ratio", ("at_most = 1.0", "at_most = 1.0\ntolerance = -0.1"), r"tolerance: .*greater than or equal to 0.*-0\.1"),
+        ("value", ("at_most = 1.0", ""), "say one of about, at_least, at_most, above and below"),
+        ("trend", ("at_least = 0.9", "at_least = 0.9\nabout = 1.0"), "say one of about, at_least, at_most, above and below"),
+        ("ratio", ("at_most = 1.0", "at_most = 1.0\ntolerance = 0.1"), "unknown key 'tolerance'"),
+        ("tradeoff", ("about = 1.0", "abuot = 1.0"), "quality.*unknown key 'abuot'; did you mean 'about'"),
         ("equivalence", ("margin = 0.1", "margin = 0"), r"margin: .*greater than 0"),
         ("ordering", ('rising = ["metric.fd"]', ""), "say which columns are rising or falling"),
         ("ordering", (f"[{POINT}, {OTHER}]", f"[{POINT}]"), "points: .*at least 2"),
@@ -172,7 +173,7 @@ def test_profile_that_is_too_small(folder: Path) -> None:
     """Catches: a claim judged below its minimum profile, an exact one too."""
     rows = evidence(folder, {"metric.fd": {2: (1.0, 0.01)}})
     for fields in ({"of": [ddim(2)], "columns": ["metric.fd"]}, {"of": [{"name": "values", "shape": [1]}]}):
-        judged = claim("value", **fields, about=1.0, tolerance=0.1, minimum_profile="gpu")
+        judged = claim("value", **fields, at_least=0.5, minimum_profile="gpu")
         verdict = only(judged, rows)
         assert (verdict.word, verdict.value) == ("not tested", None)
         assert verdict.reason == "profile cpu is too small, it takes gpu"

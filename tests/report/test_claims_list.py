@@ -33,14 +33,15 @@ def test_detail_gives_the_reason_and_the_mark(folder: Path) -> None:
     """Catches: "not tested" without its reason, and rows of unequal n compared as if they were equal."""
     found = evidence(folder, ROWS)
     for record in found.rows.values():
-        record["protocol.n"] = record["sampling.steps"]
+        record["protocol.n"] = 1600 + record["sampling.steps"]
     fields = {"of": [ddim(2)], "over": ddim(3), "columns": ["metric.fd"], "at_least": 1.5}
     refused = markdown_claim(claim("ratio", **fields), found)
     assert "| not tested |" in refused
-    assert refused.endswith("\n\nVerdict: not tested (the rows differ in n 2 against 3).\n")
+    assert refused.endswith("\n\nAll not tested (the rows differ in n 1602 against 1603).\n")
+    assert "**Answer**: Not tested: the rows differ in n 1602 against 1603.\n" in refused
     marked = markdown_claim(claim("ratio", **fields, unequal=True), found)
     assert "| supported † |" in marked
-    assert "† The rows differ in n 2 against 3." in marked
+    assert "† The rows differ in n 1602 against 1603." in marked
 
 
 def test_profiles_with_rows_are_listed_by_size(folder: Path) -> None:

@@ -34,7 +34,7 @@ def cells(experiment: Experiment) -> list[Cell]:
 def record(cell: Cell, fd: float, se: float = 0.01, seconds: float = 1.0) -> Record:
     row: Record = {"cell": cell.key, "label": cell.label, "sampling.nfe": cell.sampling.steps, "env.commit": "1e5"}
     row["protocol.n"] = 16
-    for name, value in {"metric.fd": fd, "metric.kid": fd / 100, "metric.is": 8.0}.items():
+    for name, value in {"metric.fd": fd, "metric.fd_infinity": fd, "metric.kid": fd, "metric.is": 8.0}.items():
         row |= {name: value, f"{name}_low": value - se, f"{name}_high": value + se, f"{name}_se": se / 2}
     row |= {f"timing.seconds_{name}": seconds for name in ("per_image", "low", "high")}
     return {**row, "timing.floor_seconds": seconds / 1.1, "timing.chunks": 7}
@@ -45,7 +45,7 @@ def rows(cells: list[Cell]) -> dict[str, Record]:
     ddpm, ddim, sigma_hat = cells
     return {
         ddpm.key: record(ddpm, 1.0, seconds=2.0),
-        ddim.key: record(ddim, 2.0, seconds=1.0),
+        ddim.key: record(ddim, 2.8, seconds=1.0),
         sigma_hat.key: record(sigma_hat, 11.0),
     }
 
@@ -82,7 +82,7 @@ def test_table_shows_interval_and_what_was_not_run(cells: list[Cell], rows: dict
     table = str(tables_of(cells, rows)[""]).splitlines()
     assert "FD-digits" in table[0]
     assert "FID" not in table[0]
-    assert "2 [1.99, 2.01]" in table[3]
+    assert "2.8 [2.79, 2.81]" in table[3]
     assert "not run" in table[4]
 
 
@@ -108,8 +108,8 @@ def test_report_without_rows_says_not_run(experiment: Experiment, cells: list[Ce
     files = write_report(found, Journal(tmp_path / "none"), tmp_path / "results")
     assert [f.name for f in files] == ["tiny-cpu.md"]
     assert (
-        files[0].read_text().count("not run") == len(cells) + 2
-    )  # once more beside the published value, and as a verdict's reason
+        files[0].read_text().count("not run") == len(cells) + 3
+    )  # once more beside the published value, in the answer, and as a verdict's reason
     assert "not tested" in files[0].read_text()
 
 
@@ -118,27 +118,36 @@ def words(experiment: Experiment, cells: list[Cell], rows: dict[str, Record], pr
 
 
 def test_verdict_turns_on_the_definition(experiment: Experiment, cells: list[Cell], rows: dict[str, Record]) -> None:
-    """FD 2 against 1 is 50 % by ratio, 90 % of the gap from 11: refuted and supported, from the same rows."""
+    """FD 2.8 against 1 is 36 % by ratio, 82 % of the gap from 11: refuted and supported, from the same rows.
+
+    The inception score is the same in all rows, the plainly bad one too. Catches: a definition that cannot fail.
+    """
     assert words(experiment, cells, rows) == {
-        "FD-digits ratio": "refuted",
-        "IS-digits ratio": "supported",
-        "FD-digits gap closed": "supported",
+        "FD-digits-infinity ratio": "refuted",
+        "KID-digits ratio": "refuted",
+        "IS-digits ratio": "does not discriminate",
+        "FD-digits-infinity gap closed": "supported",
         "KID-digits gap closed": "supported",
         "speed in NFE": "supported",
         "speed, measured": "supported",
     }
     text = markdown_claim(claims_of(experiment)[0], Evidence(experiment, "cpu", cells, rows))
-    assert "The verdict turns on the definition" in text
+    assert (
+        "**Answer**: No by distance (36 % by FD-digits-infinity, 36 % by KID-digits), yes by share of the gap (82 % by "
+        "FD-digits-infinity, 82 % by KID-digits); IS-digits ratio does not discriminate (sigma-hat x 2 gets 1); 2 times in "
+        "evaluations (yes) and 2 times in time (yes).\n"
+    ) in text
 
 
 def test_verdict_is_inconclusive_when_the_interval_holds_what_is_needed(
     experiment: Experiment, cells: list[Cell], rows: dict[str, Record]
 ) -> None:
-    """0.76 is needed; 1/1.3 = 0.77 with a wide interval. Catches: a verdict from the point alone."""
-    rows[cells[1].key] = record(cells[1], 1.3, se=0.4)
-    assert words(experiment, cells, rows)["FD-digits ratio"] == "inconclusive"
-    rows[cells[1].key] = record(cells[1], 1.3, se=1e-4)
-    assert words(experiment, cells, rows)["FD-digits ratio"] == "supported"
+    """0.76 to 0.84 is needed; 1/1.3 = 0.77 with a wide interval, 1/1.1 = 0.91. Catches: a verdict from the point alone, and
+    an "about" on one side.
+    """
+    for fd, se, word in ((1.3, 0.4, "inconclusive"), (1.3, 1e-4, "supported"), (1.1, 1e-4, "refuted")):
+        rows[cells[1].key] = record(cells[1], fd, se)
+        assert words(experiment, cells, rows)["FD-digits-infinity ratio"] == word
 
 
 def test_claim_is_not_tested_without_rows_or_below_its_profile(
@@ -156,8 +165,8 @@ def test_papers_own_numbers_are_judged_beside_ours() -> None:
     experiment = load_experiment("ddpm")
     verdicts = judge(claims_of(experiment)[0], Evidence(experiment, "paper", cells_of(experiment, "paper"), {}))
     published = {v.definition: v.published for v in verdicts}
-    assert published["FID ratio"] == pytest.approx(0.463, abs=5e-4)
-    assert published["FID gap closed"] == pytest.approx(0.972, abs=5e-4)
+    assert published["FID-infinity ratio"] == pytest.approx(0.463, abs=5e-4)
+    assert published["FID-infinity gap closed"] == pytest.approx(0.972, abs=5e-4)
     assert published["IS ratio"] is None
 
 

@@ -15,13 +15,16 @@ __all__ = [
     "judge",
     "markdown_claim",
     "markdown_claims",
-    "tally",
+    "notes",
     "verdict_table",
 ]
 
+ANSWER = "**Answer**: "  # what a claim's answer begins with in a report
 WORDS = """\
 Each claim is judged by the 95 % interval of its figure: *supported* where all of the interval lies where the claim needs
-it, *refuted* where none of it does, *inconclusive* where it lies on both sides, *not tested* for the reason given."""
+it, *refuted* where none of it does, *inconclusive* where it lies on both sides, *not tested* for the reason given. A
+definition under which a plainly bad row passes too *does not discriminate* and counts for nothing. Where a claim has
+several readings, p is corrected for their number (Holm), and a word with p above 0.05 is *inconclusive*."""
 
 
 def judge(claim: Claim, evidence: Evidence) -> list[Verdict]:
@@ -36,10 +39,11 @@ def judge(claim: Claim, evidence: Evidence) -> list[Verdict]:
 
 
 def markdown_claim(claim: Claim, evidence: Evidence) -> str:
-    """The claim, its verdicts as a table, and one sentence on what they hang on."""
+    """The claim, its answer in a sentence, its verdicts as a table, and what they hang on."""
     verdicts = judge(claim, evidence)
     title = f"**Claim `{claim.name}`**: {claim.statement} ({claim.citation})."
-    return f"{title}\n\n{verdict_table(verdicts)}\n\n{tally(claim, verdicts)}\n"
+    parts = [title, f"{ANSWER}{claim.answer(verdicts)}", str(verdict_table(verdicts)), notes(verdicts)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def markdown_claims(evidence: Sequence[Evidence]) -> str:
@@ -54,32 +58,47 @@ def markdown_claims(evidence: Sequence[Evidence]) -> str:
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
-    """One line per verdict; the papers' own values have a column where there are any."""
+    """One line per verdict; a column that no verdict fills is left out."""
+    several = sum(v.p is not None for v in verdicts) > 1
     lines = []
     for v in verdicts:
-        interval = "" if v.low is None else f" [{v.low:.3g}, {v.high:.3g}]"
-        measured = "" if v.value is None else f"{v.value:.3g}{interval}"
-        line = {"definition": v.definition, "formula": v.formula, "measured [95 %]": measured, "needed": v.needed}
-        if any(v.published is not None for v in verdicts):
-            printed = "not published" if v.published is None else f"{v.published:.3g}"
+        printed = "not published" if v.published is None else f"{v.published:.3g}"
+        line = {
+            "definition": v.definition,
+            "formula": v.formula,
+            "measured [95 %]": v.measured,
+            "needed": str(v.needed),
+        }
+        if any(other.published is not None for other in verdicts):
             line["the same in the papers (FID, IS)"] = printed
+        for cell in dict.fromkeys(cell for other in verdicts for cell in other.controls):
+            line[f"the same of {cell}"] = _of_control(v, cell)
+        if any(other.pairing for other in verdicts):
+            line["rows paired"] = v.pairing
+        if several:
+            line["p (Holm)"] = "" if v.p is None else "below 0.001" if v.p < 0.001 else f"{v.p:.2g}"
         lines.append({**line, "verdict": v.marked})
     return Table.of(lines)
 
 
-def tally(claim: Claim, verdicts: Sequence[Verdict]) -> str:
-    """Which definitions have which word, why some are not tested, and in what rows differ that were compared."""
-    unequal = dict.fromkeys(difference for v in verdicts for difference in v.differing)
-    note = f" {MARK} The rows differ in {'; '.join(unequal)}." if unequal else ""
+def _of_control(verdict: Verdict, cell: str) -> str:
+    if cell not in verdict.controls:
+        return ""
+    value = verdict.controls[cell]
+    return "not run" if value is None else f"{value:.3g}"
+
+
+def notes(verdicts: Sequence[Verdict]) -> str:
+    """Why readings have no word, or not the one that their interval has, and in what rows differ that were compared."""
     of: dict[str, list[str]] = {}
     for v in verdicts:
-        of.setdefault(v.marked + (f" ({v.reason})" if v.reason else ""), []).append(v.definition)
-    if len(of) == 1:
-        return f"Verdict: {next(iter(of))}.{note}"
-    both = {"supported", "refuted"} <= {v.word for v in verdicts}
-    # other kinds judge several things, and it is no wonder that they differ; this one judges a single thing several ways
-    turns = "The verdict turns on the definition: " if both and claim.one_thing else ""
-    return turns + "; ".join(f"{word}: {', '.join(definitions)}" for word, definitions in of.items()) + f".{note}"
+        if v.reason:
+            of.setdefault(f"{v.word} ({v.reason})", []).append(v.definition)
+    alike = len(of) == 1 and all(v.reason for v in verdicts)
+    found = [f"All {word}." if alike else f"{', '.join(definitions)}: {word}." for word, definitions in of.items()]
+    if unequal := dict.fromkeys(difference for v in verdicts for difference in v.differing):
+        found.append(f"{MARK} The rows differ in {'; '.join(unequal)}.")
+    return " ".join(found)
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:

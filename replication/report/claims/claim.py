@@ -7,24 +7,18 @@ import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, cast
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    NonNegativeFloat,
-    PositiveInt,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, ValidationInfo, model_validator
 
 from replication.harness.experiment import Experiment, Size, explained, sibling
 from replication.registry import CLAIMS, METRICS, QUANTITIES, unknown
-from replication.report.claims.verdict import Range, Verdict
+from replication.report.claims.answer import general_answer
+from replication.report.claims.verdict import Range, Verdict, corrected
 from replication.settings import Part, Settings
 from replication.types import InputError
 
+TOLERANCE = 0.05  # "about 50" is 47.5 to 52.5, of whatever is claimed
 _CELL = re.compile(r"(?:(?P<experiment>[\w-]+): )?(?P<label>.+) x (?P<steps>\d+)")
 
 
@@ -108,9 +102,6 @@ class Claim(Settings):
     awaits: str | None = None
     unequal: bool = False
 
-    # whether its readings are definitions of a single thing, so that a verdict may turn on the choice
-    one_thing: ClassVar[bool] = False
-
     def named(self) -> Iterator[Point | Exact]:
         """Every point and every exact quantity that the claim names."""
         for _, value in self:
@@ -124,35 +115,42 @@ class Claim(Settings):
         raise NotImplementedError
 
     def judge(self, evidence: Any) -> list[Verdict]:
-        """One verdict for each reading."""
-        return [reading.verdict(self, evidence) for reading in self.readings(evidence)]
+        """One verdict for each reading, corrected for their number."""
+        return corrected([reading.verdict(self, evidence) for reading in self.readings(evidence)])
+
+    def answer(self, verdicts: Sequence[Verdict]) -> str:
+        """What they say, in one sentence."""
+        return general_answer(verdicts)
 
 
 class Target(Settings):
-    """What a figure is claimed to be. `tolerance` is a share: 0.05 makes "about 50" mean 47.5 to 52.5.
+    """What a figure is claimed to be: "about" means within TOLERANCE of it, on both sides.
 
-    `above` is for what must be more, as in "stronger than": being equal, which is `at_least`, does not support it.
+    `above` and `below` are for what must be more or less, as in "stronger than": being equal, which is `at_least` and
+    `at_most`, does not support it.
     """
 
     about: float | None = None
     at_least: float | None = None
     at_most: float | None = None
     above: float | None = None
-    tolerance: NonNegativeFloat = 0.0
+    below: float | None = None
 
     @model_validator(mode="after")
-    def _one_of_four(self) -> "Target":
-        if sum(bound is not None for bound in (self.about, self.at_least, self.at_most, self.above)) != 1:
-            raise ValueError("say one of about, at_least, at_most and above")
+    def _one_of_them(self) -> "Target":
+        if sum(bound is not None for bound in (self.about, self.at_least, self.at_most, self.above, self.below)) != 1:
+            raise ValueError("say one of about, at_least, at_most, above and below")
         return self
 
     @property
     def range(self) -> Range:
-        bound = next(b for b in (self.about, self.at_least, self.at_most, self.above) if b is not None)
-        low, high = bound - self.tolerance * abs(bound), bound + self.tolerance * abs(bound)
         if self.about is not None:
-            return Range(low, high)
-        return Range(high=high) if self.at_most is not None else Range(low, open=self.above is not None)
+            return Range(self.about - TOLERANCE * abs(self.about), self.about + TOLERANCE * abs(self.about))
+        if (low := self.above if self.at_least is None else self.at_least) is not None:
+            return Range(low=low, open=self.above is not None)
+        high = self.below if self.at_most is None else self.at_most
+        assert high is not None  # as one of them is there
+        return Range(high=high, open=self.below is not None)
 
 
 def claims_of(experiment: Experiment) -> list[Claim]:

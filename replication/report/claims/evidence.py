@@ -13,11 +13,13 @@ from replication.harness.sweep import journal_of
 from replication.metrics.metric import metrics
 from replication.metrics.uncertainty import Replicates
 from replication.report.claims.claim import Claim, Point, claims_of
+from replication.report.claims.draws import Measured
 from replication.report.claims.verdict import NotTested, Verdict
 from replication.report.compare import differences
 from replication.report.rows import replicates_of, rows_of
 
 MACHINE = ("env.device", "env.threads")  # times on unequal ones do not compare samplers
+PRINTED = {"metric.fd_infinity": "metric.fd"}  # papers print the distance of a finite n alone
 TITLES = {
     "sampling.nfe": "NFE",
     "sampling.steps": "steps",
@@ -83,15 +85,15 @@ class Evidence:
             return f"profile {self.profile} is too small, it takes {claim.minimum_profile}"
         return ""
 
-    def record(self, point: Point) -> Record:
-        """The row of a point; raises NotTested where there is none."""
+    def measured(self, point: Point) -> Measured:
+        """The row of a point with its replicates; raises NotTested where there is no row."""
         table = self.table(point)
         there = table._cells_at.get((point.label, point.steps))
         if not there:
             raise NotTested(f"{point.cell} is no cell of {table.experiment.name} in profile {table.profile}")
         for cell in there:
-            if cell.key in table.rows:
-                return table.rows[cell.key]
+            if (record := table.rows.get(cell.key)) is not None:
+                return Measured(record, table.replicates.get(record["cell"]))
         raise NotTested(f"{point.cell} of {table.experiment.name} is not run")
 
     def printed(self, point: Point, column: str) -> float | None:
@@ -102,7 +104,7 @@ class Evidence:
             return None
         rows = [row for profile in experiment.profiles.values() for row in profile.rows if row.label == point.label]
         published = [value for row in rows for value in experiment.published(row) if value.steps == point.steps]
-        group, _, name = column.partition(".")
+        group, _, name = PRINTED.get(column, column).partition(".")
         if group == "cost":
             return next((value.costs[name] for value in published if name in value.costs), None)
         return next((v.value for v in published if group == "metric" and v.metric == name), None)

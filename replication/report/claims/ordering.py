@@ -1,7 +1,6 @@
 """Points in an order, pair by pair: neighbours are compared, and the order stands if every pair does."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from replication.registry import CLAIMS
 from replication.report.claims.claim import Claim, Points
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import Range, Verdict
+from replication.report.claims.verdict import Range
 
 
 @CLAIMS.register("ordering")
@@ -30,14 +29,9 @@ class Ordering(Claim):
 
     def readings(self, evidence: Evidence) -> Iterator[Reading]:
         """One for each column and pair of neighbours, on the difference, which may be of figures below zero."""
-        for columns, needed in ((self.rising, Range(low=0.0)), (self.falling, Range(high=0.0))):
+        for columns, needed in ((self.rising, Range(low=0.0, open=True)), (self.falling, Range(high=0.0, open=True))):
             for column in columns:
                 for first, second in pairwise(self.points):
                     name = f"{evidence.title(column, first)}: {first.cell}, then {second.cell}"
                     figures = [(first, column), (second, column)]
                     yield Reading(name, "second - first", needed, lambda a, b: b - a, figures)
-
-    def judge(self, evidence: Evidence) -> list[Verdict]:
-        """As every claim, but two exact figures that are equal neither rise nor fall."""
-        found = super().judge(evidence)
-        return [replace(v, word="refuted") if v.low == v.high == 0 else v for v in found]

@@ -6,7 +6,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Annotated
 
@@ -14,11 +14,11 @@ import numpy as np
 from pydantic import Field
 
 from replication.harness.jobs.cell import Cell
-from replication.harness.journal import Record
 from replication.registry import CLAIMS, SAMPLERS
 from replication.report.claims.claim import Claim, Point
+from replication.report.claims.draws import Drawn, Figure, Rows, together
 from replication.report.claims.evidence import Evidence
-from replication.report.claims.reading import Figure, Figures, Reading, each_within_its_error
+from replication.report.claims.reading import Reading
 from replication.report.claims.verdict import Range
 
 DRAWS = 2_000
@@ -49,13 +49,13 @@ class Share(Claim):
         missing = sum(cell.key not in evidence.rows for cell in cells)
         reason = f"{missing} of {len(cells)} cells are not run" if missing else ""
         figures = [(Point(label=cell.label, steps=cell.sampling.steps), "metric.fd") for cell in cells]
-        drawn: dict[Figure, np.ndarray] = {}
+        drawn: list[Drawn] = []
 
-        def redraw(_: Sequence[Figure], rows: Mapping[Point, Record], generator: np.random.Generator) -> Figures:
+        def redraw(_: Sequence[Figure], rows: Rows, generator: np.random.Generator) -> Drawn:
             """The same draws for every factor."""
             if not drawn:
-                drawn.update(each_within_its_error(figures, rows, generator, DRAWS))
-            return drawn
+                drawn.append(together(figures, rows, generator, DRAWS))
+            return drawn[0]
 
         for name, factor in FACTORS.items():
             yield Reading(

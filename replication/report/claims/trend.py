@@ -5,7 +5,7 @@ a place, such as seeds of a training, their scatter is what is uncertain: it has
 already, which is not added again. Without repeats there is the rows' own error alone, and nothing of the training's.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
@@ -13,11 +13,11 @@ import numpy as np
 from pydantic import Field, model_validator
 from scipy.stats import rankdata
 
-from replication.harness.journal import Record
 from replication.registry import CLAIMS
-from replication.report.claims.claim import Claim, Columns, Point, Points, Target
+from replication.report.claims.claim import Claim, Columns, Points, Target
+from replication.report.claims.draws import DRAWS, Drawn, Figure, Rows, by_factor, figure, percentiles, redrawn
 from replication.report.claims.evidence import Evidence
-from replication.report.claims.reading import DRAWS, Figure, Figures, Reading, by_factor, figure, percentiles, redrawn
+from replication.report.claims.reading import Reading
 from replication.report.claims.verdict import NotTested
 
 Scale = Callable[[np.ndarray], np.ndarray]  # [P] or [P,draws] -> the same shape
@@ -108,13 +108,11 @@ class Trend(Claim, Target):
             other = f"with {evidence.title(self.than_along, self.points[0])}, {other}"
         return f"how closely it is {self.direction} {over} - {other}"
 
-    def _redrawn(
-        self, column: str, figures: Sequence[Figure], rows: Mapping[Point, Record], generator: np.random.Generator
-    ) -> Figures:
+    def _redrawn(self, column: str, figures: Sequence[Figure], rows: Rows, generator: np.random.Generator) -> Drawn:
         """The figures along, each within its error; those of the column once for all that they are compared with."""
-        drawn = {(p, c): redrawn(rows[p], c, generator) for p, c in dict.fromkeys(figures) if c != column}
+        drawn = {(p, c): redrawn(rows[p].record, c, generator) for p, c in dict.fromkeys(figures) if c != column}
         for points in filter(None, (self.points, self.than)):
-            records = [rows[point] for point in points]
+            records = [rows[point].record for point in points]
             places = np.array([figure(record, self.along) for record in records])
             values = np.array([figure(record, column) for record in records])
             by = fresh_repeats(logarithms(values) if by_factor(column) else values, places, generator, DRAWS)
@@ -123,7 +121,7 @@ class Trend(Claim, Target):
             elif by_factor(column):
                 by = np.exp(by)
             drawn |= {(point, column): draws for point, draws in zip(points, by, strict=True)}
-        return drawn
+        return Drawn(drawn)
 
 
 def fresh_repeats(

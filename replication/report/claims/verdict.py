@@ -1,12 +1,25 @@
-"""A verdict: one reading of a claim, its number with an interval, what the claim needs, and the word for it."""
+"""A verdict: one reading of a claim, its number with an interval, what the claim needs, and the word for it.
+
+A claim with several readings has several chances of a wrong word, so their words are corrected by Holm (1979): the word
+of the k-th smallest of m p-values stands if every p up to it, times m less those before it, is at most 5 %. Then
+the probability that any of the words "supported" and "refuted" of a claim is wrong is at most 5 %, however the readings
+depend on each other. Exact figures cannot be wrong by chance and take no part.
+
+    p    of a word is the level at which the interval would touch the nearest end of what is needed: 0.05 where the 95 %
+         interval does. Beyond the 2.5 % quantiles that the draws resolve, each tail is taken as a normal one of that side's
+         own width: z = 1.96 (value - end) / (value - low) below the value, and likewise above it.
+"""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from replication.metrics.uncertainty import Z95
 from replication.report.tables import MARK
 
-Word = Literal["supported", "refuted", "inconclusive", "not tested"]
+Word = Literal["supported", "refuted", "inconclusive", "does not discriminate", "not tested"]
+LEVEL = 0.05  # of all words of a claim together
 
 
 class Range(NamedTuple):
@@ -19,13 +32,36 @@ class Range(NamedTuple):
     def __str__(self) -> str:
         if math.isinf(self.high):
             return f"{'above' if self.open else 'at least'} {self.low:.3g}"
-        return f"at most {self.high:.3g}" if math.isinf(self.low) else f"{self.low:.3g} to {self.high:.3g}"
+        if math.isinf(self.low):
+            return f"{'below' if self.open else 'at most'} {self.high:.3g}"
+        return f"{self.low:.3g} to {self.high:.3g}"
+
+    def holds(self, value: float) -> bool:
+        """Whether the value lies here."""
+        return self.low < value < self.high if self.open else self.low <= value <= self.high
+
+    def reached(self, value: float) -> bool:
+        """The same, or beyond it where there is a least: what is as good as needed, or better."""
+        return self.holds(value) or (value > self.high and not math.isinf(self.low))
 
     def word(self, low: float, high: float) -> Word:
         """Whether the whole interval lies here, all of it elsewhere, or neither, as one that touches an open end."""
-        if self.low < low and high < self.high if self.open else self.low <= low and high <= self.high:
+        if self.holds(low) and self.holds(high):
             return "supported"
         return "refuted" if high < self.low or low > self.high else "inconclusive"
+
+    def p_value(self, value: float, low: float, high: float) -> float:
+        """Of whichever word the value speaks for, two-sided (see above); low <= value <= high is its 95 % interval."""
+        return max(_reaches(end, value, low, high) for end in (self.low, self.high))
+
+
+def _reaches(end: float, value: float, low: float, high: float) -> float:
+    if math.isinf(end):
+        return 0.0
+    width = value - low if end < value else high - value
+    if end == value or width <= 0:
+        return float(end == value)
+    return math.erfc(Z95 * abs(end - value) / width / math.sqrt(2))
 
 
 class NotTested(Exception):
@@ -37,12 +73,15 @@ class Verdict:
     """`value` in [low, high] with 95 % confidence; exact figures have no interval. `needed`: where it must be.
 
     `published` is the same figure from the papers' own numbers, where they print what it takes. `reason`: why it was not
-    tested; `differing`: in what the rows are unequal that were compared all the same.
+    tested, or why its word is not what the interval alone would say; `differing`: in what the rows are unequal that were
+    compared all the same. `pairing`: how the rows' errors go together. `p`: of the word, corrected by Holm for the
+    claim's other readings; None where there is no test. `controls`: what rows get under this definition that should
+    not pass, by cell; None for one that is not run.
     """
 
     definition: str
     formula: str
-    needed: str
+    needed: Range
     published: float | None
     value: float | None = None
     low: float | None = None
@@ -50,8 +89,31 @@ class Verdict:
     word: Word = "not tested"
     reason: str = ""
     differing: tuple[str, ...] = ()
+    pairing: str = ""
+    p: float | None = None
+    controls: Mapping[str, float | None] = field(default_factory=dict, hash=False)
 
     @property
     def marked(self) -> str:
         """The word, with a mark where unequal rows were compared."""
         return f"{self.word} {MARK}" if self.differing else self.word
+
+    @property
+    def measured(self) -> str:
+        """The figure with its interval, empty where there is none."""
+        interval = "" if self.low is None else f" [{self.low:.3g}, {self.high:.3g}]"
+        return "" if self.value is None else f"{self.value:.3g}{interval}"
+
+
+def corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts of one claim, each p adjusted by Holm; a word that does not stand the correction is "inconclusive"."""
+    found = list(verdicts)
+    family = sorted((v.p, i) for i, v in enumerate(verdicts) if v.p is not None)
+    adjusted = 0.0
+    for rank, (p, i) in enumerate(family):
+        adjusted = max(adjusted, min(1.0, (len(family) - rank) * p))
+        found[i] = replace(found[i], p=adjusted)
+        if found[i].word != "inconclusive" and len(family) > 1 and adjusted > LEVEL:
+            reason = f"{found[i].word} by itself, but not among {len(family)} readings: p = {adjusted:.2g} by Holm"
+            found[i] = replace(found[i], word="inconclusive", reason=reason)
+    return found
