@@ -85,6 +85,9 @@ def check_metric(metric: Metric) -> Iterator[Finding]:
         for drawn in (material, _material(material.paired))
     )
     row, again = measured.columns, repeated.columns
+    if not row:
+        yield holds("columns", f"none of {len(material.reference or ())} images", True, "none, where they are too few")
+        return
     own = [column == metric.name or column.startswith(f"{metric.name}_") for column in row]
     first = next(iter(row), "") == metric.name
     yield holds("columns", ", ".join(row), first and all(own), f"{metric.name} first, then its own")

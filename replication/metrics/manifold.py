@@ -37,7 +37,7 @@ class Manifold(NamedTuple):
     coverage: Tensor  # float64 [M]: 1 where the real image's ball holds a generated one
 
 
-class _OfManifold(Metric):
+class OfManifold(Metric):
     """A mean over images; its interval holds the balls and what lies in them fixed.
 
     Several seeds widen it to those seeds' own scatter; with one seed it is too narrow for small sets: density's was 0.4 of
@@ -45,51 +45,74 @@ class _OfManifold(Metric):
     """
 
     direction, needs, table = "higher", ("samples", "real"), VARIETY
+    part: str  # of Manifold
     over_generated: bool  # whether the mean is over generated images, else over real ones
 
     def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Measurement:
-        each = [getattr(cover, self.name) for cover in material.once(_covers, samples, real)]
+        found = material.once(covers, samples, material.once(own_radii, samples), real)
+        return self.mean(material, found, torch.arange(len(real)))
+
+    def mean(self, material: Material, found: Sequence[Manifold], taken: Tensor) -> Measurement:
+        """Of the seeds' manifolds; `taken` are the real images that they are of, int64 [K] out of the material's M."""
+        each = [getattr(cover, self.part).cpu() for cover in found]
         points = [part.mean().item() for part in each]
-        none = [part.new_zeros(len(real if self.over_generated else s)) for part, s in zip(each, samples, strict=True)]
-        pairs = zip(each, none, strict=True) if self.over_generated else zip(none, each, strict=True)
-        replicates = linear_part(points, [Influence(*pair) for pair in pairs], material.draws)
+        influences, draws = [], material.draws
+        for part, size in zip(each, draws.sizes, strict=True):
+            of_generated, of_real = part.new_zeros(size), part.new_zeros(draws.reference.shape[1])
+            if self.over_generated:
+                of_generated += part
+            else:
+                of_real[taken] = (part - part.mean()) * len(of_real) / len(taken)
+            influences.append(Influence(of_generated, of_real))
+        replicates = linear_part(points, influences, draws)
         if (between := statistics.variance(points) / len(points) if len(points) > 1 else 0.0) > 0:
             # what the balls' own sampling adds shows between seeds alone
             missing = max(0.0, 1 - replicates.var().item() / between)
-            replicates = replicates + missing**0.5 * material.draws.error_of_mean(torch.tensor(points).double())
+            replicates = replicates + missing**0.5 * draws.error_of_mean(torch.tensor(points).double())
         return with_interval(self.name, statistics.fmean(points), replicates)
 
 
 @METRICS.register("precision")
-class Precision(_OfManifold):
+class Precision(OfManifold):
     """The share of generated images in the balls of real ones (Kynkäänniemi et al. 2019)."""
 
-    name, label, position, over_generated = "precision", "Precision", 11, True
+    name = part = "precision"
+    label, position, over_generated = "Precision", 11, True
 
 
 @METRICS.register("recall")
-class Recall(_OfManifold):
+class Recall(OfManifold):
     """The share of real images in the balls of generated ones (Kynkäänniemi et al. 2019)."""
 
-    name, label, position, over_generated = "recall", "Recall", 12, False
+    name = part = "recall"
+    label, position, over_generated = "Recall", 12, False
 
 
 @METRICS.register("density")
-class Density(_OfManifold):
+class Density(OfManifold):
     """How many balls of real images hold a generated one, over k (Naeem et al. 2020)."""
 
-    name, label, position, over_generated = "density", "Density", 13, True
+    name = part = "density"
+    label, position, over_generated = "Density", 13, True
 
 
 @METRICS.register("coverage")
-class Coverage(_OfManifold):
+class Coverage(OfManifold):
     """The share of real images' balls that hold any generated image (Naeem et al. 2020)."""
 
-    name, label, position, over_generated = "coverage", "Coverage", 14, False
+    name = part = "coverage"
+    label, position, over_generated = "Coverage", 14, False
 
 
-def _covers(samples: Sequence[Tensor], real: Tensor) -> list[Manifold]:
-    return [manifold(values, real) for values in samples]
+def own_radii(samples: Sequence[Tensor]) -> list[Tensor]:
+    """The distance of each generated image to its third neighbour among its seed's, values [N,D] per seed -> [N] per seed."""
+    # the nearest of all is the image itself, so that the k-th neighbour has index k
+    return [nearest_distances(values, values, K_PRECISION + 1)[:, -1] for values in samples]
+
+
+def covers(samples: Sequence[Tensor], radii: Sequence[Tensor], real: Tensor) -> list[Manifold]:
+    """`manifold` of each seed."""
+    return [manifold(values, own, real) for values, own in zip(samples, radii, strict=True)]
 
 
 def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
@@ -109,16 +132,14 @@ def nearest_distances(a: Tensor, b: Tensor, k: int) -> Tensor:
     return nearest
 
 
-def manifold(generated: Tensor, real: Tensor) -> Manifold:
-    """Of generated values [N,D] against real ones [M,D], on their device.
+def manifold(generated: Tensor, generated_radii: Tensor, real: Tensor) -> Manifold:
+    """Of generated values [N,D], with their `own_radii` [N], against real ones [M,D], on their device.
 
     Raises InputError for fewer images than the balls need neighbours.
     """
     for which, values in (("generated", generated), ("reference", real)):
         if len(values) <= K_DENSITY:
             raise InputError(f"metrics: {len(values)} {which} images; density needs more than {K_DENSITY}")
-    # the nearest of all is the image itself, so that the k-th neighbour has index k
-    generated_radii = nearest_distances(generated, generated, K_PRECISION + 1)[:, -1]
     neighbours = nearest_distances(real, real, K_DENSITY + 1)
     real_radii, wide_radii = neighbours[:, K_PRECISION], neighbours[:, K_DENSITY]
     precision, density = generated_radii.new_zeros(len(generated), dtype=torch.bool), torch.zeros_like(generated_radii)

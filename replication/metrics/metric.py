@@ -67,7 +67,7 @@ class Material:
             which = "reference" if index == len(self.generated) else f"seed {index} of the generated images"
             if len(features) < LEAST_IMAGES:
                 raise InputError(f"metrics: {which} has {len(features)} images, at least {LEAST_IMAGES} are needed")
-            if features.widths != self.reference.widths:
+            if (features.widths, features.extractor) != (self.reference.widths, self.extractor):
                 raise InputError(f"metrics: {which} comes from another extractor than the reference")
 
     def once(self, work: Callable[..., T], *parts: Any) -> T:
@@ -75,6 +75,11 @@ class Material:
         if work not in self._made:
             self._made[work] = work(*parts)
         return cast(T, self._made[work])
+
+    @property
+    def extractor(self) -> str:
+        """The name of what computed the features; "" where they have none."""
+        return self.reference.extractor if self.reference else ""
 
     @cached_property
     def values(self) -> list[Tensor] | None:
@@ -136,6 +141,7 @@ class Metric:
     label: str  # as a table prints it; "FID" stands for the distance of whichever extractor
     direction: ClassVar[Literal["higher", "lower"]]  # is better
     needs: tuple[str, ...]  # of Material
+    extractor = ""  # the only one that it is defined for, where that is one
     version = 1  # raised when the figure changes: rows under another one are measured again
     interval: ClassVar[Literal["resampled", "wilson", "normal", "none"]] = "resampled"  # resampled ones have replicates
     of_features = True  # whether another extractor gives another figure, so that its name is printed beside it
@@ -185,11 +191,11 @@ def metrics() -> tuple[Metric, ...]:
 
 
 def evaluate(material: Material) -> Measurement:
-    """Every metric that has what it needs."""
+    """Every metric that has what it needs, of the extractor that it is defined for."""
     whole = Measurement({}, versions={"interval": VERSION})
     for metric in metrics():
         needed = [getattr(material, need) for need in metric.needs]
-        if any(part is None for part in needed):
+        if any(part is None for part in needed) or metric.extractor not in ("", material.extractor):
             continue
         found = metric.compute(material, *needed)
         whole.columns.update(found.columns)

@@ -5,12 +5,16 @@ import torch
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from replication.metrics import manifold as module
-from replication.metrics.manifold import Manifold, manifold, nearest_distances
+from replication.metrics.manifold import Manifold, manifold, nearest_distances, own_radii
 from replication.types import InputError
 
 
 def gaussian(n: int, width: int, seed: int) -> torch.Tensor:
     return torch.randn(n, width, generator=torch.Generator().manual_seed(seed))
+
+
+def covered(generated: torch.Tensor, real: torch.Tensor) -> Manifold:
+    return manifold(generated, *own_radii([generated]), real)
 
 
 def means(found: Manifold) -> dict[str, float]:
@@ -25,7 +29,7 @@ def test_on_a_line_by_hand() -> None:
     """
     real = torch.arange(10.0)[:, None]
     generated = torch.tensor([4.5, 4.5001, 4.5002, 4.5003, 4.5004, 4.5005, 100.0])[:, None]
-    found = manifold(generated, real)
+    found = covered(generated, real)
     # k = 3 radii of real images: 3 at the ends, 2 elsewhere; 4.5 lies in the balls of 3, 4, 5, 6
     assert found.precision.tolist() == [True] * 6 + [False]
     # k = 3 radii of the cluster are 0.0005 at most, but the outlier's ball reaches back to its third neighbour
@@ -43,10 +47,10 @@ def test_copies_and_strangers() -> None:
     Catches: closed balls for density (1.2 for the copy), recall that measures precision, hits of the last block only.
     """
     real = gaussian(70, 8, 1)
-    assert means(manifold(real.clone(), real)) == {"precision": 1, "recall": 1, "density": 1, "coverage": 1}
-    assert set(means(manifold(real + 1000, real)).values()) == {0.0}
+    assert means(covered(real.clone(), real)) == {"precision": 1, "recall": 1, "density": 1, "coverage": 1}
+    assert set(means(covered(real + 1000, real)).values()) == {0.0}
     modes = torch.cat([gaussian(50, 8, 2), gaussian(50, 8, 3) + 100])
-    dropped = means(manifold(modes[:50].clone(), modes))
+    dropped = means(covered(modes[:50].clone(), modes))
     # a copy is its neighbour's neighbour at the radius itself: rounding says on which side, hence the tolerance
     assert dropped == pytest.approx({"precision": 1, "recall": 0.5, "density": 1, "coverage": 0.5}, abs=0.03)
 
@@ -58,7 +62,7 @@ def test_agrees_with_torch_fidelity(n: int, m: int, block: int, monkeypatch: pyt
     block lost."""
     monkeypatch.setattr(module, "BLOCK", block)
     generated, real = 0.8 * gaussian(n, 16, 1) + 0.3, gaussian(m, 16, 2)
-    found = manifold(generated, real)
+    found = covered(generated, real)
     theirs = prc_features_to_metric(
         generated, real, prc_neighborhood=3, prc_batch_size=100, save_cpu_ram=True, verbose=False
     )
@@ -83,4 +87,4 @@ def test_nearest_distances_cross_blocks(monkeypatch: pytest.MonkeyPatch) -> None
 def test_too_few_images_are_refused() -> None:
     """Five images have no fifth neighbour. Catches: an index error, or the infinity that stands for a missing one."""
     with pytest.raises(InputError, match="5 reference images; density needs more than 5"):
-        manifold(gaussian(20, 4, 1), gaussian(5, 4, 2))
+        covered(gaussian(20, 4, 1), gaussian(5, 4, 2))

@@ -148,7 +148,7 @@ def test_kid_resamples_are_unbiased(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = kernel_distance([values], real, draws)
     assert (whole.replicates.mean() - point).abs().item() < 4 * whole.replicates.std().item() / 20
     assert (whole.replicates - whole.linear).var() < 0.1 * whole.replicates.var()
-    monkeypatch.setattr("replication.metrics.kernel_distance.ROWS", 32)
+    monkeypatch.setattr("replication.metrics.mmd.ROWS", 32)
     blocks = kernel_distance([values], real, draws)
     assert (blocks.replicates - whole.replicates).abs().max().item() < 1e-12
     assert (blocks.linear - whole.linear).abs().max().item() < 1e-12
