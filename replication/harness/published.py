@@ -1,53 +1,134 @@
-"""What papers print: tables as data, one file each in experiments/published/, and how every value was measured.
+"""What papers print: tables as data, one file each in experiments/published/, and how every value was sampled and measured.
 
 A row of an experiment names the rows of such tables that it replicates. Source marks: R seen in a file of the project's
 repository, I in an issue thread, C in a copy of the paper. A number from memory is never a target.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from replication.diffusion.denoiser import CLIPS
 from replication.harness.protocol import StatedProtocol
-from replication.registry import METRICS, unknown
-from replication.settings import Settings, merged
+from replication.registry import AUTOENCODERS, METRICS, SAMPLERS, SPACINGS, Registry, unknown
+from replication.sampling.generation import Guidance
+from replication.settings import Part, Settings, merged
 from replication.types import InputError
 
-
-def _known(name: str) -> str:
-    """The name of a metric; raises ValueError with the nearest valid one."""
-    if name not in METRICS.names():
-        raise ValueError(str(unknown("metric", name, METRICS.names())))
-    return name
+NotStated = Literal["not stated"]
+NOT_STATED: NotStated = "not stated"
+NONE: Literal["none"] = "none"
 
 
-Metric = Annotated[str, AfterValidator(_known)]
+def _one_of(kind: str, valid: Callable[[], Sequence[str]]) -> AfterValidator:
+    """A name that is one of these; the ValueError for another has the nearest of them."""
+
+    def check(name: str) -> str:
+        if name not in (names := valid()):
+            raise ValueError(str(unknown(kind, name, list(names))))
+        return name
+
+    return AfterValidator(check)
+
+
+def _buildable(registry: Registry) -> AfterValidator:
+    """A part whose name and options are those of the registry; raises ValueError with the nearest valid ones."""
+
+    def check(part: Part) -> Part:
+        try:
+            part.identity(registry)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return part
+
+    return AfterValidator(check)
+
+
+class Other(Settings):
+    """What this suite has no name for, in few words: { other = "iPNDM of order 4" }. Nothing here is the same."""
+
+    other: str
+
+    def __str__(self) -> str:
+        return self.other
+
+
+_FIRST = Field(union_mode="left_to_right")  # a part would take any text for its name
+Sampler = Annotated[NotStated | Other | Annotated[Part, _buildable(SAMPLERS)], _FIRST]
+SpacingRule = Annotated[NotStated | Other | Annotated[Part, _buildable(SPACINGS)], _FIRST]
+Clip = Annotated[str, _one_of("clip", lambda: [*CLIPS, NOT_STATED])]
+Encoder = Annotated[str, _one_of("autoencoder", lambda: [NONE, *AUTOENCODERS.names(), NOT_STATED])]
+Metric = Annotated[str, _one_of("metric", METRICS.names)]
 CostName = Literal["multiply_adds", "parameters"]  # of one forward pass of one image, and trained ones
+
+
+class StatedSampling(Settings):
+    """How the images behind a value were drawn; what the source leaves open is "not stated".
+
+    sampler and spacing are parts as in an experiment's row. last_alpha: that of x_0, 1 or the schedule's first.
+    first_stage names the encoder in whose latents the model lives, and decoder the first stage that made pixels of them,
+    by default the same; of pixels both are "none". guidance is "none" where a model that could be guided was not.
+    """
+
+    sampler: Sampler = NOT_STATED
+    spacing: SpacingRule = NOT_STATED
+    clip: Clip | Other = NOT_STATED
+    last_alpha: Literal["1", "alphas_cumprod[0]"] | NotStated = NOT_STATED
+    guidance: Annotated[Literal["none"] | NotStated | Other | Guidance, _FIRST] = NOT_STATED
+    first_stage: Encoder | Other = NOT_STATED
+    decoder: str = NOT_STATED
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_decoder(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(stage := value.get("first_stage"), str) and "decoder" not in value:
+            return {**value, "decoder": stage}
+        return value
+
+
+class StatedMetric(Settings):
+    """How a value was made of the images, beside what the protocol says.
+
+    evaluator: whose code computed it, "torch-fidelity" or another. selection: how the value was chosen among others, "none"
+    for the only one of its kind. The rest is given where it departs from the protocol: the network of the features, the
+    number of reference images, and how these were resized.
+    """
+
+    evaluator: str = NOT_STATED
+    selection: str = NOT_STATED
+    features: str | None = None
+    reference_images: PositiveInt | None = None
+    resize: str | None = None
 
 
 class PublishedRow(Settings):
     """A line of a published table, or a part of one: for each metric a value per step count, in the order of `steps`.
 
-    `errors` are the printed ones, where there are any; `protocol` changes single keys of the table's; `costs` are printed
-    beside the values (what papers call Gflops are multiply-adds).
+    `errors` are the printed ones, where there are any; `nfe`, evaluations per image, where the source counts these;
+    `protocol`, `sampling` and `metric` change single keys of the table's; `costs` are printed beside the values (what papers
+    call Gflops are multiply-adds).
     """
 
     row: str
     steps: Annotated[list[PositiveInt], Field(min_length=1)]
     values: Annotated[dict[Metric, list[float]], Field(min_length=1)]
     errors: dict[Metric, list[Annotated[float, Field(ge=0)]]] = {}
+    nfe: list[PositiveInt] = []
     costs: dict[CostName, PositiveFloat] = {}
     protocol: StatedProtocol
+    sampling: StatedSampling = StatedSampling()
+    metric: StatedMetric = StatedMetric()
 
     @model_validator(mode="after")
     def _as_printed(self) -> "PublishedRow":
-        for kind, lists in (("values", self.values), ("errors", self.errors)):
+        counted = {"nfe": self.nfe} if self.nfe else {}
+        for kind, lists in (("values", self.values), ("errors", self.errors), ("evaluations", counted)):
             for metric, numbers in lists.items():
                 if len(numbers) != (expected := len(self.steps)):
                     raise ValueError(f"{self.row} has {len(numbers)} {kind} of {metric} for {expected} step counts")
-        for metric in ("precision", "recall"):
-            if any(not 0 <= value <= 1 for value in self.values.get(metric, [])):
+        for metric, values in self.values.items():
+            if metric.endswith(("precision", "recall")) and any(not 0 <= value <= 1 for value in values):
                 raise ValueError(f"{self.row}: {metric} is a share, from 0 to 1")
         if lacking := self.errors.keys() - self.values.keys():
             raise ValueError(f"{self.row} has errors but no values of {', '.join(sorted(lacking))}")
@@ -76,7 +157,10 @@ class PublishedValue(Source):
 
     row: str
     protocol: StatedProtocol
+    sampling: StatedSampling
+    measured: StatedMetric
     steps: int
+    nfe: int | None
     metric: Metric
     value: float
     error: float | None  # as printed: its meaning is the paper's
@@ -89,18 +173,25 @@ class PublishedValue(Source):
 
 
 class PublishedTable(Source):
-    """A table of a paper or of somebody's page. `protocol` in the TOML holds for every row that does not change it."""
+    """A table of a paper or of somebody's page.
+
+    `protocol`, `sampling` and `metric` in the TOML hold for every row that does not change them; there is no row without
+    a protocol.
+    """
 
     rows: Annotated[list[PublishedRow], Field(min_length=1)]
 
     @model_validator(mode="before")
     @classmethod
-    def _protocol_of_every_row(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or "protocol" not in value or not isinstance(value.get("rows"), list):
+    def _shared_by_every_row(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("rows"), list):
             return value
-        shared = {"protocol": value["protocol"]}
+        shared = {key: value[key] for key in ("protocol", "sampling", "metric") if key in value}
         rows = [merged(shared, row) if isinstance(row, dict) else row for row in value["rows"]]
-        return {key: content for key, content in value.items() if key != "protocol"} | {"rows": rows}
+        for row in rows:
+            if isinstance(row, dict) and "protocol" not in row:
+                raise ValueError(f"row {row.get('row')!r} has no protocol; name one in the row, or for the whole table")
+        return {key: content for key, content in value.items() if key not in shared} | {"rows": rows}
 
     def values(self, row: str) -> list[PublishedValue]:
         """Every value of that row; raises InputError with the nearest name where the table has no such row."""
@@ -111,8 +202,10 @@ class PublishedTable(Source):
         return [
             PublishedValue(
                 **source,
-                **{name: getattr(part, name) for name in ("row", "protocol", "costs")},
+                **{name: getattr(part, name) for name in ("row", "protocol", "sampling", "costs")},
+                measured=part.metric,
                 steps=steps,
+                nfe=part.nfe[i] if part.nfe else None,
                 metric=metric,
                 value=value,
                 error=part.errors[metric][i] if metric in part.errors else None,

@@ -4,19 +4,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import hypot
+from typing import NamedTuple
+
+import torch
 
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
-from replication.harness.published import PublishedValue
+from replication.harness.published import NONE, NOT_STATED, PublishedValue
 from replication.harness.table import NOT_RUN
 from replication.metrics.metric import metric_named
 from replication.metrics.uncertainty import Z95
-from replication.registry import EXTRACTORS
+from replication.registry import DATASETS, EXTRACTORS, SAMPLERS
 from replication.report.rows import csv_text
 from replication.report.tables import Table
+from replication.settings import Part
+from replication.types import InputError
 
 HEADING = "Paper against measured"
+EVALUATOR = "torch-fidelity"  # whose figures ours equal: tests/metrics/ has the comparison
+
+
+class Unlike(NamedTuple):
+    """One thing that a value depends on and that is not known to be alike: ours, and the source's, None where it is open."""
+
+    field: str
+    ours: str
+    theirs: str | None
 
 
 @dataclass(frozen=True)
@@ -30,7 +44,7 @@ class Comparison:
     @cached_property
     def measured(self) -> float | None:
         """The row's figure; None where it has none, or one of another dataset or extractor: that is another quantity."""
-        other = any(difference.startswith(("dataset", "extractor")) for difference in self.differs)
+        other = any(u.field.startswith(("dataset", "extractor")) and u.theirs is not None for u in self.unlike)
         return None if other else (self.record or {}).get(f"metric.{self.published.metric}")
 
     @property
@@ -70,29 +84,78 @@ class Comparison:
         return [field for field in fields if field != "labels" or self.cell.recipe.condition]
 
     @cached_property
-    def differs(self) -> tuple[str, ...]:
-        """In what the row's protocol is not the paper's, dataset included, with both values: "n 5000 for 50000"."""
-        return tuple(self._differing())
+    def unlike(self) -> tuple[Unlike, ...]:
+        """In what ours differs from the paper's, dataset and sampling included, and what the source leaves open."""
+        sampled = "n" in metric_named(self.published.metric).depends
+        found = [*self._protocol(), *self._metric(), *(self._sampling() if sampled else ())]
+        return tuple(unlike for unlike in found if unlike.ours != unlike.theirs)
 
-    def _differing(self) -> Iterator[str]:
-        dataset, ours, theirs = str(self.cell.recipe.dataset), self.cell.protocol, self.published.protocol
-        if dataset != self.published.dataset:
-            yield f"dataset {dataset} for {self.published.dataset}"
+    def _protocol(self) -> Iterator[Unlike]:
+        ours, theirs, made = self.cell.protocol, self.published.protocol, self.published.measured
+        yield Unlike("dataset", str(self.cell.recipe.dataset), self.published.dataset)
+        instead = {"extractor": made.features, "preprocessing": made.resize}
         for field in self.fields:
-            if getattr(ours, field) != getattr(theirs, field) and field not in self.published.protocol.unknown:
-                a, b = _text(ours, field), _text(theirs, field)
-                if a != b:
-                    yield f"{field} {a} for {b}"
+            if stated := instead.get(field):
+                yield Unlike(field, _text(ours, field), stated)
+            elif field in theirs.unknown:
+                yield Unlike(field, _text(ours, field), None)
+            elif getattr(ours, field) != getattr(theirs, field):
+                yield Unlike(field, _text(ours, field), _text(theirs, field))
         remote = getattr(EXTRACTORS.get(theirs.extractor.name), "remote", None)
         weights = remote.sha256 if remote else ""
         found = (self.record or {}).get("protocol.extractor_sha256", weights)
         if ours.extractor == theirs.extractor and not found.startswith(weights):
-            yield f"extractor weights {found[:8]} for {weights[:8]}"
+            yield Unlike("extractor weights", found[:8], weights[:8])
+
+    def _metric(self) -> Iterator[Unlike]:
+        theirs, protocol = self.published.measured, self.cell.protocol
+        yield Unlike("evaluator", EVALUATOR, _stated(theirs.evaluator))
+        yield Unlike("selection", NONE, _stated(theirs.selection))
+        if theirs.reference_images is not None:
+            fixed = getattr(metric_named(self.published.metric), "reference_images", None)
+            whole = self.cell.recipe.dataset.build(DATASETS).sizes[protocol.reference]
+            yield Unlike(
+                "reference images", str(fixed or protocol.reference_count(whole)), str(theirs.reference_images)
+            )
+
+    def _sampling(self) -> Iterator[Unlike]:
+        ours, theirs, recipe = self.cell.sampling, self.published.sampling, self.cell.recipe
+        if not _same_sampler(ours.sampler, theirs.sampler):
+            yield Unlike("sampler", str(ours.sampler), _stated(theirs.sampler))
+        if not self._same_times():
+            yield Unlike("spacing", str(ours.spacing), _stated(theirs.spacing))
+        yield Unlike("clip", ours.clip, _stated(theirs.clip))
+        at_data = theirs.last_alpha == NOT_STATED or float(ours.times(recipe.build_schedule())[-1]) == 0
+        yield Unlike("last alpha", "1" if at_data else "alphas_cumprod[0]", _stated(theirs.last_alpha))
+        if recipe.condition:
+            yield Unlike("guidance", str(ours.guidance or NONE), _stated(theirs.guidance))
+        stage = recipe.first_stage
+        yield Unlike("first stage", stage.autoencoder.name if stage else NONE, _stated(theirs.first_stage))
+        yield Unlike("decoder", stage.name if stage else NONE, _stated(theirs.decoder))
+        if self.published.nfe is not None and "sampling.nfe" in (self.record or {}):
+            yield Unlike("NFE", str((self.record or {})["sampling.nfe"]), str(self.published.nfe))
+
+    def _same_times(self) -> bool:
+        """Whether both spacings visit the same times, as all that take every step do under different names."""
+        ours, theirs = self.cell.sampling, self.published.sampling.spacing
+        if not isinstance(theirs, Part) or theirs == ours.spacing:
+            return theirs == ours.spacing
+        schedule = self.cell.recipe.build_schedule()
+        try:
+            visited = ours.model_copy(update={"spacing": theirs}).times(schedule)
+        except InputError:  # a rule that this schedule or this number of steps has not
+            return False
+        return torch.equal(visited, ours.times(schedule))
+
+    @property
+    def differs(self) -> tuple[str, ...]:
+        """In what ours is not the paper's, with both values: "n 5000 for 50000"."""
+        return tuple(f"{field} {ours} for {theirs}" for field, ours, theirs in self.unlike if theirs is not None)
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The fields that the source leaves open."""
-        return tuple(field for field in self.fields if field in self.published.protocol.unknown)
+        """What the source leaves open."""
+        return tuple(field for field, _, theirs in self.unlike if theirs is None)
 
     @property
     def recipe(self) -> tuple[str, ...]:
@@ -110,6 +173,16 @@ class Comparison:
         """Every difference in one line."""
         not_stated = [f"not stated: {', '.join(self.unknown)}"] if self.unknown else []
         return "; ".join([*self.differs, *self.recipe, *not_stated])
+
+
+def _stated(value: object) -> str | None:
+    """What a source states, as text; None where it does not."""
+    return None if value == NOT_STATED else str(value)
+
+
+def _same_sampler(ours: Part, theirs: object) -> bool:
+    """Whether it is the same rule with the same options, the default ones included."""
+    return isinstance(theirs, Part) and theirs.identity(SAMPLERS) == ours.identity(SAMPLERS)
 
 
 def comparisons(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Comparison]:

@@ -34,6 +34,18 @@ def test_quadratic_is_the_published_rule(n: int, T: int) -> None:
     assert indices("quadratic", n, T) == published
 
 
+def test_the_top_of_the_quadratic_rule_is_an_option_and_the_codes_own_is_in_no_key() -> None:
+    """Exact. Catches a top that has no effect, one that leaves the schedule, and keys that change because it can be said."""
+    times = SPACINGS.build("quadratic", top=0.999)(SCHEDULE, 20)
+    assert (times[0] * 1000 - 1).item() == pytest.approx(998, abs=1e-9)
+    assert SPACINGS.identity("quadratic", {}) == SPACINGS.identity("quadratic", {"top": 0.8})
+    assert SPACINGS.identity("quadratic", {})["options"] == {}
+    assert SPACINGS.identity("quadratic", {"top": 0.9})["options"] == {"top": 0.9}
+    for top, message in ((0.0, "no share of T"), (1.5, "no share of T"), (1.0, "leads to index 1000")):
+        with pytest.raises(InputError, match=message):
+            SPACINGS.build("quadratic", top=top)(SCHEDULE, 20)
+
+
 def test_published_oddities() -> None:
     """Exact, from the published code. Catches any tidying up of them."""
     assert indices("uniform", 20)[-1] == 950

@@ -70,6 +70,8 @@ table = "Table 1"
 source = "C"
 dataset = "digits"
 protocol = { name = "theirs", n = 16, seeds = [0], quantizer = "round", reference = "test", extractor = "digits-cnn" }
+sampling = { sampler = { name = "ddim", eta = 0.0 }, spacing = "quadratic", clip = "none", last_alpha = "1", first_stage = "none" }
+metric = { evaluator = "torch-fidelity", selection = "none" }
 rows = [{ row = "r", steps = [2], values = { fd = [6.84] } }]
 """
 

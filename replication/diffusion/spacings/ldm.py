@@ -16,8 +16,9 @@ class LDM(Spacing):
     Indices 1, 1 + c, 1 + 2c, ... below T + 1, with c = T // n_steps, and t = 1/T at the end.
 
     So the last alpha is alphas_cumprod[0], 0.9985 for the published models, and the final latent keeps noise. As in
-    `uniform`, more steps than asked are taken where n_steps does not divide T: 400 of 1000 are 500, which is how the
-    published value of LSUN-Churches was sampled. Raises InputError where the shift leads beyond the schedule, as at c = 1.
+    `uniform`, more steps than asked are taken where n_steps does not divide T: 400 of 1000, which the official README has
+    for LSUN-Churches, are 500 (the paper's Table 1 has 200). Raises InputError where the shift leads beyond the schedule,
+    as at c = 1.
     """
 
     def times(self, schedule: NoiseSchedule, n_steps: int) -> Tensor:
