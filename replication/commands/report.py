@@ -7,15 +7,17 @@ from replication.files import write_atomically
 from replication.harness.experiment import SIZES, experiment_names, load_experiment
 from replication.harness.home import project, state
 from replication.harness.jobs.cell import cells_of
+from replication.harness.journal import Record
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of
+from replication.metrics.uncertainty import Replicates
 from replication.report.claims import Evidence, markdown_claims
 from replication.report.claims.evidence import evidence_of
 from replication.report.compare import comparison, find_row
 from replication.report.forensics import committed_forensics, write_forensics
 from replication.report.page import write_page
 from replication.report.readme import refreshed
-from replication.report.rows import rows_of
+from replication.report.rows import replicates_of, rows_of
 from replication.report.write import write_claims, write_report
 from replication.settings import content_key
 
@@ -58,14 +60,17 @@ def claims(options: argparse.Namespace) -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
-    found = []
+    found: list[Record] = []
+    replicates: dict[str, Replicates] = {}
     for name in options.rows:
         experiment, _, row = name.partition(":")
         cells = cells_of(load_experiment(experiment, {}, options.profile), options.profile)
-        committed = project() / "results" / f"{experiment}-{options.profile}.csv"
-        found.append(find_row(row, cells, rows_of(cells, journal_of(cells, state()), committed)))
+        committed, journal = project() / "results" / f"{experiment}-{options.profile}.csv", journal_of(cells, state())
+        rows = rows_of(cells, journal, committed)
+        found.append(find_row(row, cells, rows))
+        replicates |= replicates_of({found[-1]["cell"]: found[-1]}, journal, committed)
     labels = cells[0].protocol.metric_labels
-    print(comparison(found[0], found[1], labels, options.unequal))
+    print(comparison(found[0], found[1], labels, options.unequal, replicates))
 
 
 def evidence_on(names: Sequence[str]) -> list[Evidence]:

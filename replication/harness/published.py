@@ -5,9 +5,18 @@ repository, I in an issue thread, C in a copy of the paper. A number from memory
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from replication.diffusion.denoiser import CLIPS
 from replication.harness.protocol import StatedProtocol
@@ -16,6 +25,7 @@ from replication.sampling.generation import Guidance
 from replication.settings import Part, Settings, merged
 from replication.types import InputError
 
+T = TypeVar("T")
 NotStated = Literal["not stated"]
 NOT_STATED: NotStated = "not stated"
 NONE: Literal["none"] = "none"
@@ -54,11 +64,20 @@ class Other(Settings):
         return self.other
 
 
-_FIRST = Field(union_mode="left_to_right")  # a part would take any text for its name
-Sampler = Annotated[NotStated | Other | Annotated[Part, _buildable(SAMPLERS)], _FIRST]
-SpacingRule = Annotated[NotStated | Other | Annotated[Part, _buildable(SPACINGS)], _FIRST]
-Clip = Annotated[str, _one_of("clip", lambda: [*CLIPS, NOT_STATED])]
-Encoder = Annotated[str, _one_of("autoencoder", lambda: [NONE, *AUTOENCODERS.names(), NOT_STATED])]
+def _form(value: Any) -> str:
+    """Which of the three forms of Stated a value has."""
+    other = isinstance(value, Other) or (isinstance(value, Mapping) and "other" in value)
+    return "open" if value == NOT_STATED else "other" if other else "stated"
+
+
+Stated = Annotated[
+    Annotated[NotStated, Tag("open")] | Annotated[Other, Tag("other")] | Annotated[T, Tag("stated")],
+    Discriminator(_form),
+]
+Sampler = Annotated[Part, _buildable(SAMPLERS)]
+SpacingRule = Annotated[Part, _buildable(SPACINGS)]
+Clip = Annotated[str, _one_of("clip", lambda: CLIPS)]
+Encoder = Annotated[str, _one_of("autoencoder", lambda: [NONE, *AUTOENCODERS.names()])]
 Metric = Annotated[str, _one_of("metric", METRICS.names)]
 CostName = Literal["multiply_adds", "parameters"]  # of one forward pass of one image, and trained ones
 
@@ -71,12 +90,12 @@ class StatedSampling(Settings):
     by default the same; of pixels both are "none". guidance is "none" where a model that could be guided was not.
     """
 
-    sampler: Sampler = NOT_STATED
-    spacing: SpacingRule = NOT_STATED
-    clip: Clip | Other = NOT_STATED
-    last_alpha: Literal["1", "alphas_cumprod[0]"] | NotStated = NOT_STATED
-    guidance: Annotated[Literal["none"] | NotStated | Other | Guidance, _FIRST] = NOT_STATED
-    first_stage: Encoder | Other = NOT_STATED
+    sampler: Stated[Sampler] = NOT_STATED
+    spacing: Stated[SpacingRule] = NOT_STATED
+    clip: Stated[Clip] = NOT_STATED
+    last_alpha: Stated[Literal["1", "alphas_cumprod[0]"]] = NOT_STATED
+    guidance: Stated[Literal["none"] | Guidance] = NOT_STATED
+    first_stage: Stated[Encoder] = NOT_STATED
     decoder: str = NOT_STATED
 
     @model_validator(mode="before")

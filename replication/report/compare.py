@@ -8,9 +8,11 @@ because of it, and the comparison names it.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
+
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
-from replication.metrics.uncertainty import Z95
+from replication.metrics.uncertainty import Z95, Replicates, recentred
 from replication.registry import METRICS, unknown
 from replication.report.tables import MARK, Table
 from replication.types import InputError
@@ -79,12 +81,19 @@ def find_row(name: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> Re
     return rows[valid[name].key]
 
 
-def comparison(a: Record, b: Record, labels: Mapping[str, str], unequal: bool = False) -> str:
+def comparison(
+    a: Record,
+    b: Record,
+    labels: Mapping[str, str],
+    unequal: bool = False,
+    replicates: Mapping[str, Replicates] | None = None,
+) -> str:
     """A Markdown table of the figures that both rows have, and below it in what else their protocols differ.
 
-    The rows' errors count as independent; they share their reference, so the interval of the difference is if anything
-    too wide. Raises InputError for rows that may not be compared, unless `unequal` asks for it; figures of two versions of
-    a metric are not compared in any case.
+    Where both rows have replicates (by record["cell"]) of one stream, the interval is that of the joint draws: what the rows
+    owe to common noise and a common reference cancels, and their correlation is printed. Else their errors count as
+    independent, and the interval is if anything too wide. Raises InputError for rows that may not be compared, unless
+    `unequal` asks for it; figures of two versions of a metric are not compared in any case.
     """
     one, other = (f"{r['experiment']}: {r['label']} x {r['sampling.steps']}" for r in (a, b))
     found = "; ".join(differences(a, b))
@@ -95,19 +104,26 @@ def comparison(a: Record, b: Record, labels: Mapping[str, str], unequal: bool = 
     for key, label in labels.items():
         column, error = f"metric.{key}", f"metric.{key}_se"
         if error in a and error in b:
-            interval, word = _difference(a, b, column)
-            lines.append([label + mark, f"{a[column]:.4g}", f"{b[column]:.4g}", interval, word])
-    table = Table(["figure", one, other, "difference [95 %]", "so"], lines)
+            figures = [f"{a[column]:.4g}", f"{b[column]:.4g}"]
+            lines.append([label + mark, *figures, *_difference(a, b, column, replicates or {})])
+    table = Table(["figure", one, other, "difference [95 %]", "so", "paired"], lines)
     also = ", ".join(named_differences(a, b))
     notes = [f"{mark} unequal: {found}"] * bool(found) + [f"the rows differ also in {also}"] * bool(also)
     return "\n\n".join([str(table), *notes])
 
 
-def _difference(a: Record, b: Record, column: str) -> tuple[str, str]:
-    """That of one figure with its interval, and what follows from it."""
+def _difference(a: Record, b: Record, column: str, replicates: Mapping[str, Replicates]) -> tuple[str, str, str]:
+    """That of one figure with its interval, what follows from it, and how the two rows' errors are correlated."""
     if a.get(version := _version(column), 1) != b.get(version, 1):
-        return "", f"not compared: version {a.get(version, 1)} against {b.get(version, 1)}"
-    difference, half = b[column] - a[column], Z95 * math.hypot(a[f"{column}_se"], b[f"{column}_se"])
-    low, high = difference - half, difference + half
+        return "", f"not compared: version {a.get(version, 1)} against {b.get(version, 1)}", ""
+    difference = b[column] - a[column]
+    kept = [replicates.get(row.get("cell", "")) for row in (a, b)]
+    drawn = [found.values[column] for found in kept if found is not None and column in found.values]
+    if len(drawn) < 2 or len({found.stream for found in kept if found is not None}) > 1:
+        half = Z95 * math.hypot(a[f"{column}_se"], b[f"{column}_se"])
+        low, high, paired = difference - half, difference + half, "no: other draws" if len(drawn) == 2 else "no"
+    else:
+        low, high, _ = recentred(difference, drawn[1] - drawn[0])
+        paired = f"r = {float(torch.corrcoef(torch.stack(drawn))[0, 1]):.3f}"
     word = "higher" if low > 0 else "lower" if high < 0 else "no difference seen"
-    return f"{difference:+.3g} [{low:+.3g}, {high:+.3g}]", word
+    return f"{difference:+.3g} [{low:+.3g}, {high:+.3g}]", word, paired

@@ -24,6 +24,8 @@ from replication.report.write import write_report
 from replication.types import InputError
 
 PROTOCOL = next(line for line in TOML.splitlines() if line.startswith('protocol = { name = "theirs"'))
+SAMPLING = next(line for line in TOML.splitlines() if line.startswith("sampling = "))
+METRIC = next(line for line in TOML.splitlines() if line.startswith("metric = { eval"))
 VALUES = "values = { fd = [6.84] }"
 
 
@@ -114,6 +116,77 @@ def test_what_the_source_leaves_open_is_not_guessed(folder: Path) -> None:
     assert "ema = unknown" in found.published.protocol.title
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ('clip = "none"', 'clip = "x0+eps"', "clip none for x0+eps"),
+        ("eta = 0.0", "eta = 1.0", "sampler ddim(eta=0.0) for ddim(eta=1.0)"),
+        ('{ name = "ddim", eta = 0.0 }', '{ other = "iPNDM of order 4" }', "sampler ddim(eta=0.0) for iPNDM of order 4"),
+        ('"quadratic"', '"uniform"', "spacing quadratic for uniform"),
+        ('last_alpha = "1"', 'last_alpha = "alphas_cumprod[0]"', "last alpha 1 for alphas_cumprod[0]"),
+        ('first_stage = "none"', 'first_stage = "none", decoder = "kl-f8-mse"', "decoder none for kl-f8-mse"),
+        ('selection = "none"', 'selection = "minimum of 3"', "selection none for minimum of 3"),
+        ('"torch-fidelity"', '"ADM"', "evaluator torch-fidelity for ADM"),
+        ('selection = "none"', 'selection = "none", reference_images = 300', "reference images 359 for 300"),
+        ('selection = "none"', 'selection = "none", features = "VGG16"', "extractor digits-cnn for VGG16"),
+        ('selection = "none"', 'selection = "none", resize = "OpenCV bilinear"', "preprocessing none for OpenCV bilinear"),
+    ],
+)  # fmt: skip
+def test_how_images_were_drawn_and_a_value_was_chosen_is_compared(
+    folder: Path, before: str, after: str, named: str
+) -> None:
+    """One change of the tables that are stated as ours, and the one difference. Catches: "agree: yes" for another clip."""
+    line = SAMPLING if before in SAMPLING else METRIC
+    found = compared(folder, (line, line.replace(before, after)))
+    assert found.differs == (named,)
+    assert (found.agree, found.unknown) == ("no", ())
+
+
+def test_a_value_of_other_features_is_another_quantity(folder: Path) -> None:
+    """tqch's precision is of VGG16's features. Catches: the difference to a figure of another network."""
+    other = (METRIC, METRIC.replace('selection = "none"', 'selection = "none", features = "VGG16"'))
+    assert compared(folder, other, **{"metric.fd": 2.0}).measured is None
+
+
+@pytest.mark.parametrize("field", ["sampler", "spacing", "clip", "last_alpha", "first_stage", "evaluator", "selection"])
+def test_protocols_do_not_agree_while_a_field_is_open(folder: Path, field: str) -> None:
+    """Catches: a field that is not asked for, and silence that counts as agreement."""
+    line = SAMPLING if field in SAMPLING else METRIC
+    stated = re.sub(rf"{field} = (\{{[^}}]*\}}|\"[^\"]*\")", f'{field} = "not stated"', line)
+    assert stated != line
+    found = compared(folder, (line, stated))
+    assert (found.agree, found.differs) == ("as far as stated", ())
+    assert found.unknown[0] == field.replace("_", " ")
+
+
+def test_rules_that_visit_the_same_times_are_one_spacing(folder: Path) -> None:
+    """All 20 steps of T = 20 are the same under every name. Catches: spacings compared by name."""
+    steps = ('spacing = "quadratic"\nsteps = [2]', 'spacing = "leading"\nsteps = [20]')
+    value = ("steps = [2], values", "steps = [20], values")
+    found = compared(folder, steps, ('label = "DDIM", steps = 2', 'label = "DDIM", steps = 20'), value)
+    assert found.differs == ("spacing leading for quadratic",)
+    alike = (SAMPLING, SAMPLING.replace('"quadratic"', '"uniform"'))
+    assert (
+        compared(folder, steps, ('label = "DDIM", steps = 2', 'label = "DDIM", steps = 20'), value, alike).agree
+        == "yes"
+    )
+
+
+def test_guidance_counts_where_the_network_knows_classes(folder: Path) -> None:
+    """Catches: a weight that nobody compares, and guidance that is missed where nothing could be guided."""
+    assert "guidance" not in compared(folder).unknown
+    conditional = (('network = "ddpm-digits"', 'network = "ddpm-digits-label"\ncondition = "label"'), ('nll = "fixed-large"', ""), ("n = 16\n", "n = 20\n"), (PROTOCOL, PROTOCOL.replace("n = 16", "n = 20")))  # fmt: skip
+    assert compared(folder, *conditional).unknown == ("guidance",)
+    stated = (SAMPLING, SAMPLING.replace("sampling = {", "sampling = { guidance = { weight = 1.5 },"))
+    assert compared(folder, *conditional, stated).differs == ("guidance none for 1.5",)
+
+
+def test_evaluations_are_compared_where_the_source_counts_them(folder: Path) -> None:
+    counted = (VALUES, VALUES + ", nfe = [3]")
+    assert compared(folder, counted, **{"sampling.nfe": 2}).differs == ("NFE 2 for 3",)
+    assert compared(folder, counted, **{"sampling.nfe": 3}).agree == compared(folder, counted).agree == "yes"
+
+
 def test_dataset_and_training_steps_are_named(folder: Path) -> None:
     """Another dataset is another protocol; other training steps are said, but are not the protocol's."""
     assert compared(folder, ('dataset = "digits"\nprotocol', 'dataset = "cifar10"\nprotocol')).differs == (
@@ -182,6 +255,15 @@ def test_not_run_and_not_measured_are_two_things(folder: Path) -> None:
         (VALUES, "values = { recall = [54.4] }", "recall is a share"),
         (VALUES, VALUES + ", errors = { is = [0.1] }", "errors but no values of is"),
         (VALUES, VALUES + ", error = { fd = [0.1] }", r"tables\.t\.rows\.0: unknown key 'error'; did you mean 'errors'"),
+        (PROTOCOL, "", r"tables\.t: row 'r' has no protocol; name one"),
+        (VALUES, VALUES + ", nfe = [2, 3]", r"tables\.t\.rows\.0: r has 2 evaluations of nfe for 1 step counts"),
+        ('name = "ddim", eta = 0.0 }, spacing', 'name = "ddmi" }, spacing', r"tables\.t\.rows\.0\.sampling\.sampler.*unknown sampler 'ddmi'; did you mean 'ddim'"),
+        ("eta = 0.0 }, spacing", "ate = 0.0 }, spacing", r"sampling\.sampler.*unknown option 'ate' \(valid: eta\)"),
+        ('spacing = "quadratic", clip', 'spacing = "quadratisch", clip', r"sampling\.spacing.*did you mean 'quadratic'"),
+        ('clip = "none", last', 'clip = "x_0", last', r"sampling\.clip.*unknown clip 'x_0'; did you mean 'x0'"),
+        ('first_stage = "none" }', 'first_stage = "kl-f9" }', r"sampling\.first_stage.*did you mean 'kl-f"),
+        ("last_alpha", "last_alhpa", r"tables\.t\.rows\.0\.sampling: unknown key 'last_alhpa'; did you mean 'last_alpha'"),
+        ("selection", "selektion", r"tables\.t\.rows\.0\.metric: unknown key 'selektion'; did you mean 'selection'"),
         (PROTOCOL, 'protocol = "ddpm-2021"', r"tables\.t\.rows\.0\.protocol.*: unknown protocol 'ddpm-2021'; did you mean 'ddpm-2020'"),
         (PROTOCOL, 'protocol = { name = "ddpm-2020", n = "unknwon" }', r"protocol\.n: "),
         (PROTOCOL, 'protocol = { name = "ddpm-2020", quantiser = "unknown" }', r"unknown key 'quantiser'; did you mean 'quantizer'"),
