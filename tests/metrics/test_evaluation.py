@@ -150,6 +150,7 @@ def test_unusable_features_are_refused() -> None:
 def test_fd_infinity_takes_enough_images_for_its_features() -> None:
     """Catches: an extrapolation from where FD is no straight line, which no interval covers."""
     generator = torch.Generator().manual_seed(0)
-    sets = {n: Features(torch.randn(n, 8, generator=generator)) for n in (39, 40)}
-    assert "fd_infinity" not in evaluate([sets[39]], sets[40], resamples=4)
-    assert "fd_infinity" in evaluate([sets[40]], sets[40], resamples=4)
+    sets = {n: Features(torch.randn(n, 8, generator=generator)) for n in (79, 80)}
+    assert "fd_infinity" not in evaluate([sets[79]], sets[80], resamples=4)
+    assert "fd_infinity" not in evaluate([sets[80]], sets[79], resamples=4)
+    assert "fd_infinity" in evaluate([sets[80]], sets[80], resamples=4)
