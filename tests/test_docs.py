@@ -12,6 +12,7 @@ import pytest
 
 from replication.harness.experiment import load_experiment
 from replication.harness.job import jobs_of
+from replication.metrics.metric import metrics
 from replication.report.claims import claims_of
 
 ROOT = Path(__file__).parents[1]
@@ -86,3 +87,10 @@ def test_the_readme_is_short() -> None:
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def test_metrics_are_listed_as_they_are() -> None:
+    """Catches a metric that readers are not shown, and a version, a direction or an interval that has changed since."""
+    page = (ROOT / "docs" / "reading-the-tables.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `\w+` \| \d+ \|.*$", page, re.MULTILINE)
+    assert set(listed) == {f"| `{m.name}` | {m.version} | {m.direction} | {m.unit} | {m.interval} |" for m in metrics()}
