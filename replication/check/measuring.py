@@ -133,5 +133,7 @@ def _material(paired: bool, n: int = 200, classes: int = 10) -> Material:
         reconstructions=images(),
         codes=torch.randint(0, 9, (32,), generator=generator),
         bits=torch.rand(n, generator=generator, dtype=torch.float64),
+        image_embeddings=[torch.rand(n, 8, generator=generator) for _ in range(1 if paired else 2)],
+        prompt_embeddings=[torch.rand(n, 8, generator=generator) for _ in range(1 if paired else 2)],
         resamples=20,
     )

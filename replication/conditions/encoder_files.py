@@ -26,21 +26,22 @@ _ABOUT_THE_FILE = {"_name_or_path", "name_or_path", "transformers_version", "is_
 
 @dataclass(frozen=True)
 class EncoderKind:
-    """What a condition needs of a folder."""
+    """What a condition, or something else that reads texts, needs of a folder."""
 
-    condition: str
+    user: str  # as a message begins: "condition 'clip-text'"
     model_types: tuple[str, ...]  # of config.json
     tokenizer: str  # the classes of transformers
     network: str
     tokenizer_files: tuple[tuple[str, ...], ...]  # sets of files, any one of which will do
     example: str  # a repository of the Hub that has all of it
+    otherwise: str = "option model = that folder; or use condition 'text', which needs no files"  # how a message ends
 
     def error(self, message: str) -> InputError:
         files = ["config.json", "model.safetensors", *self.tokenizer_files[0], "tokenizer_config.json"]
         return InputError(
-            f"condition {self.condition!r}: {message}. Nothing is downloaded here; where there is a network, put "
+            f"{self.user}: {message}. Nothing is downloaded here; where there is a network, put "
             f"https://huggingface.co/{self.example}/resolve/main/FILE into a folder for FILE = {', '.join(files)}, then "
-            "option model = that folder; or use condition 'text', which needs no files"
+            f"{self.otherwise}"
         )
 
 

@@ -47,11 +47,11 @@ class PretrainedText(Captioned):
 
     @property
     def tokenizer(self) -> Any:
-        return _loaded(self.kind, self.files)[0]
+        return loaded(self.kind, self.files)[0]
 
     @property
     def network(self) -> Any:
-        return _loaded(self.kind, self.files)[1]
+        return loaded(self.kind, self.files)[1]
 
     def encoded(self, texts: Sequence[str], dataset: LabelledDataset, device: torch.device) -> Tensor:
         rows = [self._tokens(text) for text in texts]
@@ -93,7 +93,7 @@ class ClipText(PretrainedText):
     """
 
     kind = EncoderKind(
-        condition="clip-text",
+        user="condition 'clip-text'",
         model_types=("clip", "clip_text_model"),
         tokenizer="CLIPTokenizer",
         network="CLIPTextModel",
@@ -125,7 +125,7 @@ class T5Text(PretrainedText):
     """
 
     kind = EncoderKind(
-        condition="t5-text",
+        user="condition 't5-text'",
         model_types=("t5",),
         tokenizer="T5Tokenizer",
         network="T5EncoderModel",
@@ -153,7 +153,7 @@ class T5Text(PretrainedText):
 
 
 @cache  # a sweep's cells share it
-def _loaded(kind: EncoderKind, files: EncoderFiles) -> tuple[Any, Any]:
+def loaded(kind: EncoderKind, files: EncoderFiles) -> tuple[Any, Any]:
     """Tokenizer and network, frozen; raises InputError for files that are damaged or do not fit each other."""
     import transformers  # slow
 

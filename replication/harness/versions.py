@@ -18,12 +18,14 @@ DRAWN = ("sampling", "guidance", "quantizer")  # diffusion/sampling.py, diffusio
 COLUMN = "version."
 
 
-def metric_versions(without: Collection[str]) -> dict[str, int]:
-    """Today's versions of the intervals, and of every metric but those that need one of these parts of a Material.
+def metric_versions(without: Collection[str], extractor: str) -> dict[str, int]:
+    """Today's versions of the intervals, and of every metric but those that need one of these parts of a Material or are
+    defined for another extractor.
 
     An extractor that does not give what a metric needs is not looked at: it is part of a job's identity, and stays as it is.
     """
-    measured = [metric for metric in metrics() if not {*without} & {*metric.needs}]
+    defined = [metric for metric in metrics() if metric.extractor in ("", extractor)]
+    measured = [metric for metric in defined if not {*without} & {*metric.needs}]
     return {INTERVAL: uncertainty.VERSION, **{metric.name: metric.version for metric in measured}}
 
 

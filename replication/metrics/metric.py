@@ -38,7 +38,8 @@ class Material:
     where they are `paired`, row i of the one is a reconstruction of row i of the other. `training` and `held_out` are
     features of real images, `prompted` the classes [N] that a classifier's `logits` [N,K] should show. `originals` and
     `reconstructions` are uint8 [N,C,H,W], `codes` [K] counts the uses of each entry of a codebook, and `bits` [N]
-    are the bound in bits/dim of single images. Computed on `device`.
+    are the bound in bits/dim of single images. `image_embeddings` and `prompt_embeddings` [N,D] of each seed are CLIP's, of
+    the images and of the texts that they were drawn for. Computed on `device`.
     Raises InputError for no seeds, fewer than ten images, or features of different extractors.
     """
 
@@ -53,6 +54,8 @@ class Material:
     reconstructions: Tensor | None = None
     codes: Tensor | None = None
     bits: Tensor | None = None
+    image_embeddings: Sequence[Tensor] | None = None
+    prompt_embeddings: Sequence[Tensor] | None = None
     resamples: int = 200
     seed: int = 0
     device: str | torch.device = "cpu"

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
 
 def pillow_bicubic(images: Tensor, side: int) -> Tensor:
     """uint8 [B,C,H,W] -> float32 [B,C,side,side] of whole levels 0..255: rows first, then columns, each rounded to 8 bits."""

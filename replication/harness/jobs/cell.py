@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from replication import cost, pixels
+from replication.conditions.captions import Captioned, caption_numbers, captions
 from replication.conditions.condition import labels_of
 from replication.diffusion import guidance as guidance_rule
 from replication.diffusion import sampling as sampling_loop
 from replication.diffusion.denoiser import Denoise
 from replication.diffusion.variance import check_variance
+from replication.harness.clip_pair import ClipPair, clip_pair
 from replication.harness.experiment import Experiment
 from replication.harness.job import Job, of_row
 from replication.harness.jobs.cell_tables import CELL_TABLES
@@ -88,8 +90,9 @@ class Cell(Job):
         }
 
     def versions(self) -> dict[str, int]:
-        without = (*NO_SAMPLES, *(() if self.nll else ("bits",)), *(() if self.recipe.condition else ("prompted",)))
-        return {**metric_versions(without), **self._drawn_versions()}
+        without = {*NO_SAMPLES, *(() if self.nll else ("bits",)), *(() if self.recipe.condition else ("prompted",))}
+        without |= set() if self._clip_pair() else {"prompt_embeddings"}
+        return {**metric_versions(without, self.protocol.extractor.name), **self._drawn_versions()}
 
     def _drawn_versions(self) -> dict[str, int]:
         """Those that the images of a seed hang on; samplers and spacings have theirs in their identities."""
@@ -250,7 +253,17 @@ class Cell(Job):
             logits = torch.cat([features.parts()["logits"] for features in streams])
             prompted = torch.cat([self.labels(seed, 0, self.protocol.n) for seed in self.protocol.seeds])
             material = replace(material, logits=logits, prompted=prompted)
+        if clip := self._clip_pair():
+            images = [clip.of_images(s.batches(), place.device) for s in sets]
+            texts, numbers = clip.of_texts(captions(dataset), place.device), torch.arange(self.protocol.n)
+            labels = (self.labels(seed, 0, self.protocol.n) for seed in self.protocol.seeds)
+            prompts = [texts[caption_numbers(of_seed, numbers, dataset)] for of_seed in labels]
+            material = replace(material, image_embeddings=images, prompt_embeddings=prompts)
         return material
+
+    def _clip_pair(self) -> ClipPair | None:
+        """What the CLIP score of a row on text is computed with, where it is on this machine."""
+        return clip_pair() if isinstance(self.recipe.build_condition(), Captioned) else None
 
     def source(self, model: Model, device: torch.device) -> Source:
         """What the images are drawn from: the model, guided as the cell is."""

@@ -99,7 +99,7 @@ class FirstStageCell(Job):
         }
 
     def versions(self) -> dict[str, int]:
-        return {**metric_versions(WITHOUT), "quantizer": pixels.VERSION}
+        return {**metric_versions(WITHOUT, self.protocol.extractor.name), "quantizer": pixels.VERSION}
 
     def described(self) -> Record:
         stage, dataset, fingerprint = self.first_stage, self.build_dataset(), self.build_dataset().fingerprints["train"]

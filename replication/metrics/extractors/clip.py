@@ -16,10 +16,8 @@ from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS, Fe
 
 from replication.download import Remote
 from replication.metrics.extractor import PublishedExtractor
-from replication.metrics.resize import OfOneSize
+from replication.metrics.resize import CLIP_MEAN, CLIP_STD, OfOneSize
 from replication.registry import EXTRACTORS
-
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 class ClipFromTensors(FeatureExtractorCLIP):
@@ -69,4 +67,4 @@ class ClipLargeExtractor(_Clip):
 
     def _network(self, state: dict[str, Tensor]) -> nn.Module:
         visual = build_model(dict(state), torch.float32).visual
-        return OfOneSize(visual, visual.input_resolution, MEAN, STD)
+        return OfOneSize(visual, visual.input_resolution, CLIP_MEAN, CLIP_STD)
