@@ -28,6 +28,7 @@ from replication.datasets.photographs import Photograph, find_photographs, read_
 from replication.datasets.preprocessing import Prepared, prepared
 from replication.download import data_home
 from replication.files import locked, unwritable, write_atomically
+from replication.registry import DATASETS
 from replication.settings import Settings
 from replication.types import InputError
 
@@ -154,8 +155,7 @@ def brought(
         raise InputError(f"dataset {registered!r}: title is letters, digits, _ and -, not {title!r}")
     name = f"{registered}-{title}" if title else registered
     options = {"title": title, "classes": len(classes), "resolution": resolution, "preprocessing": preprocessing}
-    usual = {"title": "", "resolution": RESOLUTION, "preprocessing": PREPROCESSING}
-    usual |= {} if templates else {"classes": len(classes)}
+    usual = {"title": "", "classes": len(classes), **DATASETS.defaults(registered)}
     asked = [f" --set {key}={json.dumps(value)}" for key, value in options.items() if usual.get(key) != value]
     folder = data_home() / name / f"{resolution}-{preprocessing.replace(',', '').replace(' ', '-')}"
     if added := _added(folder):

@@ -1,11 +1,11 @@
 """The sets of photographs that a user brings: those of LDM and DiT, and the user's own.
 
 FFHQ and CelebA-HQ are split by content here, while LDM's lists of files come with its code's autoencoders
-(CompVis/taming-transformers). The loader beside them resizes by OpenCV's bilinear filter, from 1024 pixels without
-averaging: a copy of that preparation is a folder of 256x256 images, which are taken as they are.
+(CompVis/taming-transformers). The loader beside them is "bilinear, crop", from 1024 pixels without averaging.
 
-LSUN is prepared as in LDM's loader, the one that "crop, bicubic" is named after. Its own validation split has 300 images
-of a category, too few for a distance: a copy that has them in val/ is taken by its word, otherwise 1 % is held out.
+LSUN is prepared as in LDM's loader, the one that "crop, bicubic" is named after; DDPM's is "crop, lanczos". Its own
+validation split has 300 images of a category, too few for a distance: a copy that has them in val/ is taken by its word,
+otherwise 1 % is held out.
 
 ImageNet's label k is the k-th synset by name, the order of the networks of LDM, ADM and DiT. Bring val/ in class folders
 too: without it 1 % of each class is held out from what the papers trained on. DiT and ADM prepare their images by "box
@@ -23,27 +23,33 @@ OWN_TEMPLATES = ("a photo of {a0}", "a picture that shows {a0}", "{a0}", "{0}")
 
 
 @DATASETS.register("celebahq-256")
-def celebahq(resolution: PositiveInt = RESOLUTION) -> Brought:
+def celebahq(resolution: PositiveInt = RESOLUTION, preprocessing: Prepared = PREPROCESSING) -> Brought:
     """25,000 faces to train, 5,000 held out, 256x256, brought by the user (Karras et al. 2018)."""
-    return brought("celebahq-256", ["face"], 6, resolution)
+    return brought("celebahq-256", ["face"], 6, resolution, preprocessing)
+
+
+@DATASETS.register("celeba-64")
+def celeba(resolution: PositiveInt = 64, preprocessing: Prepared = "celeba crop, bilinear") -> Brought:
+    """Aligned faces, 64x64, brought by the user, in train/ and test/ as CelebA splits them (Liu et al. 2015)."""
+    return brought("celeba-64", ["face"], 10, resolution, preprocessing)
 
 
 @DATASETS.register("ffhq-256")
-def ffhq(resolution: PositiveInt = RESOLUTION) -> Brought:
+def ffhq(resolution: PositiveInt = RESOLUTION, preprocessing: Prepared = PREPROCESSING) -> Brought:
     """60,000 faces to train, 10,000 held out, 256x256, brought by the user (Karras et al. 2019)."""
-    return brought("ffhq-256", ["face"], 7, resolution)
+    return brought("ffhq-256", ["face"], 7, resolution, preprocessing)
 
 
 @DATASETS.register("lsun-churches-256")
-def churches(resolution: PositiveInt = RESOLUTION) -> Brought:
+def churches(resolution: PositiveInt = RESOLUTION, preprocessing: Prepared = PREPROCESSING) -> Brought:
     """LSUN's outdoor churches, 256x256, brought by the user (Yu et al. 2015)."""
-    return brought("lsun-churches-256", ["church"], 100, resolution)
+    return brought("lsun-churches-256", ["church"], 100, resolution, preprocessing)
 
 
 @DATASETS.register("lsun-bedrooms-256")
-def bedrooms(resolution: PositiveInt = RESOLUTION) -> Brought:
+def bedrooms(resolution: PositiveInt = RESOLUTION, preprocessing: Prepared = PREPROCESSING) -> Brought:
     """LSUN's bedrooms, 256x256, brought by the user (Yu et al. 2015)."""
-    return brought("lsun-bedrooms-256", ["bedroom"], 100, resolution)
+    return brought("lsun-bedrooms-256", ["bedroom"], 100, resolution, preprocessing)
 
 
 @DATASETS.register("imagenet-256")

@@ -30,10 +30,12 @@ class Encoder(nn.Module):
 
     shape: of one image's embedding, None where any size will do; width: its last size. needs: what cond holds for every
     image, in words. classes, vocabulary, length: the number of labels and tokens, and of tokens in a text; 0 for none.
+    null: whether the null condition has an embedding, which guidance needs.
     """
 
     needs: str
     classes = vocabulary = length = 0
+    null = True
 
     def __init__(self, *shape: int | None, width: int):
         super().__init__()
@@ -103,20 +105,21 @@ class Conditional(nn.Module):
 
 
 class LabelEmbedding(Encoder):
-    """Label Int[B] -> Float[B,width], for 0..classes-1 and for the null label, `classes` (Ho and Salimans 2022).
+    """Label Int[B] -> Float[B,width], for 0..classes-1 and, with `null`, for the null label, `classes` (Ho and Salimans 2022).
 
     Standard normal at the start.
     """
 
     needs = "a label for every image"
 
-    def __init__(self, classes: int, width: int):
+    def __init__(self, classes: int, width: int, null: bool = True):
         super().__init__(width=width)
-        self.classes = classes
-        self.weight = nn.Parameter(torch.randn(classes + 1, width))
+        self.classes, self.null = classes, null
+        self.weight = nn.Parameter(torch.randn(classes + null, width))
 
     def check(self, cond: Tensor) -> None:
-        check_numbers("labels", cond, 1, self.classes, f"{self.classes} is the null label")
+        note = f"{self.classes} is the null label" if self.null else "there is no null label"
+        check_numbers("labels", cond, 1, len(self.weight) - 1, note)
 
     def forward(self, labels: Tensor) -> Tensor:
         return F.embedding(labels, self.weight)

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from replication.layers.unet import Attention, UNet
@@ -98,9 +97,7 @@ def from_official(weights: Weights, network: UNet, ema: bool = True) -> dict[str
                 )
             own[renamed(name.removeprefix(PREFIX), table)] = weights[taken]
     if isinstance(network.context_encoder, ClassEmbedder) and (labels := weights.get(LABELS)) is not None:
-        # the null label is the labels' mean where the model never learned it (cin-ldm-vq-f8)
-        learned = len(labels) > network.context_encoder.classes
-        own["context_encoder.weight"] = labels if learned else torch.cat([labels, labels.mean(0, keepdim=True)])
+        own["context_encoder.weight"] = labels
     _split_attention(own, network)
     return under_our_names(own, (), network, "the official code")
 

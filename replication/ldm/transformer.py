@@ -89,8 +89,8 @@ class SpatialTransformer(nn.Module):
 class ClassEmbedder(LabelEmbedding):
     """Label Int[B] -> a context of one token, Float[B,1,width]: LDM's ImageNet models (section 4.3.2)."""
 
-    def __init__(self, classes: int, width: int):
-        super().__init__(classes, width)
+    def __init__(self, classes: int, width: int, null: bool = True):
+        super().__init__(classes, width, null)
         self.shape = (1, width)
 
     def forward(self, labels: Tensor) -> Tensor:

@@ -128,11 +128,13 @@ def ldm_churches_8(dropout: float = 0.0, learned_variance: bool = False) -> UNet
 def ldm_imagenet_8(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
     """Class-conditional LDM-8 of ImageNet, 32x32x4, the label as context (Rombach et al. 2022, cin-ldm-vq-f8).
 
-    The published file has heads of 32 channels and embeds 1000 classes; here there is the null label besides. Its
-    parameter count is not checked against a published one.
+    The published file has heads of 32 channels and embeds 1000 classes and no null label: it was trained without label
+    dropout. Its parameter count is not checked against a published one.
     """
     options = (dropout, learned_variance)
-    return ldm_unet(32, 4, 256, [1, 2, 4], 2, [4, 2, 1], 0, 32, 32, *options, classes=1000, context=512)
+    network = ldm_unet(32, 4, 256, [1, 2, 4], 2, [4, 2, 1], 0, 32, 32, *options, classes=1000, context=512)
+    network.context_encoder = ClassEmbedder(1000, 512, null=False)
+    return network
 
 
 @MODELS.register("ldm-imagenet-4")

@@ -7,7 +7,7 @@ snapshot therefore needs the weights, their average, the optimisers' moments and
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +84,12 @@ class TrainingState(ABC):
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         decay = self.settings.weight_decay
         return torch.optim.AdamW(network.parameters(), lr=0.0, betas=self.betas, eps=1e-8, weight_decay=decay)
+
+    @property
+    def parts(self) -> list[slice]:
+        """What of a batch goes through at once, part after part."""
+        size = self.settings.batch_size // self.settings.accumulate
+        return [slice(i * size, (i + 1) * size) for i in range(self.settings.accumulate)]
 
     def advance(self, data: TrainingData) -> Step:
         """One step on the next batch."""
@@ -220,17 +226,23 @@ def curve_in(path: Path) -> dict[str, list[float]]:
 
 
 def descend(
-    loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, step: int, settings: Training
-) -> Tensor:
-    """One optimiser step at step number `step`, counted from 0; the norm of the gradient before clipping."""
+    losses: Iterable[Tensor], network: nn.Module, optimizer: torch.optim.Optimizer, step: int, settings: Training
+) -> Step:
+    """One optimiser step at step number `step`, counted from 0, on the mean of the losses of a batch's parts.
+
+    The next loss is asked for when the gradient of the one before is done: memory need only hold one part.
+    """
     optimizer.zero_grad(set_to_none=True)
-    with float32_as(settings.precision):
-        loss.backward()
+    seen = []
+    for loss in losses:
+        with float32_as(settings.precision):
+            (loss / settings.accumulate).backward()
+        seen.append(loss.detach())
     norm = nn.utils.clip_grad_norm_(network.parameters(), settings.grad_clip or math.inf)
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * warmup(step, settings)
     optimizer.step()
-    return norm
+    return Step(unless_spoilt(torch.stack(seen).mean(), norm), norm)
 
 
 def unless_spoilt(loss: Tensor, *numbers: Tensor) -> Tensor:
@@ -239,8 +251,9 @@ def unless_spoilt(loss: Tensor, *numbers: Tensor) -> Tensor:
 
 
 def warmup(step: int, settings: Training) -> float:
-    """The learning rate's factor at optimiser step `step`, counted from 0: the very first has rate 0, as published."""
-    return min(step / settings.warmup, 1.0) if settings.warmup else 1.0
+    """The learning rate's factor at optimiser step `step`, counted from 0: the very first has `warmup_start`, DDPM's 0."""
+    start = settings.warmup_start
+    return min(start + (1 - start) * step / settings.warmup, 1.0) if settings.warmup else 1.0
 
 
 def batch_indices(n: int, step: int, batch_size: int, seed: int) -> Tensor:

@@ -108,6 +108,9 @@ class Recipe(Settings):
             if own != number and not (what == "length" and 0 in (own, number)):  # 0: any length
                 with_condition = f"with condition {self.condition or 'none'}"
                 raise InputError(f"{refused} {with_condition}: it has {what} = {own}, they have {number}")
+        if condition is not None and condition.dropout and not takes_null(network):
+            dropped = f"recipe.condition.dropout = {condition.dropout}"
+            raise InputError(f"{dropped}: network {self.network} has no null condition to train; with it, dropout is 0")
         try:
             x, timestep = torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta")
             with torch.no_grad():
@@ -172,3 +175,8 @@ class Recipe(Settings):
         """The network read on the recipe's schedule, a learned variance in the way that the objective trains it."""
         reading = self.build_objective().variance_reading
         return Denoiser(network, self.build_schedule(), self.parameterization, variance=reading)
+
+
+def takes_null(network: nn.Module) -> bool:
+    """Whether the null condition is one of what a conditional network takes."""
+    return getattr(getattr(network, "encoder", None), "null", True)

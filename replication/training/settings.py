@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from replication.datasets.dataset import Dataset
 from replication.numerics import Precision
 from replication.settings import Settings
 from replication.types import InputError
+
+LATER = ("weight_decay", "ema_warmup", "accumulate", "warmup_start")
 
 
 class Training(Settings):
@@ -17,9 +19,11 @@ class Training(Settings):
     """
 
     steps: PositiveInt
-    batch_size: PositiveInt
+    batch_size: PositiveInt  # images of one step
+    accumulate: PositiveInt = 1  # equal parts of a batch that go through one after the other, their gradients averaged
     learning_rate: PositiveFloat
-    warmup: int = Field(ge=0)  # steps over which the rate climbs from 0, linearly
+    warmup: int = Field(ge=0)  # steps over which the rate climbs, linearly
+    warmup_start: float = Field(default=0.0, ge=0, lt=1)  # the share of the rate that it climbs from
     grad_clip: float = Field(default=1.0, ge=0)  # of the whole gradient's norm; 0: none
     ema_decay: float = Field(ge=0, lt=1)
     flip: bool
@@ -30,8 +34,16 @@ class Training(Settings):
 
     def identity(self) -> dict[str, Any]:
         """What enters keys: settings that came later count where they are used, so that what was trained keeps its key."""
-        later = ("weight_decay", "ema_warmup")
-        return {key: value for key, value in self.model_dump().items() if value or key not in later}
+        fields, values = type(self).model_fields, self.model_dump()
+        return {key: value for key, value in values.items() if key not in LATER or value != fields[key].default}
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> "Training":
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate = {self.accumulate} equal parts of batch_size = {self.batch_size}: there are none"
+            )
+        return self
 
     def check(self, dataset: Dataset) -> None:
         """Raises InputError where the images would be mirrored and must not be."""

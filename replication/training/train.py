@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from replication.noise import stream_seed
 from replication.numerics import numerics
 from replication.training.data import Pixels, TrainingData
-from replication.training.loop import CHECKPOINT_SECONDS, Step, TrainingState, descend, train_to_the_end, unless_spoilt
+from replication.training.loop import CHECKPOINT_SECONDS, Step, TrainingState, descend, train_to_the_end
 from replication.training.recipe import Recipe
 from replication.training.snapshots import Snapshots
 
@@ -53,10 +53,14 @@ class NetworkState(TrainingState):
     def learn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> Step:
         t = self.objective.draw_times(len(x0), self.denoiser.schedule, x0.device)
         noise, cond = torch.randn_like(x0), self._condition(labels, chosen)
+        losses = (
+            self._loss(x0[part], None if cond is None else cond[part], t[part], noise[part]) for part in self.parts
+        )
+        return descend(losses, self.network, self.optimizers["network"], self.step, self.settings)
+
+    def _loss(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
         with numerics(self.settings.precision, self.device):
-            loss = self.objective(self.denoiser, x0, cond, t, noise).mean()
-        norm = descend(loss, self.network, self.optimizers["network"], self.step, self.settings)
-        return Step(unless_spoilt(loss, norm), norm)
+            return self.objective(self.denoiser, x0, cond, t, noise).mean()
 
     def _condition(self, labels: Tensor, chosen: Tensor) -> Tensor | None:
         """`cond` of these images: of some of them the null condition, so that guidance has its answer to that too."""

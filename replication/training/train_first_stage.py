@@ -7,7 +7,7 @@ computed anew after the step.
 """
 
 import copy
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -83,16 +83,24 @@ class FirstStageState(TrainingState):
     def learn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> Step:
         noise = torch.randn(len(x0), *self.autoencoder.latent_shape(x0.shape[1:]), device=x0.device)
         adversarial = self.discriminator is not None and self.step >= self.stage.loss.discriminator_start
-        with numerics(self.settings.precision, self.device):
-            answer = self.autoencoder.reconstruct(x0, noise)
-            reconstruction = self.stage.loss.reconstruction(self.perceptual, x0, answer.x)
-            loss = reconstruction + self.stage.loss.regularizer_weight * answer.penalty.mean()
-            if adversarial:
-                loss = loss + self._generator_loss(reconstruction, answer.x)
-        norm = descend(loss, self.autoencoder, self.optimizers["network"], self.step, self.settings)
-        judged = self._train_discriminator(x0, answer.x.detach()) if adversarial else None
-        self.health.add(answer.codes, reconstruction, judged)
-        return Step(unless_spoilt(loss, norm, norm if judged is None else judged), norm)
+        seen: list[tuple[Tensor, Tensor | None, Tensor]] = []  # part after part: reconstructed, codes, loss
+
+        def losses() -> Iterator[Tensor]:
+            for part in self.parts:
+                with numerics(self.settings.precision, self.device):
+                    answer = self.autoencoder.reconstruct(x0[part], noise[part])
+                    reconstruction = self.stage.loss.reconstruction(self.perceptual, x0[part], answer.x)
+                    loss = reconstruction + self.stage.loss.regularizer_weight * answer.penalty.mean()
+                    if adversarial:
+                        loss = loss + self._generator_loss(reconstruction, answer.x)
+                seen.append((answer.x.detach(), answer.codes, reconstruction.detach()))
+                yield loss
+
+        done = descend(losses(), self.autoencoder, self.optimizers["network"], self.step, self.settings)
+        judged = self._train_discriminator(x0, [x for x, _, _ in seen]) if adversarial else None
+        for _, codes, reconstruction in seen:
+            self.health.add(codes, reconstruction, judged)
+        return done if judged is None else Step(unless_spoilt(done.loss, judged), done.gradient_norm)
 
     def _generator_loss(self, reconstruction: Tensor, reconstructed: Tensor) -> Tensor:
         assert self.discriminator is not None
@@ -100,15 +108,22 @@ class FirstStageState(TrainingState):
         weight = adaptive_weight(reconstruction, wanted, self.autoencoder.last_layer, loss.adaptive_limit)
         return loss.discriminator_weight * weight * wanted
 
-    def _train_discriminator(self, x: Tensor, reconstructed: Tensor) -> Tensor:
-        """One step, whose warm-up counts from its own first; its loss, NaN if the gradient was not finite."""
+    def _train_discriminator(self, x: Tensor, made: Sequence[Tensor]) -> Tensor:
+        """One step, whose warm-up counts from its own first; its loss, NaN if the gradient was not finite.
+
+        made: the reconstructions of x, part after part.
+        """
         assert self.discriminator is not None
         discriminator = self.discriminator.requires_grad_(True)
-        with numerics(self.settings.precision, self.device):
-            loss = discriminator_loss(discriminator(x), discriminator(reconstructed))
+
+        def losses() -> Iterator[Tensor]:
+            for part, reconstructed in zip(self.parts, made, strict=True):
+                with numerics(self.settings.precision, self.device):
+                    loss = discriminator_loss(discriminator(x[part]), discriminator(reconstructed))
+                yield loss
+
         own = self.step - self.stage.loss.discriminator_start
-        norm = descend(loss, discriminator, self.optimizers["discriminator"], own, self.settings)
-        return unless_spoilt(loss, norm)
+        return descend(losses(), discriminator, self.optimizers["discriminator"], own, self.settings).loss
 
     @property
     def suspicious(self) -> bool:

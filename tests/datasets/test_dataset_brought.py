@@ -23,7 +23,7 @@ from replication.harness.jobs.cell import cells_of
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError, RunError
 
-NAMES = ["celebahq-256", "ffhq-256", "imagenet-256", "lsun-bedrooms-256", "lsun-churches-256"]
+NAMES = ["celeba-64", "celebahq-256", "ffhq-256", "imagenet-256", "lsun-bedrooms-256", "lsun-churches-256"]
 
 
 def faces() -> Brought:
@@ -59,8 +59,56 @@ def test_each_preprocessing_is_pillow_s_own_computation(tmp_path: Path, preproce
 def test_a_square_of_the_resolution_is_taken_as_it_is() -> None:
     """Max-abs 0. Catches a filter that is applied at factor one."""
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    for way in ("crop, bicubic", "box halving, bicubic, crop"):
+    for way in ("crop, bicubic", "crop, lanczos", "bilinear, crop", "box halving, bicubic, crop"):
         assert np.array_equal(prepared(Image.fromarray(pixels), 16, way), pixels)
+
+
+def test_lsun_of_progressive_gans_is_pillow_s_lanczos(tmp_path: Path) -> None:
+    """Max-abs 0 at 20 odd sizes. Catches a bicubic filter, and a resize before the crop."""
+    for file in write_photographs(tmp_path, 20):
+        image = Image.open(file).convert("RGB")
+        least = min(image.size)
+        left, upper = (image.width - least) // 2, (image.height - least) // 2
+        square = image.crop((left, upper, left + least, upper + least)).resize((8, 8), Image.Resampling.LANCZOS)
+        assert np.array_equal(prepared(image, 8, "crop, lanczos"), np.asarray(square)), file.name
+
+
+def by_formula(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """OpenCV's INTER_LINEAR by its documented formula: src = (dst + 0.5) * scale - 0.5, held at the edges, no average."""
+    y = np.clip((np.arange(height) + 0.5) * pixels.shape[0] / height - 0.5, 0, pixels.shape[0] - 1)
+    x = np.clip((np.arange(width) + 0.5) * pixels.shape[1] / width - 0.5, 0, pixels.shape[1] - 1)
+    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
+    below, right = np.minimum(top + 1, pixels.shape[0] - 1), np.minimum(left + 1, pixels.shape[1] - 1)
+    v, u, p = (y - top)[:, None, None], (x - left)[None, :, None], pixels.astype(float)
+    upper = p[top][:, left] * (1 - u) + p[top][:, right] * u
+    lower = p[below][:, left] * (1 - u) + p[below][:, right] * u
+    return upper * (1 - v) + lower * v
+
+
+def test_opencv_s_bilinear_filter_takes_four_pixels(tmp_path: Path) -> None:
+    """Within half a level, which is the rounding, at 20 odd sizes. Catches Pillow's filter, which averages; aligned
+    corners; a crop before the resize; and a crop that is off by a pixel."""
+    averaged = 0
+    for file in write_photographs(tmp_path, 20):
+        image = Image.open(file).convert("RGB")
+        width, height = (round(side * 8 / min(image.size)) for side in image.size)
+        expected = by_formula(np.asarray(image), height, width)
+        upper, left = (height - 8) // 2, (width - 8) // 2
+        own = prepared(image, 8, "bilinear, crop").astype(float)
+        assert np.abs(own - expected[upper : upper + 8, left : left + 8]).max() <= 0.5 + 1e-3, file.name
+        smooth = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).astype(float)
+        averaged += np.abs(own - smooth[upper : upper + 8, left : left + 8]).max() > 2
+    assert averaged > 10  # the two filters are two
+
+
+def test_celeba_s_face_is_cut_out_of_the_aligned_photograph() -> None:
+    """Max-abs 0. Catches rows for columns, another centre, and a filter that is not Pillow's bilinear."""
+    pixels = np.random.default_rng(0).integers(0, 256, (218, 178, 3), dtype=np.uint8)
+    face = Image.fromarray(pixels[121 - 64 : 121 + 64, 89 - 64 : 89 + 64])
+    expected = np.asarray(face.resize((64, 64), Image.Resampling.BILINEAR))
+    assert np.array_equal(prepared(Image.fromarray(pixels), 64, "celeba crop, bilinear"), expected)
+    with pytest.raises(InputError, match="the image is 218x178, aligned CelebA is 178x218"):
+        prepared(Image.fromarray(pixels.transpose(1, 0, 2)), 64, "celeba crop, bilinear")
 
 
 def test_a_copy_without_a_test_split(copy: Path) -> None:
@@ -380,7 +428,7 @@ def test_class_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     ("name", "options", "message"),
     [
         ("imagenet-256", {"preprocessing": "none"}, "option 'preprocessing'"),
-        ("ffhq-256", {"preprocessing": "crop, bicubic"}, "unknown option 'preprocessing'"),
+        ("ffhq-256", {"preprocessing": "bilinear"}, "option 'preprocessing'"),
         ("ffhq-256", {"resolution": 0}, "option 'resolution'"),
     ],
 )

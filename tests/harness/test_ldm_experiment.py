@@ -1,11 +1,15 @@
 """experiments/ldm.toml: what its comments promise, and the official models' own settings in the rows of profile paper."""
 
 import pytest
+import torch
 
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of, cost_columns
 from replication.harness.jobs.first_stage import first_stage_cells
 from replication.registry import SAMPLERS
+from replication.sampling.generation import Guidance
+from replication.settings import Part
+from replication.types import InputError
 
 
 def cells(profile: str) -> dict[str, Cell]:
@@ -76,3 +80,20 @@ def test_every_first_stage_of_the_paper_has_its_published_value() -> None:
         "vq-f4": 0.58, "vq-f8": 1.14, "vq-f8-n256": 1.49, "vq-f16": 5.15,
         "kl-f4": 0.27, "kl-f8": 0.90, "kl-f16": 0.87, "kl-f32": 2.04,
     }  # fmt: skip
+
+
+def test_a_network_without_a_null_label_is_neither_guided_nor_trained_with_one() -> None:
+    """The f = 8 network of ImageNet embeds 1000 labels. Catches a null label that nothing trains, and one that is asked of a
+    table without it."""
+    cell = next(cell for cell in cells_of(load_experiment("ldm"), "paper") if cell.label == "ImageNet, f = 8")
+    cell.check()
+    guided = cell.model_copy(update={"sampling": cell.sampling.with_fields(guidance=Guidance(weight=2.0))})
+    with pytest.raises(InputError, match="guidance needs the null condition, and network ldm-imagenet-8 has none"):
+        guided.check()
+    dropping = cell.recipe.with_fields(condition=Part(name="label"))
+    with pytest.raises(InputError, match=r"recipe\.condition\.dropout = 0\.1: network ldm-imagenet-8 has no null"):
+        dropping.check()
+    with torch.device("meta"):
+        network = cell.recipe.build_network()
+    with pytest.raises(InputError, match=r"labels go from 0 to 999 \(there is no null label\), not 1000"):
+        network.context_encoder.check(torch.tensor([1000]))

@@ -43,6 +43,10 @@ def test_imagenet_networks_have_the_millions_that_are_published() -> None:
         for network in networks.values():
             assert network.encode(torch.zeros(2, dtype=torch.long)).shape == (2, 1, 512)
             assert network.classes == 1000
+    assert [len(network.context_encoder.weight) for network in networks.values()] == [
+        1001,
+        1000,
+    ]  # one has a null label
     trunk = [p for n, p in networks["ldm-imagenet-4"].named_parameters() if not n.startswith("context_encoder")]
     assert round(sum(p.numel() for p in trunk) / 1e4) == 40092
 

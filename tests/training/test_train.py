@@ -291,13 +291,42 @@ def test_the_learning_rate_climbs_from_zero(tmp_path: Path) -> None:
     assert not torch.equal(b["weights.conv_in.weight"], a["weights.conv_in.weight"])
 
 
+def test_the_learning_rate_climbs_from_where_it_is_said_to_start() -> None:
+    """1e-15. LDM's churches: factor f(n) = f_start + (1 - f_start) n / N. Catches a start that has no effect, a floor in its
+    place, and a key of older checkpoints that it changes."""
+    settings = recipe(warmup=4, warmup_start=0.2).training
+    assert [warmup(k, settings) for k in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0], abs=1e-15)
+    assert settings.identity()["warmup_start"] == 0.2
+    assert "warmup_start" not in recipe(warmup=4).training.identity()
+
+
+def test_accumulated_parts_are_one_larger_batch() -> None:
+    """max-abs 1e-6 of gradients of norm 1, the loss likewise. Catches gradients that are summed, parts that are dropped,
+    noise that is drawn for each part, and a setting that has no effect."""
+    chosen = [recipe(network={"name": "ddpm-digits"}, **more) for more in ({}, {"accumulate": 4})]
+    states, sizes = [NetworkState(one, CPU) for one in chosen], []
+    states[1].network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    losses = [state.advance(Pixels.of(chosen[0].build_dataset().load("train"), CPU)).loss for state in states]
+    gradients = [torch.cat([p.grad.flatten() for p in state.network.parameters()]) for state in states]  # type: ignore[union-attr]
+    assert (gradients[0] - gradients[1]).abs().max() <= 1e-6
+    assert abs(float(losses[0] - losses[1])) <= 1e-6
+    assert sizes == [2, 2, 2, 2]
+    assert chosen[0].key != chosen[1].key
+    assert "accumulate" not in chosen[0].training.identity()
+
+
+def test_parts_of_a_batch_are_equal() -> None:
+    with pytest.raises(ValueError, match="accumulate = 3 equal parts of batch_size = 8: there are none"):
+        recipe(accumulate=3)
+
+
 @pytest.mark.parametrize(("clip", "left"), [(1.0, 1.0), (0.0, 5.0), (10.0, 5.0)])
 def test_the_gradient_is_clipped_to_its_norm_or_not_at_all(clip: float, left: float) -> None:
     """A gradient of norm 5, max-abs 1e-5. Catches: a clip of 0 that stops all learning, and a clip that is never used."""
     layer = nn.Linear(2, 1, bias=False)
     loss = (layer.weight * torch.tensor([[3.0, 4.0]])).sum()
     settings = recipe(grad_clip=clip).training
-    norm = descend(loss, layer, torch.optim.SGD(layer.parameters(), lr=0.0), 5, settings)
+    norm = descend([loss], layer, torch.optim.SGD(layer.parameters(), lr=0.0), 5, settings).gradient_norm
     assert layer.weight.grad is not None
     assert abs(float(norm) - 5) <= 1e-5
     assert abs(float(layer.weight.grad.norm()) - left) <= 1e-5

@@ -172,6 +172,27 @@ def test_a_decoder_of_another_keeps_its_encoder_and_scale(tmp_path: Path) -> Non
     assert encoder_sha256(first) != encoder_sha256(second)
 
 
+@pytest.mark.parametrize("kind", ["kl-f2", "vq-f2"])
+def test_accumulated_parts_of_a_first_stage_are_one_larger_batch(kind: str) -> None:
+    """max-abs 1e-6 of gradients of norm 1, without a discriminator: its batch normalisation and its adaptive weight are of
+    each part. With one, both learn from all parts. Catches losses and codes of one part alone."""
+    data, gradients = Pixels.of(DIGITS.load("train"), CPU), []
+    for more in ({}, {"accumulate": 4}):
+        run = FirstStageState(stage(kind, loss={"discriminator": None}, training=more), CPU)
+        run.advance(data)
+        gradients.append(torch.cat([p.grad.flatten() for p in run.autoencoder.parameters()]))
+    assert (gradients[0] - gradients[1]).abs().max() <= 1e-6
+    run = FirstStageState(stage(kind, training={"accumulate": 4}), CPU)
+    assert run.discriminator is not None
+    seen: list[int] = []
+    run.discriminator.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    for _ in range(3):
+        run.advance(data)
+    assert seen == [2] * 12  # in the third step: the generator's question, real and made images of four parts
+    if kind == "vq-f2":
+        assert int(run.health.counts.sum()) == 3 * 8 * 4 * 4
+
+
 def test_a_process_killed_outright_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     """Bit-identical after SIGKILL at no particular instant. Catches a checkpoint that is written in place."""
     steps = 2000

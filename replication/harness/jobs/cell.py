@@ -56,7 +56,7 @@ from replication.sampling.generation import (
     stored_samples,
 )
 from replication.settings import content_key
-from replication.training.recipe import Recipe
+from replication.training.recipe import Recipe, takes_null
 from replication.types import InputError
 
 NO_SAMPLES = ("reconstructions", "originals", "codes")  # parts of a Material that a cell never has
@@ -321,6 +321,9 @@ class Cell(Job):
         self.labels(self.protocol.seeds[0], 0, 1)
         null = self.recipe.null(1, "cpu")
         if self.sampling.guidance is not None and null is not None:
+            with torch.device("meta"):
+                if not takes_null(self.recipe.build_network()):
+                    raise InputError(f"guidance needs the null condition, and network {self.recipe.network} has none")
             self.sampling.guidance.around(self.recipe.build_denoiser(nn.Identity()), null[0])
 
 
