@@ -52,8 +52,10 @@ def measured(material: Material, place: Workplace) -> tuple[Record, Replicates |
     found = evaluate(material)
     width = {"protocol.features": material.reference.values.shape[1]} if material.reference else {}
     record: Record = {**width, **{f"metric.{name}": value for name, value in found.columns.items()}}
-    values = {f"metric.{name}": replicates for name, replicates in found.replicates.items()}
-    replicates = Replicates(material.draws.stream, values) if values else None
+    values, raw = (
+        {f"metric.{name}": replicates for name, replicates in of.items()} for of in (found.replicates, found.raw)
+    )
+    replicates = Replicates(material.draws.stream, values, raw) if values else None
     return record | provenance(place.device, "measured"), replicates
 
 

@@ -17,8 +17,10 @@ from replication.types import InputError
 
 def save_replicates(path: Path, replicates: Mapping[str, Replicates]) -> None:
     """Those of rows, by key, atomically; equal ones make equal files. Raises RunError if it can't be written."""
-    tensors = {key: torch.stack(list(of.values.values())).float() for key, of in replicates.items()}
-    rows = {key: {"stream": of.stream, "columns": list(of.values)} for key, of in replicates.items()}
+    tensors = {key: torch.stack([*of.values.values(), *of.raw.values()]).float() for key, of in replicates.items()}
+    rows = {
+        key: {"stream": of.stream, "columns": list(of.values), "raw": list(of.raw)} for key, of in replicates.items()
+    }
     save_checkpoint(path, tensors, {"rows": rows})
 
 
@@ -27,13 +29,15 @@ def load_replicates(path: Path) -> dict[str, Replicates]:
     tensors, metadata = load_checkpoint(path)
     try:
         rows = metadata["rows"]
-        return {key: Replicates(of["stream"], _named(of["columns"], tensors[key])) for key, of in rows.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return {key: _read(of, tensors[key].double()) for key, of in rows.items()}
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(f"{path}: not the replicates of rows ({error}); delete it and measure again") from error
 
 
-def _named(columns: list[str], tensor: Tensor) -> dict[str, Tensor]:
-    return dict(zip(columns, tensor.double(), strict=True))
+def _read(row: Mapping[str, Any], tensor: Tensor) -> Replicates:
+    columns, raw = row["columns"], row["raw"]
+    values, before = tensor.split([len(columns), len(raw)])
+    return Replicates(row["stream"], dict(zip(columns, values, strict=True)), dict(zip(raw, before, strict=True)))
 
 
 def replicates_of_row(record: Mapping[str, Any], path: Path, found: Mapping[str, Replicates]) -> Replicates | None:

@@ -37,7 +37,7 @@ class CMMD(Metric):
         own = [(1 - within) / len(values) for within, values in zip(found.within, samples, strict=True)]
         point = statistics.fmean(found.points) + statistics.fmean(own) + (1 - found.within_real) / len(real)
         replicates = calibrated(found.replicates, found.linear)
-        return with_interval(self.name, SCALE * point, SCALE * replicates, least=0.0)
+        return with_interval(self.name, SCALE * point, SCALE * replicates, least=0.0, raw=SCALE * found.replicates)
 
 
 def gaussian(a: Tensor, b: Tensor) -> Tensor:

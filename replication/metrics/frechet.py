@@ -38,11 +38,11 @@ class FD(Metric):
     form, position, by_factor, paper_form = "{:.3g}", 0, True, ".2f"
 
     def compute(self, material: Material, values: list[Tensor], real: Tensor) -> Measurement:
-        points, replicates = material.once(_distance, values, real, material.draws)
+        points, replicates, raw = material.once(_distance, values, real, material.draws)
         apart = {} if material.paired else {"fd_min": min(points), "fd_max": max(points)}
         if len(points) > 1:
             apart["fd_std"] = statistics.stdev(points)
-        return with_interval("fd", statistics.fmean(points), replicates, apart, least=0.0)
+        return with_interval("fd", statistics.fmean(points), replicates, apart, 0.0, raw)
 
 
 @METRICS.register("fd_infinity")
@@ -60,10 +60,10 @@ class FDInfinity(Metric):
     def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Measurement:
         if min(map(len, [*samples, real])) < ENOUGH * real.shape[1]:
             return Measurement({})
-        _, replicates = material.once(_distance, samples, real, material.draws)
+        _, replicates, raw = material.once(_distance, samples, real, material.draws)
         estimates = torch.stack([without_bias(values, real, material.seed) for values in samples]).mean(0)
         noise = material.draws.error_of_mean(estimates)
-        return with_interval("fd_infinity", estimates.mean().item(), replicates + noise)
+        return with_interval("fd_infinity", estimates.mean().item(), replicates + noise, raw=raw + noise)
 
 
 @METRICS.register("sfd")
@@ -75,14 +75,15 @@ class SpatialFD(Metric):
 
     def compute(self, material: Material, spatial: list[Tensor]) -> Measurement:
         *generated, reference = spatial
-        points, replicates = _distance(generated, reference, material.draws)
-        return with_interval("sfd", statistics.fmean(points), replicates, least=0.0)
+        points, replicates, raw = _distance(generated, reference, material.draws)
+        return with_interval("sfd", statistics.fmean(points), replicates, least=0.0, raw=raw)
 
 
-def _distance(generated: Sequence[Tensor], reference: Tensor, draws: Draws) -> tuple[list[float], Tensor]:
-    """FD of each seed, and replicates [R] of their mean."""
+def _distance(generated: Sequence[Tensor], reference: Tensor, draws: Draws) -> tuple[list[float], Tensor, Tensor]:
+    """FD of each seed, and replicates [R] of their mean, calibrated and raw."""
     points = [frechet_distance(values, reference) for values in generated]
-    return points, calibrated(*resampled_fd(generated, reference, points, draws))
+    replicates, linear = resampled_fd(generated, reference, points, draws)
+    return points, calibrated(replicates, linear), replicates
 
 
 class Gaussian(NamedTuple):

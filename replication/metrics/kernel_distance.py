@@ -29,9 +29,8 @@ class KID(Metric):
         found = kernel_distance(samples, real, material.draws)
         noise = material.draws.error_of_mean(found.subsets.mean(0))
         scatter = {"kid_std": found.subsets.std(1, correction=0).mean().item()}
-        return with_interval(
-            "kid", found.subsets.mean().item(), calibrated(found.replicates, found.linear) + noise, scatter
-        )
+        replicates = calibrated(found.replicates, found.linear) + noise
+        return with_interval("kid", found.subsets.mean().item(), replicates, scatter, raw=found.replicates + noise)
 
 
 def cubic(a: Tensor, b: Tensor) -> Tensor:

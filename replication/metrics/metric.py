@@ -129,11 +129,13 @@ class Measurement:
         `_high` (95 %) and `_se` follow where it has an error, then what else it prints.
     replicates: by the name of the figure, float64 [R]: under the resamples of the material's draws, whose `stream` names
         them. `recentred(columns[name], replicates[name])` is the figure's interval, cut off where a distance ends at 0.
+    raw: those of the same figures before they were calibrated, where they were (metrics/uncertainty.py).
     versions: of each metric that was computed, and of the "interval".
     """
 
     columns: Row
     replicates: dict[str, Tensor] = field(default_factory=dict)
+    raw: dict[str, Tensor] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
 
 
@@ -203,6 +205,7 @@ def evaluate(material: Material) -> Measurement:
         found = metric.compute(material, *needed)
         whole.columns.update(found.columns)
         whole.replicates.update(found.replicates)
+        whole.raw.update(found.raw)
         whole.versions.update({metric.name: metric.version} if found.columns else {})
     return whole
 
@@ -213,9 +216,18 @@ def columns(name: str, point: float, interval: Interval) -> Row:
 
 
 def with_interval(
-    name: str, point: float, replicates: Tensor, others: Row | None = None, least: float = -math.inf
+    name: str,
+    point: float,
+    replicates: Tensor,
+    others: Row | None = None,
+    least: float = -math.inf,
+    raw: Tensor | None = None,
 ) -> Measurement:
-    """A figure with its interval by replicates [R] under resampling, which does not reach below `least`, and others."""
+    """A figure with its interval by replicates [R] under resampling, which does not reach below `least`, and others.
+
+    `raw` are the replicates before they were calibrated.
+    """
     low, high, error = recentred(point, replicates)
     interval = Interval(max(least, low), high, error)
-    return Measurement(columns(name, point, interval) | (others or {}), {name: replicates})
+    kept = {} if raw is None else {name: raw}
+    return Measurement(columns(name, point, interval) | (others or {}), {name: replicates}, kept)

@@ -29,7 +29,7 @@ that miss end too low.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -111,10 +111,18 @@ class Replicates:
     stream: that of its draws. Replicate r of any figure of any row of one stream is of the same resample r: such figures
         are joint, and what they owe to common images cancels in a ratio or a difference.
     values: by column of the row ("metric.fd"), float64 [R]; around their own mean, which is not the row's figure.
+    raw: of the columns whose values are `calibrated`, the replicates before that. Rows are compared by these: what
+        calibration takes out of a row's own variance is the same noise in every row of the stream (r = 0.99 and more) and
+        cancels, while rows shrunk by unequal shares have less in common than they had.
     """
 
     stream: str
     values: Mapping[str, Tensor]
+    raw: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def joint(self, column: str) -> Tensor | None:
+        """Those by which the column is compared between rows, float64 [R]; None where it has none."""
+        return self.raw.get(column, self.values.get(column))
 
 
 def resample_counts(resamples: int, n: int, generator: torch.Generator) -> Tensor:

@@ -118,7 +118,8 @@ def _difference(a: Record, b: Record, column: str, replicates: Mapping[str, Repl
         return "", f"not compared: version {a.get(version, 1)} against {b.get(version, 1)}", ""
     difference = b[column] - a[column]
     kept = [replicates.get(row.get("cell", "")) for row in (a, b)]
-    drawn = [found.values[column] for found in kept if found is not None and column in found.values]
+    joint = [found.joint(column) for found in kept if found is not None]
+    drawn = [replicates for replicates in joint if replicates is not None]
     if len(drawn) < 2 or len({found.stream for found in kept if found is not None}) > 1:
         half = Z95 * math.hypot(a[f"{column}_se"], b[f"{column}_se"])
         low, high, paired = difference - half, difference + half, "no: other draws" if len(drawn) == 2 else "no"

@@ -127,7 +127,7 @@ def _streams(figures: Sequence[Figure], rows: Rows) -> dict[str, list[Figure]]:
     found: dict[str, list[Figure]] = defaultdict(list)
     for point, column in figures:
         record, replicates = rows[point]
-        if replicates is not None and column in replicates.values:
+        if replicates is not None and replicates.joint(column) is not None:
             found[" ".join([replicates.stream, *(str(record.get(field)) for field in SAME_IMAGES)])].append(
                 (point, column)
             )
@@ -137,8 +137,9 @@ def _streams(figures: Sequence[Figure], rows: Rows) -> dict[str, list[Figure]]:
 def _deviations(row: Measured, column: str) -> np.ndarray:
     """Of a figure's replicates from their mean, float64 [R]."""
     assert row.replicates is not None
-    values = row.replicates.values[column].double().numpy()
-    return np.asarray(values - values.mean())
+    joint = row.replicates.joint(column)
+    assert joint is not None
+    return (joint.double() - joint.double().mean()).numpy()
 
 
 def _size(stream: str, group: Sequence[Figure], rows: Rows) -> int:

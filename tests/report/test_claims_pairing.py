@@ -1,0 +1,119 @@
+"""Rows of one stream of resamples are judged together, and a table says so; others are not, and it says why."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from report.made_up import claim, ddim, evidence, only, row
+from torch import Tensor
+
+from replication.metrics.uncertainty import Replicates
+from replication.report.claims import Claim, Evidence, markdown_claim
+
+NOISE = torch.randn(3, 400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+COMMON = NOISE[0]
+RATIO = {"of": [ddim(2)], "over": ddim(3), "columns": ["metric.fd_infinity"], "at_least": 1.9}
+
+
+def rows(folder: Path, *replicates: Tensor, stream: str = "s") -> Evidence:
+    """DDIM at 2, 3, ... steps: 2, 1, 1, ..., each with an error of 10 %, and with these replicates."""
+    column = "metric.fd_infinity"
+    found = evidence(folder, {column: {steps: (2.0 if steps == 2 else 1.0, 0.1) for steps in (2, 3, 4)}})
+    for steps, values in enumerate(replicates, 2):
+        found.replicates[row(found, steps)["cell"]] = Replicates(stream, {column: values})
+    return found
+
+
+def ratio(**changes: object) -> Claim:
+    return claim("ratio", **{**RATIO, **changes})
+
+
+def test_what_rows_have_in_common_cancels(folder: Path) -> None:
+    """2 (1 + 0.1 e) over 1 + 0.1 e is 2 whatever e is; each by itself, it is anything from 1.5 to 2.6.
+
+    Replicates are around a mean of their own. Catches: rows drawn each by itself, the mean of the replicates for the figure.
+    """
+    verdict = only(ratio(), rows(folder, 7 + 0.2 * COMMON, 9 + 0.1 * COMMON))
+    assert (verdict.low, verdict.high) == (pytest.approx(2, abs=1e-9), pytest.approx(2, abs=1e-9))
+    assert (verdict.word, verdict.pairing) == ("supported", "r = 1")
+    apart = only(ratio(), rows(folder))
+    assert apart.word == "inconclusive"
+    assert apart.pairing == "not paired: no replicates of DDIM x 2, DDIM x 3"
+
+
+def test_the_interval_is_that_of_the_joint_draws(folder: Path) -> None:
+    """The 2.5 % and 97.5 % quantiles, k / (R + 1), of the ratio of two correlated figures; r as numpy has it.
+
+    Catches: other quantiles, draws that are picked at random from the replicates, r of something else.
+    """
+    first, second = 0.2 * (0.8 * NOISE[0] + 0.6 * NOISE[1]), 0.1 * (0.8 * NOISE[0] + 0.6 * NOISE[2])
+    verdict = only(ratio(), rows(folder, first, second))
+    drawn = ((2 + first - first.mean()) / (1 + second - second.mean())).numpy()
+    low, high = np.quantile(drawn, [0.025, 0.975], method="weibull")
+    assert (verdict.low, verdict.high) == (pytest.approx(low, abs=1e-12), pytest.approx(high, abs=1e-12))
+    assert verdict.pairing == f"r = {np.corrcoef(first, second)[0, 1]:.3g}"
+
+
+def test_replicates_before_calibration_are_the_joint_ones(folder: Path) -> None:
+    """Two rows whose own replicates were shrunk by unequal shares. Catches: rows compared by what has less in common."""
+    found = rows(folder, 0.2 * COMMON, 0.1 * COMMON)
+    for key, replicates in dict(found.replicates).items():
+        shrunk = {column: torch.rand(400).double() for column in replicates.values}
+        found.replicates[key] = Replicates(replicates.stream, shrunk, replicates.values)
+    assert only(ratio(), found).pairing == "r = 1"
+
+
+def test_a_row_beside_paired_ones_is_drawn_by_itself(folder: Path) -> None:
+    """Two rows err alike, the third has no replicates: its error alone is left. Catches: a row without an error."""
+    found = rows(folder, 0.2 * COMMON, 0.1 * COMMON)
+    apart = only(ratio(of=[ddim(4)]), found)
+    assert apart.pairing == "not paired: no replicates of DDIM x 4"
+    gap = claim(
+        "tradeoff", candidate=ddim(3), reference=ddim(4), baseline=ddim(2), bad=ddim(2), quality={"about": 1}, speed={"about": 1}
+    )  # fmt: skip
+    (paired,) = (v for v in gap.judge(found) if v.definition == "FD-digits-infinity gap closed")
+    assert paired.pairing == "r = 1; not paired: no replicates of DDIM x 4"
+    assert paired.low is not None
+    assert paired.low < 0.95
+
+
+@pytest.mark.parametrize("column", ["protocol.reference", "recipe.dataset"])
+def test_rows_of_other_images_or_draws_are_not_paired(folder: Path, column: str) -> None:
+    """As many images of another dataset give the same stream. Catches: counts of unlike images taken for joint draws."""
+    alike = rows(folder, 0.2 * COMMON, 0.1 * COMMON)
+    row(alike, 3)[column] = "another"
+    other = rows(folder, 0.2 * COMMON, 0.1 * COMMON)
+    key = row(other, 3)["cell"]
+    other.replicates[key] = Replicates("another", other.replicates[key].values)
+    for found in (alike, other):
+        assert only(ratio(unequal=True), found).pairing == "not paired: the rows were resampled by other draws"
+
+
+def test_replicates_of_another_number_are_refused_by_name(folder: Path) -> None:
+    """Catches: replicates that are cut to the shorter of two."""
+    verdict = only(ratio(), rows(folder, 0.2 * COMMON, 0.1 * COMMON[:200]))
+    assert verdict.word == "not tested"
+    assert verdict.reason == (
+        "the replicates of one stream are not as many in every row: 400 of DDIM x 2, 200 of DDIM x 3"
+    )
+
+
+def test_the_plain_distance_judges_from_100_images_a_feature_on(folder: Path) -> None:
+    """n = 1,600, D = 16: at the threshold, and one image below. Catches: ratios that the bias of FD pulls towards 1."""
+    found = evidence(folder, {"metric.fd": {2: (2.0, 0.01), 3: (1.0, 0.01)}})
+    plain = ratio(columns=["metric.fd"])
+    assert only(plain, found).word == "supported"
+    for steps in (2, 3):
+        row(found, steps)["protocol.n"] = 1599
+    verdict = only(plain.model_copy(update={"name": "below"}), found)
+    assert verdict.word == "not tested"
+    assert "n = 1,599, D = 16" in verdict.reason
+    assert "metric.fd_infinity" in verdict.reason
+
+
+def test_the_table_says_how_rows_are_paired(folder: Path) -> None:
+    """Catches: a correlation that is nowhere to be seen."""
+    text = markdown_claim(ratio(), rows(folder, 0.2 * COMMON, 0.1 * COMMON))
+    assert "| rows paired |" in text
+    assert "| r = 1       |" in text
