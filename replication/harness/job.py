@@ -72,8 +72,9 @@ class Job(Settings):
 
     @cached_property
     def key(self) -> str:
-        """The same with the versions that are not 1."""
-        return content_key({**self.identity(), **raised(self.versions())})
+        """The setting itself where all versions are 1, else SHA-256 of it and of those that are not."""
+        versions = raised(self.versions())
+        return content_key({"setting": self.setting, **versions}) if versions else self.setting
 
     @cached_property
     def columns(self) -> Record:

@@ -24,8 +24,8 @@ def metric_versions(without: Collection[str], extractor: str) -> dict[str, int]:
 
     An extractor that does not give what a metric needs is not looked at: it is part of a job's identity, and stays as it is.
     """
-    defined = [metric for metric in metrics() if metric.extractor in ("", extractor)]
-    measured = [metric for metric in defined if not {*without} & {*metric.needs}]
+    absent, defined = frozenset(without), (metric for metric in metrics() if metric.extractor in ("", extractor))
+    measured = (metric for metric in defined if absent.isdisjoint(metric.needs))
     return {INTERVAL: uncertainty.VERSION, **{metric.name: metric.version for metric in measured}}
 
 
@@ -81,3 +81,11 @@ def metric_of(column: str) -> str | None:
     group, _, name = column.partition(".")
     owners = [m.name for m in metrics() if group == "metric" and (name == m.name or name.startswith(f"{m.name}_"))]
     return max(owners, key=len, default=None)
+
+
+def unequal_version(a: Record, b: Record, column: str) -> str:
+    """In which versions of its metric two rows have a column, "version of fd 1 against 2"; empty where in the same one."""
+    if (metric := metric_of(column)) is None:
+        return ""
+    one, other = version_of(a, metric), version_of(b, metric)
+    return "" if None in (one, other) or one == other else f"version of {metric} {one} against {other}"

@@ -17,7 +17,7 @@ from replication.metrics.metric import metric_named
 from replication.metrics.uncertainty import Z95
 from replication.registry import DATASETS, EXTRACTORS, SAMPLERS
 from replication.report.rows import csv_text
-from replication.report.tables import Table
+from replication.report.tables import STALE, Table, stale, stale_notes
 from replication.settings import Part
 from replication.types import InputError
 
@@ -202,7 +202,12 @@ def _text(protocol: Protocol, field: str) -> str:
 
 def published_table(found: Sequence[Comparison]) -> Table:
     """One line per comparison, for a reader."""
-    return Table.of([_line(c) for c in found], [c.cell.key if c.record is not None else None for c in found])
+    rows = {c.cell.key: c.record for c in found if c.record is not None}
+    behind = stale([c.cell for c in found], rows)
+    lines = [_line(c) for c in found]
+    for c, line in zip(found, lines, strict=True):
+        line["sampler"] += f" {STALE}" if c.cell.key in behind else ""
+    return Table.of(lines, [c.cell.key if c.cell.key in rows else None for c in found], stale_notes(behind))
 
 
 def _line(c: Comparison) -> dict[str, str]:

@@ -78,11 +78,11 @@ def panels(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Panel]:
 
 
 def _panel(cost: Cost, cells: Sequence[Cell], rows: Mapping[str, Record], y: Scale) -> Panel:
-    found = curves(cells, rows, cost.column)
+    found, keys = curves(cells, rows, cost.column), {record["cell"]: key for key, record in rows.items()}
     x = Scale.over([record[cost.column] * cost.scale for curve in found for record in curve.records], LEFT, RIGHT)
     series = []
     for curve in found:
-        points = [(x(r[cost.column] * cost.scale), y(r["metric.fd"]), r["cell"]) for r in curve.records]
+        points = [(x(r[cost.column] * cost.scale), y(r["metric.fd"]), keys[r["cell"]]) for r in curve.records]
         ends = [(y(r["metric.fd_low"]), y(r["metric.fd_high"])) for r in curve.records]
         bars = "".join(f"M{px} {low}V{high}" for (px, _, _), (low, high) in zip(points, ends, strict=True))
         line = "M" + "L".join(f"{px} {py}" for px, py, _ in points)

@@ -7,13 +7,15 @@ because of it, and the comparison names it.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
+from replication.harness.versions import COLUMN, unequal_version, version_of
 from replication.metrics.uncertainty import Z95, Replicates, recentred
-from replication.registry import METRICS, unknown
+from replication.registry import unknown
 from replication.report.tables import MARK, Table
 from replication.types import InputError
 
@@ -48,27 +50,22 @@ def differences(a: Record, b: Record, columns: Iterable[str] = ()) -> list[str]:
 
     The metrics of `columns` count too, where the two rows have them from different versions of their code.
     """
-    versions = dict.fromkeys(_version(column) for column in columns if column.startswith("metric."))
-    return [
-        *(f"{name} {a.get(key)} against {b.get(key)}" for key, name in FIELDS.items() if a.get(key) != b.get(key)),
-        *(
-            f"version of {key.removeprefix('version.')} {a.get(key, 1)} against {b.get(key, 1)}"
-            for key in versions
-            if a.get(key, 1) != b.get(key, 1)
-        ),
-    ]
+    versions = dict.fromkeys(unequal_version(a, b, column) for column in columns)
+    unequal = [f"{name} {a.get(key)} against {b.get(key)}" for key, name in FIELDS.items() if a.get(key) != b.get(key)]
+    return [*unequal, *filter(None, versions)]
 
 
 def named_differences(a: Record, b: Record) -> list[str]:
     """In which of ALSO they differ: "ema (true, false)". A row without a field, as an unguided one, has no say in it."""
-    return [f"{name} ({a[key]}, {b[key]})" for key, name in ALSO.items() if key in a and key in b and a[key] != b[key]]
+    both = {name: (_field(a, key), _field(b, key)) for key, name in ALSO.items()}
+    return [
+        f"{name} ({one}, {other})" for name, (one, other) in both.items() if None not in (one, other) and one != other
+    ]
 
 
-def _version(column: str) -> str:
-    """The column with the version of the metric that a column is of: that of fd_min is version.fd."""
-    name = column.removeprefix("metric.")
-    metric = max((known for known in METRICS.names() if f"{name}_".startswith(f"{known}_")), key=len, default=name)
-    return f"version.{metric}"
+def _field(record: Record, column: str) -> Any:
+    """The row's entry; rows from before there were versions have 1."""
+    return version_of(record, column.removeprefix(COLUMN)) if column.startswith(COLUMN) else record.get(column)
 
 
 def find_row(name: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> Record:
@@ -114,8 +111,8 @@ def comparison(
 
 def _difference(a: Record, b: Record, column: str, replicates: Mapping[str, Replicates]) -> tuple[str, str, str]:
     """That of one figure with its interval, what follows from it, and how the two rows' errors are correlated."""
-    if a.get(version := _version(column), 1) != b.get(version, 1):
-        return "", f"not compared: version {a.get(version, 1)} against {b.get(version, 1)}", ""
+    if unequal := unequal_version(a, b, column):
+        return "", f"not compared: {unequal}", ""
     difference = b[column] - a[column]
     kept = [replicates.get(row.get("cell", "")) for row in (a, b)]
     joint = [found.joint(column) for found in kept if found is not None]

@@ -9,7 +9,7 @@ from replication.report.tables import Table
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "±": r"$\pm$", "×": r"$\times$", "†": r"\textdagger{}",
+    "|": r"\textbar{}", "±": r"$\pm$", "×": r"$\times$", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}",
     # after the end of a line these two would be its options
     "[": "{[}", "*": "{*}",
 }  # fmt: skip
@@ -35,7 +35,7 @@ def latex_report(title: str, stem: str, tables: Mapping[str, Table]) -> str:
 def latex_table(table: Table, caption: str, label: str) -> str:
     """One longtable, which may go over pages; its head is repeated on each."""
     head, *lines = (" & ".join(map(escaped, line)) + r" \\" for line in [table.columns, *table.lines])
-    body = "\n".join(lines)
+    body, notes = "\n".join(lines), "".join(f"{escaped(note)}\n\n" for note in table.notes)
     wide = [max(map(len, texts)) > WIDE for texts in zip(table.columns, *table.lines, strict=True)]
     spec = "".join(r"p{3.5cm}" if w else "l" for w in wide)
     return rf"""\begingroup\footnotesize\setlength{{\tabcolsep}}{{3pt}}
@@ -53,5 +53,5 @@ def latex_table(table: Table, caption: str, label: str) -> str:
 \endlastfoot
 {body}
 \end{{longtable}}
-\endgroup
+{notes}\endgroup
 """

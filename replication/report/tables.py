@@ -57,23 +57,31 @@ def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record]) -> 
     labels = jobs[0].protocol.metric_labels
     records = [{**job.columns, **_printed(job), **rows.get(job.key, {})} for job in jobs]
     lines = [{column.heading.format_map(labels): column.text(record) for column in spec.columns} for record in records]
-    first, unequal = spec.columns[0].heading.format_map(labels), False
-    stale: dict[str, None] = {}  # what is behind, each once
+    first, unequal, behind = spec.columns[0].heading.format_map(labels), False, stale(jobs, rows)
     for job, line in zip(jobs, lines, strict=True):
         if any(job.columns.get(column) != jobs[0].columns.get(column) for column in spec.alike):
             line[first] += f" {MARK}"
             unequal = True
-        if job.key in rows and (changed := job.changes(rows[job.key])):
+        if job.key in behind:
             line[first] += f" {STALE}"
-            stale[reasons(changed)] = None
     for heading, column in zip(list(lines[0]), spec.columns, strict=True):
         if not column.absent and not any(line[heading] for line in lines):
             for line in lines:
                 del line[heading]
-    notes = [MARK_MEANS] if unequal else []
-    if stale:
-        notes.append(f"{STALE} of earlier versions ({'; '.join(stale)}): `replicate run` measures it again.")
+    notes = [*([MARK_MEANS] if unequal else []), *stale_notes(behind)]
     return Table.of(lines, [job.key if job.key in rows else None for job in jobs], notes)
+
+
+def stale(jobs: Sequence[Job], rows: Mapping[str, Record]) -> dict[str, str]:
+    """By key, in which versions rows are not today's: "fd 1 -> 2"; rows of today's versions are left out."""
+    changed = {job.key: job.changes(rows[job.key]) for job in jobs if job.key in rows}
+    return {key: reasons(of) for key, of in changed.items() if of}
+
+
+def stale_notes(behind: Mapping[str, str]) -> list[str]:
+    """The line below a table some of whose rows are `stale`, none where they are not."""
+    why = "; ".join(dict.fromkeys(behind.values()))
+    return [f"{STALE} of earlier versions ({why}): `replicate run` measures it again."] if behind else []
 
 
 def _printed(job: Job) -> Record:

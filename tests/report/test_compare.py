@@ -62,13 +62,13 @@ def test_a_metric_of_two_versions_is_not_compared() -> None:
     now = row(2.0, 0.1, **{"version.fd": 2, "version.is": 1, "metric.is": 2.0, "metric.is_se": 0.1})
     before = row(1.0, 0.1, **{"metric.is": 1.9, "metric.is_se": 0.1})
     lines = {line.split(" |")[0].strip("| "): line for line in comparison(before, now, LABELS).splitlines()}
-    assert "not compared: version 1 against 2" in lines["FD-digits"]
+    assert "not compared: version of fd 1 against 2" in lines["FD-digits"]
     assert "[" not in lines["FD-digits"]
     assert "no difference seen" in lines["IS-digits"]
     assert differences(before, now, ["metric.fd_min", "sampling.nfe"]) == ["version of fd 1 against 2"]
     assert differences(before, now, ["metric.fd_infinity", "metric.is"]) == []
     assert named_differences({"version.guidance": 1}, {}) == []
-    assert named_differences({"version.interval": 1}, {"version.interval": 2}) == ["version of the intervals (1, 2)"]
+    assert named_differences({}, {"version.interval": 2}) == ["version of the intervals (1, 2)"]
 
 
 def test_rows_of_one_stream_are_paired() -> None:
