@@ -3,13 +3,15 @@
 import argparse
 import re
 import sys
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from replication.harness.experiment_file import read_toml, toml_value
-from replication.harness.forensics.sources import SOURCES
+from replication.harness.forensics.sources import ASKED, SOURCES
 from replication.harness.home import catalogue
 from replication.registry import REGISTRIES, unknown
 from replication.types import InputError, RunError
@@ -22,20 +24,28 @@ CHECKS = {
 
 
 def list_parts(options: argparse.Namespace) -> None:
-    kinds = [*REGISTRIES, "protocols", "choices"]
+    kinds = [*REGISTRIES, "protocols", "choices", "published"]
     if options.kind is None:
         print("\n".join(kinds))
         return
     if options.kind == "protocols":
         explained = {name: str(read_toml(path).get("source", "")) for name, path in catalogue("protocols").items()}
+    elif options.kind == "published":
+        explained = {name: _printed(read_toml(path)) for name, path in catalogue("published").items()}
     elif options.kind == "choices":
-        explained = SOURCES
+        explained = SOURCES | ASKED
     elif parts := REGISTRIES.get(options.kind) or REGISTRIES.get(f"{options.kind}s"):
         explained = {name: parts.summary(name) for name in parts.names()}
         print("".join(f"replicate: {reason}\n" for reason in parts.unreadable), end="", file=sys.stderr)
     else:
         raise unknown("kind", options.kind, kinds)
     print("\n".join(f"{name:24} {sentence}" for name, sentence in explained.items()))
+
+
+def _printed(table: Mapping[str, Any]) -> str:
+    """What a published table is, in one line; an experiment's row names it, or none does yet."""
+    rows = len({row["row"] for row in table["rows"]})
+    return f"{table['paper']}, {table['table']} [{table['source']}]: {rows} row{'s' * (rows > 1)}"
 
 
 def check(options: argparse.Namespace) -> None:

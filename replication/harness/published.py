@@ -125,11 +125,13 @@ class PublishedRow(Settings):
     """A line of a published table, or a part of one: for each metric a value per step count, in the order of `steps`.
 
     `errors` are the printed ones, where there are any; `nfe`, evaluations per image, where the source counts these;
-    `protocol`, `sampling` and `metric` change single keys of the table's; `costs` are printed beside the values (what papers
-    call Gflops are multiply-adds).
+    `training_steps` are those of the network, where the source states them; `costs` are printed beside the values (what
+    papers call Gflops are multiply-adds).
     """
 
     row: str
+    dataset: str
+    training_steps: PositiveInt | None = None
     steps: Annotated[list[PositiveInt], Field(min_length=1)]
     values: Annotated[dict[Metric, list[float]], Field(min_length=1)]
     errors: dict[Metric, list[Annotated[float, Field(ge=0)]]] = {}
@@ -155,13 +157,11 @@ class PublishedRow(Settings):
 
 
 class Source(Settings):
-    """Where a table is printed and what is behind it: `training_steps` of the network, where the source states them."""
+    """Where a table is printed."""
 
     paper: str  # arXiv number, or the project's repository
     table: str
     source: Literal["R", "I", "C"]
-    dataset: str
-    training_steps: PositiveInt | None = None
 
     @field_validator("source", mode="before")
     @classmethod
@@ -175,6 +175,8 @@ class PublishedValue(Source):
     """What a paper prints for one cell in one metric."""
 
     row: str
+    dataset: str
+    training_steps: int | None
     protocol: StatedProtocol
     sampling: StatedSampling
     measured: StatedMetric
@@ -191,11 +193,23 @@ class PublishedValue(Source):
         return f"{self.paper}, {self.table}, {self.row} [{self.source}]"
 
 
+SHARED = ("dataset", "training_steps", "protocol", "sampling", "metric")
+
+
+def _with_shared(shared: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a TOML over what the table has for all; of `sampling` the parts alone take single options."""
+    whole = merged(shared, row)
+    drawn = row.get("sampling", {})
+    for field, stated in drawn.items() if isinstance(drawn, Mapping) else ():
+        if field not in ("sampler", "spacing") or _form(stated) == "other":
+            whole["sampling"][field] = stated
+    return whole
+
+
 class PublishedTable(Source):
     """A table of a paper or of somebody's page.
 
-    `protocol`, `sampling` and `metric` in the TOML hold for every row that does not change them; there is no row without
-    a protocol.
+    SHARED may stand in the TOML for every row, and a row changes single keys of them; there is no row without a protocol.
     """
 
     rows: Annotated[list[PublishedRow], Field(min_length=1)]
@@ -205,8 +219,8 @@ class PublishedTable(Source):
     def _shared_by_every_row(cls, value: Any) -> Any:
         if not isinstance(value, dict) or not isinstance(value.get("rows"), list):
             return value
-        shared = {key: value[key] for key in ("protocol", "sampling", "metric") if key in value}
-        rows = [merged(shared, row) if isinstance(row, dict) else row for row in value["rows"]]
+        shared = {key: value[key] for key in SHARED if key in value}
+        rows = [_with_shared(shared, row) if isinstance(row, dict) else row for row in value["rows"]]
         for row in rows:
             if isinstance(row, dict) and "protocol" not in row:
                 raise ValueError(f"row {row.get('row')!r} has no protocol; name one in the row, or for the whole table")
@@ -221,7 +235,10 @@ class PublishedTable(Source):
         return [
             PublishedValue(
                 **source,
-                **{name: getattr(part, name) for name in ("row", "protocol", "sampling", "costs")},
+                **{
+                    name: getattr(part, name)
+                    for name in ("row", "dataset", "training_steps", "protocol", "sampling", "costs")
+                },
                 measured=part.metric,
                 steps=steps,
                 nfe=part.nfe[i] if part.nfe else None,

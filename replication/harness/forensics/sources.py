@@ -1,4 +1,8 @@
-"""Where each choice was seen: paper, code or thread, by its name and in the order of the report. Imports nothing."""
+"""Where each choice was seen: paper, code or thread, by its name. Imports nothing.
+
+SOURCES: those that `forensics` moves, in the order of its report. ASKED: what else people asked of a FID that they could not
+reproduce, with the values that it turned into one another; the answer lies in the sampler, the data or the training.
+"""
 
 SOURCES = {
     "weights": "pytorch-ddpm #22: 8.06 raw, 3.21 EMA; tpu_utils.py:168-171 of DDPM",
@@ -21,4 +25,14 @@ SOURCES = {
     "extractor's resize": "clean-fid: PIL bicubic, antialiased, in place of TensorFlow 1's bilinear",
     "extractor precision": "torch-fidelity #43; its own option for it computes in float32 in 0.4.0",
     "extractor batch": "torch-fidelity #43: a float32 Inception depends on the batch size",
+}
+
+ASKED = {
+    "ODE or SDE": "SiT #31: 9.5 or 8.3 of one checkpoint; here another sampler, a row of its own",
+    "reference's resolution": "SiT #14: 2.45 against images as they were, 2.149 once they were brought to 256 pixels",
+    "batch of the first stage": "RAE #44: rFID 1.88, 2.12 and 3.96 after training at batch 512, 256 and 128",
+    "which reference": "RAE #11: samples compared with the statistics of another reference",
+    "number of samples": "REPA #34: the script packs 40,192 samples, where 50,000 are said",
+    "number of GPUs": "flow_matching #68: 2.07 on 8, 3.09 on one at the same batch per GPU, so another total",
+    "selection": "JiT #42: EMA and guidance are swept, the best pair is printed; 5.44 or 7.41. EDM2: the minimum of several",
 }
