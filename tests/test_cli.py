@@ -14,6 +14,7 @@ from harness.tiny import write_tiny
 from replication import cli
 from replication.cli import main
 from replication.harness.forensics.choices import CHOICES
+from replication.harness.forensics.sources import ASKED
 
 
 @pytest.fixture
@@ -121,9 +122,13 @@ def test_every_command_has_its_work() -> None:
 
 
 def test_the_choices_listed_are_those_that_are_made(capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches a choice without a source."""
+    """Catches a choice without a source, and a question that passes for one: they stand below, and say so."""
     assert main(["list", "choices"]) == 0
-    assert [line[:24].rstrip() for line in capsys.readouterr().out.splitlines()] == list(CHOICES)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:24].rstrip() for line in lines] == [*CHOICES, *ASKED]
+    assert [line[25:].startswith("asked, and not moved here: ") for line in lines] == [
+        name in ASKED for name in [*CHOICES, *ASKED]
+    ]
 
 
 @pytest.mark.parametrize("arguments", [["list", "samplers"], ["claims", "ddpm"]])
@@ -185,7 +190,7 @@ def test_out_of_memory_is_one_message_and_other_errors_are_not_hidden(
 def test_list_without_a_kind_lists_the_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     kinds = capsys.readouterr().out.split()
-    assert {"samplers", "models", "protocols", "choices"} <= set(kinds)
+    assert {"samplers", "models", "protocols", "choices", "published"} <= set(kinds)
     for kind in kinds:
         assert main(["list", kind]) == 0
         lines = capsys.readouterr().out.splitlines()

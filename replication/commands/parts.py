@@ -33,7 +33,7 @@ def list_parts(options: argparse.Namespace) -> None:
     elif options.kind == "published":
         explained = {name: _printed(read_toml(path)) for name, path in catalogue("published").items()}
     elif options.kind == "choices":
-        explained = SOURCES | ASKED
+        explained = SOURCES | {name: f"asked, and not moved here: {seen}" for name, seen in ASKED.items()}
     elif parts := REGISTRIES.get(options.kind) or REGISTRIES.get(f"{options.kind}s"):
         explained = {name: parts.summary(name) for name in parts.names()}
         print("".join(f"replicate: {reason}\n" for reason in parts.unreadable), end="", file=sys.stderr)

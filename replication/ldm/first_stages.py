@@ -2,7 +2,7 @@
 
 "KL-reg.": a Gaussian posterior, held near N(0, 1). "VQ-reg.": a codebook (van den Oord et al. 2017, equation 3); the
 diffusion model sees the latents before quantisation, and the quantiser is the decoder's first layer. Published for 256x256
-images; kl-f2, whose weights were not published, vq-f2 and vq-f32 are from memory of the paper's table 8.
+images; of kl-f2, vq-f2 and vq-f32, whose weights were not, table 8 has the channels and codes alone.
 """
 
 from collections.abc import Callable
