@@ -19,7 +19,7 @@ IMAGES = 10_000
 
 
 class _OfADM(OfManifold):
-    extractor, reference_images = "inception-v3-compat", IMAGES
+    extractor, evaluator, reference_images = "inception-v3-compat", "ADM", IMAGES
 
     def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Measurement:
         if len(real) < IMAGES:

@@ -159,6 +159,7 @@ class Metric:
     paper_form = ".3f"  # beside a published value
     # keys of a protocol that published values and ours must agree in
     depends: tuple[str, ...] = OF_SAMPLES + OF_REFERENCE
+    evaluator = "torch-fidelity"  # whose figures it equals, by the name that published values have for it
     reference_images: int | None = None  # how many of the reference it takes; None: all of them
     splits = 1  # of the images; a published standard deviation is taken over them, and their mean is the figure
     upper_bound = False  # whether less than a published value is no contradiction

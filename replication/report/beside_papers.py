@@ -22,7 +22,6 @@ from replication.settings import Part
 from replication.types import InputError
 
 HEADING = "Paper against measured"
-EVALUATOR = "torch-fidelity"  # whose figures ours equal: tests/metrics/ has the comparison
 
 
 class Unlike(NamedTuple):
@@ -108,15 +107,14 @@ class Comparison:
             yield Unlike("extractor weights", found[:8], weights[:8])
 
     def _metric(self) -> Iterator[Unlike]:
-        theirs, protocol = self.published.measured, self.cell.protocol
-        yield Unlike("evaluator", EVALUATOR, _stated(theirs.evaluator))
+        theirs, protocol, metric = self.published.measured, self.cell.protocol, metric_named(self.published.metric)
+        if metric.of_features:
+            yield Unlike("evaluator", metric.evaluator, _stated(theirs.evaluator))
         yield Unlike("selection", NONE, _stated(theirs.selection))
         if theirs.reference_images is not None:
-            fixed = getattr(metric_named(self.published.metric), "reference_images", None)
-            whole = self.cell.recipe.dataset.build(DATASETS).sizes[protocol.reference]
-            yield Unlike(
-                "reference images", str(fixed or protocol.reference_count(whole)), str(theirs.reference_images)
-            )
+            whole = protocol.reference_count(self.cell.recipe.dataset.build(DATASETS).sizes[protocol.reference])
+            ours = metric.reference_images or whole or "all"  # no number is known of images that are yet to be brought
+            yield Unlike("reference images", str(ours), str(theirs.reference_images))
 
     def _sampling(self) -> Iterator[Unlike]:
         ours, theirs, recipe = self.cell.sampling, self.published.sampling, self.cell.recipe

@@ -187,6 +187,13 @@ def test_evaluations_are_compared_where_the_source_counts_them(folder: Path) -> 
     assert compared(folder, counted, **{"sampling.nfe": 3}).agree == compared(folder, counted).agree == "yes"
 
 
+def test_a_bound_has_no_evaluator_of_features(folder: Path) -> None:
+    """Catches: TFGAN as a difference of an NLL, which no Inception network has a part in."""
+    of_another = (METRIC, METRIC.replace('"torch-fidelity"', '"TFGAN"'))
+    found = compared(folder, of_another, (VALUES, "values = { nll = [3.75] }"))
+    assert found.differs == ("nll_images 4 for all",)
+
+
 def test_dataset_and_training_steps_are_named(folder: Path) -> None:
     """Another dataset is another protocol; other training steps are said, but are not the protocol's."""
     assert compared(folder, ('dataset = "digits"\nprotocol', 'dataset = "cifar10"\nprotocol')).differs == (
@@ -330,6 +337,9 @@ def test_precision_and_recall_of_papers_are_those_of_their_evaluator() -> None:
     assert {v.measured.evaluator for v in of_adm} == {"ADM"}
     assert {v.measured.reference_images for v in of_adm if "512" not in f"{v.dataset}{v.row}"} == {10_000}
     assert {v.measured.reference_images for v in of_adm if "512" in f"{v.dataset}{v.row}"} == {1_000}
+    cells = [c for c in cells_of(load_experiment("dit"), "paper") if c.label.startswith("DiT-XL/2 at 512, 3M, ft-EMA")]
+    (precision,) = [c for c in comparisons(cells, {}) if c.published.metric == "adm_precision"]
+    assert precision.differs == ("reference images 10000 for 1000",)
     (own,) = [v for v in tables["tqch"].values("CIFAR-10, 795.6k training steps") if v.metric == "precision"]
     assert own.measured.features == "VGG16"
 
