@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from harness.tiny import write_tiny
 
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
+from replication.harness.journal import Record
 from replication.registry import CLAIMS
-from replication.report.claims import Claim, Evidence, Verdict, judge
+from replication.report.claims import Claim, Evidence, Verdict, claims_of, judge
 
 COMMON = {"name": "n", "statement": "s", "citation": "c", "minimum_profile": "cpu"}
 Figure = tuple[float, float]  # value, standard error
@@ -49,6 +51,25 @@ def evidence(folder: Path, columns: Mapping[str, Mapping[int, Figure]], profile:
             for column, (value, error) in figures.items():
                 rows[cell.key] |= {column: value, f"{column}_se": error}
     return Evidence(experiment, profile, cells_of(experiment, "cpu"), rows)
+
+
+PLACES = np.repeat([1.0, 2.0, 4.0, 8.0], 3)  # four sizes, three seeds each
+
+
+def of_seeds(dit: np.ndarray, unet: np.ndarray, error: float = 0.0) -> Evidence:
+    """experiments/scaling.toml with these distances [12] of either family at PLACES, parameters ten times the places."""
+    experiment = load_experiment("scaling")
+    cells = cells_of(experiment, "cpu")
+    rows: dict[str, Record] = {}
+    for family, distances in (("DiT", dit), ("U-Net", unet)):
+        mine = sorted((cell for cell in cells if cell.label.startswith(family)), key=lambda cell: cell.label)
+        for cell, place, distance in zip(mine, PLACES, distances, strict=True):
+            rows[cell.key] = {
+                "cell": cell.key, "label": cell.label, "sampling.steps": 50, "protocol.n": 1600, "protocol.features": 16,
+                "metric.fd_infinity": float(distance), "metric.fd_infinity_se": error, "metric.kid": float(distance) / 10,
+                "metric.kid_se": error / 10, "cost.multiply_adds": place, "cost.parameters": 10 * place,
+            }  # fmt: skip
+    return Evidence(experiment, "gpu", cells, rows, claims_of(experiment))
 
 
 def row(of: Evidence, steps: int) -> dict[str, Any]:

@@ -46,24 +46,27 @@ def test_the_papers_correlation_is_that_of_its_table() -> None:
     dit = load_experiment("dit")
     of = {claim.name: claim for claim in claims_of(dit)}
     evidence = Evidence(dit, "paper", cells_of(dit, "paper"), {})
-    printed = {v.definition.split()[0]: v.published for v in judge(of["gflops-decide-quality-of-twelve"], evidence)}
-    assert printed == {
-        "semi-log": pytest.approx(-0.930, abs=5e-4),
-        "log-log": pytest.approx(-0.936, abs=5e-4),
-        "rank": pytest.approx(-0.916, abs=5e-4),
-    }
+    *_, as_printed = verdicts = judge(of["gflops-decide-quality-of-twelve"], evidence)
+    assert [v.published for v in verdicts if "KID" not in v.definition] == [
+        pytest.approx(-0.930, abs=5e-4),
+        pytest.approx(-0.916, abs=5e-4),
+        pytest.approx(-0.930, abs=5e-4),
+    ]
+    assert (str(as_printed.needed), as_printed.definition.split()[0]) == ("-0.977 to -0.884", "semi-log")
     rather = {
-        suffix: judge(of[f"gflops-rather-than-parameters{suffix}"], evidence)[0].published
+        suffix: [v.published for v in judge(of[f"gflops-rather-than-parameters{suffix}"], evidence)[2:5]]
         for suffix in ("-of-twelve", "", "-when-small")
     }
     # over the twelve, the eight with patches of 4 and 2, and the six of S, B and L among those
     assert rather == {
-        "-of-twelve": pytest.approx(0.46, abs=5e-3),
-        "": pytest.approx(0.145, abs=5e-4),
-        "-when-small": pytest.approx(0.16, abs=5e-3),
+        "-of-twelve": pytest.approx([0.226, 0.552, -0.327], abs=5e-4),
+        "": pytest.approx([0.0936, 0.300, -0.207], abs=5e-4),
+        "-when-small": pytest.approx([0.0710, 0.261, -0.190], abs=5e-4),
     }
     blocks = judge(of["adaln-zero-beats-the-other-blocks-of-xl"], evidence)
-    assert [v.published for v in blocks] == [pytest.approx(fd / 19.47) for fd in (35.24, 26.14, 25.21)]
+    assert [v.published for v in blocks if "KID" not in v.definition] == [
+        pytest.approx(fd / 19.47) for fd in (35.24, 26.14, 25.21)
+    ]
 
 
 def test_marginal_deviation_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:

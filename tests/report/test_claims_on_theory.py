@@ -1,4 +1,4 @@
-"""Claims that need no training: what is left of x_0 in x_T. And the share of a factor, by hand."""
+"""Claims that need no training: what is left of x_0 in x_T."""
 
 import math
 
@@ -11,7 +11,6 @@ from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.report.claims import Evidence, judge
 from replication.report.claims.prior import Prior, divergence, shift_test
-from replication.report.claims.share import eta_squared
 from replication.settings import Part
 
 COMMON = {"name": "n", "statement": "s", "citation": "c", "minimum_profile": "cpu"}
@@ -52,20 +51,47 @@ def test_shift_test_has_the_power_it_states() -> None:
 
 
 def test_prior_claim_tells_schedules_apart(evidence: Evidence) -> None:
-    """Cosine passes both readings; linear cut off at half passes neither. Catches: a test that cannot fail."""
+    """Cosine is near enough, and 20,000 draws could not tell it from noise if it were not; linear cut off at half is neither.
+
+    Catches: a test that cannot fail, and one without power that supports.
+    """
     claim = Prior(
-        kind="prior", dataset=Part(name="digits"), schedules=[Part(name="cosine")], nats=0.01, images=20000, **COMMON
+        kind="prior", dataset=Part(name="digits"), schedules=[Part(name="cosine")], bits=1e-4, images=20000, **COMMON
     )
-    assert [v.word for v in judge(claim, evidence)] == ["supported", "supported"]
+    near, test = judge(claim, evidence)
+    assert (near.word, test.word) == ("supported", "inconclusive")
+    assert "probability of 0.01, under 0.8" in test.reason
     cut = claim.model_copy(update={"schedules": [Part(name="linear")], "end": 0.5})
     assert [v.word for v in judge(cut, evidence)] == ["refuted", "refuted"]
     later = claim.model_copy(update={"minimum_profile": "paper"})
     assert [v.word for v in judge(later, evidence)] == ["not tested", "not tested"]
 
 
-def test_eta_squared_by_hand() -> None:
-    """All between groups is 1, none is 0, and a case worked by hand. Catches: groups not weighted by their size."""
-    assert eta_squared(np.array([[1.0], [1.0], [3.0]]), ["a", "a", "b"]) == pytest.approx(1.0)
-    assert eta_squared(np.array([[1.0], [3.0], [1.0], [3.0]]), ["a", "a", "b", "b"]) == pytest.approx(0.0)
-    # mean 2; between: 3 (1 - 2)^2 + 1 (5 - 2)^2 = 12; total: 4 + 0 + 1 + 9 = 14
-    assert eta_squared(np.array([[0.0], [2.0], [1.0], [5.0]]), ["a", "a", "a", "b"]) == pytest.approx(12 / 14)
+def test_prior_is_judged_per_dimension(evidence: Evidence) -> None:
+    """0.000926 nats per image of 64 values are 2.09e-5 bits per dimension; 48 times as many values say the same.
+
+    Catches: a bar on the whole image, which refutes for 32x32x3 what it supports for 8x8; nats that are called bits.
+    """
+    claim = Prior(
+        kind="prior",
+        dataset=Part(name="digits"),
+        schedules=[Part(name="linear", T=1000)],
+        bits=2.1e-5,
+        images=10,
+        **COMMON,
+    )
+    verdict = judge(claim, evidence)[0]
+    assert verdict.value == pytest.approx(0.000926 / 64 / math.log(2), rel=1e-3)
+    assert verdict.word == "supported"
+    images = torch.tensor([[1.0, -1.0, 0.5], [0.0, 0.2, -0.3]]).double()
+    assert divergence(images.repeat(1, 48), 0.3, 0.9) == pytest.approx(48 * divergence(images, 0.3, 0.9))
+
+
+def test_a_dataset_that_is_not_here_is_not_downloaded(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches: a report that fetches 170 MB, or stops, for a claim on photographs."""
+    monkeypatch.setenv("REPLICATION_DATA", "nothing-here")
+    claim = Prior(
+        kind="prior", dataset=Part(name="cifar10"), schedules=[Part(name="cosine")], bits=1e-4, images=10, **COMMON
+    )
+    verdicts = judge(claim, evidence)
+    assert {(v.word, v.reason) for v in verdicts} == {("not tested", "dataset cifar10 is not on this machine")}

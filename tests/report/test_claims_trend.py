@@ -1,18 +1,15 @@
 """How one column goes with another over points."""
 
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from report.made_up import claim, ddim, evidence, judge, words
+from report.made_up import PLACES, claim, ddim, evidence, judge, of_seeds, words
 from scipy.stats import pearsonr, spearmanr
 
-from replication.harness.experiment import load_experiment
-from replication.harness.jobs.cell import cells_of
-from replication.harness.journal import Record
-from replication.report.claims import Evidence, claims_of
-from replication.report.claims.trend import SCALES, around, correlated, correlation, fresh_repeats, logarithms, ranks
-from replication.report.claims.verdict import Range
+from replication.report.claims.repeats import around, fresh_repeats, logarithms
+from replication.report.claims.trend import SCALES, correlated, correlation, largest_of_ranks, ranks
 
 ALL = [ddim(steps) for steps in (2, 3, 4, 5)]
 FALLING = {"metric.fd": {2: (8.0, 0.1), 3: (4.0, 0.1), 4: (2.0, 0.1), 5: (1.0, 0.1)}}
@@ -67,42 +64,6 @@ def test_without_a_row_a_logarithm_or_any_variation(folder: Path) -> None:
     assert {v.reason for v in judge(trend(at_most=0), evidence(folder, same))} == {"the figures do not give a number"}
 
 
-def test_closeness_against_other_points(folder: Path) -> None:
-    """8, 4, 2 falls as closely as can be, and 2, 5, 3 rises by 0.5. Catches: the others left out, the wrong sign."""
-    rows = {"metric.fd": {2: (8.0, 0.01), 3: (4.0, 0.01), 4: (2.0, 0.01), 5: (5.0, 0.01), 6: (3.0, 0.01)}}
-    straight, crooked = [ddim(steps) for steps in (2, 3, 4)], [ddim(steps) for steps in (4, 5, 6)]
-    falling = {"direction": "falling", "above": 0}
-    verdict = judge(trend(points=straight, than=crooked, **falling), evidence(folder, rows))[0]
-    assert (verdict.value, verdict.word) == (pytest.approx(1.5), "supported")
-    turned = judge(trend(points=crooked, than=straight, **falling), evidence(folder, rows))[0]
-    assert (turned.value, turned.word) == (pytest.approx(-1.5), "refuted")
-    rising = judge(trend(points=crooked, than=straight, direction="rising", above=0), evidence(folder, rows))[0]
-    assert (rising.value, rising.word) == (pytest.approx(1.5), "supported")
-
-
-def test_a_family_that_rises_loses(folder: Path) -> None:
-    """1, 2, 4 against 8, 7.9, 3: it rises without fail, by both methods. Catches: sizes of correlations compared."""
-    rows = {"metric.fd": {2: (1.0, 0.01), 3: (2.0, 0.01), 4: (8.0, 0.01), 5: (7.9, 0.01), 6: (3.0, 0.01)}}
-    rising, falling = [ddim(steps) for steps in (2, 3, 4)], [ddim(steps) for steps in (4, 5, 6)]
-    judged = trend(points=rising, than=falling, direction="falling", above=0)
-    assert words(judged, evidence(folder, rows)) == ["refuted", "refuted"]
-
-
-def test_a_tie_is_inconclusive(folder: Path) -> None:
-    """Two families that fall in perfect order, 0 in [0, 0]: neither is the stronger, each is at least as strong.
-
-    Catches: an interval that touches the bound of "above", and 1e-17 for 0.
-    """
-    rows = {"metric.fd": {2: (9.0, 0.01), 3: (7.0, 0.01), 4: (4.0, 0.01), 5: (2.0, 0.01), 6: (1.0, 0.01)}}
-    tied = {"methods": ["rank"], "points": ALL, "than": [ddim(steps) for steps in (3, 4, 5, 6)], "direction": "falling"}
-    above = judge(trend(above=0, **tied), evidence(folder, rows))[0]
-    assert (above.value, above.low, above.high, above.word, str(above.needed)) == (0, 0, 0, "inconclusive", "above 0")
-    assert words(trend(at_least=0, **tied), evidence(folder, rows)) == ["supported"]
-    assert [Range(low=0.0, open=True).word(*interval) for interval in ((0.0, 1.0), (0.1, 1.0), (-1.0, -0.1))] == [
-        "inconclusive", "supported", "refuted",
-    ]  # fmt: skip
-
-
 def test_methods_are_those_that_are_asked_for(folder: Path) -> None:
     """8, 4, 2, 1 over 2 to 5. Catches: a method that is judged without being asked for, and logarithms of the wrong one."""
     verdicts = judge(trend(methods=["semi-log", "rank"], at_most=-0.9), evidence(folder, FALLING))
@@ -111,67 +72,57 @@ def test_methods_are_those_that_are_asked_for(folder: Path) -> None:
     assert verdicts[0].value == pytest.approx(expected, abs=1e-12)
 
 
-def test_strength_against_another_column(folder: Path) -> None:
-    """FD follows the steps and IS does not; what it is compared with is in words. Catches: the other column left out."""
-    steps = {2: (1.0, 0.0), 3: (4.0, 0.0), 4: (2.0, 0.0), 5: (3.0, 0.0)}
-    falling = {"direction": "falling", "above": 0}
-    rows = {**FALLING, "metric.is": steps}
-    verdict = judge(trend(methods=["rank"], than_along="metric.is", **falling), evidence(folder, rows))[0]
-    assert verdict.value == pytest.approx(1 - 0.4)
-    assert verdict.formula == "how closely it is falling over 4 points - with IS-digits, over 4 points"
-
-
-PLACES = np.repeat([1.0, 2.0, 4.0, 8.0], 3)  # four sizes, three seeds each
-
-
-def of_seeds(dit: np.ndarray, unet: np.ndarray, error: float = 0.0) -> Evidence:
-    """experiments/scaling.toml with these distances [12] of either family at PLACES, parameters ten times the places."""
-    experiment = load_experiment("scaling")
-    cells = cells_of(experiment, "cpu")
-    rows: dict[str, Record] = {}
-    for family, distances in (("DiT", dit), ("U-Net", unet)):
-        mine = sorted((cell for cell in cells if cell.label.startswith(family)), key=lambda cell: cell.label)
-        for cell, place, distance in zip(mine, PLACES, distances, strict=True):
-            rows[cell.key] = {
-                "cell": cell.key, "label": cell.label, "sampling.steps": 50, "metric.fd": float(distance),
-                "metric.fd_se": error, "protocol.n": 1600, "protocol.features": 16, "cost.multiply_adds": place, "cost.parameters": 10 * place,
-            }  # fmt: skip
-    return Evidence(experiment, "gpu", cells, rows, claims_of(experiment))
-
-
 def test_seeds_in_perfect_order_have_their_value_in_its_interval() -> None:
-    """Sizes that no seed confuses, and errors that count once: the rank correlation is -0.9716 whatever the seeds.
+    """Sizes that no seed confuses, and errors that count once: the rank correlation is -0.9716 whatever the seeds, and no
+    twelve points at four places can have a larger one.
 
     Errors as large as the largest distance, beside seeds that differ by 1 %, would bring the sizes into any order. Catches: equal copies
     of a seed, whose ranks are closer to the order; rows' errors added to the scatter that has them in it.
     """
     falling = (16 / PLACES**2) * np.tile([0.99, 1.0, 1.01], 4)
     of = of_seeds(falling, falling, error=float(falling.max()))
-    claims = {claim.name: claim for claim in of.claims}
-    by_rank, by_log = judge(claims["dit-scales-with-compute"], of)
-    assert (by_rank.value, by_rank.low, by_rank.high) == (pytest.approx(-0.9716, abs=5e-5),) * 3
-    assert by_log.low <= by_log.value <= by_log.high < -0.999
-    predictably = judge(claims["transformers-scale-more-predictably"], of)[0]
-    assert (predictably.low, predictably.high, predictably.word) == (0, 0, "inconclusive")
-
-
-def test_a_rising_family_of_seeds_is_not_predictable() -> None:
-    """The transformer's distance rises without fail, the U-Net's falls with scatter. Catches: the sign of r dropped."""
-    noise = np.exp(0.2 * np.random.default_rng(0).standard_normal(12))
-    of = of_seeds(PLACES * np.tile([0.99, 1.0, 1.01], 4), 8 / PLACES * noise)
-    (claim,) = (c for c in of.claims if c.name == "transformers-scale-more-predictably")
-    assert words(claim, of) == ["refuted", "refuted"]
-
-
-def test_both_columns_along_see_the_same_seeds() -> None:
-    """Parameters that are ten times the multiply-adds: no draw can tell them apart. Catches: seeds drawn once for each."""
-    distances = 8 / PLACES * np.exp(0.5 * np.random.default_rng(0).standard_normal(12))
-    of = of_seeds(distances, distances)
     points = [point.model_dump() for point in of.claims[0].named()]
-    compared = trend(
-        points=points, along="cost.multiply_adds", than_along="cost.parameters", direction="falling", above=0
-    )
-    assert {(v.value, v.low, v.high, v.word) for v in judge(compared, of)} == {(0, 0, 0, "inconclusive")}
+    judged = trend(points=points, along="cost.multiply_adds", columns=["metric.kid"], below=0)
+    by_rank, by_log = judge(judged, of)
+    assert (by_rank.value, by_rank.low, by_rank.high) == (pytest.approx(-largest_of_ranks(PLACES), abs=1e-9),) * 3
+    assert by_rank.formula == "over 12 points, some at one place: at most 0.97 in size"
+    assert by_log.low <= by_log.value <= by_log.high < -0.999
+    assert (by_rank.word, by_log.word, by_log.formula) == ("supported", "supported", "over 12 points")
+
+
+def test_the_largest_correlation_of_ranks() -> None:
+    """Against every order of six figures at three places, exhaustively; 1 without ties. Catches: the limit of other places."""
+    places = np.array([1.0, 1.0, 1.0, 2.0, 4.0, 4.0])
+    orders = np.array(list(permutations(range(6)))).T
+    found = correlated(np.repeat(places[:, None], orders.shape[1], axis=1), orders, "rank")
+    assert largest_of_ranks(places) == pytest.approx(found.max(), abs=1e-12)
+    assert found.max() < 0.95
+    assert largest_of_ranks(np.array([3.0, 1.0, 2.0])) == 1
+
+
+def test_falling_needs_below_zero(folder: Path) -> None:
+    """A weak fall falls, a rise does not, and without errors no correlation is no fall. Catches: strength asked of a sign."""
+    weak = {"metric.fd": {2: (6.0, 1e-3), 3: (2.0, 1e-3), 4: (5.0, 1e-3), 5: (3.0, 1e-3)}}
+    by_rank, by_log = judge(trend(below=0), evidence(folder, weak))
+    assert (by_rank.value, by_rank.word, by_log.word) == (pytest.approx(-0.4), "supported", "supported")
+    rising = {"metric.fd": {steps: (float(steps), 1e-3) for steps in (2, 3, 4, 5)}}
+    assert words(trend(below=0), evidence(folder, rising)) == ["refuted", "refuted"]
+    level = {"metric.fd": {2: (1.0, 0.0), 3: (2.0, 0.0), 4: (2.0, 0.0), 5: (1.0, 0.0)}}
+    assert words(trend(below=0, methods=["rank"]), evidence(folder, level)) == ["refuted"]
+
+
+def test_a_printed_correlation_is_of_as_many_points(folder: Path) -> None:
+    """As strong as the printed one over as many points, and not compared over others. Catches: -0.93 of twelve asked of four,
+    another kind of correlation, and a stronger one taken for the same.
+    """
+    figures, semi_log = evidence(folder, FALLING), pearsonr(np.log([2, 3, 4, 5]), [8, 4, 2, 1]).statistic
+    printed = {"correlation": round(semi_log, 2), "method": "semi-log", "column": "metric.fd", "points": 4}
+    *_, same = judge(trend(methods=["rank"], below=0, printed=printed), figures)
+    assert (same.value, same.word) == (pytest.approx(semi_log), "supported")
+    *_, weaker = judge(trend(methods=["rank"], below=0, printed=printed | {"correlation": -0.8}), figures)
+    assert weaker.word == "refuted"
+    *_, other = judge(trend(methods=["rank"], below=0, printed=printed | {"points": 12}), figures)
+    assert (other.word, other.reason) == ("not tested", "what is printed is over 12 points, here are 4")
 
 
 @pytest.mark.parametrize("method", SCALES)
@@ -189,7 +140,7 @@ def test_the_value_is_in_its_interval(method: str, scatter: float, slope: float)
             drawn = values[:, None] + scatter * generator.standard_normal((12, 500))
         draws = correlated(np.repeat(along[:, None], 500, axis=1), np.exp(drawn), method)
         value = float(correlated(along, np.exp(values), method))
-        low, high = around(value, draws, 1.0)
+        low, high = around(value, draws, (-1.0, 1.0))
         assert -1 <= low <= value <= high <= 1
 
 
@@ -222,7 +173,7 @@ def test_intervals_of_seeds_cover(method: str, slope: float, scatter: float) -> 
     for values in (mean + scatter * generator.standard_normal((12, 300))).T:
         draws = fresh_repeats(values, PLACES, generator, 400)
         low, high = around(
-            float(correlated(PLACES, np.exp(values), method)), correlated(along, np.exp(draws), method), 1.0
+            float(correlated(PLACES, np.exp(values), method)), correlated(along, np.exp(draws), method), (-1.0, 1.0)
         )
         held += low <= truth <= high
     assert held / 300 >= 0.91
@@ -242,7 +193,7 @@ def test_intervals_of_rows_errors_cover(slope: float, bend: float) -> None:
     for values in (mean + 0.1 * generator.standard_normal((8, 300))).T:
         drawn = np.exp(values[:, None] + 0.1 * generator.standard_normal((8, 400)))
         value = float(correlated(along, np.exp(values), "log-log"))
-        intervals.append(around(value, correlated(repeated, drawn, "log-log"), 1.0))
+        intervals.append(around(value, correlated(repeated, drawn, "log-log"), (-1.0, 1.0)))
     low, high = np.array(intervals).T
     assert ((low <= truth + 1e-12) & (truth <= high)).mean() >= 0.91
     assert (high - low).mean() < 0.7

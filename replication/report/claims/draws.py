@@ -21,6 +21,7 @@ from replication.report.claims.claim import Point
 from replication.report.claims.verdict import NotTested
 
 DRAWS = 20_000
+NAMED = 4  # rows in a table's cell; more are counted
 
 # Seconds carry the range over chunks, in these columns.
 RANGES = {
@@ -153,19 +154,18 @@ def _size(stream: str, group: Sequence[Figure], rows: Rows) -> int:
 
 def _pairing(streams: Mapping[str, Sequence[Figure]], alone: Sequence[Point], rows: Rows) -> str:
     """The correlations of what was drawn jointly, and why the rest was not; empty where there is one row alone."""
-    pairs = [
-        np.corrcoef([_deviations(rows[point], column) for point, column in pair])[0, 1]
-        for group in streams.values()
-        for pair in combinations(group, 2)
-        if pair[0][0] != pair[1][0]
-    ]
+    pairs: list[float] = []
+    for group in streams.values():
+        table = np.corrcoef([_deviations(rows[point], column) for point, column in group])
+        pairs += [table[i, j] for i, j in combinations(range(len(group)), 2) if group[i][0] != group[j][0]]
     found = []
     if pairs:
         low, high = f"{min(pairs):.3g}", f"{max(pairs):.3g}"
         found.append(f"r = {low}" if low == high else f"r = {low} to {high}")
     if alone and (pairs or len(set(alone)) > 1):
         without = [_cell(rows[point].record) for point in dict.fromkeys(alone) if rows[point].replicates is None]
-        why = f"no replicates of {', '.join(without)}" if without else "the rows were resampled by other draws"
+        named = ", ".join(without) if len(without) <= NAMED else f"{len(without)} rows"
+        why = f"no replicates of {named}" if without else "the rows were resampled by other draws"
         found.append(f"not paired: {why}")
     return "; ".join(found)
 

@@ -65,7 +65,8 @@ class Reading:
             raise NotTested("the figures do not give a number")
         of_controls = {cell: self._value(self.controls[cell], of) if of else None for cell, of in controls.items()}
         found = replace(untested, value=value, differing=unequal, controls=of_controls)
-        return self._discriminating(self._powerful(self._decided(found, value, rows)))
+        decided = self._discriminating(self._powerful(self._decided(found, value, rows)))
+        return replace(decided, word="not judged", p=None) if self.needed.endless else decided
 
     def _decided(self, verdict: Verdict, value: float, rows: Rows) -> Verdict:
         """The word for the value where no figure varies, else for its interval; "inconclusive" if an error is unknown."""

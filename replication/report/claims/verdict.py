@@ -18,18 +18,25 @@ from typing import Literal, NamedTuple
 from replication.metrics.uncertainty import Z95
 from replication.report.tables import MARK
 
-Word = Literal["supported", "refuted", "inconclusive", "does not discriminate", "not tested"]
+Word = Literal["supported", "refuted", "inconclusive", "does not discriminate", "not judged", "not tested"]
 LEVEL = 0.05  # of all words of a claim together
 
 
 class Range(NamedTuple):
-    """Where a claim needs its figure to be, ends included unless it is open."""
+    """Where a claim needs its figure to be, ends included unless it is open; one without ends needs nothing."""
 
     low: float = -math.inf
     high: float = math.inf
     open: bool = False
 
+    @property
+    def endless(self) -> bool:
+        """Whether nothing is needed: the figure stands beside others for comparison, and isn't judged."""
+        return math.isinf(self.low) and math.isinf(self.high)
+
     def __str__(self) -> str:
+        if self.endless:
+            return ""
         if math.isinf(self.high):
             return f"{'above' if self.open else 'at least'} {self.low:.3g}"
         if math.isinf(self.low):
