@@ -8,8 +8,12 @@ import torch
 from report.made_up import claim, ddim, evidence, only, row
 from torch import Tensor
 
+from replication.harness.experiment import load_experiment
 from replication.metrics.uncertainty import Replicates
 from replication.report.claims import Claim, Evidence, markdown_claim
+from replication.report.claims.claim import Point
+from replication.report.claims.draws import percentiles, together
+from replication.report.claims.evidence import evidence_of
 
 NOISE = torch.randn(3, 400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 COMMON = NOISE[0]
@@ -117,3 +121,33 @@ def test_the_table_says_how_rows_are_paired(folder: Path) -> None:
     text = markdown_claim(ratio(), rows(folder, 0.2 * COMMON, 0.1 * COMMON))
     assert "| rows paired |" in text
     assert "| r = 1       |" in text
+
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+@pytest.mark.skipif(
+    not (RESULTS / "samplers-cpu-replicates.safetensors").exists(), reason="replicates are not committed"
+)
+@pytest.mark.parametrize(
+    ("first", "second", "expected", "r"),
+    [
+        ("DDIM x 50", "DDIM x 100", (1.018, 0.985, 1.049), 0.997),
+        ("DDIM x 20", "DDIM x 100", (1.166, 1.033, 1.279), 0.968),
+        ("DPM++ 2M x 20", "DDIM x 20", (0.827, 0.704, 0.991), 0.913),
+    ],
+)
+def test_ratios_of_the_committed_samplers(
+    tmp_path: Path, first: str, second: str, expected: tuple[float, float, float], r: float
+) -> None:
+    """The plain FD at n = 1,000, from 200 resamples: to 0.01, and r to 0.002. Each by itself, the first is 0.7 to 1.5.
+
+    Catches: replicates that were drawn anew for each row, and those that calibration has shrunk (r = 0.96 for the first).
+    """
+    found = evidence_of(load_experiment("samplers"), "cpu", tmp_path, RESULTS)
+    rows = {point: found.measured(point) for point in map(Point.model_validate, (first, second))}
+    drawn = together([(point, "metric.fd") for point in rows], rows, np.random.default_rng(0))
+    above, below = drawn.figures.values()
+    value = np.divide(*(measured.record["metric.fd"] for measured in rows.values()))
+    assert (value, *percentiles(value, above / below)) == pytest.approx(expected, abs=0.01)
+    assert float(drawn.pairing.removeprefix("r = ")) == pytest.approx(r, abs=2e-3)

@@ -186,6 +186,15 @@ def test_profiles_that_say_nothing_are_left_out_of_a_judged_claim(evidence: list
     assert 'class="pill not-tested">not tested' in untested[0]
 
 
+def test_the_answer_stands_at_the_top_and_in_the_list(evidence: list[Evidence], results: Path) -> None:
+    """Before any claim is opened. Catches: an answer that is found in a table alone."""
+    text = page(evidence, results)
+    answer = "2 times in evaluations (yes) and 2 times in time (yes)."
+    head, board = text.split("</header>")[0], re.findall("<summary>.*?</summary>", text, re.DOTALL)
+    assert answer in head
+    assert any(answer in summary for summary in board)
+
+
 @pytest.mark.parametrize(
     ("cell", "expected"),
     [

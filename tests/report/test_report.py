@@ -173,13 +173,18 @@ def test_papers_own_numbers_are_judged_beside_ours() -> None:
 def test_readme_takes_table_and_verdicts_from_the_report(tmp_path: Path) -> None:
     """Only what stands between the markers changes. Catches: the wrong table of a page, text lost around it."""
     (tmp_path / "a.md").write_text(
-        "# t\n\n| x |\n| 1 |\n\n**Claim `b`**: s\n\n| v |\n| 2 |\n\n**Claim `c`**: s\n\n| w |\n\n## More\n\n| z |\n\nend\n"
+        "# t\n\n| x |\n| 1 |\n\n**Claim `b`**: s\n\n**Answer**: No.\n\n| v |\n| 2 |\n\n**Claim `c`**: s\n\n**Answer**: Yes by x.\n\n"
+        "| w |\n\n## More\n\n| z |\n\nend\n"
     )
+    (tmp_path / "old.md").write_text("# t\n\n**Claim `b`**: s\n\n| v |\n| 2 |\n")
     markers = {
         "table: a.md": "| x |\n| 1 |",
         "claim: a.md#c": "| w |",
         "table: a.md#More": "| z |",
         "claim: a.md#b": "| v |\n| 2 |",
+        "answer: a.md#b": "No.",
+        "answer: a.md#c": "Yes by x.",
+        "answer: old.md#b": "old",
     }
     before = (
         "".join(f"one\n<!-- {marker} -->\nold\n<!-- end -->\ntwo\n" for marker in markers) + "<!-- table: b.md -->\n"

@@ -93,7 +93,8 @@ class Reading:
         return replace(verdict, word="does not discriminate", reason=reason, p=None)
 
     def _value(self, figures: Sequence[Figure], rows: Rows) -> float:
-        return float(self.of(*(np.asarray(figure(rows[point].record, column)) for point, column in figures)))
+        with np.errstate(divide="ignore", invalid="ignore"):  # no number is refused by name
+            return float(self.of(*(np.asarray(figure(rows[point].record, column)) for point, column in figures)))
 
     def _as_printed(self, evidence: Evidence) -> float | None:
         """`of` applied to what the papers print; None where they do not print all of it."""

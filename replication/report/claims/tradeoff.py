@@ -13,7 +13,7 @@ from replication.report.claims.answer import LEADS, capitalised, listed, without
 from replication.report.claims.claim import Claim, Point, Target
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import Verdict, Word
+from replication.report.claims.verdict import Verdict
 
 
 class Meaning(NamedTuple):
@@ -27,6 +27,7 @@ class Meaning(NamedTuple):
     of: Callable[..., float]
 
 
+MORE = "more than that"  # of a quality or a speed beyond the band
 GAP = "(baseline - candidate) / (baseline - reference)"
 TWO, THREE = ("candidate", "reference"), ("candidate", "reference", "baseline")
 QUALITY = (
@@ -84,28 +85,38 @@ class TradeOff(Claim):
         if all(v.word == "not tested" for v in verdicts):
             return super().answer(verdicts)
         of_quality, of_speed = verdicts[: len(QUALITY)], verdicts[len(QUALITY) :]
-        clauses = [_by_ways(of_quality, word) for word in LEADS if any(v.word == word for v in of_quality)]
-        speeds = [
-            f"{v.value:.3g} times in {meaning.way} ({LEADS[v.word]})"
+        quality = [by_ways for lead in (*LEADS.values(), MORE) if (by_ways := _by_ways(of_quality, lead))]
+        speed = [
+            f"{v.value:.3g} times in {meaning.way} ({lead})"
             for meaning, v in zip(SPEED, of_speed, strict=True)
-            if v.value is not None and v.word in LEADS
+            if (lead := _lead(v))
         ]
         printed = [
-            f"{v.published:.0%} by {m.way}".replace("%", " %")
-            for m, v in zip(QUALITY, of_quality, strict=True)
+            f"{100 * v.published:.0f} % by {meaning.way}"
+            for meaning, v in zip(QUALITY, of_quality, strict=True)
             if v.published is not None
         ]
-        parts = [", ".join(clauses), *without_words(of_quality), listed(speeds) if speeds else ""]
+        parts = [", ".join(quality), *without_words(of_quality), listed(speed) if speed else ""]
         if printed:
             parts.append(f"the papers' own figures say {listed(printed)}")
         return capitalised(f"{'; '.join(filter(None, parts))}.")
 
 
-def _by_ways(verdicts: Sequence[Verdict], word: Word) -> str:
-    """ "no by distance (72 % by FD-infinity, 68 % by KID)", of the readings of quality that have the word."""
+def _lead(verdict: Verdict) -> str:
+    """The word as the answer has it; empty without one."""
+    if verdict.word == "refuted" and verdict.value is not None and verdict.value > verdict.needed.high:
+        return MORE
+    return LEADS.get(verdict.word, "")
+
+
+def _by_ways(verdicts: Sequence[Verdict], lead: str) -> str:
+    """ "no by distance (72 % by FD-infinity, 68 % by KID)", of the readings of quality that have it; empty without any."""
     found: dict[str, list[str]] = {}
     for meaning, v in zip(QUALITY, verdicts, strict=True):
-        if v.word == word and v.value is not None:
-            found.setdefault(meaning.way, []).append(f"{v.value * 100:.0f} % by {v.definition.split()[0]}")
+        if _lead(v) == lead and v.value is not None:
+            interval = ""
+            if v.word == "inconclusive" and v.low is not None and v.high is not None:
+                interval = f" [{100 * v.low:.0f}, {100 * v.high:.0f}]"
+            found.setdefault(meaning.way, []).append(f"{100 * v.value:.0f} %{interval} by {v.definition.split()[0]}")
     ways = [f"{way} ({', '.join(texts)})" for way, texts in found.items()]
-    return f"{LEADS[word]} by {listed(ways)}"
+    return f"{lead} by {listed(ways)}" if ways else ""
