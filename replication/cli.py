@@ -101,6 +101,20 @@ def _add_experiments(commands: Any) -> None:
     forensics.add_argument("--only", action="append", default=[], metavar="CHOICE", help="this choice; may be repeated")
     forensics.add_argument("--out", metavar="FOLDER", help="of table and plot; an experiment's: results/")
     _add_device(forensics)
+    text = "measure images: FID or FD, KID, IS, precision, recall, ..., each with its interval and the protocol"
+    measure = _added(commands, "measure", "measure.measure_images", text)
+    measure.add_argument(
+        "subject",
+        help="a folder or a ZIP of images, an .npz, sample chunks; EXPERIMENT:LABEL:STEPS, a row's stored samples; or an "
+        "experiment, whose rows are measured again where a metric is new or another one",
+    )
+    measure.add_argument("--reference", help="a dataset, or images as above; by default the dataset of their shape")
+    measure.add_argument("--protocol", help="a named one, e.g. ddpm-2020; by default the suite's own, or the row's")
+    measure.add_argument("--compare", metavar="OTHER", help="as many other images: differences and ratios")
+    measure.add_argument("--json", action="store_true", help="one object, with columns as rows have them")
+    _add_profile(measure)
+    _add_set(measure, "one key of the protocol, or of the experiment's profile")
+    _add_device(measure)
 
 
 def _add_results(commands: Any) -> None:

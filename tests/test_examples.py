@@ -51,18 +51,6 @@ def test_any_sampler_samples_from_a_checkpoint(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "dpmpp_2m-karras-3.png").size == (800, 80)
 
 
-def test_two_folders_are_judged(tmp_path: Path) -> None:
-    """A folder against itself is at distance 0, against another one it is not."""
-    one, other = photographs(tmp_path / "one", 12, 32, 0), photographs(tmp_path / "other", 12, 32, 1)
-    script = str(ROOT / "examples/judge_two_folders.py")
-    distances = [
-        float(run(tmp_path, script, str(one), str(reference)).split("FD-cifar10-resnet")[1].split()[0])
-        for reference in (one, other)
-    ]
-    assert distances[0] == pytest.approx(0, abs=1e-3)
-    assert distances[1] > 1
-
-
 def test_own_data_makes_an_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything but the training: photographs are added, and the experiment's cells are checked."""
     photographs(tmp_path / "photographs", 30, 40, 2)

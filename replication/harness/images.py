@@ -55,24 +55,20 @@ Read = Callable[[str, int], bytes]  # so many bytes of the picture of that name,
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """N images of one shape, uint8; iterating gives them in order, [B,C,H,W] at a time, decoded anew each time.
-
-    `not_read`: the names of what else lies there. Iterating raises InputError for the first image that cannot be read
-    or is of another shape.
-    """
+    """n images of one shape, uint8. `not_read`: the names of what else lies there."""
 
     path: Path
     shape: tuple[int, int, int, int]  # N, C, H, W
-    pieces: Callable[[], Iterator[Tensor]]
+    batches: Callable[
+        [], Iterator[Tensor]
+    ]  # in order, [B,C,H,W]; InputError for one that is damaged or of another shape
     sources: Sequence[Path]  # the files that they are in
     beginnings: Callable[[], Iterator[bytes]] = lambda: iter(())  # of each picture, for its format
     not_read: Sequence[str] = ()
 
-    def __len__(self) -> int:
+    @property
+    def n(self) -> int:
         return self.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return self.pieces()
 
     @property
     def of_image(self) -> Shape:
@@ -112,8 +108,8 @@ def open_images(path: Path) -> ImageSet:
         found = READERS[path.suffix.lower()](path)
     else:
         raise InputError(f"{path}: {ACCEPTED_FROM}")
-    if len(found) < LEAST_IMAGES:
-        raise InputError(f"{path}: holds {len(found)} images, at least {LEAST_IMAGES} are needed")
+    if found.n < LEAST_IMAGES:
+        raise InputError(f"{path}: holds {found.n} images, at least {LEAST_IMAGES} are needed")
     return found
 
 
@@ -125,7 +121,7 @@ def grey_in_colour(images: ImageSet, shapes: Collection[Shape]) -> str:
     channels, *side = images.of_image
     if channels != 3 or (1, *side) not in shapes:
         return ""
-    first = next(iter(images))
+    first = next(images.batches())
     equal = "; the three channels of these images are equal: save them with one (in Pillow, image.convert('L'))"
     return equal if (first == first[:, :1]).all() else ""
 
@@ -201,7 +197,7 @@ def _of_pictures(
             pixels = np.array(picture)
         return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
 
-    def pieces() -> Iterator[Tensor]:
+    def batches() -> Iterator[Tensor]:
         with opened() as read:
             for start in range(0, len(names), BATCH):
                 images = []
@@ -218,7 +214,7 @@ def _of_pictures(
 
     with opened() as read, _picture(read, path, names[0]) as first:
         shape = CHANNELS[first.mode], first.height, first.width
-    return ImageSet(path, (len(names), *shape), pieces, sources, beginnings, others)
+    return ImageSet(path, (len(names), *shape), batches, sources, beginnings, others)
 
 
 def _of_another_format(names: Sequence[str]) -> list[str]:
@@ -266,7 +262,7 @@ def _in_npz(path: Path) -> ImageSet:
     if fortran:
         raise InputError(f"{path}: {name} lies column by column; save numpy.ascontiguousarray of it")
 
-    def pieces() -> Iterator[Tensor]:
+    def batches() -> Iterator[Tensor]:
         if stated != held:
             raise InputError(
                 f"{path}: this .npz is damaged: {name} has {held:,} bytes and its header states {stated:,}"
@@ -280,7 +276,7 @@ def _in_npz(path: Path) -> ImageSet:
                 yield images.permute(0, 3, 1, 2).contiguous()
             member.read()  # where the archive checks the whole
 
-    return ImageSet(path, (n, channels, height, width), pieces, [path])
+    return ImageSet(path, (n, channels, height, width), batches, [path])
 
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:
@@ -299,7 +295,7 @@ def _in_chunks(path: Path) -> ImageSet:
             raise InputError(f"{chunk.path}: images {before.stop} to {chunk.start - 1} of the sample set are missing")
     shape = _chunk(chunks[0].path).shape[1:]
 
-    def pieces() -> Iterator[Tensor]:
+    def batches() -> Iterator[Tensor]:
         for chunk in chunks:
             if (images := chunk.images()).shape[1:] != shape:
                 raise InputError(f"{chunk.path}: is {_side(images.shape[1:])}, {chunks[0].path.name} is {_side(shape)}")
@@ -308,7 +304,7 @@ def _in_chunks(path: Path) -> ImageSet:
     files = [chunk.path for chunk in chunks]
     others = sorted(entry.name for entry in path.glob("[!.]*") if entry not in files)
     n = chunks[-1].stop - chunks[0].start
-    return ImageSet(path, (n, *shape), pieces, files, not_read=others)
+    return ImageSet(path, (n, *shape), batches, files, not_read=others)
 
 
 def _in_one_chunk(path: Path) -> ImageSet:

@@ -2,7 +2,8 @@
 
 import io
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from torch import Tensor
 from replication.datasets.dataset import Dataset, Split
 from replication.diffusion.bound import bits_per_dim
 from replication.diffusion.denoiser import Denoiser
+from replication.harness.images import ImageSet
 from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import provenance
@@ -18,7 +20,7 @@ from replication.harness.workplace import Model, Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.features import Features
 from replication.metrics.metric import Material, evaluate
-from replication.metrics.reference import reference_features
+from replication.metrics.reference import Batches, reference_features
 from replication.metrics.timing import median_interval, repeated
 from replication.metrics.uncertainty import Replicates
 from replication.noise import ImageNoise
@@ -31,20 +33,25 @@ from replication.settings import Part
 from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
 
+Images = SampleSet | ImageSet  # n of them, read batch by batch
+
 STRIP_IMAGES = 10
 FLOOR_REPEATS = 10  # before and after sampling each
 TRAINED = "no, trained here"  # `checkpoint.given` of weights that were not given
 
 
 def real_features(split: Split, extractor: Extractor, preprocessing: str, place: Workplace) -> Features:
-    return reference_features(
-        split.images,
-        extractor,
-        place.state / "references",
-        fingerprint=split.fingerprint,
-        preprocessing=preprocessing,
-        device=place.device,
-    )
+    """Of a split of a dataset, kept for the next time."""
+    return kept_features(split.images, split.fingerprint, extractor, preprocessing, place)
+
+
+def kept_features(
+    images: Tensor | Batches, fingerprint: str, extractor: Extractor, preprocessing: str, place: Workplace
+) -> Features:
+    """Of any images that others are compared with, likewise; `fingerprint` stands for their content."""
+    folder = place.state / "references"
+    known = {"fingerprint": fingerprint, "preprocessing": preprocessing}
+    return reference_features(images, extractor, folder, **known, device=place.device)
 
 
 def measured(material: Material, place: Workplace) -> tuple[Record, Replicates | None]:
@@ -68,26 +75,24 @@ def prerequisites(
     return needed | ({stage.title: lambda: place.ensure_first_stage(stage, dataset)} if stage else {})
 
 
-def sampled(sets: list[SampleSet], dataset: Dataset, protocol: Protocol, place: Workplace) -> Material:
-    """Sample sets and the real images that they are measured against."""
+def sampled(sets: Sequence[Images], dataset: Dataset, protocol: Protocol, place: Workplace) -> Material:
+    """Sample sets and the real images of the dataset, the split that they are measured against and the other one."""
     extractor = protocol.extractor.build(EXTRACTORS)
     real = {
         split: real_features(dataset.load(split), extractor, protocol.preprocessing, place)
         for split in ("train", "test")
     }
-    whole = real[protocol.reference]
-    kept = protocol.reference_count(len(whole))
+    material = against(real[protocol.reference], sets, protocol, place)
+    return replace(material, training=real["train"], held_out=real["test"])
+
+
+def against(whole: Features, sets: Sequence[Images], protocol: Protocol, place: Workplace) -> Material:
+    """Sets of images and the features that they are measured against, less what the protocol leaves out of them."""
+    extractor, kept = protocol.extractor.build(EXTRACTORS), protocol.reference_count(len(whole))
     # a split is sorted by label, so what is left out is taken evenly from the whole of it
     reference = whole if kept == len(whole) else whole[torch.arange(kept) * len(whole) // kept]
     generated = [extractor(s.batches(), device=place.device, total=s.n) for s in sets]
-    return Material(
-        generated,
-        reference,
-        training=real["train"],
-        held_out=real["test"],
-        resamples=protocol.resamples,
-        device=place.device,
-    )
+    return Material(generated, reference, resamples=protocol.resamples, device=place.device)
 
 
 def timing_columns(sets: list[SampleSet], floor: list[float], memory: int) -> Record:

@@ -3,7 +3,9 @@
 import hashlib
 import os
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +17,20 @@ from replication.settings import content_key
 from replication.types import InputError
 
 
+class Batches(Protocol):
+    """Images that are read as they are needed, and not at all where their features are known."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W)."""
+
+    @property
+    def batches(self) -> Callable[[], Iterator[Tensor]]:
+        """What gives them in order, uint8 [B,C,H,W]."""
+
+
 def reference_features(
-    images: Tensor,
+    images: Tensor | Batches,
     extractor: Extractor,
     folder: str | os.PathLike[str],
     *,
@@ -37,7 +51,7 @@ def reference_features(
         "layers": list(extractor.layers),
         "dataset": fingerprint,
         "preprocessing": preprocessing,
-        "n": len(images),
+        "n": images.shape[0],
         "resolution": list(images.shape[1:]),
     }
     path = Path(folder) / f"{content_key(identity)}.safetensors"
@@ -53,7 +67,8 @@ def reference_features(
         except (InputError, TypeError):
             pass
         warnings.warn(f"features file {path}: damaged, or of something else; they are computed anew", stacklevel=2)
-    features = extractor(images, device=device)
+    read = images if isinstance(images, Tensor) else images.batches()
+    features = extractor(read, device=device, total=images.shape[0])
     save_checkpoint(path, features.parts(), {"identity": identity, "content": _digest(features)})
     return features
 

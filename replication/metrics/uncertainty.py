@@ -206,3 +206,27 @@ def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
     p, shrink = successes / n, 1 + z * z / n
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return (p + z * z / (2 * n) - half) / shrink, (p + z * z / (2 * n) + half) / shrink
+
+
+class Compared(NamedTuple):
+    """Two figures whose replicates are joint: the second less the first, and over it, each (value, low, high), 95 %.
+
+    `ratio` is None where a figure or one of its resamples is not positive, `correlation` where one has no spread.
+    """
+
+    difference: tuple[float, float, float]
+    ratio: tuple[float, float, float] | None
+    correlation: float | None
+
+
+def compared(points: tuple[float, float], replicates: tuple[Tensor, Tensor]) -> Compared:
+    """Of two figures and their replicates [R], the r-th of both under one resample; the ratio's are about its logarithm."""
+    first, second = (point + r - r.mean() for point, r in zip(points, replicates, strict=True))
+    move = points[1] - points[0]
+    low, high, _ = recentred(move, second - first)
+    ratio = None
+    if min(*points, float(first.min()), float(second.min())) > 0:
+        bounds = recentred(math.log(points[1] / points[0]), (second / first).log())
+        ratio = (points[1] / points[0], math.exp(bounds.low), math.exp(bounds.high))
+    correlation = float(torch.corrcoef(torch.stack([first, second]))[0, 1])
+    return Compared((move, low, high), ratio, None if math.isnan(correlation) else correlation)

@@ -9,12 +9,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.versions import COLUMN, unequal_version, version_of
-from replication.metrics.uncertainty import Z95, Replicates, recentred
+from replication.metrics.uncertainty import Z95, Replicates, compared
 from replication.registry import unknown
 from replication.report.tables import MARK, Table
 from replication.types import InputError
@@ -121,7 +119,7 @@ def _difference(a: Record, b: Record, column: str, replicates: Mapping[str, Repl
         half = Z95 * math.hypot(a[f"{column}_se"], b[f"{column}_se"])
         low, high, paired = difference - half, difference + half, "no: other draws" if len(drawn) == 2 else "no"
     else:
-        low, high, _ = recentred(difference, drawn[1] - drawn[0])
-        paired = f"r = {float(torch.corrcoef(torch.stack(drawn))[0, 1]):.3f}"
+        pair = compared((a[column], b[column]), (drawn[0], drawn[1]))
+        (_, low, high), paired = pair.difference, "" if pair.correlation is None else f"r = {pair.correlation:.3f}"
     word = "higher" if low > 0 else "lower" if high < 0 else "no difference seen"
     return f"{difference:+.3g} [{low:+.3g}, {high:+.3g}]", word, paired

@@ -27,7 +27,7 @@ def digits() -> torch.Tensor:
 
 
 def read(path: Path) -> torch.Tensor:
-    return torch.cat(list(open_images(path)))
+    return torch.cat(list(open_images(path).batches()))
 
 
 def pictures(folder: Path, images: torch.Tensor, suffix: str = ".png", format: str = "PNG") -> Path:
@@ -76,7 +76,7 @@ def test_more_images_than_a_batch_stay_in_order(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", arr_0=counted.permute(0, 2, 3, 1).numpy())
     folder = pictures(tmp_path / "png", counted)
     for path in (tmp_path / "a.npz", folder, zipped(tmp_path / "a.zip", folder)):
-        pieces = list(open_images(path))
+        pieces = list(open_images(path).batches())
         assert [len(piece) for piece in pieces] == [256, 256, 88]
         assert torch.equal(torch.cat(pieces), counted)
 
@@ -101,7 +101,7 @@ def test_what_is_not_read_is_named_and_hidden_files_are_not(tmp_path: Path, digi
         (folder / name).write_text("hello")
     (folder / "more").mkdir()
     assert open_images(folder).passed_over == r"3 files were not read: lisez-moi \xe9.txt, more/, notes.txt"
-    assert len(open_images(folder)) == 40
+    assert open_images(folder).n == 40
     with zipfile.ZipFile(zipped(tmp_path / "a.zip", pictures(tmp_path / "b", digits)), "a") as archive:
         archive.writestr("__MACOSX/._000.png", "Mac OS X")
         archive.writestr("dataset.json", "{}")
@@ -221,7 +221,7 @@ def test_a_header_of_terabytes_is_read_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"images are \[3, 256, 256\], those of digits are \[1, 8, 8\]"):
         check_shape(images, (1, 8, 8), "digits")
     with pytest.raises(InputError, match="has 128 bytes and its header states 1,966,080,000,128"):
-        next(iter(images))
+        next(images.batches())
 
 
 def test_unlike_pictures_of_a_folder_are_refused(tmp_path: Path, digits: torch.Tensor) -> None:

@@ -14,6 +14,7 @@ from replication.metrics.uncertainty import (
     Draws,
     Influence,
     calibrated,
+    compared,
     draw,
     draw_paired,
     linear_part,
@@ -240,3 +241,22 @@ def test_wilson_interval() -> None:
     """Published example: 81 of 263 gives 0.2553 to 0.3662 (Newcombe 1998, method 3), max-abs 5e-5. Catches: the Wald
     interval (0.2522), a one-sided z."""
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+def test_joint_figures_cancel_what_they_have_in_common() -> None:
+    """Two figures that move together to the last bit have a certain ratio; by themselves each is uncertain by a tenth. The
+    second is the numerator. Catches: an interval of independent errors, the two exchanged, means that are not moved onto the
+    points, a ratio of what may be negative."""
+    shared = 0.1 * torch.randn(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    first, second = 2 * shared.exp(), 3 * shared.exp() + 0.5  # the second's replicates have a bias, as those of FD have
+    found = compared((2.0, 3.0), (first, second))
+    assert found.difference[0] == 1
+    assert found.ratio is not None
+    assert found.ratio[0] == 1.5
+    assert found.correlation == pytest.approx(1)
+    assert found.ratio[2] - found.ratio[1] < 0.02
+    apart = compared((2.0, 3.0), (first, second[torch.randperm(400, generator=torch.Generator().manual_seed(1))]))
+    assert apart.ratio is not None
+    assert apart.ratio[2] - apart.ratio[1] > 0.3
+    assert compared((0.1, 3.0), (shared, second)).ratio is None
+    assert compared((2.0, 3.0), (first, torch.ones(400))).correlation is None

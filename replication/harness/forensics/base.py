@@ -154,12 +154,12 @@ def _of_images(path: Path, wishes: Wishes) -> Measurement:
     dataset = dataset_of(images, wishes.dataset, "--dataset")
     built = dataset.build(DATASETS)
     check_shape(images, built.shape, str(dataset))
-    protocol = _protocol(built, wishes).with_changes({"n": len(images)})
+    protocol = _protocol(built, wishes).with_changes({"n": images.n})
     protocol.check_preprocessing(built)
     name, title = path.stem or path.resolve().name, f"images of {path.name}"
-    given, as_jpeg = torch.cat(list(images)), images.jpegs > 0
+    given, as_jpeg = torch.cat(list(images.batches())), images.jpegs > 0
     seed = protocol.seeds[0]
-    return Measurement(name, title, protocol, dataset, len(images), seed, given=given, given_as_jpeg=as_jpeg)
+    return Measurement(name, title, protocol, dataset, images.n, seed, given=given, given_as_jpeg=as_jpeg)
 
 
 def _protocol(dataset: Dataset, wishes: Wishes) -> Protocol:

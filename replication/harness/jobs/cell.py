@@ -194,12 +194,9 @@ class Cell(Job):
         if not changes(row, self._drawn_versions()).keys().isdisjoint(DRAWN):
             return None
         sha256 = [row.get("checkpoint.sha256", ""), row.get("checkpoint.first_stage_sha256", "none")]
-        weights, sets = "+".join(one for one in sha256 if one != "none"), []
-        for seed in self.protocol.seeds:
-            stored = stored_samples(self._sample_place(seed, place), weights, self.protocol.n)
-            if stored is None:
-                return None
-            sets.append(stored)
+        sets = self.stored("+".join(one for one in sha256 if one != "none"), place)
+        if sets is None:
+            return None
         bounds = {m.name: m.version for m in metrics() if self.nll and "bits" in m.needs}
         kept, bits = {c: v for c, v in row.items() if metric_of(c) in bounds}, None
         if changes(row, bounds) or lacking(row, bounds):
@@ -218,6 +215,14 @@ class Cell(Job):
         record = {**self.columns, **extractor, **drawn, **figures, **kept}
         return Computed(record, strip_png(sets[0].first(STRIP_IMAGES)), replicates)
 
+    def stored(self, weights: str, place: Workplace) -> list[SampleSet] | None:
+        """The sample set of each seed that was drawn with these weights; None where images would have to be drawn."""
+        found = [
+            stored_samples(self.sample_place(seed, place), weights, self.protocol.n) for seed in self.protocol.seeds
+        ]
+        sets = [one for one in found if one is not None]
+        return sets if len(sets) == len(found) else None
+
     def samples(self, model: Model, seed: int, place: Workplace, apart: str = "") -> SampleSet:
         """The images of one seed, from the chunks under the state folder or drawn now; `apart` gives them others."""
         protocol, condition, dataset = self.protocol, self.recipe.build_condition(), self.recipe.build_dataset()
@@ -229,9 +234,10 @@ class Cell(Job):
 
         encoded = cond if condition else None
         request = SampleRequest(self.sampling, protocol.n, seed, encoded, protocol.quantizer, protocol.precision)
-        return generate(self.source(model, place.device), request, self._sample_place(seed, place, apart))
+        return generate(self.source(model, place.device), request, self.sample_place(seed, place, apart))
 
-    def _sample_place(self, seed: int, place: Workplace, apart: str = "") -> SamplePlace:
+    def sample_place(self, seed: int, place: Workplace, apart: str = "") -> SamplePlace:
+        """Where the images of a seed are kept."""
         folder = place.state / "samples" / f"{self.sample_key}{apart}" / f"seed-{seed}"
         return SamplePlace(folder, place.batch_size, place.device, device_name(place.device), place.progress)
 

@@ -1,0 +1,74 @@
+"""`replicate measure`: images of one's own, a row's stored samples, or the rows of an experiment measured again."""
+
+import argparse
+import json
+from pathlib import Path
+
+from replication.commands.options import device_of, jobs_named, workplace
+from replication.harness.home import experiments, state
+from replication.harness.store import Store
+from replication.harness.subjects import (
+    Subject,
+    check_comparable,
+    measure,
+    protocol_of,
+    reference_of,
+    subject_of_images,
+    subject_of_row,
+)
+from replication.harness.sweep import journal_of, measure_again
+from replication.harness.workplace import Workplace
+from replication.report.measured import joint_figures, joint_record, printed
+from replication.report.rows import rows_of
+from replication.report.tables import main_tables
+from replication.types import InputError
+
+BATCH = 256  # of the extractor
+
+
+def measure_images(options: argparse.Namespace) -> None:
+    path = Path(options.subject).expanduser()
+    if not path.exists() and (options.subject in experiments() or path.suffix == ".toml"):
+        return _again(options)
+    settings = dict(options.set)
+    place = Workplace(state(), device_of(options.device), BATCH, progress=False)
+    subjects = [_subject(name, options, place) for name in (options.subject, options.compare) if name is not None]
+    check_comparable(subjects[0], subjects[-1])
+    reference = reference_of(options.reference, subjects[0])
+    protocol = protocol_of(subjects[0], reference, options.protocol, settings)
+    one, *others = (measure(subject, reference, protocol, place) for subject in subjects)
+    other = next(iter(others), None)
+    pairs = joint_figures(one, other) if other else {}
+    if options.json:
+        compared = {"other": other.record, "paired": joint_record(pairs)} if other else {}
+        print(json.dumps({**one.record, **compared}, indent=1, allow_nan=False))
+    else:
+        print(printed(one, other, pairs))
+
+
+def _subject(name: str, options: argparse.Namespace, place: Workplace) -> Subject:
+    path = Path(name).expanduser()
+    if path.exists() or ":" not in name:
+        return subject_of_images(path)
+    return subject_of_row(name, options.profile, dict(options.set), place)
+
+
+def _again(options: argparse.Namespace) -> None:
+    """Rows that lack a metric, or have one of an earlier version, from their stored samples."""
+    for option in ("reference", "protocol", "compare"):
+        if (value := getattr(options, option)) is not None:
+            raise InputError(
+                f"--{option} {value}: an experiment's rows state that themselves; {options.subject}:LABEL:STEPS is the "
+                "images of one of them"
+            )
+    options.experiment = options.subject
+    experiment, jobs = jobs_named(options)
+    place = workplace(options, experiment)
+    without = [job.title for job in measure_again(jobs, place, Store(place.state))]
+    rows = rows_of(jobs, journal_of(jobs, place.state))
+    if options.json:
+        print(json.dumps({"rows": list(rows.values()), "without_samples": without}, indent=1, allow_nan=False))
+        return
+    print("\n\n".join(map(str, main_tables(jobs, rows))))
+    if without:
+        print(f"\nnot measured again, for their samples are not stored: {', '.join(without)}")

@@ -1,0 +1,221 @@
+"""What `replicate measure` measures: sets of images, the reference that they are compared with, and their protocol.
+
+The images are those of a file or a folder, of which nothing is known but the images, or the stored samples of a row.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from replication.checkpoint import load_metadata
+from replication.datasets.dataset import Dataset
+from replication.harness.experiment import load_experiment
+from replication.harness.images import ImageSet, Shape, open_images
+from replication.harness.jobs.cell import cells_of, find_cell
+from replication.harness.journal import Record
+from replication.harness.measuring import Images, against, kept_features, measured, sampled
+from replication.harness.own_images import check_shape, dataset_of, protocol_for
+from replication.harness.protocol import Protocol, named_protocol, protocol_names
+from replication.harness.versions import INTERVAL, metric_versions, version_columns
+from replication.harness.workplace import Workplace
+from replication.metrics.extractor import Extractor
+from replication.metrics.metric import OF_REFERENCE, OF_SAMPLES
+from replication.metrics.uncertainty import Replicates
+from replication.registry import DATASETS, EXTRACTORS, unknown
+from replication.sampling.generation import chunks_in
+from replication.settings import Part
+from replication.types import InputError
+
+OF_DRAWING = tuple(key for key in OF_SAMPLES if key not in ("n", "extractor"))  # what no image tells of its making
+NOT_KNOWN = "not known"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Sets of n images each, one for every seed. `protocol` is that which they were drawn for, None where it is not known."""
+
+    title: str
+    sets: Sequence[Images]
+    shape: Shape
+    protocol: Protocol | None = None
+    dataset: Part | None = None  # that their model was trained on
+    notes: Sequence[str] = ()
+
+    @property
+    def n(self) -> int:
+        """Images of each set."""
+        return self.sets[0].n
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Real images: a dataset, whose split the protocol names, or whatever lies at a path."""
+
+    source: Dataset | ImageSet
+    name: str
+    preprocessing: str = "none"
+
+    def title(self, protocol: Protocol) -> str:
+        """As the protocol takes it: "cifar10 train", or the path."""
+        return self.name if isinstance(self.source, ImageSet) else f"{self.name} {protocol.reference}"
+
+
+class Measured(NamedTuple):
+    """A row of figures and protocol, like that of a cell, and the figures' replicates."""
+
+    record: Record
+    replicates: Replicates | None
+    labels: Mapping[str, str]  # what each metric is called with the extractor
+
+
+def subject_of_images(path: Path) -> Subject:
+    """The images at the path; raises InputError as open_images does."""
+    images = open_images(path)
+    jpegs = f"{images.jpegs:,} of the images came as JPEG, which moves distances" if images.jpegs else ""
+    notes = [f"{path}: {note}" for note in (images.passed_over, jpegs) if note]
+    return Subject(str(path), [images], images.of_image, notes=notes)
+
+
+def subject_of_row(name: str, profile: str, settings: Mapping[str, str], place: Workplace) -> Subject:
+    """The stored samples of EXPERIMENT:LABEL:STEPS; nothing is drawn.
+
+    Raises InputError for another form, an unknown experiment, row or step count, and for a row whose images are not there.
+    """
+    experiment, _, row = name.partition(":")
+    label, _, steps = row.rpartition(":")
+    if not (label and steps.isdigit()):
+        raise InputError(f"{name}: there is no such file or folder, and a row is written as EXPERIMENT:LABEL:STEPS")
+    cell = find_cell(cells_of(load_experiment(experiment, settings, profile), profile, check=False), label, int(steps))
+    folder = cell.sample_place(cell.protocol.seeds[0], place).folder
+    chunks = chunks_in(folder)
+    sets = cell.stored(load_metadata(chunks[0].path)["weights"], place) if chunks else None
+    if sets is None:
+        seeds = f"{cell.protocol.n:,} images for each of {len(cell.protocol.seeds)} seeds"
+        raise InputError(f"{name}: {seeds} are not stored in {folder.parent}; `replicate run {experiment}` draws them")
+    return Subject(name, sets, cell.recipe.build_dataset().shape, cell.protocol, cell.recipe.dataset)
+
+
+def reference_of(named: str | None, subject: Subject) -> Reference:
+    """What a path or a dataset's name stands for; by default the row's own dataset, or the one whose images have this shape.
+
+    A dataset of photographs is taken at the images' resolution. Raises InputError for what is neither, and for another shape.
+    """
+    if named is not None and Path(named).expanduser().exists():
+        images = open_images(Path(named).expanduser())
+        check_shape(images, subject.shape, subject.title)
+        return Reference(images, named)
+    if named is not None and named not in DATASETS.names() and ":" not in named:
+        if Path(named).suffix or "/" in named:
+            raise InputError(f"--reference {named}: there is no such file or folder")
+        raise unknown("reference", named, DATASETS.names())
+    part = subject.dataset if named is None else Part(name=named)
+    if part is None:
+        assert isinstance(subject.sets[0], ImageSet)
+        part = dataset_of(subject.sets[0], None, "--reference")
+    dataset = part.completed(DATASETS, {"resolution": subject.shape[-1]}).build(DATASETS)
+    if dataset.shape != subject.shape:
+        found = f"images are {list(subject.shape)}, those of {part} are {list(dataset.shape)}"
+        raise InputError(f"{subject.title}: {found}")
+    return Reference(dataset, str(part), dataset.preprocessing)
+
+
+def check_comparable(one: Subject, other: Subject) -> None:
+    """Raises InputError for sets of other numbers of images, or of images of another shape: no resamples are common."""
+    pairs = {
+        "shape": (list(one.shape), list(other.shape)),
+        "sets of images": (len(one.sets), len(other.sets)),
+        "n": (one.n, other.n),
+    }
+    if found := [f"{name} {a} against {b}" for name, (a, b) in pairs.items() if a != b]:
+        raise InputError(f"{one.title} and {other.title} can't be compared: {', '.join(found)}")
+
+
+def protocol_of(subject: Subject, reference: Reference, named: str | None, settings: Mapping[str, str]) -> Protocol:
+    """The named protocol, or the row's own, or the suite's, with keys of --set in it where the subject is no row.
+
+    Raises InputError for a wrong name, key or value, and for an extractor that has no weights here or takes other images.
+    """
+    if subject.protocol is not None and named is None:
+        protocol = subject.protocol
+    else:
+        protocol = protocol_for(
+            subject.shape, reference.preprocessing, named, {} if subject.protocol is not None else settings
+        )
+    extractor: Extractor = protocol.extractor.build(EXTRACTORS)
+    extractor.prepare(torch.empty((1, *subject.shape), dtype=torch.uint8))
+    try:
+        extractor.ensure()
+    except InputError as error:
+        raise InputError(f"{error}: --set protocol.extractor=NAME") from error
+    return protocol.with_changes({"preprocessing": reference.preprocessing})
+
+
+def _of(subject: Subject, protocol: Protocol) -> Protocol:
+    """The protocol with what is known of the images in place of what it states of them."""
+    drawn = {key: getattr(subject.protocol, key) for key in OF_DRAWING} if subject.protocol else {}
+    return protocol.with_changes({**drawn, "n": subject.n})
+
+
+def measure(subject: Subject, reference: Reference, protocol: Protocol, place: Workplace) -> Measured:
+    """Every metric that images suffice for, under the protocol as far as it is one of measuring, not of drawing."""
+    protocol = _of(subject, protocol)
+    extractor: Extractor = protocol.extractor.build(EXTRACTORS)
+    if isinstance(reference.source, ImageSet):
+        real = reference.source
+        whole = kept_features(real, real.fingerprint, extractor, reference.preprocessing, place)
+        material, fingerprint = against(whole, subject.sets, protocol, place), real.fingerprint
+    else:
+        material = sampled(subject.sets, reference.source, protocol, place)
+        fingerprint = reference.source.fingerprints[protocol.reference]
+    figures, replicates = measured(material, place)
+    versions = metric_versions((), extractor.name)
+    there = {name: v for name, v in versions.items() if name == INTERVAL or f"metric.{name}" in figures}
+    record = {
+        "images": subject.title,
+        **_protocol_columns(subject, reference, protocol),
+        "protocol.reference_n": len(material.reference or ()),
+        "protocol.reference_fingerprint": fingerprint,
+        "protocol.extractor_sha256": extractor.sha256,
+        "protocol.extractor_version": extractor.version,
+        **version_columns(there),
+        **figures,
+        "differs": differences(subject, reference, protocol, extractor),
+        "not_known": list(not_known(subject)),
+        "notes": list(subject.notes),
+    }
+    return Measured(record, replicates, extractor.labels)
+
+
+def _protocol_columns(subject: Subject, reference: Reference, protocol: Protocol) -> Record:
+    fields = ("name", *OF_SAMPLES, *OF_REFERENCE, "resamples")
+    stated = protocol.columns(fields, n=subject.n, resamples=protocol.resamples, reference=reference.title(protocol))
+    return {**stated, **{f"protocol.{key}": NOT_KNOWN for key in not_known(subject)}}
+
+
+def not_known(subject: Subject) -> tuple[str, ...]:
+    """The keys of a protocol that the images do not tell."""
+    return OF_DRAWING if subject.protocol is None else ()
+
+
+def differences(subject: Subject, reference: Reference, protocol: Protocol, extractor: Extractor) -> list[str]:
+    """In what these images are not measured as the protocol of that name states: "n 5000 for 50000".
+
+    What is not known does not count, and a protocol of one's own states nothing else.
+    """
+    if protocol.name not in protocol_names():
+        return []
+    found, stated = [], named_protocol(protocol.name)
+    for key in (*OF_SAMPLES, *OF_REFERENCE):
+        ours, theirs = getattr(protocol, key), getattr(stated, key)
+        if key == "seeds":  # whatever they are, their number is known
+            ours, theirs = len(subject.sets), len(theirs)
+        if ours != theirs and (key == "seeds" or key not in not_known(subject)):
+            found.append(f"{'sets of images' if key == 'seeds' else key} {ours} for {theirs}")
+    if isinstance(reference.source, ImageSet):
+        found.append(f"reference {reference.name} for a dataset's {stated.reference} split")
+    if foreign := extractor.foreign_weights:
+        found.append(f"extractor weights {foreign[:8]} for the published ones")
+    return found
