@@ -10,6 +10,7 @@ is a choice within each class that depends on nothing but the pixels. Published 
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -81,7 +82,8 @@ class Brought(Dataset):
                 }
             self._store(splits, copy.classes or self.classes)
         if copy.skipped:
-            print(f"{len(copy.skipped):,} files of other kinds were passed over, the first of them {copy.skipped[0]}")
+            first = os.fsencode(copy.skipped[0]).decode(errors="backslashreplace")  # its name may be no UTF-8
+            print(f"{len(copy.skipped):,} files of other kinds were passed over, the first of them {first}")
 
     def verify(self) -> dict[str, str]:
         found = {}

@@ -105,8 +105,13 @@ def _class_folders(folder: Path, classes: int) -> list[Path]:
 
 
 def _images(folder: Path, skipped: list[str]) -> Iterator[str]:
-    """The image files below the folder, by name; raises InputError for an lmdb among them."""
-    for place, folders, files in os.walk(folder):
+    """The image files below the folder, by name, each real folder once; raises InputError for an lmdb among them."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link to what was read, or to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if _is_image(name):

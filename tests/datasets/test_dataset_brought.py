@@ -127,6 +127,21 @@ def test_a_copy_without_a_test_split(copy: Path) -> None:
     assert dataset.verify() == dataset.fingerprints
 
 
+def test_linked_folders_are_read_once(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A part that lies on another disk, and links that lead in a circle; beside them a file whose name is not UTF-8.
+
+    Catches: images behind a link left out without a word, an endless walk, a message that cannot be printed.
+    """
+    write_photographs(tmp_path / "disk" / "part", 12)
+    (copy / "part").symlink_to(tmp_path / "disk" / "part")
+    (copy / "again").symlink_to(tmp_path / "disk" / "part")
+    (copy / "above").symlink_to(copy)
+    Path(os.fsdecode(os.fsencode(copy) + b"/lisez-moi \xe9.txt")).touch()
+    faces().add(copy)
+    assert sum(faces().sizes.values()) == 42
+    assert r"lisez-moi \xe9.txt" in capsys.readouterr().out
+
+
 def test_content_alone_identifies(copy: Path, tmp_path: Path) -> None:
     """Catches a fingerprint or a split that depends on names, folders or the order of the files."""
     faces().add(copy)

@@ -122,6 +122,16 @@ def test_of_given_images_only_what_comes_after_sampling_is_changed(project: Path
     assert {row["choice"] for row in rows} >= {"n", "samples stored", "reference stored", "reference"}
 
 
+def test_files_that_are_not_read_are_named_in_the_report(project: Path, digits: torch.Tensor) -> None:
+    """Catches: a set that seems whole because nobody says what else lies in its folder."""
+    (project / "given").mkdir()
+    for i, image in enumerate(digits):
+        Image.fromarray(image[0].numpy()).save(project / "given" / f"{i:03d}.png")
+    assert base_of("given", Wishes()).title == "images of given"
+    (project / "given" / "notes.txt").touch()
+    assert base_of("given", Wishes()).title == "images of given (1 file was not read: notes.txt)"
+
+
 def test_images_that_were_given_as_jpeg_are_not_called_png(project: Path, digits: torch.Tensor) -> None:
     """Catches: "png" in the table for files that JPEG had changed before they came here."""
     folder = project / "given"

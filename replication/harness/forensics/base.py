@@ -156,7 +156,8 @@ def _of_images(path: Path, wishes: Wishes) -> Measurement:
     check_shape(images, built.shape, str(dataset))
     protocol = _protocol(built, wishes).with_changes({"n": images.n})
     protocol.check_preprocessing(built)
-    name, title = path.stem or path.resolve().name, f"images of {path.name}"
+    name, passed_over = path.stem or path.resolve().name, f" ({images.passed_over})" if images.passed_over else ""
+    title = f"images of {path.name}{passed_over}"
     given, as_jpeg = torch.cat(list(images.batches())), images.jpegs > 0
     seed = protocol.seeds[0]
     return Measurement(name, title, protocol, dataset, images.n, seed, given=given, given_as_jpeg=as_jpeg)
