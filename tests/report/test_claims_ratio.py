@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from report.made_up import claim, ddim, evidence, only, row, words
 
+from replication.report.claims import notes
+
 ROWS = {"metric.fd": {2: (2.0, 0.1), 3: (1.0, 0.05)}}
 
 
@@ -23,6 +25,15 @@ def test_both_errors_count(folder: Path) -> None:
     judged = only(claim("ratio", of=[ddim(2)], over=ddim(3), columns=["metric.fd"], at_least=1), evidence(folder, ROWS))
     assert judged.low == pytest.approx(2 * math.exp(-1.96 * 0.05 * 2**0.5), abs=0.01)
     assert judged.high == pytest.approx(2 * math.exp(1.96 * 0.05 * 2**0.5), abs=0.01)
+
+
+def test_what_else_the_rows_differ_in_is_named_and_does_not_forbid_the_verdict(folder: Path) -> None:
+    """Case 67, in claims. Catches: averaged weights compared with raw ones without a word."""
+    rows = evidence(folder, ROWS)
+    row(rows, 2)["protocol.ema"], row(rows, 3)["protocol.ema"] = "true", "false"
+    judged = only(claim("ratio", of=[ddim(2)], over=ddim(3), columns=["metric.fd"], at_least=1.5), rows)
+    assert (judged.word, judged.marked, judged.also) == ("supported", "supported", ("ema (true, false)",))
+    assert notes([judged]).endswith("The rows differ also in ema (true, false).")
 
 
 def test_a_figure_over_itself_is_one(folder: Path) -> None:

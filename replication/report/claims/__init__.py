@@ -98,6 +98,8 @@ def notes(verdicts: Sequence[Verdict]) -> str:
     found = [f"All {word}." if alike else f"{', '.join(definitions)}: {word}." for word, definitions in of.items()]
     if unequal := dict.fromkeys(difference for v in verdicts for difference in v.differing):
         found.append(f"{MARK} The rows differ in {'; '.join(unequal)}.")
+    if also := dict.fromkeys(difference for v in verdicts for difference in v.also):
+        found.append(f"The rows differ also in {', '.join(also)}.")
     return " ".join(found)
 
 

@@ -11,6 +11,7 @@ from replication.report.claims.claim import Claim
 from replication.report.claims.draws import Figure, Redraw, Rows, bounded, figure, percentiles, together
 from replication.report.claims.evidence import Evidence, differing
 from replication.report.claims.verdict import NotTested, Range, Verdict
+from replication.report.compare import named_differences
 
 PER_FEATURE = 100  # images for each feature, from which on the bias of FD (about D / n of its scale) does not decide
 POWER = 0.8  # of a test, below which it supports nothing
@@ -58,13 +59,15 @@ class Reading:
         records = {point: row.record for found in (rows, *controls.values()) for point, row in found.items()}
         columns = [column for _, column in self.figures]
         unequal = differing(list(records.values()), columns, claim.unequal)
+        first, rest = next(iter(records.values()), {}), list(records.values())[1:]
+        also = tuple(dict.fromkeys(difference for record in rest for difference in named_differences(first, record)))
         for point, column in self.figures:
             _refuse_bias(rows[point].record, column)
         value = self._value(self.figures, rows)
         if not np.isfinite(value):
             raise NotTested("the figures do not give a number")
         of_controls = {cell: self._value(self.controls[cell], of) if of else None for cell, of in controls.items()}
-        found = replace(untested, value=value, differing=unequal, controls=of_controls)
+        found = replace(untested, value=value, differing=unequal, also=also, controls=of_controls)
         decided = self._discriminating(self._powerful(self._decided(found, value, rows)))
         return replace(decided, word="not judged", p=None) if self.needed.endless else decided
 

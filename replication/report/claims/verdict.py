@@ -81,9 +81,9 @@ class Verdict:
 
     `published` is the same figure from the papers' own numbers, where they print what it takes. `reason`: why it was not
     tested, or why its word is not what the interval alone would say; `differing`: in what the rows are unequal that were
-    compared all the same. `pairing`: how the rows' errors go together. `p`: of the word, corrected by Holm for the
-    claim's other readings; None where there is no test. `controls`: what rows get under this definition that should
-    not pass, by cell; None for one that is not run.
+    compared all the same, and `also` in what that does not forbid it. `pairing`: how the rows' errors go together.
+    `p`: of the word, corrected by Holm for the claim's other readings; None where there is no test. `controls`: what
+    rows get under this definition that should not pass, by cell; None for one that is not run.
     """
 
     definition: str
@@ -96,6 +96,7 @@ class Verdict:
     word: Word = "not tested"
     reason: str = ""
     differing: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     pairing: str = ""
     p: float | None = None
     controls: Mapping[str, float | None] = field(default_factory=dict, hash=False)
