@@ -132,7 +132,7 @@ def _section(evidence: Evidence, folder: Path) -> Shown:
         "shared": {
             "Protocol": shared_columns(rows, "protocol.").lines,
             "Training recipe": shared_columns(rows, "recipe.").lines,
-            "Provenance": shared_columns(rows, "env.", "checkpoint.").lines,
+            "Provenance": shared_columns(rows, "env.", "measured.", "version.", "checkpoint.").lines,
         },
     }
 
