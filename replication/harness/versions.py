@@ -7,6 +7,7 @@ done about them depends on what changed: with other DRAWN versions images are dr
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from replication.harness.journal import Record
@@ -76,6 +77,7 @@ def nearest(records: Iterable[Record], versions: Mapping[str, int]) -> Record | 
     return min(records, key=distance, default=None)
 
 
+@cache  # rows are compared column by column
 def metric_of(column: str) -> str | None:
     """The metric whose column of a row it is: "metric.fd_infinity_low" is fd_infinity's; None for any other column."""
     group, _, name = column.partition(".")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from replication.datasets.dataset import Dataset
 from replication.ldm.losses.adversarial import LIMIT
@@ -20,9 +21,18 @@ from replication.training.settings import Training, without_steps
 from replication.types import InputError
 
 
+class _Uninitialised(TorchFunctionMode):
+    """Without nn.init: it has nothing to fill on the meta device, where a normal draw imports torch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 @cache  # many rows ask for few autoencoders, which take time to build even without memory
 def _latent_shape(autoencoder: str, image: tuple[int, int, int]) -> tuple[int, int, int]:
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialised():
         return Part.model_validate_json(autoencoder).build(AUTOENCODERS).latent_shape(image)
 
 
