@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from errno import ENOSPC
 from os import PathLike
@@ -24,11 +24,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from replication.datasets.dataset import Dataset, Split, captions
-from replication.datasets.mapped import in_canonical_order, measured_fingerprint, open_mapped, store
+from replication.datasets.mapped import in_canonical_order, measured_fingerprint, open_mapped, open_whole, store
 from replication.datasets.photographs import Photograph, find_photographs, read_photograph
-from replication.datasets.preprocessing import Prepared, prepared
+from replication.datasets.preprocessing import WHOLE, Prepared, Stored, prepared, to_shorter_side
+from replication.datasets.whole import Whole
 from replication.download import data_home
-from replication.files import locked, unwritable, write_atomically
+from replication.files import locked, replaced, unwritable, write_atomically
 from replication.registry import DATASETS
 from replication.settings import Settings
 from replication.types import InputError
@@ -50,10 +51,11 @@ class Added(Settings):
 class Brought(Dataset):
     """See the module. An object describes what was there when it was built: after `add`, build it again."""
 
-    preprocessing: Prepared = field(kw_only=True)
+    preprocessing: Stored = field(kw_only=True)
     held_out: int = field(kw_only=True)  # where the copy has no test split, one example of so many becomes test
     folder: Path = field(kw_only=True)  # of this resolution, prepared in this way
     command: str = field(kw_only=True)  # the one that adds it
+    prepared_as: "Callable[[int, Stored], Brought]" = field(kw_only=True)  # the same set otherwise
 
     def file(self, split: str) -> Path:
         """The split's images, `uint8 [N,C,H,W]` in canonical order."""
@@ -61,6 +63,21 @@ class Brought(Dataset):
 
     def present(self) -> bool:
         return _added(self.folder) is not None
+
+    def kept_whole(self, shorter: int) -> "Brought":
+        return self.prepared_as(shorter, WHOLE)
+
+    def photographs(self, split: str) -> Whole:
+        if self.preprocessing != WHOLE:
+            return super().photographs(split)
+        added = self._here()
+        try:
+            return open_whole(self.file(split), self._sizes(split), added.counts[split], added.fingerprints[split])
+        except InputError as error:
+            raise InputError(f"{self._blame(split)}: {error}") from error
+
+    def _sizes(self, split: str) -> Path:
+        return self.folder / f"{split}-sizes.npy"
 
     def add(self, path: str | PathLike[str]) -> None:
         """Take in a folder of photographs; all are decoded and checked before anything is stored or replaced.
@@ -75,6 +92,10 @@ class Brought(Dataset):
                 for split, photographs in copy.splits.items()
             }
             if "test" not in splits:
+                if self.preprocessing == WHOLE:
+                    raise InputError(
+                        f"{path} has no test/ or val/: what is held out of it would be other photographs than of the squares"
+                    )
                 whole = splits["train"]
                 splits = {
                     "train": [p for i, p in enumerate(whole) if i % self.held_out],
@@ -88,8 +109,9 @@ class Brought(Dataset):
     def verify(self) -> dict[str, str]:
         found = {}
         for split in self.fingerprints:
-            content = self.load(split)
-            found[split] = measured_fingerprint(content, f"{self.name} {split}")
+            content = self.photographs(split) if self.preprocessing == WHOLE else self.load(split)
+            image = content.image if isinstance(content, Whole) else content.images.__getitem__
+            found[split] = measured_fingerprint(content.labels, image, f"{self.name} {split}")
             if found[split] != content.fingerprint:
                 raise InputError(
                     f"{self._blame(split)}: its SHA-256 is {found[split]}, and was {content.fingerprint} when it was added"
@@ -98,7 +120,10 @@ class Brought(Dataset):
 
     def _decoded(self, photograph: Photograph) -> np.ndarray:
         """uint8 [H,W,C]; raises InputError naming the file."""
-        return prepared(read_photograph(photograph.file, self.resolution), self.resolution, self.preprocessing)
+        image = read_photograph(photograph.file, self.resolution)
+        if self.preprocessing == WHOLE:
+            return to_shorter_side(image, self.resolution)
+        return prepared(image, self.resolution, self.preprocessing)
 
     def _store(self, splits: Mapping[str, Sequence[Photograph]], classes: Sequence[str]) -> None:
         try:
@@ -106,7 +131,8 @@ class Brought(Dataset):
                 (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise unwritable(self.folder, error) from error
-        needed = sum(map(len, splits.values())) * int(np.prod(self.shape))
+        sizes = {split: np.array([one.size for one in of], dtype=np.int64) for split, of in splits.items()}
+        needed = sum(int(3 * of.prod(1).sum()) for of in sizes.values())
         if needed > (free := shutil.disk_usage(self.folder).free):  # an error now, and not hours later
             full = OSError(ENOSPC, f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
             raise unwritable(self.folder, full)
@@ -114,21 +140,30 @@ class Brought(Dataset):
         for split, photographs in splits.items():
             of_label = Counter(photograph.label for photograph in photographs)
             counts[split] = [of_label[label] for label in range(len(classes))]
-            what = f"{self.name} {split}"
-            fingerprints[split] = store(photographs, self._decoded, self.file(split), self.shape, what)
+            shape: tuple[int, ...] = (len(photographs), *self.shape)
+            if self.preprocessing == WHOLE:
+                shape = (int(3 * sizes[split].prod(1).sum()),)
+                with replaced(self._sizes(split)) as partial_file, open(partial_file, "wb") as out:
+                    np.save(out, sizes[split])
+            fingerprints[split] = store(photographs, self._decoded, self.file(split), shape, f"{self.name} {split}")
         added = Added(classes=list(classes), counts=counts, fingerprints=fingerprints)
         write_atomically(self.folder / RECORD, added.model_dump_json().encode())
 
     def _read(self, split: str) -> Split:
-        added = _added(self.folder)
-        if added is None:
-            raise InputError(
-                f"{self.name} is not here, and may not be redistributed: {self.command} adds a copy of yours"
-            )
+        added = self._here()
+        if self.preprocessing == WHOLE:
+            raise InputError(f"{self.name} as {WHOLE!r} has no squares: training.crop cuts windows out of it")
         try:
             return open_mapped(self.file(split), added.counts[split], self.shape, added.fingerprints[split])
         except InputError as error:
             raise InputError(f"{self._blame(split)}: {error}") from error
+
+    def _here(self) -> Added:
+        if (added := _added(self.folder)) is None:
+            raise InputError(
+                f"{self.name} is not here, and may not be redistributed: {self.command} adds a copy of yours"
+            )
+        return added
 
     def _whereabouts(self) -> str:
         here = f"stored in {self.folder}" if self.present() else f"not here: {self.command} adds a copy of yours"
@@ -144,7 +179,7 @@ def brought(
     classes: Sequence[str],
     held_out: int,
     resolution: int,
-    preprocessing: Prepared = PREPROCESSING,
+    preprocessing: Stored = PREPROCESSING,
     templates: tuple[str, ...] = (),
     title: str = "",
 ) -> Brought:
@@ -178,6 +213,7 @@ def brought(
         preprocessing=preprocessing,
         held_out=held_out,
         folder=folder,
+        prepared_as=lambda side, way: brought(registered, classes, held_out, side, way, templates, title),
         command=f"`replicate data add {registered} PATH{''.join(asked)}`",
     )
 

@@ -10,13 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from replication.datasets.preprocessing import Preprocessing
+from replication.datasets.preprocessing import Stored
+from replication.datasets.whole import Whole
 from replication.registry import unknown
 from replication.types import InputError
 
@@ -63,7 +64,9 @@ class Dataset(ABC):
     flip: bool  # whether a horizontal flip of an image is another image of its class
     sizes: Mapping[str, int]  # split -> number of examples
     fingerprints: Mapping[str, str]  # split -> SHA-256
-    preprocessing: Preprocessing = field(default="none", kw_only=True)  # how its images came to the resolution
+    preprocessing: Literal["none"] | Stored = field(
+        default="none", kw_only=True
+    )  # how its images came to the resolution
     captions: tuple[str, ...] = field(default=(), kw_only=True)  # as many per class, class after class
 
     @property
@@ -81,6 +84,14 @@ class Dataset(ABC):
         content = self._read(split)
         self._require(split, content, self._blame(split))
         return content
+
+    def kept_whole(self, shorter: int) -> "Dataset":
+        """Its photographs without a crop, their shorter side of that length; raises InputError for a set that has none."""
+        raise InputError(f"training.crop: {self.name} has no photographs of {shorter} pixels to cut windows from")
+
+    def photographs(self, split: str) -> Whole:
+        """Of a set that is kept whole; raises InputError for any other, and where they are absent."""
+        raise InputError(f"{self.name} holds squares, and no whole photographs")
 
     def verify(self) -> dict[str, str]:
         """Read all of what is here and return split -> fingerprint; InputError for the first that is absent or wrong."""

@@ -22,6 +22,7 @@ import torch
 
 from replication.datasets.dataset import Split
 from replication.datasets.photographs import Photograph
+from replication.datasets.whole import Whole
 from replication.files import replaced
 from replication.progress import bar
 from replication.types import InputError
@@ -34,17 +35,18 @@ B = TypeVar("B")
 
 
 def in_canonical_order(photographs: Sequence[Photograph], decode: Decode, what: str) -> list[Photograph]:
-    """With their digests; `what` heads the bar. Raises InputError naming the first file that cannot be used."""
+    """With digests and sizes; `what` heads the bar. Raises InputError naming the first file that cannot be used."""
 
     def digested(photograph: Photograph) -> Photograph:
-        record = _record(photograph.label, decode(photograph))
-        return photograph._replace(digest=hashlib.sha256(record).digest())
+        image = decode(photograph)
+        digest = hashlib.sha256(_record(photograph.label, image)).digest()
+        return photograph._replace(digest=digest, size=image.shape[:2])
 
     return sorted(_each(digested, photographs, f"{what}: reading"))
 
 
 def store(ordered: Sequence[Photograph], decode: Decode, file: Path, shape: tuple[int, ...], what: str) -> str:
-    """Write the photographs as one array [N,C,H,W], shape = (C,H,W); the fingerprint.
+    """Write the photographs as one array of that shape, [N,C,H,W] or the bytes of all [N]; the fingerprint.
 
     `file` is there only when it is whole. Raises InputError for a photograph that changed since its digest was taken,
     RunError where nothing can be written: bytes are written and not mapped, because a full disk kills a process that
@@ -52,7 +54,7 @@ def store(ordered: Sequence[Photograph], decode: Decode, file: Path, shape: tupl
     """
     whole = hashlib.sha256()
     with replaced(file) as partial, open(partial, "wb") as out:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(ordered), *shape)}
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(out, header)
         images = _each(decode, ordered, f"{what}: storing")
         for photograph, image in zip(ordered, images, strict=True):
@@ -70,33 +72,51 @@ def open_mapped(file: Path, counts: Sequence[int], shape: tuple[int, ...], finge
     The images are backed by a map that cannot be written to: an operation in place on them ends the process. Raises
     InputError for a file that is missing, cut off or no such array.
     """
+    labels = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+    return Split(images=_mapped(file, (len(labels), *shape)), labels=labels, fingerprint=fingerprint)
+
+
+def open_whole(file: Path, sizes: Path, counts: Sequence[int], fingerprint: str) -> Whole:
+    """The photographs in `file`, whose heights and widths are in `sizes`, likewise."""
+    labels = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+    try:
+        shapes = torch.from_numpy(np.load(sizes, allow_pickle=False))
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        raise InputError(f"{sizes.name} cannot be read ({error})") from error
+    if shapes.shape != (len(labels), 2):
+        raise InputError(f"{sizes.name} holds {list(shapes.shape)}, {[len(labels), 2]} were added")
+    return Whole(_mapped(file, (int(3 * shapes.prod(1).sum()),)), shapes, labels, fingerprint)
+
+
+def _mapped(file: Path, shape: tuple[int, ...]) -> torch.Tensor:
     try:
         images = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise InputError(f"it cannot be read ({error})") from error
-    labels = np.repeat(np.arange(len(counts)), counts)
-    if (images.dtype, images.shape) != (np.uint8, (len(labels), *shape)):
-        raise InputError(f"it holds {images.dtype} {images.shape}, uint8 {(len(labels), *shape)} were added")
+    if (images.dtype, images.shape) != (np.uint8, shape):
+        raise InputError(f"it holds {images.dtype} {images.shape}, uint8 {shape} were added")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return Split(images=torch.from_numpy(images), labels=torch.from_numpy(labels), fingerprint=fingerprint)
+        return torch.from_numpy(images)
 
 
-def measured_fingerprint(split: Split, what: str) -> str:
-    """The fingerprint of what the split holds now, reading all of it."""
+def measured_fingerprint(labels: torch.Tensor, image: Callable[[int], torch.Tensor], what: str) -> str:
+    """The fingerprint of what a split holds now, reading all of it: `image` gives the i-th, uint8 [3,h,w]."""
 
     def record(i: int) -> bytes:
-        return _record(int(split.labels[i]), split.images[i].permute(1, 2, 0).numpy())
+        return _record(int(labels[i]), image(i).permute(1, 2, 0).numpy())
 
     whole = hashlib.sha256()
-    for content in _each(record, range(len(split.labels)), what):
+    for content in _each(record, range(len(labels)), what):
         whole.update(content)
     return whole.hexdigest()
 
 
 def _record(label: int, image: np.ndarray) -> bytes:
-    """The bytes that identify an example, `image: uint8 [H,W,C]`."""
-    return label.to_bytes(2, "big") + image.tobytes()
+    """The bytes that identify an example, `image: uint8 [H,W,C]`; of one that is no square, its size too."""
+    height, width = image.shape[:2]
+    size = b"" if height == width else height.to_bytes(4, "big") + width.to_bytes(4, "big")
+    return label.to_bytes(2, "big") + size + image.tobytes()
 
 
 def _each(work: Callable[[A], B], items: Sequence[A], what: str) -> Iterator[B]:

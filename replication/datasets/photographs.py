@@ -24,11 +24,12 @@ ACCEPTED = "a folder of PNG, JPEG or WebP images, perhaps in train/ and test/ (o
 
 
 class Photograph(NamedTuple):
-    """One file, its label, 0 where the dataset has one class, and the digest by which mapped.py sorts it."""
+    """One file and its label, 0 where the dataset has one class; digest and size once mapped.py has decoded it."""
 
     label: int
     digest: bytes
     file: str  # not a Path: there may be millions
+    size: tuple[int, int] = (0, 0)  # height and width as it is stored
 
 
 class Copy(NamedTuple):

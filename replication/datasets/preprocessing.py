@@ -11,6 +11,7 @@
     box halving, bicubic, crop   halved by box averages while the shorter side has twice the pixels or more, then PIL
                                  bicubic to that side, then the centred square: ADM, and DiT after it (train.py)
 
+A set may be kept as "bilinear, whole" besides, without a crop (whole.py): trainings cut windows out of it.
 A square that has the resolution already is what it was under any name but CelebA's. None reads EXIF orientation, as no
 such code does. PIL's filters widen with the factor (they average), OpenCV's do not: the two give different pixels.
 OpenCV's own bilinear filter computes in fixed point, and may differ by one level from the one here.
@@ -28,6 +29,8 @@ from replication.types import InputError
 Prepared = Literal[
     "crop, bicubic", "crop, lanczos", "bilinear, crop", "celeba crop, bilinear", "box halving, bicubic, crop"
 ]
+WHOLE: Literal["bilinear, whole"] = "bilinear, whole"
+Stored = Literal[Prepared, "bilinear, whole"]
 # "none": the dataset's own pixels, at the one resolution that it has
 Preprocessing = Literal["none", Prepared]
 ALIGNED_CELEBA = (178, 218)  # width, height

@@ -22,7 +22,7 @@ from replication.harness.workplace import Workplace
 from replication.layers.weights import Published, Weights, under_our_names
 from replication.registry import AUTOENCODERS, MODELS, Registry
 from replication.settings import Part
-from replication.training.data import Pixels, encoder_sha256
+from replication.training.data import encoder_sha256, images_of
 from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
 from replication.training.snapshots import ENCODER, Snapshots
@@ -86,7 +86,7 @@ def give_first_stage(stage: FirstStage, dataset: Dataset, path: Path, place: Wor
     weights = under_its_names(AUTOENCODERS, stage.autoencoder, autoencoder, path)
     autoencoder.to(place.device).load_state_dict(weights, strict=False)
     if autoencoder.scaling == "std":
-        measure_scale(autoencoder, Pixels.of(dataset.load("train"), place.device), stage.training)
+        measure_scale(autoencoder, images_of(dataset, stage.training, place.device), stage.training)
     snapshots, notes = place.stage_snapshots(stage, dataset), {FirstStageState.kind: stage.model_dump()}
     return _give(autoencoder, snapshots, stage.training.steps, path, notes, place)
 

@@ -18,7 +18,7 @@ from replication.files import file_sha256, locked
 from replication.ldm.autoencoder import Autoencoder
 from replication.numerics import numerics
 from replication.registry import AUTOENCODERS
-from replication.training.data import Latents, Pixels, TrainingData, cached_moments, encoder_sha256
+from replication.training.data import Encoded, Latents, TrainingData, cached_moments, encoder_sha256, images_of
 from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
 from replication.training.snapshots import GIVEN, Snapshots
@@ -92,10 +92,18 @@ class Workplace:
                 work(folder=snapshots.folder, device=self.device, milestones=milestones, progress=self.progress)
         return snapshots.after(steps)
 
+    def ensure_photographs(self, recipe: Recipe) -> None:
+        """Make sure that windows can be cut, or that the training which sees them is done; raises InputError."""
+        if not self.snapshots(recipe).found(recipe.training.steps):
+            dataset = recipe.build_dataset()
+            dataset.kept_whole(recipe.training.shorter_side(dataset)).photographs("train")
+
     def ensure_first_stage(self, stage: FirstStage, dataset: Dataset) -> None:
         """Make sure that it is there, or that its training has what it needs; raises InputError."""
         if not self.stage_snapshots(stage, dataset).found(stage.training.steps):
             stage.build_perceptual().ensure()
+            if shorter := stage.training.shorter_side(dataset):
+                dataset.kept_whole(shorter).photographs("train")
             if stage.decoder_of is not None:
                 self.ensure_first_stage(stage.decoder_of, dataset)
 
@@ -130,11 +138,14 @@ class Workplace:
         return load_autoencoder(stage, dataset, path, self.device), file_sha256(path), given
 
     def _training_data(self, recipe: Recipe) -> TrainingData:
-        split = recipe.build_dataset().load("train")
+        dataset = recipe.build_dataset()
         if recipe.first_stage is None:
-            return Pixels.of(split, self.device)
-        autoencoder, *_ = self.autoencoder(recipe.first_stage, recipe.build_dataset())
+            return images_of(dataset, recipe.training, self.device)
+        autoencoder, *_ = self.autoencoder(recipe.first_stage, dataset)
         encoder = encoder_sha256(autoencoder)
+        if recipe.training.crop:
+            return Encoded(images_of(dataset, recipe.training, self.device), autoencoder, encoder)
+        split = dataset.load("train")
         folder, mirrored = self.state / "latents", recipe.training.flip
         moments = cached_moments(split, autoencoder, encoder, folder, self.device, mirrored, self.progress)
         return Latents(moments, split.labels, self.device, autoencoder, encoder)

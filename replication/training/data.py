@@ -7,19 +7,22 @@ are not kept, since each use of an image draws another one from its posterior.
 import hashlib
 import warnings
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from replication.datasets.dataset import Split
+from replication.datasets.dataset import Dataset, Split
+from replication.datasets.whole import Whole
 from replication.files import locked, replaced
 from replication.ldm.autoencoder import Autoencoder
 from replication.numerics import numerics
 from replication.pixels import to_signed
 from replication.progress import bar
 from replication.settings import content_key
+from replication.training.settings import Training
 
 RESIDENT_BYTES = 16 << 30  # a split up to this size lies on the device; of a larger one, each batch is moved there
 ENCODED = 256  # images at a time
@@ -59,6 +62,37 @@ class Pixels(TrainingData):
         x0 = to_signed(self._rows(chosen))
         x0 = x0.contiguous(memory_format=torch.channels_last)
         return torch.where(_coin(len(x0), x0.device), x0.flip(-1), x0) if flip else x0
+
+
+class Windows(Pixels):
+    """Of photographs that are kept whole; each use of one sees another window, cut at random."""
+
+    def __init__(self, whole: Whole, side: int, device: torch.device):
+        super().__init__(whole.content, whole.labels, device)
+        self.whole, self.side = replace(whole, content=self.content), side
+
+    def _rows(self, chosen: Tensor) -> Tensor:
+        return self.whole.windows(chosen.cpu(), torch.rand(len(chosen), 2), self.side).to(self.device)
+
+
+def images_of(dataset: Dataset, training: Training, device: torch.device) -> Pixels:
+    """What a training sees of a dataset: the squares, or windows out of its photographs."""
+    if shorter := training.shorter_side(dataset):
+        return Windows(dataset.kept_whole(shorter).photographs("train"), dataset.resolution, device)
+    return Pixels.of(dataset.load("train"), device)
+
+
+class Encoded(TrainingData):
+    """Latents of images that are never the same twice, encoded at each use."""
+
+    def __init__(self, images: Pixels, autoencoder: Autoencoder, encoder: str):
+        super().__init__(images.content, images.labels, images.device)
+        self.images, self.autoencoder, self.encoder = images, autoencoder, encoder
+
+    def batch(self, chosen: Tensor, flip: bool) -> Tensor:
+        moments = _moments(self.autoencoder, self.images.batch(chosen, flip))
+        noise = torch.randn_like(self.autoencoder.latent(moments))
+        return self.autoencoder.latent(moments, noise).contiguous(memory_format=torch.channels_last)
 
 
 class Latents(TrainingData):

@@ -55,7 +55,7 @@ class FirstStageLoss(Settings):
 
 
 class FirstStage(Settings):
-    """autoencoder + loss + training; with the training images' fingerprint, `identity` is what fixes its weights.
+    """autoencoder + loss + training; with the training images' fingerprints, `identity` is what fixes its weights.
 
     `name` is what an experiment calls it, and has no part in that. With `decoder_of` it is a decoder alone: training
     starts from that first stage's averaged weights, and the encoder and its scale stay as they are.
@@ -67,11 +67,11 @@ class FirstStage(Settings):
     training: Training
     decoder_of: "FirstStage | None" = None
 
-    def identity(self, dataset_fingerprint: str) -> dict[str, Any]:
+    def identity(self, dataset: Dataset) -> dict[str, Any]:
         """What fixes the weights, for keys."""
         loss, discriminator, base = self.loss, self.loss.discriminator, self.decoder_of
         return {
-            "dataset": dataset_fingerprint,
+            **self.training.images(dataset),
             "autoencoder": self.autoencoder.identity(AUTOENCODERS),
             "loss": {
                 **loss.model_dump(),
@@ -79,20 +79,20 @@ class FirstStage(Settings):
                 "discriminator": discriminator.identity(DISCRIMINATORS) if discriminator else None,
             },
             "training": self.training.identity(),
-            **({"decoder_of": base.identity(dataset_fingerprint)} if base else {}),
+            **({"decoder_of": base.identity(dataset)} if base else {}),
         }
 
-    def training_identity(self, dataset_fingerprint: str) -> dict[str, Any]:
+    def training_identity(self, dataset: Dataset) -> dict[str, Any]:
         """What its snapshots share: the identity without the steps."""
-        return without_steps(self.identity(dataset_fingerprint))
+        return without_steps(self.identity(dataset))
 
-    def encoder_identity(self, dataset_fingerprint: str) -> dict[str, Any]:
+    def encoder_identity(self, dataset: Dataset) -> dict[str, Any]:
         """What fixes the latents of an image: the first stage whose encoder this one has, which may be its own."""
-        return (self.decoder_of.encoder_identity if self.decoder_of else self.identity)(dataset_fingerprint)
+        return (self.decoder_of.encoder_identity if self.decoder_of else self.identity)(dataset)
 
-    def key(self, dataset_fingerprint: str) -> str:
+    def key(self, dataset: Dataset) -> str:
         """SHA-256 of the identity."""
-        return content_key(self.identity(dataset_fingerprint))
+        return content_key(self.identity(dataset))
 
     @property
     def title(self) -> str:

@@ -44,25 +44,24 @@ class Recipe(Settings):
     @cached_property  # a sweep's cells share their recipe
     def _identity(self) -> dict[str, Any]:
         dataset, condition = self.build_dataset(), self.build_condition()
-        fingerprint = dataset.fingerprints["train"]
         part = self.condition.identity(CONDITIONS) if self.condition else {}
         conditioned = condition.identity(part, dataset) if condition else None
         return {
-            "dataset": fingerprint,
+            **self.training.images(dataset),
             "network": self.network.identity(MODELS),
             "schedule": self.schedule.identity(SCHEDULES),
             "parameterization": self.parameterization,
             "objective": self.objective.identity(OBJECTIVES),
             "training": self.training.identity(),
             **({"condition": conditioned} if conditioned else {}),
-            **({"first_stage": self.first_stage.identity(fingerprint)} if self.first_stage else {}),
+            **({"first_stage": self.first_stage.identity(dataset)} if self.first_stage else {}),
         }
 
     def training_identity(self) -> dict[str, Any]:
         """What its snapshots share: the identity without the steps, and of the first stage the encoder alone."""
         identity = without_steps(self._identity)
         if self.first_stage is not None:
-            identity["first_stage"] = self.first_stage.encoder_identity(identity["dataset"])
+            identity["first_stage"] = self.first_stage.encoder_identity(self.build_dataset())
         return identity
 
     @cached_property

@@ -9,7 +9,7 @@ from replication.numerics import Precision
 from replication.settings import Settings
 from replication.types import InputError
 
-LATER = ("weight_decay", "ema_warmup", "accumulate", "warmup_start")
+LATER = ("weight_decay", "ema_warmup", "accumulate", "warmup_start", "crop")
 
 
 class Training(Settings):
@@ -27,6 +27,7 @@ class Training(Settings):
     grad_clip: float = Field(default=1.0, ge=0)  # of the whole gradient's norm; 0: none
     ema_decay: float = Field(ge=0, lt=1)
     flip: bool
+    crop: float = Field(default=0.0, ge=0)  # windows at random, out of so many times their side; 0: the squares
     precision: Precision = "float32"
     seed: int = 0
     weight_decay: float = Field(default=0.0, ge=0)  # decoupled from the gradient, as in AdamW; 0 is Adam
@@ -38,17 +39,30 @@ class Training(Settings):
         return {key: value for key, value in values.items() if key not in LATER or value != fields[key].default}
 
     @model_validator(mode="after")
-    def _parts_are_equal(self) -> "Training":
+    def _fits(self) -> "Training":
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"accumulate = {self.accumulate} equal parts of batch_size = {self.batch_size}: there are none"
             )
+        if 0 < self.crop < 1:
+            raise ValueError(f"crop = {self.crop}: windows are cut from at least their own side, 1, or not at all, 0")
         return self
 
     def check(self, dataset: Dataset) -> None:
-        """Raises InputError where the images would be mirrored and must not be."""
+        """Raises InputError for images that would be mirrored and must not be, and windows that cannot be cut."""
         if self.flip and not dataset.flip:
             raise InputError(f"training.flip = true: images of {dataset.name} mean something else when mirrored")
+        self.images(dataset)
+
+    def shorter_side(self, dataset: Dataset) -> int:
+        """Of the photographs that windows are cut from, pixels; 0: there are none."""
+        return round(self.crop * dataset.resolution)
+
+    def images(self, dataset: Dataset) -> dict[str, str]:
+        """What a training on the dataset sees, for keys; raises InputError where it has no photographs to cut windows from."""
+        shorter = self.shorter_side(dataset)
+        windows = {"windows": dataset.kept_whole(shorter).fingerprints["train"]} if shorter else {}
+        return {"dataset": dataset.fingerprints["train"], **windows}
 
 
 def without_steps(identity: dict[str, Any]) -> dict[str, Any]:

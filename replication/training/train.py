@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from replication.noise import stream_seed
 from replication.numerics import numerics
-from replication.training.data import Pixels, TrainingData
+from replication.training.data import TrainingData, images_of
 from replication.training.loop import CHECKPOINT_SECONDS, Step, TrainingState, descend, train_to_the_end
 from replication.training.recipe import Recipe
 from replication.training.snapshots import Snapshots
@@ -28,12 +28,12 @@ def train(
 ) -> Path:
     """The snapshot in `folder` after the recipe's steps: found, or trained from the last one before it.
 
-    `milestones`: steps at which one is kept on the way. `data` loads what is trained on, by default the dataset's pixels.
+    `milestones`: steps at which one is kept on the way. `data` loads what is trained on, by default the dataset's images.
     Raises as train_to_the_end does. On the CPU the weights are bit-identical however often training was interrupted, and at
     whichever snapshots it stopped and went on.
     """
     snapshots = Snapshots(folder, recipe.training_identity())
-    load = data or (lambda: Pixels.of(recipe.build_dataset().load("train"), device))
+    load = data or (lambda: images_of(recipe.build_dataset(), recipe.training, device))
     start, steps = (lambda: NetworkState(recipe, device)), recipe.training.steps
     return train_to_the_end(snapshots, steps, start, load, milestones, progress, checkpoint_seconds)
 

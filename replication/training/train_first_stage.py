@@ -19,7 +19,7 @@ from replication.ldm.losses.adversarial import adaptive_weight, discriminator_lo
 from replication.noise import stream_seed
 from replication.numerics import numerics
 from replication.training import loop
-from replication.training.data import Pixels, TrainingData
+from replication.training.data import TrainingData, images_of
 from replication.training.first_stage import FirstStage
 from replication.training.health import Health
 from replication.training.loop import Step, TrainingState, batch_indices, descend, train_to_the_end, unless_spoilt
@@ -47,7 +47,7 @@ def train_first_stage(
         stage_snapshots(stage, dataset, folder),
         stage.training.steps,
         lambda: FirstStageState(stage, device, base() if base else None),
-        lambda: Pixels.of(dataset.load("train"), device),
+        lambda: images_of(dataset, stage.training, device),
         milestones,
         progress,
         checkpoint_seconds,
@@ -56,7 +56,7 @@ def train_first_stage(
 
 
 def stage_snapshots(stage: FirstStage, dataset: Dataset, folder: Path) -> Snapshots:
-    return Snapshots(folder, stage.training_identity(dataset.fingerprints["train"]))
+    return Snapshots(folder, stage.training_identity(dataset))
 
 
 class FirstStageState(TrainingState):

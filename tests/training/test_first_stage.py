@@ -10,7 +10,6 @@ from replication.registry import DATASETS
 from replication.training.first_stage import FirstStage
 from replication.types import InputError
 
-FINGERPRINT = DIGITS.fingerprints["train"]
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "channels": ({"image_channels": 3}, "the autoencoder takes images of 3 channels, not 1"),
     "f": ({"kind": "kl-f16", "multipliers": [1, 1, 1, 1, 1]}, r"f = 16 does not divide the height of 8"),
@@ -70,6 +69,6 @@ def test_the_key_knows_everything_that_fixes_the_weights() -> None:
         stage(loss={"discriminator": {**PATCHGAN, "width": 8}}), stage(loss={"adaptive_limit": 1.0}),
         stage(training={"seed": 2}),
     ]  # fmt: skip
-    keys = [s.key(FINGERPRINT) for s in different] + [stage().key(DATASETS.build("cifar10").fingerprints["train"])]
+    keys = [s.key(DIGITS) for s in different] + [stage().key(DATASETS.build("cifar10"))]
     assert len(set(keys)) == len(keys)
-    assert stage(loss={"adaptive_limit": 1e4}).key(FINGERPRINT) == stage().key(FINGERPRINT)
+    assert stage(loss={"adaptive_limit": 1e4}).key(DIGITS) == stage().key(DIGITS)

@@ -162,7 +162,10 @@ class Cell(Job):
         }
 
     def prerequisites(self, place: Workplace) -> Mapping[str, Callable[[], object]]:
-        return prerequisites(self.recipe.dataset, self.recipe.first_stage, self.protocol.extractor, place)
+        recipe = self.recipe
+        needed = prerequisites(recipe.dataset, recipe.first_stage, self.protocol.extractor, place)
+        whole = {f"{recipe.dataset}, whole": lambda: place.ensure_photographs(recipe)} if recipe.training.crop else {}
+        return needed | whole
 
     def trainings(self, place: Workplace) -> list[PlannedTraining]:
         return trainings_of_recipe(self.label, self.recipe, place)
@@ -365,7 +368,7 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
     """
     profile = experiment.profile(profile_name)
     measuring = {  # by what fixes the weights of a first stage: the job that measures it
-        stage.first_stage.key(stage.build_dataset().fingerprints["train"]): stage.key
+        stage.first_stage.key(stage.build_dataset()): stage.key
         for stage in first_stage_cells(experiment, profile_name, check=False)
     }
     recipes: dict[str, Recipe] = {}  # by what the file states: most rows share theirs
@@ -376,7 +379,7 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
             if repr(row.recipe) not in recipes:
                 recipes[repr(row.recipe)] = row.recipe.completed()
             recipe, published = recipes[repr(row.recipe)], experiment.published(row)
-            stage = recipe.first_stage.key(recipe.build_dataset().fingerprints["train"]) if recipe.first_stage else ""
+            stage = recipe.first_stage.key(recipe.build_dataset()) if recipe.first_stage else ""
             shared = {name: getattr(row, name) for name in ("label", "protocol", "nll")}
             rule = {name: getattr(row, name) for name in ("sampler", "spacing", "clip", "guidance")}
             in_row = [

@@ -93,7 +93,7 @@ class FirstStageCell(Job):
         fingerprints, protocol = self.build_dataset().fingerprints, self.protocol.identity()
         return {
             "profile": self.profile,
-            "first_stage": self.first_stage.identity(fingerprints["train"]),
+            "first_stage": self.first_stage.identity(self.build_dataset()),
             "test": fingerprints["test"],
             "protocol": {key: protocol[key] for key in DEPENDS},
         }
@@ -106,7 +106,7 @@ class FirstStageCell(Job):
         channels, height, width = stage.latent_shape((dataset.channels, dataset.resolution, dataset.resolution))
         parts = {"autoencoder": stage.autoencoder, **dict(stage.loss), **dict(stage.training)}
         return {
-            "first_stage.key": stage.key(fingerprint),
+            "first_stage.key": stage.key(dataset),
             "first_stage.dataset": str(self.dataset),
             "first_stage.fingerprint": fingerprint,
             "first_stage.latent": f"{height}x{width}x{channels}",
