@@ -30,7 +30,8 @@ def test_equals_torch_fidelity_on_folders(tmp_path: Path, inception_weights: Pat
     # one is darker: between equal laws KID is a difference of float32 sums that cancel
     generated, real = folder(tmp_path / "generated", 0, 20), folder(tmp_path / "real", 1, 255)
     extractor = EXTRACTORS.build("inception-v3-compat", weights=str(inception_weights))
-    row = evaluate(Material([extractor(generated, batch_size=N)], extractor(real, batch_size=N), resamples=2))
+    material = Material([extractor(generated, batch_size=N)], extractor(real, batch_size=N), resamples=2)
+    row = evaluate(material).columns
     theirs = torch_fidelity.calculate_metrics(
         **{"input1": str(tmp_path / "generated"), "input2": str(tmp_path / "real"), "batch_size": N},
         **{"feature_extractor": "inception-v3-compat", "feature_extractor_weights_path": str(inception_weights)},
