@@ -57,8 +57,11 @@ def kept_features(
 def measured(material: Material, place: Workplace) -> tuple[Record, Replicates | None]:
     """Every metric that the material suffices for: columns of the row and replicates by column, and what measured it."""
     found = evaluate(material)
-    width = {"protocol.features": material.reference.values.shape[1]} if material.reference else {}
-    record: Record = {**width, **{f"metric.{name}": value for name, value in found.columns.items()}}
+    sizes: Record = {}
+    if material.reference:
+        width = material.reference.values.shape[1]
+        sizes = {"protocol.features": width, "protocol.reference_n": len(material.reference)}
+    record: Record = {**sizes, **{f"metric.{name}": value for name, value in found.columns.items()}}
     values, raw = (
         {f"metric.{name}": replicates for name, replicates in of.items()} for of in (found.replicates, found.raw)
     )

@@ -176,7 +176,6 @@ def measure(subject: Subject, reference: Reference, protocol: Protocol, place: W
     record = {
         "images": subject.title,
         **_protocol_columns(subject, reference, protocol),
-        "protocol.reference_n": len(material.reference or ()),
         "protocol.reference_fingerprint": fingerprint,
         "protocol.extractor_sha256": extractor.sha256,
         "protocol.extractor_version": extractor.version,

@@ -85,9 +85,16 @@ def metric_of(column: str) -> str | None:
     return max(owners, key=len, default=None)
 
 
-def unequal_version(a: Record, b: Record, column: str) -> str:
-    """In which versions of its metric two rows have a column, "version of fd 1 against 2"; empty where in the same one."""
+def unequal_version(records: Iterable[Record], column: str) -> str:
+    """In which versions of its metric rows have a column, "version of fd 1 against 2"; empty where in the same one."""
     if (metric := metric_of(column)) is None:
         return ""
-    one, other = version_of(a, metric), version_of(b, metric)
-    return "" if None in (one, other) or one == other else f"version of {metric} {one} against {other}"
+    found = dict.fromkeys(v for record in records if (v := version_of(record, metric)) is not None)
+    return f"version of {metric} {' against '.join(map(str, found))}" if len(found) > 1 else ""
+
+
+def concerning(found: Mapping[str, tuple[int, int]], column: str) -> dict[str, tuple[int, int]]:
+    """Those of a row's changes that a column hangs on: of its metric and the intervals, or of its kind, and of the images."""
+    metric = metric_of(column)
+    names = {metric, INTERVAL, *DRAWN} if metric else {column.partition(".")[0], *DRAWN}
+    return {name: change for name, change in found.items() if name in names}

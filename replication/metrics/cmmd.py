@@ -28,7 +28,7 @@ class CMMD(Metric):
     """
 
     name, label, direction, needs, extractor = "cmmd", "CMMD", "lower", ("samples", "real"), "clip-vit-l-14-336"
-    table, position = VARIETY, 9
+    table, position, biased = VARIETY, 9, True
 
     def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Measurement:
         *generated, reference = (normalize(values.double()) for values in [*samples, real])

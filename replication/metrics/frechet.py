@@ -35,7 +35,7 @@ class FD(Metric):
     """
 
     name, label, direction, needs = "fd", "FID", "lower", ("values", "real")
-    form, position, by_factor, paper_form = "{:.3g}", 0, True, ".2f"
+    form, position, by_factor, paper_form, biased = "{:.3g}", 0, True, ".2f", True
 
     def compute(self, material: Material, values: list[Tensor], real: Tensor) -> Measurement:
         points, replicates, raw = material.once(_distance, values, real, material.draws)
@@ -71,7 +71,7 @@ class SpatialFD(Metric):
     """sFID: the same distance of feature maps that were not pooled (Nash et al. 2021)."""
 
     name, label, direction, needs = "sfd", "sFID", "lower", ("spatial",)
-    form, table, position, by_factor, paper_form = "{:.3g}", VARIETY, 10, True, ".2f"
+    form, table, position, by_factor, paper_form, biased = "{:.3g}", VARIETY, 10, True, ".2f", True
 
     def compute(self, material: Material, spatial: list[Tensor]) -> Measurement:
         *generated, reference = spatial

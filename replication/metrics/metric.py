@@ -163,6 +163,7 @@ class Metric:
     reference_images: int | None = None  # how many of the reference it takes; None: all of them
     splits = 1  # of the images; a published standard deviation is taken over them, and their mean is the figure
     upper_bound = False  # whether less than a published value is no contradiction
+    biased = False  # whether that of few images lies above the distance of the distributions, which hides differences
 
     # of the material and of each part that `needs` names; `versions` are filled in by `evaluate`
     compute: Callable[..., Measurement]

@@ -1,21 +1,27 @@
 """Which rows may be compared, and two of them side by side: each figure's difference with its interval.
 
 Only figures of equal n, extractor and reference are comparable: rows that differ in one of FIELDS are refused, and so is a
-metric at two versions of its code. What made the images, and is left to a protocol, is in ALSO: rows may be compared
-because of it, and the comparison names it.
+metric at two versions of its code. Rows whose images or intervals come from two versions of the code are marked. What else
+made the images, and is left to a protocol, is in ALSO: rows may be compared because of it, and the comparison names it.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
-from replication.harness.versions import COLUMN, unequal_version, version_of
-from replication.metrics.uncertainty import Z95, Replicates, compared
+from replication.harness.versions import COLUMN, metric_of, unequal_version, version_of
+from replication.metrics.metric import metric_named
+from replication.metrics.uncertainty import Z95, Joint, Replicates, joint_intervals
 from replication.registry import unknown
 from replication.report.tables import MARK, Table
 from replication.types import InputError
+
+PER_FEATURE = 100  # images for each feature, from which on the bias of FD (about D / n of its scale) does not decide
+OF_BIAS = {"protocol.n": "n", "protocol.reference_n": "reference n", "protocol.features": "D"}
 
 # in one of which rows differ that are refused: column -> its name
 FIELDS = {
@@ -36,34 +42,84 @@ ALSO = {
     "protocol.seeds": "seeds",
     "protocol.labels": "labels",
     "protocol.nll_images": "NLL images",
+}
+
+# of what rows may have two versions, and the comparison is marked
+VERSIONS = {
     "version.sampling": "version of the sampling loop",
     "version.guidance": "version of guidance",
     "version.quantizer": "version of the quantizer",
     "version.interval": "version of the intervals",
 }
 
-
-def differences(a: Record, b: Record, columns: Iterable[str] = ()) -> list[str]:
-    """In which of FIELDS these two rows differ, each with both values: "n 500 against 1797"; empty if they may be compared.
-
-    The metrics of `columns` count too, where the two rows have them from different versions of their code.
-    """
-    versions = dict.fromkeys(unequal_version(a, b, column) for column in columns)
-    unequal = [f"{name} {a.get(key)} against {b.get(key)}" for key, name in FIELDS.items() if a.get(key) != b.get(key)]
-    return [*unequal, *filter(None, versions)]
+# what rows must share besides their stream, for the images that it counts to be the same
+SAME_IMAGES = (
+    "recipe.dataset", "protocol.reference", "protocol.preprocessing", "protocol.drop_last", "protocol.extractor_sha256",
+)  # fmt: skip
 
 
-def named_differences(a: Record, b: Record) -> list[str]:
-    """In which of ALSO they differ: "ema (true, false)". A row without a field, as an unguided one, has no say in it."""
-    both = {name: (_field(a, key), _field(b, key)) for key, name in ALSO.items()}
-    return [
-        f"{name} ({one}, {other})" for name, (one, other) in both.items() if None not in (one, other) and one != other
-    ]
+class Resampled(NamedTuple):
+    """A row, its replicates where they are kept, and in which versions it is not today's (harness/versions.py)."""
+
+    record: Record
+    replicates: Replicates | None = None
+    changes: Mapping[str, tuple[int, int]] = {}
+
+    def joint(self, column: str) -> tuple[str, Tensor] | None:
+        """Replicates of a figure [R], joint with those of other rows that have the same text; None without any."""
+        if self.replicates is None or (found := self.replicates.joint(column)) is None:
+            return None
+        return " ".join([self.replicates.stream, *(str(self.record.get(field)) for field in SAME_IMAGES)]), found
+
+
+def differences(records: Sequence[Record]) -> list[str]:
+    """In which of FIELDS rows differ, each with all values: "n 500 against 1797"; empty if they may be compared."""
+    values = {name: dict.fromkeys(record.get(key) for record in records) for key, name in FIELDS.items()}
+    return [f"{name} {' against '.join(map(str, found))}" for name, found in values.items() if len(found) > 1]
+
+
+def named_differences(records: Sequence[Record], fields: Mapping[str, str] = ALSO) -> list[str]:
+    """In which of these fields they differ: "ema (true, false)". A row without one, as an unguided one, has no say in it."""
+    values = {
+        name: dict.fromkeys(value for record in records if (value := _field(record, key)) is not None)
+        for key, name in fields.items()
+    }
+    return [f"{name} ({', '.join(map(str, found))})" for name, found in values.items() if len(found) > 1]
 
 
 def _field(record: Record, column: str) -> Any:
     """The row's entry; rows from before there were versions have 1."""
     return version_of(record, column.removeprefix(COLUMN)) if column.startswith(COLUMN) else record.get(column)
+
+
+def bias_decides(records: Iterable[Record], column: str) -> str:
+    """Why nothing follows from a column: it is of a biased metric, and one of the rows of few images. Empty if something does.
+
+    The bias is about the same in every row, so that it pulls ratios towards 1, and hides which of two is better.
+    """
+    metric = metric_of(column)
+    if metric is None or not metric_named(metric).biased:
+        return ""
+    for record in records:
+        stated: dict[str, Any] = {name: record.get(key) for key, name in OF_BIAS.items()}
+        *images, width = stated.values()
+        if None in stated.values() or min(images) < PER_FEATURE * width:
+            here = (f"{name} is not stated" if of is None else f"{name} = {of:,}" for name, of in stated.items())
+            return (
+                f"{column} judges from {PER_FEATURE} images a feature on, generated and real, or its bias does: here "
+                f"{', '.join(here)}; take metric.fd_infinity or metric.kid"
+            )
+    return ""
+
+
+def joint(one: Resampled, other: Resampled, column: str) -> Joint | None:
+    """A figure of two rows from the same resamples; None where they have none. There is no ratio where bias decides."""
+    first, second = one.joint(column), other.joint(column)
+    if first is None or second is None or first[0] != second[0]:
+        return None
+    a, b = one.record, other.record
+    found = joint_intervals((a[column], b[column]), (first[1], second[1]))
+    return found._replace(ratio=None) if bias_decides([a, b], column) else found
 
 
 def find_row(name: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> Record:
@@ -85,41 +141,44 @@ def comparison(
 ) -> str:
     """A Markdown table of the figures that both rows have, and below it in what else their protocols differ.
 
-    Where both rows have replicates (by record["cell"]) of one stream, the interval is that of the joint draws: what the rows
-    owe to common noise and a common reference cancels, and their correlation is printed. Else their errors count as
-    independent, and the interval is if anything too wide. Raises InputError for rows that may not be compared, unless
-    `unequal` asks for it; figures of two versions of a metric are not compared in any case.
+    Where both rows have replicates (by record["cell"]) of one stream and of the same images, the interval is that of the joint
+    draws: what the rows owe to common noise and a common reference cancels, and their correlation is printed. Else their
+    errors count as independent, and the interval is if anything too wide. Where the bias of few images decides, nothing
+    follows from the difference. Raises InputError for rows that may not be compared, unless `unequal` asks for it; figures of
+    two versions of a metric are not compared in any case.
     """
     one, other = (f"{r['experiment']}: {r['label']} x {r['sampling.steps']}" for r in (a, b))
-    found = "; ".join(differences(a, b))
-    if found and not unequal:
-        raise InputError(f"{one} and {other} can't be compared: {found}; --unequal asks for it")
+    if (refused := differences([a, b])) and not unequal:
+        raise InputError(f"{one} and {other} can't be compared: {'; '.join(refused)}; --unequal asks for it")
+    rows = [Resampled(row, (replicates or {}).get(row.get("cell", ""))) for row in (a, b)]
+    found = "; ".join([*refused, *named_differences([a, b], VERSIONS)])
     mark = MARK if found else ""
-    lines = []
+    lines, biased = [], list[str]()
     for key, label in labels.items():
         column, error = f"metric.{key}", f"metric.{key}_se"
         if error in a and error in b:
             figures = [f"{a[column]:.4g}", f"{b[column]:.4g}"]
-            lines.append([label + mark, *figures, *_difference(a, b, column, replicates or {})])
+            difference, word, paired = _difference(rows[0], rows[1], column)
+            if difference and (why := bias_decides([a, b], column)):
+                word, biased = "", [*biased, why]
+            lines.append([label + mark, *figures, difference, word, paired])
     table = Table(["figure", one, other, "difference [95 %]", "so", "paired"], lines)
-    also = ", ".join(named_differences(a, b))
-    notes = [f"{mark} unequal: {found}"] * bool(found) + [f"the rows differ also in {also}"] * bool(also)
-    return "\n\n".join([str(table), *notes])
+    also = ", ".join(named_differences([a, b]))
+    notes = [*biased, *([f"{mark} unequal: {found}"] if found else [])]
+    return "\n\n".join([str(table), *notes, *([f"the rows differ also in {also}"] if also else [])])
 
 
-def _difference(a: Record, b: Record, column: str, replicates: Mapping[str, Replicates]) -> tuple[str, str, str]:
+def _difference(one: Resampled, other: Resampled, column: str) -> tuple[str, str, str]:
     """That of one figure with its interval, what follows from it, and how the two rows' errors are correlated."""
-    if unequal := unequal_version(a, b, column):
+    a, b = one.record, other.record
+    if unequal := unequal_version([a, b], column):
         return "", f"not compared: {unequal}", ""
     difference = b[column] - a[column]
-    kept = [replicates.get(row.get("cell", "")) for row in (a, b)]
-    joint = [found.joint(column) for found in kept if found is not None]
-    drawn = [replicates for replicates in joint if replicates is not None]
-    if len(drawn) < 2 or len({found.stream for found in kept if found is not None}) > 1:
+    if (pair := joint(one, other, column)) is None:
         half = Z95 * math.hypot(a[f"{column}_se"], b[f"{column}_se"])
-        low, high, paired = difference - half, difference + half, "no: other draws" if len(drawn) == 2 else "no"
+        low, high = difference - half, difference + half
+        paired = "no: other draws" if one.joint(column) and other.joint(column) else "no"
     else:
-        pair = compared((a[column], b[column]), (drawn[0], drawn[1]))
         (_, low, high), paired = pair.difference, "" if pair.correlation is None else f"r = {pair.correlation:.3f}"
     word = "higher" if low > 0 else "lower" if high < 0 else "no difference seen"
     return f"{difference:+.3g} [{low:+.3g}, {high:+.3g}]", word, paired

@@ -7,11 +7,12 @@ from replication.harness.subjects import NOT_KNOWN, Measured
 from replication.harness.table import Column
 from replication.metrics.frechet import ENOUGH
 from replication.metrics.metric import Metric, metrics
-from replication.metrics.uncertainty import Compared, compared
+from replication.metrics.uncertainty import Joint
+from replication.report.compare import Resampled, joint
 from replication.report.tables import Table
 from replication.types import InputError
 
-Pairs = Mapping[str, Compared]  # by metric
+Pairs = Mapping[str, Joint]  # by metric
 
 
 def joint_figures(one: Measured, other: Measured) -> Pairs:
@@ -22,12 +23,9 @@ def joint_figures(one: Measured, other: Measured) -> Pairs:
     first, second = one.replicates, other.replicates
     if first is None or second is None or first.stream != second.stream:
         raise InputError(f"{one.record['images']} and {other.record['images']} were not resampled alike")
-    drawn = {column: (first.joint(column), second.joint(column)) for column in first.values}
-    return {
-        column.removeprefix("metric."): compared((one.record[column], other.record[column]), (a, b))
-        for column, (a, b) in drawn.items()
-        if a is not None and b is not None
-    }
+    rows = Resampled(one.record, first), Resampled(other.record, second)
+    found = {column.removeprefix("metric."): joint(*rows, column) for column in first.values}
+    return {name: pair for name, pair in found.items() if pair is not None}
 
 
 def joint_record(pairs: Pairs) -> Record:
@@ -50,7 +48,7 @@ def printed(one: Measured, other: Measured | None, pairs: Pairs) -> str:
     return "\n\n".join(blocks)
 
 
-def _line(metric: Metric, one: Measured, other: Measured | None, pair: Compared | None) -> dict[str, str]:
+def _line(metric: Metric, one: Measured, other: Measured | None, pair: Joint | None) -> dict[str, str]:
     column = Column(metric.heading, metric.column, metric.form, metric.scale, metric.spread)
     line = {"figure": metric.heading.format_map(one.labels)}
     if other is None:
@@ -59,7 +57,7 @@ def _line(metric: Metric, one: Measured, other: Measured | None, pair: Compared 
     return {**line, **sets, "better": metric.direction, **_paired(metric, pair)}
 
 
-def _paired(metric: Metric, pair: Compared | None) -> dict[str, str]:
+def _paired(metric: Metric, pair: Joint | None) -> dict[str, str]:
     if pair is None:
         return {"2 less 1 [95 %]": "", "2 / 1 [95 %]": "", "r": ""}
     move, low, high = (value * metric.scale for value in pair.difference)

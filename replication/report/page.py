@@ -20,7 +20,7 @@ from replication.harness.job import Job
 from replication.harness.journal import Record
 from replication.report.beside_papers import HEADING, comparisons
 from replication.report.chart import HEIGHT, SHAPES, WIDTH, panels
-from replication.report.claims import Claim, Evidence, Verdict, judge, notes, verdict_table
+from replication.report.claims import Claim, Evidence, Verdict, answered, judge, notes, verdict_table
 from replication.report.forensics import PICTURE, committed_forensics, report_blocks
 from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
 from replication.report.rows import exact_text
@@ -190,7 +190,7 @@ def _readings(claim: Claim, found: Mapping[tuple[Verdict, ...], list[str]]) -> l
             "profiles": found[verdicts],
             "words": _counts(v.word for v in verdicts),
             "table": verdict_table(verdicts),
-            "answer": claim.answer(verdicts),
+            "answer": answered(claim, verdicts),
             "notes": notes(verdicts),
         }
         for verdicts in tested or list(found)[:1]

@@ -20,6 +20,7 @@ NUMBERS = (
     "sampling.nfe",
     "protocol.n",
     "protocol.features",
+    "protocol.reference_n",
     "first_stage.f",
     "first_stage.parameters",
     "first_stage.scale",

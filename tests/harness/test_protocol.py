@@ -102,7 +102,7 @@ def test_rows_of_equal_protocol_are_compared_without_a_mark() -> None:
 def test_rows_that_differ_are_refused_unless_asked_for_and_then_marked(key: str, value: object, named: str) -> None:
     """Catches a field that is left out of the comparison, and a mark that is lost."""
     other = {**ROW, key: value}
-    assert differences(ROW, other) == [named]
+    assert differences([ROW, other]) == [named]
     with pytest.raises(InputError, match=named):
         comparison(ROW, other, {"fd": "FD"})
     assert f"FD{MARK}" in comparison(ROW, other, {"fd": "FD"}, unequal=True)

@@ -70,7 +70,7 @@ def as_before_versions(jobs: list[Job], journal: Journal) -> None:
     for job in jobs:
         path = journal.folder / f"{job.key}.json"
         row = json.loads(path.read_text())
-        added = ("version.", "measured.", "setting", "protocol.features")
+        added = ("version.", "measured.", "setting", "protocol.features", "protocol.reference_n")
         row = {**{c: v for c, v in row.items() if not c.startswith(added)}, "cell": job.setting}
         path.unlink()
         (journal.folder / f"{job.setting}.json").write_text(json.dumps(row))

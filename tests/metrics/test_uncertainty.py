@@ -14,9 +14,9 @@ from replication.metrics.uncertainty import (
     Draws,
     Influence,
     calibrated,
-    compared,
     draw,
     draw_paired,
+    joint_intervals,
     linear_part,
     recentred,
     resample_counts,
@@ -249,14 +249,17 @@ def test_joint_figures_cancel_what_they_have_in_common() -> None:
     points, a ratio of what may be negative."""
     shared = 0.1 * torch.randn(400, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     first, second = 2 * shared.exp(), 3 * shared.exp() + 0.5  # the second's replicates have a bias, as those of FD have
-    found = compared((2.0, 3.0), (first, second))
+    found = joint_intervals((2.0, 3.0), (first, second))
     assert found.difference[0] == 1
     assert found.ratio is not None
     assert found.ratio[0] == 1.5
     assert found.correlation == pytest.approx(1)
     assert found.ratio[2] - found.ratio[1] < 0.02
-    apart = compared((2.0, 3.0), (first, second[torch.randperm(400, generator=torch.Generator().manual_seed(1))]))
+    apart = joint_intervals(
+        (2.0, 3.0), (first, second[torch.randperm(400, generator=torch.Generator().manual_seed(1))])
+    )
     assert apart.ratio is not None
     assert apart.ratio[2] - apart.ratio[1] > 0.3
-    assert compared((0.1, 3.0), (shared, second)).ratio is None
-    assert compared((2.0, 3.0), (first, torch.ones(400))).correlation is None
+    assert joint_intervals((0.1, 3.0), (shared, second)).ratio is None  # the interval of 0.1 reaches 0
+    assert joint_intervals((-2.0, -3.0), (first, second)).ratio is None
+    assert joint_intervals((2.0, 3.0), (first, torch.ones(400))).correlation is None

@@ -45,8 +45,8 @@ def evidence(folder: Path, columns: Mapping[str, Mapping[int, Figure]], profile:
         figures = {column: of[cell.sampling.steps] for column, of in columns.items() if cell.sampling.steps in of}
         if cell.label == "DDIM" and figures:
             rows[cell.key] = {
-                "cell": cell.key, "label": "DDIM", "sampling.steps": cell.sampling.steps, "protocol.n": 1600, "protocol.features": 16,
-                "sampling.nfe": cell.sampling.steps, "env.device": "one", "timing.chunks": 7,
+                "cell": cell.key, "label": "DDIM", "sampling.steps": cell.sampling.steps, "protocol.n": 1600,
+                "protocol.reference_n": 1600, "protocol.features": 16, "sampling.nfe": cell.sampling.steps, "env.device": "one", "timing.chunks": 7,
             }  # fmt: skip
             for column, (value, error) in figures.items():
                 rows[cell.key] |= {column: value, f"{column}_se": error}
@@ -65,8 +65,8 @@ def of_seeds(dit: np.ndarray, unet: np.ndarray, error: float = 0.0) -> Evidence:
         mine = sorted((cell for cell in cells if cell.label.startswith(family)), key=lambda cell: cell.label)
         for cell, place, distance in zip(mine, PLACES, distances, strict=True):
             rows[cell.key] = {
-                "cell": cell.key, "label": cell.label, "sampling.steps": 50, "protocol.n": 1600, "protocol.features": 16,
-                "metric.fd_infinity": float(distance), "metric.fd_infinity_se": error, "metric.kid": float(distance) / 10,
+                "cell": cell.key, "label": cell.label, "sampling.steps": 50, "protocol.n": 1600,
+                "protocol.reference_n": 1600, "protocol.features": 16, "metric.fd_infinity": float(distance), "metric.fd_infinity_se": error, "metric.kid": float(distance) / 10,
                 "metric.kid_se": error / 10, "cost.multiply_adds": place, "cost.parameters": 10 * place,
             }  # fmt: skip
     return Evidence(experiment, "gpu", cells, rows, claims_of(experiment))

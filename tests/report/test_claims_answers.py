@@ -107,6 +107,14 @@ def test_a_control_that_is_not_run_is_shown_as_such(folder: Path) -> None:
     assert "not run" in markdown_claim(trade(), found)
 
 
+def test_a_definition_without_any_control_may_not_discriminate(folder: Path) -> None:
+    """Neither the baseline nor the bad row is run. Catches: rows that are not there and count as failed."""
+    rows = {"metric.fd_infinity": {2: (1.25, 0.001), 3: (1.0, 0.001)}}
+    (ratio, *_) = judge(trade(), evidence(folder, rows))
+    assert (ratio.word, ratio.p) == ("inconclusive", None)
+    assert ratio.reason == "whether a bad row passes too is not known: not run are DDIM x 4 and DDIM x 5"
+
+
 def test_speed_is_about_on_both_sides(folder: Path) -> None:
     """1.5 times: 3 evaluations over 2. Catches: twice the speed for about 1.5 times, and "no" for what is more than asked."""
     for times, word, said in ((1.5, "supported", "yes"), (1.2, "refuted", "more than that"), (2.0, "refuted", "no")):

@@ -61,7 +61,7 @@ def test_paired_intervals_of_ratios_cover(folder: Path) -> None:
             found = [metric_named(name).compute(material, material.samples, material.real) for name in intervals]
             record = row(table, steps)
             record |= {f"metric.{name}": value for part in found for name, value in part.columns.items()}
-            record |= {"protocol.n": N, "protocol.features": WIDTH}
+            record |= {"protocol.n": N, "protocol.reference_n": M, "protocol.features": WIDTH}
             values, raw = (
                 {f"metric.{name}": value for part in found for name, value in getattr(part, kept).items()}
                 for kept in ("replicates", "raw")

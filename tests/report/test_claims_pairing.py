@@ -103,16 +103,21 @@ def test_replicates_of_another_number_are_refused_by_name(folder: Path) -> None:
     )
 
 
-def test_the_plain_distance_judges_from_100_images_a_feature_on(folder: Path) -> None:
-    """n = 1,600, D = 16: at the threshold, and one image below. Catches: ratios that the bias of FD pulls towards 1."""
-    found = evidence(folder, {"metric.fd": {2: (2.0, 0.01), 3: (1.0, 0.01)}})
-    plain = ratio(columns=["metric.fd"])
+@pytest.mark.parametrize("metric", ["fd", "sfd", "cmmd"])
+@pytest.mark.parametrize("of", ["n", "reference_n"])
+def test_biased_distances_judge_from_100_images_a_feature_on(folder: Path, metric: str, of: str) -> None:
+    """1,600 images, D = 16: at the threshold, and one image below, generated or real.
+
+    Catches: ratios that the bias of few images pulls towards 1, a small reference behind many generated images.
+    """
+    found = evidence(folder, {f"metric.{metric}": {2: (2.0, 0.01), 3: (1.0, 0.01)}})
+    plain = ratio(columns=[f"metric.{metric}"])
     assert only(plain, found).word == "supported"
     for steps in (2, 3):
-        row(found, steps)["protocol.n"] = 1599
+        row(found, steps)[f"protocol.{of}"] = 1599
     verdict = only(plain.model_copy(update={"name": "below"}), found)
     assert verdict.word == "not tested"
-    assert "n = 1,599, D = 16" in verdict.reason
+    assert f"{of.replace('_', ' ')} = 1,599" in verdict.reason
     assert "metric.fd_infinity" in verdict.reason
 
 
@@ -145,7 +150,7 @@ def test_ratios_of_the_committed_samplers(
     Catches: replicates that were drawn anew for each row, and those that calibration has shrunk (r = 0.96 for the first).
     """
     found = evidence_of(load_experiment("samplers"), "cpu", tmp_path, RESULTS)
-    rows = {point: found.measured(point) for point in map(Point.model_validate, (first, second))}
+    rows = {point: found.row(point) for point in map(Point.model_validate, (first, second))}
     drawn = together([(point, "metric.fd") for point in rows], rows, np.random.default_rng(0))
     above, below = drawn.figures.values()
     value = np.divide(*(measured.record["metric.fd"] for measured in rows.values()))

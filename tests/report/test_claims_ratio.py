@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from report.made_up import claim, ddim, evidence, only, row, words
 
-from replication.report.claims import notes
+from replication.harness.experiment import load_experiment
+from replication.metrics.uncertainty import VERSION
+from replication.report.claims import answered, judge, notes
+from replication.report.claims.evidence import evidence_of
 
 ROWS = {"metric.fd": {2: (2.0, 0.1), 3: (1.0, 0.05)}}
 
@@ -34,6 +37,42 @@ def test_what_else_the_rows_differ_in_is_named_and_does_not_forbid_the_verdict(f
     judged = only(claim("ratio", of=[ddim(2)], over=ddim(3), columns=["metric.fd"], at_least=1.5), rows)
     assert (judged.word, judged.marked, judged.also) == ("supported", "supported", ("ema (true, false)",))
     assert notes([judged]).endswith("The rows differ also in ema (true, false).")
+
+
+FIELDS = {"of": [ddim(2)], "over": ddim(3), "columns": ["metric.fd_infinity"], "at_least": 1.5}
+
+
+def test_rows_of_earlier_versions_are_marked_with_the_reason(folder: Path) -> None:
+    """Two rows that are equally old, of FD-infinity's version 1; KID has had none since. Catches: a clean word for both."""
+    both = claim("ratio", **{**FIELDS, "columns": ["metric.fd_infinity", "metric.kid"]})
+    figures = {2: (2.0, 0.01), 3: (1.0, 0.01)}
+    rows = evidence(folder, {"metric.fd_infinity": figures, "metric.kid": figures})
+    assert [v.marked for v in judge(both, rows)] == ["supported", "supported"]
+    assert "‡" not in answered(both, judge(both, rows)) + notes(judge(both, rows))
+    for steps in (2, 3):
+        row(rows, steps).update({"cell": f"of old {steps}", "version.fd_infinity": 1, "version.interval": VERSION})
+    rows.verdicts.clear()
+    old, kid = judge(both, rows)
+    assert (old.marked, kid.marked) == ("supported ‡ (of earlier versions: fd_infinity 1 -> 2)", "supported")
+    assert answered(both, [old, kid]).endswith(". ‡ (of earlier versions: fd_infinity 1 -> 2)")
+    assert notes([old, kid]) == "‡ of earlier versions (fd_infinity 1 -> 2): `replicate run` measures it again."
+
+
+def test_a_metric_at_two_versions_is_never_divided(folder: Path) -> None:
+    """Catches: `unequal`, which is for protocols, as a way around the versions of a metric."""
+    rows = evidence(folder, {"metric.fd_infinity": {2: (2.0, 0.01), 3: (1.0, 0.01)}})
+    row(rows, 2)["version.fd_infinity"] = 2
+    judged = only(claim("ratio", **FIELDS, unequal=True), rows)
+    assert (judged.word, judged.reason) == ("not tested", "the rows differ in version of fd_infinity 2 against 1")
+
+
+def test_images_of_two_versions_of_the_loop_are_marked(folder: Path) -> None:
+    """Catches: a difference that is named below the table and leaves the word as it is."""
+    rows = evidence(folder, {"metric.fd_infinity": {2: (2.0, 0.01), 3: (1.0, 0.01)}})
+    row(rows, 2)["version.sampling"] = 2
+    judged = only(claim("ratio", **FIELDS), rows)
+    assert judged.marked == "supported †"
+    assert notes([judged]) == "† The rows differ in version of the sampling loop (2, 1)."
 
 
 def test_a_figure_over_itself_is_one(folder: Path) -> None:
@@ -95,3 +134,44 @@ def test_rows_of_unequal_protocols_are_compared_only_if_asked_for(folder: Path, 
     asked = only(claim("ratio", **fields, unequal=True), rows)
     assert asked.word == "supported"
     assert column.removeprefix("protocol.") in asked.differing[0]
+
+
+@pytest.mark.parametrize("kind", ["ratio", "equivalence", "tradeoff"])
+@pytest.mark.parametrize(("below", "word"), [(-0.001, "not tested"), (0.0, "not tested"), (0.0005, "inconclusive")])
+def test_nothing_is_divided_by_what_may_be_zero_or_less(folder: Path, kind: str, below: float, word: str) -> None:
+    """KID of a reference that is as good as perfect: -0.002 over -0.001 is 2, of the lower of the two.
+
+    Catches: "refuted" for a candidate that is better than its reference, an interval of a ratio that passes through infinity.
+    """
+    rows = evidence(folder, {"metric.kid": dict.fromkeys((2, 3, 4, 5), (0.01, 0.0001))})
+    for steps in (2, 3):
+        row(rows, steps)["metric.kid"] = below * (2 if steps == 2 else 1)
+        row(rows, steps)["metric.kid_se"] = 0.001
+    named = {
+        "ratio": {"of": [ddim(2)], "over": ddim(3), "columns": ["metric.kid"], "at_most": 1.1},
+        "equivalence": {"points": [ddim(2)], "reference": ddim(3), "columns": ["metric.kid"], "margin": 0.1},
+        "tradeoff": {
+            "candidate": ddim(3), "reference": ddim(2), "baseline": ddim(4), "bad": ddim(5), "quality": {"about": 0.8},
+            "speed": {"about": 1},
+        },
+    }  # fmt: skip
+    verdict = next(v for v in judge(claim(kind, **named[kind]), rows) if v.definition.startswith("KID"))
+    assert (verdict.word, verdict.p) == (word, None)
+    assert "divided by" in verdict.reason
+
+
+def test_what_the_papers_print_comes_from_one_table_where_one_has_it_all(folder: Path) -> None:
+    """20 DDIM steps against DDPM-1000: 3.17 / 6.84 of the DDIM paper, and 8.4744 / 9.4515 of the page that has both scores.
+
+    Catches: a figure of one paper over one of another, a table that nobody names.
+    """
+    found = evidence_of(load_experiment("ddpm"), "cpu", folder, folder)
+    printed = {v.definition: (v.published, v.source) for v in judge(found.claims[0], found)}
+    assert printed["FD-digits-infinity ratio"] == (pytest.approx(3.17 / 6.84), "arXiv:2010.02502, Table 1, CIFAR-10")
+    assert printed["IS-digits ratio"] == (
+        pytest.approx(8.4744 / 9.4515),
+        "xyfJASON/Diffusion-Models-Implementations, docs/Samplers.md",
+    )
+    gap = (133.37 - 6.84) / (133.37 - 3.17)
+    assert printed["FD-digits-infinity gap closed"] == (pytest.approx(gap), "arXiv:2010.02502, Table 1, CIFAR-10")
+    assert printed["KID-digits ratio"] == (None, "")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from replication.metrics.uncertainty import Replicates
-from replication.report.compare import comparison, differences, named_differences
+from replication.report.compare import VERSIONS, comparison, differences, named_differences
 from replication.types import InputError
 
 LABELS = {"fd": "FD-digits", "kid": "KID-digits", "is": "IS-digits"}
@@ -18,6 +18,8 @@ def row(fd: float, se: float, **columns: object) -> dict[str, object]:
         "label": "DDIM",
         "sampling.steps": 20,
         "protocol.n": 500,
+        "protocol.reference_n": 500,
+        "protocol.features": 5,
         "protocol.extractor": "digits-cnn",
     }
     return {**equal, "metric.fd": fd, "metric.fd_se": se, "metric.kid": 0.01, **columns}
@@ -65,17 +67,41 @@ def test_a_metric_of_two_versions_is_not_compared() -> None:
     assert "not compared: version of fd 1 against 2" in lines["FD-digits"]
     assert "[" not in lines["FD-digits"]
     assert "no difference seen" in lines["IS-digits"]
-    assert differences(before, now, ["metric.fd_min", "sampling.nfe"]) == ["version of fd 1 against 2"]
-    assert differences(before, now, ["metric.fd_infinity", "metric.is"]) == []
-    assert named_differences({"version.guidance": 1}, {}) == []
-    assert named_differences({}, {"version.interval": 2}) == ["version of the intervals (1, 2)"]
+    assert differences([before, now]) == []
+
+
+def test_images_or_intervals_of_two_versions_are_marked() -> None:
+    """Of three rows the last two differ. Catches: rows that are compared with the first alone, an unguided row that counts
+    as one of version 1."""
+    old, now = {}, {"version.interval": 2}
+    assert named_differences([old, old, now], VERSIONS) == ["version of the intervals (1, 2)"]
+    assert named_differences([{"version.guidance": 1}, {}], VERSIONS) == []
+    table = comparison(row(1.0, 0.1), row(1.1, 0.1, **{"version.sampling": 2}), LABELS)
+    assert "FD-digits†" in table
+    assert table.endswith("† unequal: version of the sampling loop (1, 2)")
+
+
+@pytest.mark.parametrize("column", ["protocol.n", "protocol.reference_n"])
+def test_no_word_follows_from_a_distance_whose_bias_decides(column: str) -> None:
+    """100 images a feature on both sides, and one fewer on either. Catches: "higher" for a difference that bias hides."""
+    worse = {"metric.is": 2.0, "metric.is_se": 0.1}
+    rows = row(1.0, 0.1, **worse), row(9.0, 0.1, **worse)
+    assert "| higher " in comparison(*rows, LABELS)
+    few = [{**of, column: 499} for of in rows]
+    table = comparison(*few, LABELS)
+    fd, score = (next(line for line in table.splitlines() if name in line) for name in ("FD-digits", "IS-digits"))
+    assert "higher" not in fd
+    assert "+8 [" in fd
+    assert "no difference seen" in score
+    name = "n" if column == "protocol.n" else "reference n"
+    assert re.search(rf"metric.fd judges from 100 images a feature on.* {name} = 499", table)
 
 
 def test_rows_of_one_stream_are_paired() -> None:
     """Replicates x + y/100 and x + z/100, all of variance 1: the difference varies by sqrt(2)/100, not by sqrt(2).
 
     The interval is 2.83/100 to either side, within a tenth of that for 2,000 draws. Catches: rows that count as independent,
-    the sign of the difference, draws of two streams that are taken for joint.
+    the sign of the difference, draws of two streams, or of as many images of another dataset, that are taken for joint.
     """
     common, *own = torch.randn(3, 2000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     rows = [row(1.0, 1.0, cell="a"), row(1.1, 1.0, cell="b")]
@@ -89,4 +115,6 @@ def test_rows_of_one_stream_are_paired() -> None:
     apart = comparison(*rows, LABELS, replicates={**kept, "b": Replicates("t", kept["b"].values)}).splitlines()[-1]
     assert "no difference seen" in apart
     assert "no: other draws" in apart
+    elsewhere = {**rows[1], "recipe.dataset": "another"}
+    assert "no: other draws" in comparison(rows[0], elsewhere, LABELS, replicates=kept)
     assert comparison(*rows, LABELS, replicates={"a": kept["a"]}).splitlines()[-1].endswith("| no     |")

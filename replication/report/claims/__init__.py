@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 from replication.report.claims.claim import Claim, claims_of
 from replication.report.claims.evidence import Evidence, with_rows
-from replication.report.claims.verdict import Verdict
-from replication.report.tables import MARK, Table
+from replication.report.claims.verdict import Verdict, marks
+from replication.report.tables import MARK, Table, stale_notes
 
 __all__ = [
     "Claim",
     "Evidence",
     "Verdict",
+    "answered",
     "claims_of",
     "judge",
     "markdown_claim",
@@ -38,11 +39,16 @@ def judge(claim: Claim, evidence: Evidence) -> list[Verdict]:
     return evidence.verdicts[key]
 
 
+def answered(claim: Claim, verdicts: Sequence[Verdict]) -> str:
+    """What the verdicts come to in one sentence, with their marks."""
+    return " ".join([claim.answer(verdicts), *marks(verdicts)])
+
+
 def markdown_claim(claim: Claim, evidence: Evidence) -> str:
     """The claim, its answer in a sentence, its verdicts as a table, and what they hang on."""
     verdicts = judge(claim, evidence)
     title = f"**Claim `{claim.name}`**: {claim.statement} ({claim.citation})."
-    parts = [title, f"{ANSWER}{claim.answer(verdicts)}", str(verdict_table(verdicts)), notes(verdicts)]
+    parts = [title, f"{ANSWER}{answered(claim, verdicts)}", str(verdict_table(verdicts)), notes(verdicts)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -62,7 +68,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     several = sum(v.p is not None for v in verdicts) > 1
     lines = []
     for v in verdicts:
-        printed = "not published" if v.published is None else f"{v.published:.3g}"
+        printed = "not published" if v.published is None else f"{v.published:.3g} ({v.source})"
         line = {
             "definition": v.definition,
             "formula": v.formula,
@@ -100,7 +106,7 @@ def notes(verdicts: Sequence[Verdict]) -> str:
         found.append(f"{MARK} The rows differ in {'; '.join(unequal)}.")
     if also := dict.fromkeys(difference for v in verdicts for difference in v.also):
         found.append(f"The rows differ also in {', '.join(also)}.")
-    return " ".join(found)
+    return " ".join(found + stale_notes({v.definition: v.stale for v in verdicts if v.stale}))
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:

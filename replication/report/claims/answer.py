@@ -7,7 +7,6 @@ No by X (1.4 [1.2, 1.6]), yes by Y (0.9 [0.8, 1.0]), undecided by Z (1.0 [0.7, 1
 from collections.abc import Callable, Sequence
 
 from replication.report.claims.verdict import Verdict, Word
-from replication.report.tables import MARK
 
 LEADS: dict[Word, str] = {"refuted": "no", "supported": "yes", "inconclusive": "undecided"}
 SHOWN = 3  # readings of a word; the others are counted
@@ -16,16 +15,15 @@ SHOWN = 3  # readings of a word; the others are counted
 def general_answer(verdicts: Sequence[Verdict]) -> str:
     """By which reading the claim holds and by which not, each with its figure; or why there is no answer."""
     judged = [v for v in verdicts if v.word in LEADS]
-    mark = f" {MARK}" if any(v.differing for v in verdicts) else ""
     if len(verdicts) == len(judged) == 1:
         (only,) = judged
         why = f" ({only.reason})" if only.reason else ""
-        return f"{capitalised(LEADS[only.word])}: {only.definition} is {only.measured}, and must be {only.needed}{why}.{mark}"
+        return f"{capitalised(LEADS[only.word])}: {only.definition} is {only.measured}, and must be {only.needed}{why}."
     clauses = [clause for word in LEADS if (clause := by_word(judged, word, _reading))]
     parts = [", ".join(clauses), *without_words(verdicts)]
     if len(needs := {v.needed for v in judged}) == 1:
         parts.append(f"it must be {needs.pop()}")
-    return capitalised(f"{'; '.join(filter(None, parts))}.{mark}")
+    return capitalised(f"{'; '.join(filter(None, parts))}.")
 
 
 def by_word(verdicts: Sequence[Verdict], word: Word, text: Callable[[Verdict], str]) -> str:

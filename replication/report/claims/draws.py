@@ -12,13 +12,15 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from replication.harness.journal import Record
+from replication.metrics import uncertainty
 from replication.metrics.metric import metric_named
-from replication.metrics.uncertainty import Z95, Replicates
 from replication.registry import METRICS
 from replication.report.claims.claim import Point
 from replication.report.claims.verdict import NotTested
+from replication.report.compare import Resampled
 
 DRAWS = 20_000
 NAMED = 4  # rows in a table's cell; more are counted
@@ -28,26 +30,14 @@ RANGES = {
     "timing.seconds_per_image": ("timing.seconds_low", "timing.seconds_high"),
     "timing.image_seconds": ("timing.image_seconds_low", "timing.image_seconds_high"),
 }
-# what rows must share besides their stream, for the images that it counts to be the same
-SAME_IMAGES = (
-    "recipe.dataset", "protocol.reference", "protocol.preprocessing", "protocol.drop_last", "protocol.extractor_sha256",
-)  # fmt: skip
 
-
-class Measured(NamedTuple):
-    """A row, and its replicates where they are kept."""
-
-    record: Record
-    replicates: Replicates | None = None
-
-
-Rows = Mapping[Point, Measured]
+Rows = Mapping[Point, Resampled]
 Figure = tuple[Point, str]  # a row's, by its point and column
 Figures = Mapping[Figure, np.ndarray]  # float64 [draws] of each
 
 
 class Drawn(NamedTuple):
-    """Draws of figures, and how those of several rows hang together, as the table says it."""
+    """Draws of figures, and how those of several rows are correlated, in words for the table."""
 
     figures: Figures
     pairing: str = ""
@@ -77,7 +67,7 @@ def standard_error(record: Record, column: str) -> float:
     """
     if column in RANGES:
         low, high = (figure(record, bound) for bound in RANGES[column])
-        return (high - low) / (2 * Z95)
+        return (high - low) / (2 * uncertainty.Z95)
     if column.startswith(("metric.", "timing.")):
         if f"{column}_se" not in record:
             raise NotTested(f"{_cell(record)} has no interval for {column}")
@@ -114,8 +104,7 @@ def together(figures: Sequence[Figure], rows: Rows, generator: np.random.Generat
         for stream, size in sizes.items()
     }
     drawn = {
-        (point, column): figure(rows[point].record, column)
-        + _deviations(rows[point], column)[taken[joint[point, column]]]
+        (point, column): _joint(rows[point], column)[taken[joint[point, column]]]
         if (point, column) in joint
         else redrawn(rows[point].record, column, generator, count)
         for point, column in figures
@@ -127,25 +116,21 @@ def _streams(figures: Sequence[Figure], rows: Rows) -> dict[str, list[Figure]]:
     """The figures of each stream of resamples that rows have in common: of two rows at least."""
     found: dict[str, list[Figure]] = defaultdict(list)
     for point, column in figures:
-        record, replicates = rows[point]
-        if replicates is not None and replicates.joint(column) is not None:
-            found[" ".join([replicates.stream, *(str(record.get(field)) for field in SAME_IMAGES)])].append(
-                (point, column)
-            )
+        if (kept := rows[point].joint(column)) is not None:
+            found[kept[0]].append((point, column))
     return {stream: group for stream, group in found.items() if len({point for point, _ in group}) > 1}
 
 
-def _deviations(row: Measured, column: str) -> np.ndarray:
-    """Of a figure's replicates from their mean, float64 [R]."""
-    assert row.replicates is not None
-    joint = row.replicates.joint(column)
-    assert joint is not None
-    return (joint.double() - joint.double().mean()).numpy()
+def _joint(row: Resampled, column: str) -> np.ndarray:
+    """Draws of a figure by its replicates, float64 [R]."""
+    kept = row.joint(column)
+    assert kept is not None
+    return uncertainty.drawn_about(figure(row.record, column), kept[1]).numpy()
 
 
 def _size(stream: str, group: Sequence[Figure], rows: Rows) -> int:
     """R of the stream's replicates."""
-    sizes = {_cell(rows[point].record): len(_deviations(rows[point], column)) for point, column in group}
+    sizes = {_cell(rows[point].record): len(_joint(rows[point], column)) for point, column in group}
     if len(set(sizes.values())) > 1:
         of = ", ".join(f"{size} of {cell}" for cell, size in sizes.items())
         raise NotTested(f"the replicates of one stream are not as many in every row: {of}")
@@ -156,7 +141,7 @@ def _pairing(streams: Mapping[str, Sequence[Figure]], alone: Sequence[Point], ro
     """The correlations of what was drawn jointly, and why the rest was not; empty where there is one row alone."""
     pairs: list[float] = []
     for group in streams.values():
-        table = np.corrcoef([_deviations(rows[point], column) for point, column in group])
+        table = np.corrcoef([_joint(rows[point], column) for point, column in group])
         pairs += [table[i, j] for i, j in combinations(range(len(group)), 2) if group[i][0] != group[j][0]]
     found = []
     if pairs:
@@ -171,12 +156,8 @@ def _pairing(streams: Mapping[str, Sequence[Figure]], alone: Sequence[Point], ro
 
 
 def percentiles(value: float, draws: np.ndarray) -> tuple[float, float]:
-    """Those between which 95 % of the draws lie, wherever the value is.
-
-    The k-th smallest of R draws has k / (R + 1) of the law below it, as in metrics/uncertainty.py.
-    """
-    low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975], method="weibull"))
-    return low, high
+    """Those between which 95 % of the draws lie, wherever the value is."""
+    return uncertainty.percentiles(torch.from_numpy(np.ascontiguousarray(draws, dtype=np.float64)))
 
 
 def _cell(record: Record) -> str:

@@ -32,4 +32,5 @@ class Equivalence(Claim):
             for point in self.points:
                 name = f"{evidence.title(column, point)}: {point.cell} and {self.reference.cell}"
                 figures = [(point, column), (self.reference, column)]
-                yield Reading(name, "first / second - 1", within, lambda a, b: a / b - 1, figures)
+                formula = "first / second - 1"
+                yield Reading(name, formula, within, lambda a, b: a / b - 1, figures, divisor=lambda a, b: b)

@@ -1,6 +1,6 @@
 """What a claim is judged on: the rows of one profile, of its own experiment and of the others that it names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +10,13 @@ from replication.harness.job import Job, jobs_of
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.sweep import journal_of
+from replication.harness.versions import unequal_version
 from replication.metrics.metric import metrics
 from replication.metrics.uncertainty import Replicates
 from replication.report.claims.claim import Claim, Point, claims_of
-from replication.report.claims.draws import Measured
+from replication.report.claims.draws import Figure
 from replication.report.claims.verdict import NotTested, Verdict
-from replication.report.compare import differences
+from replication.report.compare import VERSIONS, Resampled, differences, named_differences
 from replication.report.rows import replicates_of, rows_of
 
 MACHINE = ("env.device", "env.threads")  # times on unequal ones do not compare samplers
@@ -64,11 +65,8 @@ class Evidence:
         return {cell.key: self.rows[cell.key] for cell in self.cells if cell.key in self.rows}
 
     @cached_property
-    def _cells_at(self) -> dict[tuple[str, int], list[Cell]]:
-        found: dict[tuple[str, int], list[Cell]] = {}
-        for cell in self.cells:
-            found.setdefault((cell.label, cell.sampling.steps), []).append(cell)
-        return found
+    def _cells_at(self) -> dict[tuple[str, int], Cell]:
+        return {(cell.label, cell.sampling.steps): cell for cell in self.cells}
 
     @property
     def size(self) -> int:
@@ -85,29 +83,44 @@ class Evidence:
             return f"profile {self.profile} is too small, it takes {claim.minimum_profile}"
         return ""
 
-    def measured(self, point: Point) -> Measured:
+    def row(self, point: Point) -> Resampled:
         """The row of a point with its replicates; raises NotTested where there is no row."""
         table = self.table(point)
-        there = table._cells_at.get((point.label, point.steps))
-        if not there:
+        if (cell := table._cells_at.get((point.label, point.steps))) is None:
             raise NotTested(f"{point.cell} is no cell of {table.experiment.name} in profile {table.profile}")
-        for cell in there:
-            if (record := table.rows.get(cell.key)) is not None:
-                return Measured(record, table.replicates.get(record["cell"]))
-        raise NotTested(f"{point.cell} of {table.experiment.name} is not run")
+        if (record := table.rows.get(cell.key)) is None:
+            raise NotTested(f"{point.cell} of {table.experiment.name} is not run")
+        return Resampled(record, table.replicates.get(record["cell"]), cell.changes(record))
 
-    def printed(self, point: Point, column: str) -> float | None:
-        """What the papers print in that column for a point, in any profile: a metric, or a cost beside one."""
+    def printed(self, figures: Sequence[Figure]) -> tuple[list[float], str] | None:
+        """What the papers print of these figures, and where: in one table that has them all, else in the first for each.
+
+        None where one of them is not printed.
+        """
+        of_each = [self._printed(point, column) for point, column in figures]
+        if not figures or not all(of_each):
+            return None
+        whole = [table for table in of_each[0] if all(table in of for of in of_each)]
+        tables = whole[:1] * len(figures) or [next(iter(of)) for of in of_each]
+        values = [of[table] for of, table in zip(of_each, tables, strict=True)]
+        return values, " and ".join(dict.fromkeys(tables))
+
+    def _printed(self, point: Point, column: str) -> dict[str, float]:
+        """By table, what is printed in that column for a point, in any profile: a metric, or a cost beside one."""
         try:
             experiment = self.table(point).experiment
         except NotTested:
-            return None
-        rows = [row for profile in experiment.profiles.values() for row in profile.rows if row.label == point.label]
-        published = [value for row in rows for value in experiment.published(row) if value.steps == point.steps]
+            return {}
         group, _, name = PRINTED.get(column, column).partition(".")
-        if group == "cost":
-            return next((value.costs[name] for value in published if name in value.costs), None)
-        return next((v.value for v in published if group == "metric" and v.metric == name), None)
+        rows = [row for profile in experiment.profiles.values() for row in profile.rows if row.label == point.label]
+        found: dict[str, float] = {}
+        for value in (v for row in rows for v in experiment.published(row) if v.steps == point.steps):
+            table = f"{value.paper}, {value.table}"
+            if group == "cost" and name in value.costs:
+                found.setdefault(table, value.costs[name])
+            elif group == "metric" and name == value.metric:
+                found.setdefault(table, value.value)
+        return found
 
     def table(self, point: Point) -> "Evidence":
         """The evidence of the experiment that the point is of; raises NotTested if it has nothing in this profile."""
@@ -129,14 +142,18 @@ class Evidence:
         return labels.get(name, name.replace("_", " "))
 
 
-def differing(records: Sequence[Record], columns: Sequence[str], allowed: bool) -> tuple[str, ...]:
-    """In what rows that are compared in `columns` are unequal; raises NotTested unless it is allowed."""
-    found = {difference: None for record in records[1:] for difference in differences(records[0], record, columns)}
+def differing(records: Sequence[Record], columns: Iterable[str], allowed: bool) -> tuple[str, ...]:
+    """In what rows that are compared in `columns` are unequal, for the mark on the verdict.
+
+    Raises NotTested for what is not allowed, and for a metric at two versions in any case.
+    """
+    found = differences(records)
     if any(column.startswith("timing.") for column in columns):
-        found |= {f"the machine ({name})": None for name in MACHINE if len({r.get(name) for r in records}) > 1}
-    if found and not allowed:
-        raise NotTested(f"the rows differ in {'; '.join(found)}")
-    return tuple(found)
+        found += [f"the machine ({name})" for name in MACHINE if len({r.get(name) for r in records}) > 1]
+    versions = [text for text in dict.fromkeys(unequal_version(records, column) for column in columns) if text]
+    if versions or (found and not allowed):
+        raise NotTested(f"the rows differ in {'; '.join(found + versions)}")
+    return (*found, *named_differences(records, VERSIONS))
 
 
 def with_rows(evidence: Sequence[Evidence]) -> list[Evidence]:

@@ -2,7 +2,7 @@
 
     log y = log a - b log x      least squares over all points of a family
     scatter                      root mean square of the residuals, in log y: 0.06 is about 6 %
-    error of extrapolation       log y at the largest place, mean over its points, less what a fit to the others says there
+    error of extrapolation       log y at the largest place, mean over its points, less what a fit to the others gives there
 
 A correlation does not measure this. It is near -1 for whatever falls steadily enough, however badly the smaller networks
 predict the largest, and that of ranks is at its limit as soon as the sizes are in order.
@@ -59,7 +59,7 @@ def scatter(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def extrapolation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """log y at the largest x, mean over its points, less what the fit to the smaller ones says there, [] or [draws]."""
+    """log y at the largest x, mean over its points, less what the fit to the smaller ones gives there, [] or [draws]."""
     # the places are the same in every draw, as they are counted
     largest = x.reshape(len(x), -1)[:, 0] == x.max()
     smaller = fitted(x[~largest], y[~largest])
@@ -74,7 +74,7 @@ ANY, SIZE = (-np.inf, np.inf), (0.0, np.inf)  # between which a figure lies
 # by the measure's name: its formula, its function of one side, and between what it lies
 MEASURES: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray], np.ndarray], tuple[float, float]]] = {
     "scatter": ("root mean square about the law, in log y", scatter, SIZE),
-    "extrapolation": ("log y of the largest less what the others say", extrapolation, ANY),
+    "extrapolation": ("log y of the largest less what the others give", extrapolation, ANY),
 }
 EXPONENT = "exponent"
 

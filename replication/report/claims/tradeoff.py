@@ -17,31 +17,40 @@ from replication.report.claims.verdict import Verdict
 
 
 class Meaning(NamedTuple):
-    """Of quality or of speed; more is better. `of` takes the figures of the `roles` in one column; `way` is for the answer."""
+    """Of quality or of speed; more is better. `of` and what it divides `by` take the figures of the `roles` in one column.
+
+    `way` is for the answer.
+    """
 
     way: str
     title: str
-    formula: str
     column: str
+    formula: str
     roles: tuple[str, ...]
     of: Callable[..., float]
+    by: Callable[..., float]
 
 
 MORE = "more than that"  # of a quality or a speed beyond the band
-GAP = "(baseline - candidate) / (baseline - reference)"
 TWO, THREE = ("candidate", "reference"), ("candidate", "reference", "baseline")
+LESS_IS_BETTER = ("reference / candidate", TWO, lambda c, r: r / c, lambda c, r: c)
+MORE_IS_BETTER = ("candidate / reference", TWO, lambda c, r: c / r, lambda c, r: r)
+GAP = (
+    "(baseline - candidate) / (baseline - reference)",
+    THREE,
+    lambda c, r, b: (b - c) / (b - r),
+    lambda c, r, b: b - r,
+)
 QUALITY = (
-    Meaning("distance", "{title} ratio", "reference / candidate", "metric.fd_infinity", TWO, lambda c, r: r / c),
-    Meaning("distance", "{title} ratio", "reference / candidate", "metric.kid", TWO, lambda c, r: r / c),
-    Meaning("inception score", "{title} ratio", "candidate / reference", "metric.is", TWO, lambda c, r: c / r),
-    Meaning(
-        "share of the gap", "{title} gap closed", GAP, "metric.fd_infinity", THREE, lambda c, r, b: (b - c) / (b - r)
-    ),
-    Meaning("share of the gap", "{title} gap closed", GAP, "metric.kid", THREE, lambda c, r, b: (b - c) / (b - r)),
+    Meaning("distance", "{title} ratio", "metric.fd_infinity", *LESS_IS_BETTER),
+    Meaning("distance", "{title} ratio", "metric.kid", *LESS_IS_BETTER),
+    Meaning("inception score", "{title} ratio", "metric.is", *MORE_IS_BETTER),
+    Meaning("share of the gap", "{title} gap closed", "metric.fd_infinity", *GAP),
+    Meaning("share of the gap", "{title} gap closed", "metric.kid", *GAP),
 )
 SPEED = (
-    Meaning("evaluations", "speed in {title}", "reference / candidate", "sampling.nfe", TWO, lambda c, r: r / c),
-    Meaning("time", "speed, measured", "reference / candidate", "timing.seconds_per_image", TWO, lambda c, r: r / c),
+    Meaning("evaluations", "speed in {title}", "sampling.nfe", *LESS_IS_BETTER),
+    Meaning("time", "speed, measured", "timing.seconds_per_image", *LESS_IS_BETTER),
 )
 
 
@@ -78,6 +87,7 @@ class TradeOff(Claim):
                     meaning.of,
                     figures,
                     controls={point.cell: of for point, of in zip(controls, of_controls, strict=True)},
+                    divisor=meaning.by,
                 )
 
     def answer(self, verdicts: Sequence[Verdict]) -> str:

@@ -115,7 +115,7 @@ def reach_of(method: str, points: Points, along: str, evidence: Evidence) -> tup
     """Over how many points, in words, and between what the correlation lies: of ranks, under 1 where places are shared."""
     over = f"over {len(points)} points"
     try:
-        places = np.array([figure(evidence.measured(point).record, along) for point in points])
+        places = np.array([figure(evidence.row(point).record, along) for point in points])
     except NotTested:  # as the reading will be
         return over, (-1.0, 1.0)
     most = largest_of_ranks(places) if method == "rank" else 1.0

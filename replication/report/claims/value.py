@@ -69,4 +69,5 @@ class Ratio(Value):
         """That of a row's figure divided by the other's."""
         assert isinstance(self.over, Point)  # as all of them then are
         name = f"{evidence.title(column, point)}: {point.cell} over {self.over.cell}"
-        return Reading(name, "first / second", self.range, operator.truediv, [(point, column), (self.over, column)])
+        figures = [(point, column), (self.over, column)]
+        return Reading(name, "first / second", self.range, operator.truediv, figures, divisor=lambda a, b: b)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from replication.metrics.uncertainty import Z95
-from replication.report.tables import MARK
+from replication.report.tables import MARK, STALE
 
 Word = Literal["supported", "refuted", "inconclusive", "does not discriminate", "not judged", "not tested"]
 LEVEL = 0.05  # of all words of a claim together
@@ -79,9 +79,10 @@ class NotTested(Exception):
 class Verdict:
     """`value` in [low, high] with 95 % confidence; exact figures have no interval. `needed`: where it must be.
 
-    `published` is the same figure from the papers' own numbers, where they print what it takes. `reason`: why it was not
-    tested, or why its word is not what the interval alone would say; `differing`: in what the rows are unequal that were
-    compared all the same, and `also` in what that does not forbid it. `pairing`: how the rows' errors go together.
+    `published` is the same figure from the papers' own numbers, where they print what it takes, and `source` the table that
+    has them. `reason`: why it was not tested, or why its word is not that of the interval alone; `differing`: in what the
+    rows are unequal that were compared all the same, and `also` in what that does not forbid it; `stale`: in what versions
+    rows are not today's. `pairing`: how the rows' errors go together.
     `p`: of the word, corrected by Holm for the claim's other readings; None where there is no test. `controls`: what
     rows get under this definition that should not pass, by cell; None for one that is not run.
     """
@@ -100,17 +101,25 @@ class Verdict:
     pairing: str = ""
     p: float | None = None
     controls: Mapping[str, float | None] = field(default_factory=dict, hash=False)
+    source: str = ""
+    stale: str = ""
 
     @property
     def marked(self) -> str:
-        """The word, with a mark where unequal rows were compared."""
-        return f"{self.word} {MARK}" if self.differing else self.word
+        """The word, with a mark where unequal rows were compared, and with another where rows are of earlier versions."""
+        return " ".join([self.word, *marks([self])])
 
     @property
     def measured(self) -> str:
         """The figure with its interval, empty where there is none."""
         interval = "" if self.low is None else f" [{self.low:.3g}, {self.high:.3g}]"
         return "" if self.value is None else f"{self.value:.3g}{interval}"
+
+
+def marks(verdicts: Sequence[Verdict]) -> list[str]:
+    """Of any of the verdicts: that unequal rows were compared, and that rows are of earlier versions, "fd 1 -> 2"."""
+    stale = "; ".join(dict.fromkeys(v.stale for v in verdicts if v.stale))
+    return [MARK] * any(v.differing for v in verdicts) + [f"{STALE} (of earlier versions: {stale})"] * bool(stale)
 
 
 def corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:
