@@ -147,6 +147,10 @@ def test_ratios_of_the_committed_samplers(
 ) -> None:
     """The plain FD at n = 1,000, from 200 resamples: to 0.01, and r to 0.002. Each by itself, the first is 0.7 to 1.5.
 
+    The ends are those of these very draws. The lower one of the last ratio is the fifth smallest of 200, 0.704, beside a third of
+    0.670: drawn again from them it lies between 0.665 and 0.719 in 95 % of cases, so that other 200 resamples, which gave
+    0.655, are about as far off as two such ends may be. The upper ends, 0.991 and 0.988, agree.
+
     Catches: replicates that were drawn anew for each row, and those that calibration has shrunk (r = 0.96 for the first).
     """
     found = evidence_of(load_experiment("samplers"), "cpu", tmp_path, RESULTS)
