@@ -112,7 +112,7 @@ def _add_experiments(commands: Any) -> None:
     measure.add_argument("--protocol", help="a named one, e.g. ddpm-2020; by default the suite's own, or the row's")
     measure.add_argument("--compare", metavar="OTHER", help="as many other images: differences and ratios")
     measure.add_argument("--json", action="store_true", help="one object, with columns as rows have them")
-    _add_profile(measure)
+    measure.add_argument("--profile", help="of the experiment; by default cpu")
     _add_set(measure, "one key of the protocol, or of the experiment's profile")
     _add_device(measure)
 

@@ -3,6 +3,8 @@
 Every number is a pure function of (seed, image index, draw, element), so image i gets the same noise at any batch
 size, in any order, in any process, on any device. Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3",
 section 3.3; normals by Box-Muller (1958). PyTorch's own generators are sequential, and differ between CPU and CUDA.
+
+Images hang on every number here: another one raises VERSION of diffusion/sampling.py.
 """
 
 import hashlib

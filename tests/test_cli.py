@@ -35,8 +35,8 @@ def test_run_then_report(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "Claim `few`" in printed
     assert main(["report", "tiny"]) == 0
     assert sorted(p.name for p in Path("results").iterdir()) == [
-        "claims.md", "index.html", "tiny-cpu-published.csv", "tiny-cpu-samples.png", "tiny-cpu.csv", "tiny-cpu.md", "tiny-cpu.png",
-        "tiny-cpu.tex",
+        "claims.md", "index.html", "tiny-cpu-published.csv", "tiny-cpu-replicates.safetensors", "tiny-cpu-samples.png",
+        "tiny-cpu.csv", "tiny-cpu.md", "tiny-cpu.png", "tiny-cpu.tex",
     ]  # fmt: skip
     first = {p.name: p.read_bytes() for p in Path("results").iterdir()}
     Path("README.md").write_bytes(b"# Somebody's own, of Latin-1 \xe9 and CRLF\r\n")

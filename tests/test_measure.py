@@ -15,6 +15,7 @@ from replication.metrics.extractor import Extractor
 from replication.registry import DATASETS
 
 QUICK = ("--set", "protocol.resamples=5")
+FEWER = ("--set", "protocol.resamples=4")
 Capture = pytest.CaptureFixture[str]
 
 
@@ -147,6 +148,7 @@ WRONG = {
     "row": (["tiny:DDIM"], "a row is written as EXPERIMENT:LABEL:STEPS"),
     "row-name": (["tiny:DDIX:2"], "unknown row 'DDIX'; did you mean 'DDIM'"),
     "row-not-run": (["tiny:DDIM:2"], "`replicate run tiny` draws them"),
+    "profile": (["a.npz", "--profile", "gpu"], "--profile gpu: only an experiment has that"),
     "experiment": (["tiny", "--reference", "digits"], "--reference digits: an experiment's rows state that themselves"),
 }  # fmt: skip
 
@@ -192,12 +194,22 @@ def test_stored_samples_of_a_row_give_its_figures(here: Path, capsys: Capture) -
     assert len(figures) > 20
     assert {key: found[key] for key in figures} == {key: row[key] for key in figures}
     assert (found["protocol.quantizer"], found["not_known"]) == ("round", [])
-    named = measured(capsys, "tiny:DDIM:2", "--protocol", "suite-digits", "--compare", "tiny:DDIM:2")
+    named = measured(capsys, "tiny:DDIM:2", "--protocol", "suite-digits", "--compare", "tiny:DDIM:2", *FEWER)
     assert named["differs"] == ["n 16 for 1797", "sets of images 1 for 3"]
-    assert named["protocol.reference"] == "digits train"
+    assert (named["protocol.reference"], named["protocol.resamples"]) == ("digits train", 4)
     (here / "tiny").mkdir()
     assert main(["measure", "tiny"]) == 2  # a path that exists is meant before an experiment
     assert "there are no images in this folder" in capsys.readouterr().err
+
+
+def test_a_row_is_measured_on_the_images_of_its_own_weights(here: Path, capsys: Capture) -> None:
+    """Catches images of another checkpoint, the first that lie in the folder, under the row's name."""
+    write_tiny(here)
+    assert main(["run", "tiny", "--row", "DDIM"]) == 0
+    (path,) = (here / "runs" / "journal" / "tiny-cpu").glob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint.sha256": "0" * 64}))
+    assert main(["measure", "tiny:DDIM:2"]) == 2
+    assert "16 images of the row's weights for each of 1 seeds are not stored" in capsys.readouterr().err
 
 
 def test_rows_of_an_experiment_get_the_metrics_that_they_lack(here: Path, capsys: Capture) -> None:

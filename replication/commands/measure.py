@@ -24,6 +24,7 @@ from replication.report.tables import main_tables
 from replication.types import InputError
 
 BATCH = 256  # of the extractor
+PROFILE = "cpu"  # of an experiment, unless another one is asked for
 
 
 def measure_images(options: argparse.Namespace) -> None:
@@ -33,6 +34,8 @@ def measure_images(options: argparse.Namespace) -> None:
     settings = dict(options.set)
     place = Workplace(state(), device_of(options.device), BATCH, progress=False)
     subjects = [_subject(name, options, place) for name in (options.subject, options.compare) if name is not None]
+    if options.profile is not None and all(subject.protocol is None for subject in subjects):
+        raise InputError(f"--profile {options.profile}: only an experiment has that, and these are images of files")
     check_comparable(subjects[0], subjects[-1])
     reference = reference_of(options.reference, subjects[0])
     protocol = protocol_of(subjects[0], reference, options.protocol, settings)
@@ -50,7 +53,7 @@ def _subject(name: str, options: argparse.Namespace, place: Workplace) -> Subjec
     path = Path(name).expanduser()
     if path.exists() or ":" not in name:
         return subject_of_images(path)
-    return subject_of_row(name, options.profile, dict(options.set), place)
+    return subject_of_row(name, options.profile or PROFILE, dict(options.set), place)
 
 
 def _again(options: argparse.Namespace) -> None:
@@ -61,7 +64,7 @@ def _again(options: argparse.Namespace) -> None:
                 f"--{option} {value}: an experiment's rows state that themselves; {options.subject}:LABEL:STEPS is the "
                 "images of one of them"
             )
-    options.experiment = options.subject
+    options.experiment, options.profile = options.subject, options.profile or PROFILE
     experiment, jobs = jobs_named(options)
     place = workplace(options, experiment)
     without = [job.title for job in measure_again(jobs, place, Store(place.state))]

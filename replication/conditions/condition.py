@@ -80,7 +80,8 @@ def labels_of(policy: str, start: int, stop: int, n: int, classes: int, seed: in
 
     random: each drawn by itself, all classes equally likely (ADM, DiT and EDM do so). uniform: the classes in turn, so
     that no two counts differ by more than one. balanced: the same, and exactly n / classes of each (what the published
-    value of LDM-4-G takes). Raises InputError where `balanced` can't be had.
+    value of LDM-4-G takes). Other labels make other images: they raise VERSION of diffusion/sampling.py. Raises InputError
+    where `balanced` can't be had.
     """
     indices = torch.arange(start, stop)
     if policy == "random":

@@ -135,7 +135,7 @@ class Thresholded(Clipped):
         return x0.clamp(-q, q) / q
 
 
-CLIPS = ("none", "x0", "x0+eps", "dynamic", "dynamic+eps")
+CLIPS = ("none", "x0", "x0+eps", "dynamic", "dynamic+eps")  # a rule that clips otherwise raises sampling.VERSION
 
 
 def clipped(denoise: Denoise, clip: str) -> Denoise:

@@ -12,7 +12,8 @@ from replication.diffusion.sampler import Sampler
 from replication.diffusion.schedule import NoiseSchedule
 from replication.types import InputError, Prediction
 
-VERSION = 1  # of this loop and of the chunks drawn with it: raised when other images come of the same noise
+# Of this loop and of the chunks drawn with it: raised when an image comes out otherwise, by clipping, noise or labels too.
+VERSION = 1
 
 
 @torch.no_grad()

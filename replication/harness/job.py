@@ -15,7 +15,7 @@ from replication.harness.journal import Computed, Record
 from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
 from replication.harness.table import TableSpec
-from replication.harness.versions import changes, lacking, nearest, raised, version_columns
+from replication.harness.versions import changes, lacking, local_metrics, nearest, raised, version_columns
 from replication.harness.workplace import PlannedTraining, Workplace
 from replication.registry import JOBS, unknown
 from replication.settings import Settings, content_key
@@ -59,10 +59,12 @@ class Job(Settings):
 
     def changes(self, row: Record) -> dict[str, tuple[int, int]]:
         """In which versions an earlier row of the job is not today's: (the row's, today's). Empty for one that is done."""
-        return {} if row["cell"] == self.key else changes(row, self.versions())
+        if row["cell"] == self.key and not any(f"metric.{name}" in row for name in local_metrics()):
+            return {}
+        return changes(row, self.versions())
 
     def lacking(self, row: Record) -> list[str]:
-        """The metrics that there are today and were not when the row was measured."""
+        """The metrics that there are today, and that the row was not measured for."""
         return lacking(row, self.versions())
 
     @cached_property
@@ -72,7 +74,7 @@ class Job(Settings):
 
     @cached_property
     def key(self) -> str:
-        """The setting itself where all versions are 1, else SHA-256 of it and of those that are not."""
+        """The setting itself where all versions are 1, else SHA-256 of it and of those that are not; equal on every machine."""
         versions = raised(self.versions())
         return content_key({"setting": self.setting, **versions}) if versions else self.setting
 

@@ -37,6 +37,8 @@ Images = SampleSet | ImageSet  # n of them, read batch by batch
 
 STRIP_IMAGES = 10
 FLOOR_REPEATS = 10  # before and after sampling each
+# What no chunk holds: bare forward passes of an image at the fastest that was seen of one, and the device's peak.
+BESIDE = ("timing.floor_seconds", "timing.peak_memory_bytes")
 TRAINED = "no, trained here"  # `checkpoint.given` of weights that were not given
 
 
@@ -98,14 +100,14 @@ def against(whole: Features, sets: Sequence[Images], protocol: Protocol, place: 
     return Material(generated, reference, resamples=protocol.resamples, device=place.device)
 
 
-def timing_columns(sets: list[SampleSet], floor: list[float], memory: int) -> Record:
-    """Seconds per image of sampling alone; the floor is its bare forward passes at the fastest that was seen of one.
+def timing_columns(sets: list[SampleSet], beside: Record) -> Record:
+    """Seconds per image of sampling alone, and `beside`, the columns BESIDE; nothing where another device drew all images.
 
     `image_seconds` are those until there are pixels: with decoding, where the model is a latent one.
     """
     seconds = [t for s in sets for t in s.seconds_per_image]
     if not seconds:
-        return {}  # another device drew them all: its times are not this one's
+        return {}
     median, low, high = median_interval([t.sampling for t in seconds])
     whole, whole_low, whole_high = median_interval([t.image for t in seconds])
     return {
@@ -117,9 +119,8 @@ def timing_columns(sets: list[SampleSet], floor: list[float], memory: int) -> Re
         "timing.image_seconds": whole,
         "timing.image_seconds_low": whole_low,
         "timing.image_seconds_high": whole_high,
-        "timing.floor_seconds": sets[0].nfe * min(floor),
         "timing.chunks": len(seconds),
-        "timing.peak_memory_bytes": memory,
+        **beside,
     }
 
 

@@ -1,6 +1,9 @@
 """Replicates in a file: a tensor float32 [columns, R] for each row, by the row's key, and its stream in the metadata.
 
 float32 holds seven digits, more than a figure is printed with; they come back as float64.
+
+A row without replicates, as those have that were measured before there were any, is no error: it is judged as if it were
+independent of the others, and the verdict says so. Replicates of other images than the row's are one.
 """
 
 from collections.abc import Mapping
@@ -11,7 +14,7 @@ import torch
 from torch import Tensor
 
 from replication.checkpoint import load_checkpoint, save_checkpoint
-from replication.metrics.uncertainty import Replicates
+from replication.metrics.uncertainty import Replicates, resamples_of
 from replication.types import InputError
 
 
@@ -41,14 +44,22 @@ def _read(row: Mapping[str, Any], tensor: Tensor) -> Replicates:
 
 
 def replicates_of_row(record: Mapping[str, Any], path: Path, found: Mapping[str, Replicates]) -> Replicates | None:
-    """Those of a row among the ones in a file; raises InputError where they are not as many as its protocol asks for."""
+    """Those of a row among the ones in a file, None where it has none there.
+
+    Raises InputError unless they are as many, and of as many images of each seed, as the row's protocol states.
+    """
     replicates = found.get(record["cell"])
     if replicates is None:
         return None
+    row, stated = f"the protocol of row {record['cell'][:12]}", str(record.get("protocol.resamples"))
+    again = "delete the file and measure again"
     for column, values in replicates.values.items():
-        if str(len(values)) != (stated := record.get("protocol.resamples")):
+        if str(len(values)) != stated:
             raise InputError(
-                f"{path}: {len(values)} replicates of {column}, and the protocol of row {record['cell'][:12]} has "
-                f"resamples = {stated}; delete the file and measure again"
+                f"{path}: {len(values)} replicates of {column}, and {row} has resamples = {stated}; {again}"
             )
+    n, seeds = record["protocol.n"], str(record.get("protocol.seeds", "0")).split()  # a first stage's has no seeds
+    if not replicates.stream.startswith(f"{resamples_of(stated, [n] * len(seeds))} against "):
+        of_row = f"n = {n} and {len(seeds)} seeds" if len(seeds) > 1 else f"n = {n} and one seed"
+        raise InputError(f"{path}: the replicates are {replicates.stream}, and {row} has {of_row}; {again}")
     return replicates

@@ -10,22 +10,22 @@ from typing import NamedTuple
 
 import torch
 
-from replication.checkpoint import load_metadata
 from replication.datasets.dataset import Dataset
 from replication.harness.experiment import load_experiment
 from replication.harness.images import ImageSet, Shape, open_images
+from replication.harness.job import rows_among
 from replication.harness.jobs.cell import cells_of, find_cell
 from replication.harness.journal import Record
 from replication.harness.measuring import Images, against, kept_features, measured, sampled
 from replication.harness.own_images import check_shape, dataset_of, protocol_for
 from replication.harness.protocol import Protocol, named_protocol, protocol_names
+from replication.harness.sweep import journal_of
 from replication.harness.versions import INTERVAL, metric_versions, version_columns
 from replication.harness.workplace import Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.metric import OF_REFERENCE, OF_SAMPLES
 from replication.metrics.uncertainty import Replicates
 from replication.registry import DATASETS, EXTRACTORS, unknown
-from replication.sampling.generation import chunks_in
 from replication.settings import Part
 from replication.types import InputError
 
@@ -80,21 +80,24 @@ def subject_of_images(path: Path) -> Subject:
 
 
 def subject_of_row(name: str, profile: str, settings: Mapping[str, str], place: Workplace) -> Subject:
-    """The stored samples of EXPERIMENT:LABEL:STEPS; nothing is drawn.
+    """The stored samples of EXPERIMENT:LABEL:STEPS, drawn with the weights that its row states, or one of its recipe.
 
-    Raises InputError for another form, an unknown experiment, row or step count, and for a row whose images are not there.
+    Raises InputError for another form, an unknown experiment, row or step count, and for a row that was not run or whose
+    images are not there.
     """
     experiment, _, row = name.partition(":")
     label, _, steps = row.rpartition(":")
     if not (label and steps.isdigit()):
         raise InputError(f"{name}: there is no such file or folder, and a row is written as EXPERIMENT:LABEL:STEPS")
     cell = find_cell(cells_of(load_experiment(experiment, settings, profile), profile, check=False), label, int(steps))
-    folder = cell.sample_place(cell.protocol.seeds[0], place).folder
-    chunks = chunks_in(folder)
-    sets = cell.stored(load_metadata(chunks[0].path)["weights"], place) if chunks else None
+    rows = journal_of([cell], place.state).rows()
+    own = rows_among([cell], rows).get(cell.key)  # with a key of --set in its protocol it is one that was never run
+    tried = [own] if own else [row for row in rows if row.get("recipe.key") == cell.recipe.key]
+    sets = next(filter(None, (cell.stored(row, place) for row in tried)), None)
     if sets is None:
-        seeds = f"{cell.protocol.n:,} images for each of {len(cell.protocol.seeds)} seeds"
-        raise InputError(f"{name}: {seeds} are not stored in {folder.parent}; `replicate run {experiment}` draws them")
+        folder = cell.sample_place(cell.protocol.seeds[0], place).folder.parent
+        seeds = f"{cell.protocol.n:,} images of the row's weights for each of {len(cell.protocol.seeds)} seeds"
+        raise InputError(f"{name}: {seeds} are not stored in {folder}; `replicate run {experiment}` draws them")
     return Subject(name, sets, cell.recipe.build_dataset().shape, cell.protocol, cell.recipe.dataset)
 
 
@@ -134,16 +137,17 @@ def check_comparable(one: Subject, other: Subject) -> None:
 
 
 def protocol_of(subject: Subject, reference: Reference, named: str | None, settings: Mapping[str, str]) -> Protocol:
-    """The named protocol, or the row's own, or the suite's, with keys of --set in it where the subject is no row.
+    """The named protocol, or the row's own, or the suite's, with the `protocol.` keys of --set in it: the row's has them
+    already, and its other keys are the experiment's.
 
     Raises InputError for a wrong name, key or value, and for an extractor that has no weights here or takes other images.
     """
     if subject.protocol is not None and named is None:
         protocol = subject.protocol
     else:
-        protocol = protocol_for(
-            subject.shape, reference.preprocessing, named, {} if subject.protocol is not None else settings
-        )
+        of_row = subject.protocol is not None
+        changes = {key: value for key, value in settings.items() if key.startswith("protocol.") or not of_row}
+        protocol = protocol_for(subject.shape, reference.preprocessing, named, changes)
     extractor: Extractor = protocol.extractor.build(EXTRACTORS)
     extractor.prepare(torch.empty((1, *subject.shape), dtype=torch.uint8))
     try:

@@ -40,7 +40,8 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store) -> None:
     try:
         for job in missing:
             with locked(place.state / "locks" / job.key, job.title):
-                if journal.read(job.key) is None:  # no other process has computed it meanwhile
+                found = journal.read(job.key)
+                if found is None or job.changes(found):  # no other process has computed it meanwhile
                     earlier = rows.get(job.key)
                     again = job.measured_again(earlier, place) if earlier else None
                     journal.write(again or job.compute(place))

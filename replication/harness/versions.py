@@ -4,17 +4,23 @@ A row from before there were such columns counts as version 1 of everything that
 of a job's key, so that a new metric, at version 1, changes none, and one that computes something else does. Rows of one
 `setting`, the key without versions, are of the same job: those of other versions than today's are stale. What has to be
 done about them depends on what changed: with other DRAWN versions images are drawn again, else stored ones are measured again.
+
+A row states the version of every metric that it was measured for, also of one that gave no figure. Of such a one nothing can
+be stale: where its version has risen since, the row lacks it.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import Any
 
+from replication import pixels
+from replication.diffusion import guidance, sampling
 from replication.harness.journal import Record
 from replication.metrics import uncertainty
-from replication.metrics.metric import metrics
+from replication.metrics.metric import Metric, metrics
 
 INTERVAL = "interval"  # of the resampled errors: metrics/uncertainty.py
+TIMING = "timing"  # of the medians of times and their intervals: metrics/timing.py
 DRAWN = ("sampling", "guidance", "quantizer")  # diffusion/sampling.py, diffusion/guidance.py, pixels.py
 COLUMN = "version."
 
@@ -30,10 +36,28 @@ def metric_versions(without: Collection[str], extractor: str) -> dict[str, int]:
     return {INTERVAL: uncertainty.VERSION, **{metric.name: metric.version for metric in measured}}
 
 
+def drawn_versions(guided: bool) -> dict[str, int]:
+    """Today's versions of what the images of a seed hang on; samplers and spacings have theirs in their identities."""
+    always = {"sampling": sampling.VERSION, "quantizer": pixels.VERSION}
+    return always | ({"guidance": guidance.VERSION} if guided else {})
+
+
 def raised(versions: Mapping[str, int]) -> dict[str, Any]:
-    """What they add to an identity: those that are not 1, under "versions"; nothing where all are."""
-    found = {name: version for name, version in versions.items() if version != 1}
+    """What they add to an identity: those that are not 1, under "versions"; nothing where all are. Local ones add nothing."""
+    found = {name: version for name, version in versions.items() if version != 1 and name not in local_metrics()}
     return {"versions": found} if found else {}
+
+
+def local_metrics() -> frozenset[str]:
+    """The metrics that another machine may lack, so that a key must not hang on them: those of other packages, and the CLIP
+    score, whose files nobody has to have."""
+    return _local(metrics())
+
+
+@cache  # by the metrics that there are: every key asks
+def _local(found: tuple[Metric, ...]) -> frozenset[str]:
+    foreign = (m for m in found if not type(m).__module__.startswith("replication."))
+    return frozenset(m.name for m in (*foreign, *(m for m in found if "prompt_embeddings" in m.needs)))
 
 
 def version_columns(versions: Mapping[str, int]) -> Record:
@@ -45,8 +69,9 @@ def version_of(record: Record, name: str) -> int | None:
     """The version that a row has of a metric, or of what else made it; None where that had no part in it."""
     if name == "guidance" and record.get("sampling.guidance", "none") == "none":
         return None
-    there = name in (INTERVAL, *DRAWN) or f"metric.{name}" in record
-    stated: int | None = record.get(f"{COLUMN}{name}", 1 if there else None)
+    if name not in (INTERVAL, TIMING, *DRAWN) and f"metric.{name}" not in record:
+        return None
+    stated: int = record.get(f"{COLUMN}{name}", 1)
     return stated
 
 
@@ -57,8 +82,9 @@ def changes(record: Record, versions: Mapping[str, int]) -> dict[str, tuple[int,
 
 
 def lacking(record: Record, versions: Mapping[str, int]) -> list[str]:
-    """The metrics that the row was made without: there were none of the name then."""
-    return [name for name in versions if version_of(record, name) is None]
+    """The metrics that the row has no figure of, and was not measured for in this version."""
+    missing = (name for name in versions if version_of(record, name) is None)
+    return [name for name in missing if record.get(f"{COLUMN}{name}") != versions[name]]
 
 
 def reasons(found: Mapping[str, tuple[int, int]]) -> str:

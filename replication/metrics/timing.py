@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+VERSION = 2  # of the rule for a median and its interval; at 1 the smallest and the largest were the interval
+
 
 class Stopwatch:
     """`with Stopwatch(device) as watch: ...` then `watch.seconds`, the device's work included."""

@@ -88,12 +88,10 @@ class Draws:
     @property
     def stream(self) -> str:
         """What the draws are a function of; rows of one stream saw the same resamples."""
-        sizes = "+".join(map(str, self.sizes))
         joined = ", in pairs" if self.paired else ""
         resamples, reference = self.reference.shape
-        return (
-            f"{resamples} resamples of {sizes} against {reference} images{joined}, seed {self.seed}, version {VERSION}"
-        )
+        of = resamples_of(resamples, self.sizes)
+        return f"{of} against {reference} images{joined}, seed {self.seed}, version {VERSION}"
 
     def of_seed(self, index: int) -> tuple[Tensor, Tensor]:
         """The resamples that seed `index` is in, int64 [k], and how often each of its images is taken, float64 [k,n].
@@ -141,6 +139,11 @@ class Replicates:
     def joint(self, column: str) -> Tensor | None:
         """Those by which the column is compared between rows, float64 [R]; None where it has none."""
         return self.raw.get(column, self.values.get(column))
+
+
+def resamples_of(resamples: int | str, sizes: Iterable[int]) -> str:
+    """How the stream of draws from that many images of each seed begins: "200 resamples of 500+500"."""
+    return f"{resamples} resamples of {'+'.join(map(str, sizes))}"
 
 
 def resample_counts(resamples: int, n: int, generator: torch.Generator) -> Tensor:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from replication.files import write_atomically
-from replication.harness.forensics.examination import NOT_CHANGED
+from replication.harness.forensics.examination import NOT_CHANGED, outdated
 from replication.harness.forensics.move import NEGLIGIBLE
 from replication.harness.forensics.sources import SOURCES
 from replication.harness.journal import Record
+from replication.harness.versions import reasons
 from replication.report.plots import COLOURS, drawing, refresh
 from replication.report.rows import csv_text, read_csv
-from replication.report.tables import Table
+from replication.report.tables import STALE, Table
 from replication.report.write import shared_columns
 
 
@@ -45,6 +46,7 @@ PAIRED = (
     "The interval is that of the move, not of a distance: images that correspond (the same seed and number, the same "
     "reference image) are resampled in common. Where they do not (“other images”), each set is resampled by itself."
 )
+AGAIN = "`replicate forensics` measures it again"
 PICTURE = "every move with its 95 % interval"
 
 Block = str | Table | Mapping[str, str]  # a paragraph or PICTURE, a table, or words and their meanings
@@ -56,11 +58,13 @@ def report_blocks(rows: Sequence[Record]) -> dict[str, list[Block]]:
     missing = [
         {"not changed": row["choice"], "because": row["because"]} for row in rows if row["verdict"] == NOT_CHANGED
     ]
+    behind = outdated(first)
     sources = [[name, source] for name, source in SOURCES.items() if name in {row["choice"] for row in rows}]
     every = {str(i): row for i, row in enumerate(rows)}
     return {
         f"Which choice moves {first['distance']}, and how far: {first['title']}": [
             _base(first),
+            *([f"{STALE} The whole table is of earlier versions ({reasons(behind)}): {AGAIN}."] if behind else []),
             *((Table.of([_line(row) for row in findings]), PICTURE) if findings else ()),
             LEGEND,
             PAIRED,

@@ -1,5 +1,6 @@
 """CLIP's two halves with random weights, saved as the Hub has them: against transformers, and in a row on text."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from replication.harness.clip_pair import VARIABLE, clip_pair
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of, find_cell
 from replication.harness.workplace import Workplace
+from replication.metrics.clip_score import ClipScore
 from replication.types import InputError
 
 CPU = torch.device("cpu")
@@ -99,11 +101,18 @@ def test_a_row_on_text_has_its_score(project: Path, published: CLIPModel, monkey
     assert record["version.clip_score"] == 1
     assert replicates is not None
     assert "metric.clip_score" in replicates.values
+    folder = os.environ[VARIABLE]
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("HF_HUB_CACHE", str(project / "nothing"))
     without = text_cell(project)
     assert without.key == cell.key
     assert "clip_score" not in without.versions()
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipScore, "version", 2)
+        assert text_cell(project).key == cell.key
+        patch.setenv(VARIABLE, folder)
+        assert text_cell(project).key == cell.key
+        assert text_cell(project).changes(record) == {"clip_score": (1, 2)}
     again = without.measured_again(record, place)
     assert again is not None
     assert not [column for column in again.record if "clip_score" in column]

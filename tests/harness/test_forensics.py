@@ -19,7 +19,10 @@ from replication.harness.forensics.examination import NOT_CHANGED, Laboratory, i
 from replication.harness.forensics.move import Pool, moves
 from replication.harness.journal import Record
 from replication.harness.workplace import Workplace
+from replication.metrics import uncertainty
+from replication.metrics.frechet import FD
 from replication.registry import DATASETS, EXTRACTORS
+from replication.report.forensics import printed
 from replication.types import InputError
 
 DIGITS = DATASETS.build("digits")
@@ -77,6 +80,22 @@ def test_every_choice_gives_a_row_or_says_what_it_needs(project: Path, monkeypat
         "replication.sampling.generation.sample", lambda *_, **__: pytest.fail("an image was drawn again")
     )
     assert investigated(base_of("tiny", Wishes())) == (rows, needs)
+
+
+def test_a_move_states_the_versions_of_what_made_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the distance, the intervals and the drawing, and of no metric that is not there; a report of others is marked.
+
+    Catches: a committed table whose interval is made by another rule than today's, and that nobody can tell."""
+    write_tiny(project)
+    rows, _ = investigated(base_of("tiny", Wishes()), "clip", "TF32")
+    assert {column for column in rows[0] if column.startswith("version.")} == {
+        "version.fd", "version.interval", "version.sampling", "version.quantizer",
+    }  # fmt: skip
+    assert "earlier versions" not in printed(rows)
+    monkeypatch.setattr(FD, "version", 9)
+    assert "‡ The whole table is of earlier versions (fd 1 -> 9)" in printed(rows)
+    before = [{column: value for column, value in row.items() if not column.startswith("version.")} for row in rows]
+    assert f"(fd 1 -> 9, interval 1 -> {uncertainty.VERSION})" in printed(before)
 
 
 def test_the_base_is_the_experiments_cell(project: Path) -> None:

@@ -60,6 +60,12 @@ def test_what_is_no_replicates_of_the_row_is_refused_by_name(project: Path) -> N
     save_replicates(path, {key: Replicates("s", {"metric.fd": torch.zeros(7)})})
     with pytest.raises(InputError, match=r"7 replicates of metric\.fd, and the protocol of row .* resamples = 5"):
         journal.replicates(key)
+    stream = "5 resamples of 8+8 against 359 images, seed 0, version 2"
+    save_replicates(path, {key: Replicates(stream, {"metric.fd": torch.zeros(5)})})
+    with pytest.raises(
+        InputError, match=r"replicates are 5 resamples of 8\+8 against .* has n = 16 and one seed; delete"
+    ):
+        journal.replicates(key)
     path.write_bytes(whole[:-5])
     with pytest.raises(InputError, match=rf"{key}\.safetensors: the checkpoint is corrupt"):
         evidence_of(load_experiment("tiny"), "cpu", state(), project / "results")

@@ -15,15 +15,15 @@ import replication.sampling.generation as generation
 from replication.cli import main
 from replication.diffusion import sampling
 from replication.harness.experiment import load_experiment
-from replication.harness.job import Job, jobs_of
+from replication.harness.job import Job, jobs_of, rows_among
 from replication.harness.jobs import cell as cell_module
 from replication.harness.journal import Journal, Record
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, measure_again, run
 from replication.harness.versions import metric_of
 from replication.harness.workplace import Workplace
-from replication.metrics import Metric, uncertainty
-from replication.metrics.frechet import FD
+from replication.metrics import Metric, timing, uncertainty
+from replication.metrics.frechet import FD, FDInfinity
 from replication.metrics.metric import Measurement, metric_named, metrics
 from replication.metrics.nll import NLL
 from replication.registry import METRICS
@@ -231,6 +231,49 @@ def test_the_bound_is_evaluated_again_where_it_changed(project: Path, monkeypatc
     assert job.title == "DDPM x 4", "its model is not there, and measuring trains none"
 
 
+def test_a_row_of_the_earlier_rule_for_times_gets_todays_from_its_chunks(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On whatever machine it is measured again: times are those of the device that drew the row. What no chunk tells stays as
+    it was. Catches a smallest-to-largest interval under today's version, times that another machine loses, old costs."""
+    before, jobs = run_all(project), tiny(project)
+    journal = journal_of(jobs, project / "runs")
+    for job in jobs:
+        row = journal.read(job.key)
+        assert row is not None
+        wrong = {"timing.seconds_low": 1e-9, "timing.seconds_high": 9.0, "cost.parameters": 1, "cell": job.setting}
+        (journal.folder / f"{job.key}.json").unlink()
+        (journal.folder / f"{job.setting}.json").write_text(
+            json.dumps({c: v for c, v in (row | wrong).items() if c != "version.timing"})
+        )
+    assert states(capsys) == [f"stale: timing 1 -> {timing.VERSION}"] * 3
+    forbid(monkeypatch)
+    monkeypatch.setattr(cell_module, "device_name", lambda _: "another processor")
+    after = run_all(project)
+    assert states(capsys) == ["done"] * 3
+    for title, row in after.items():
+        assert of_sampling(row) == of_sampling(before[title])
+        assert row["version.timing"] == timing.VERSION
+
+
+def test_a_metric_that_gave_no_figure_is_lacking_and_never_stale(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FD-infinity of sixteen images. Catches rows called stale for a figure that they do not have, "done, without" for ever,
+    and a figure that a later version gives and that no row ever gets."""
+    before = run_all(project)
+    assert not any("metric.fd_infinity" in row for row in before.values())
+    monkeypatch.setattr(FDInfinity, "version", 9)
+    assert states(capsys) == ["done, without fd_infinity"] * 3
+    forbid(monkeypatch)
+    monkeypatch.setattr(FDInfinity, "compute", lambda *_: Measurement({"fd_infinity": 1.5}))
+    jobs = tiny(project)
+    assert measure_again(jobs, place(project), Store(project / "runs")) == []
+    assert states(capsys) == ["done"] * 3
+    rows = rows_among(jobs, journal_of(jobs, project / "runs").rows())
+    assert {(row["version.fd_infinity"], row["metric.fd_infinity"]) for row in rows.values()} == {(9, 1.5)}
+
+
 class Brightness(Metric):
     """The mean of the first feature."""
 
@@ -273,6 +316,27 @@ def test_a_metric_that_is_added_appears_in_old_rows_by_measuring(
         assert row["version.brightness"] == 1
         assert journal.synced_with(job.key) == store.address, "MLflow has the row as it is now"
     assert measure_again(jobs, place(project), store) == []
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_keys_are_those_of_a_machine_without_the_package(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A metric of another package at version 3, then 4: it is measured, and measured again, under the same keys.
+
+    Catches two machines that do not find each other's rows, and a changed metric that no key tells of and that stays."""
+    before = run_all(project)
+    monkeypatch.setattr(Brightness, "version", 3)
+    METRICS.register("brightness")(Brightness)
+    metrics.cache_clear()
+    forbid(monkeypatch)
+    assert measure_again(tiny(project), place(project), Store(project / "runs")) == []
+    monkeypatch.setattr(Brightness, "version", 4)
+    assert states(capsys) == ["stale: brightness 3 -> 4"] * 3
+    after = run_all(project)
+    assert states(capsys) == ["done"] * 3
+    assert {row["version.brightness"] for row in after.values()} == {4}
+    assert [row["cell"] for row in after.values()] == [row["cell"] for row in before.values()]
 
 
 def test_a_first_stage_is_measured_again_from_its_own_weights(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

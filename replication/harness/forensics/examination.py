@@ -25,8 +25,11 @@ from replication.harness.forensics.move import Pair, Pool, moves
 from replication.harness.journal import Record
 from replication.harness.measuring import real_features
 from replication.harness.provenance import provenance
+from replication.harness.versions import COLUMN, INTERVAL, changes, drawn_versions, version_columns
 from replication.harness.workplace import Workplace
+from replication.metrics import uncertainty
 from replication.metrics.extractor import Extractor
+from replication.metrics.metric import metric_named
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError
 
@@ -84,14 +87,29 @@ def _common(base: Measurement, place: Workplace) -> Record:
         "protocol.drop_last": str(protocol.drop_last),
         "protocol.extractor": str(protocol.extractor),
     }
+    if base.drawn_as:  # of the metrics of a row there is the distance alone
+        given = {column: value for column, value in base.cell.columns.items() if not column.startswith(COLUMN)}
     return {
-        **(base.cell.columns if base.drawn_as else given),
+        **given,
+        **version_columns(_versions(given)),
         "protocol.extractor_sha256": protocol.extractor.build(EXTRACTORS).sha256,
         "protocol.n": base.n,
         "protocol.resamples": str(protocol.resamples),
         "protocol.seeds": str(base.seed),
         **provenance(place.device),
     }
+
+
+def _versions(row: Record) -> dict[str, int]:
+    """Today's versions of what makes a move: the distance, its interval, and what draws images where any are drawn."""
+    measured = {"fd": metric_named("fd").version, INTERVAL: uncertainty.VERSION}
+    guided = row.get("sampling.guidance", "none") != "none"
+    return measured | (drawn_versions(guided) if "sampling.sampler" in row else {})
+
+
+def outdated(row: Record) -> dict[str, tuple[int, int]]:
+    """In which versions a row is not today's: (the row's, today's)."""
+    return changes({"metric.fd": row.get("metric.fd_before"), **row}, _versions(row))
 
 
 class Laboratory:

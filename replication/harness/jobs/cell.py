@@ -12,11 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from replication import cost, pixels
+from replication import cost
 from replication.conditions.captions import Captioned, caption_numbers, captions
 from replication.conditions.condition import labels_of
-from replication.diffusion import guidance as guidance_rule
-from replication.diffusion import sampling as sampling_loop
 from replication.diffusion.denoiser import Denoise
 from replication.diffusion.variance import check_variance
 from replication.harness.clip_pair import ClipPair, clip_pair
@@ -26,6 +24,7 @@ from replication.harness.jobs.cell_tables import CELL_TABLES
 from replication.harness.jobs.first_stage import first_stage_cells
 from replication.harness.journal import Computed, Record
 from replication.harness.measuring import (
+    BESIDE,
     STRIP_IMAGES,
     TRAINED,
     bits_of,
@@ -38,8 +37,18 @@ from replication.harness.measuring import (
 )
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import device_name, provenance
-from replication.harness.versions import DRAWN, changes, lacking, metric_of, metric_versions, raised
+from replication.harness.versions import (
+    DRAWN,
+    TIMING,
+    changes,
+    drawn_versions,
+    lacking,
+    metric_of,
+    metric_versions,
+    raised,
+)
 from replication.harness.workplace import FIRST_STAGE, Model, PlannedTraining, Workplace, trainings_of_recipe
+from replication.metrics import timing
 from replication.metrics.metric import Material, metrics
 from replication.metrics.timing import peak_memory, reset_peak_memory
 from replication.noise import ImageNoise
@@ -60,7 +69,7 @@ from replication.training.recipe import Recipe, takes_null
 from replication.types import InputError
 
 NO_SAMPLES = ("reconstructions", "originals", "codes")  # parts of a Material that a cell never has
-OF_DRAWING = ("checkpoint.", "sampling.nfe", "cost.", "timing.", "env.")  # columns of a row's first stage
+OF_DRAWING = ("checkpoint.", "env.")  # columns of a row's first stage that its chunks do not tell
 
 
 class Cell(Job):
@@ -92,12 +101,12 @@ class Cell(Job):
     def versions(self) -> dict[str, int]:
         without = {*NO_SAMPLES, *(() if self.nll else ("bits",)), *(() if self.recipe.condition else ("prompted",))}
         without |= set() if self._clip_pair() else {"prompt_embeddings"}
-        return {**metric_versions(without, self.protocol.extractor.name), **self._drawn_versions()}
+        measured = metric_versions(without, self.protocol.extractor.name)
+        return {**measured, TIMING: timing.VERSION, **self.drawn_versions()}
 
-    def _drawn_versions(self) -> dict[str, int]:
-        """Those that the images of a seed hang on; samplers and spacings have theirs in their identities."""
-        guided = {"guidance": guidance_rule.VERSION} if self.sampling.guidance else {}
-        return {"sampling": sampling_loop.VERSION, "quantizer": pixels.VERSION, **guided}
+    def drawn_versions(self) -> dict[str, int]:
+        """Those that the images of a seed hang on."""
+        return drawn_versions(guided=self.sampling.guidance is not None)
 
     def sample_identity(self) -> dict[str, Any]:
         """What fixes the images of a seed besides versions: cells that agree in it share their sample sets."""
@@ -134,7 +143,7 @@ class Cell(Job):
     @cached_property
     def sample_key(self) -> str:
         """Of the folder of its images: the identity, and the versions that are not 1."""
-        return content_key({**self.sample_identity(), **raised(self._drawn_versions())})
+        return content_key({**self.sample_identity(), **raised(self.drawn_versions())})
 
     def described(self) -> Record:
         recipe, protocol, sampling = self.recipe, self.protocol, self.sampling
@@ -176,28 +185,26 @@ class Cell(Job):
         floor = floor_seconds(model, self.recipe, self.protocol, place)
         sets = [self.samples(model, seed, place) for seed in self.protocol.seeds]
         floor += floor_seconds(model, self.recipe, self.protocol, place)
-        memory = peak_memory(place.device)
+        beside = dict(zip(BESIDE, (sets[0].nfe * min(floor), peak_memory(place.device)), strict=True))
         drawn: Record = {
             "checkpoint.sha256": model.sha256["checkpoint"],
             "checkpoint.given": model.given["checkpoint"] or TRAINED,
             "checkpoint.first_stage_sha256": model.sha256.get(FIRST_STAGE, "none"),
             "checkpoint.first_stage_given": model.given.get(FIRST_STAGE) or TRAINED,
-            "sampling.nfe": sets[0].nfe,
-            **cost_columns(self.recipe, sets[0].nfe),
-            **timing_columns(sets, floor, memory),
+            **timing_columns(sets, beside),
             **provenance(place.device),
         }
         return self._measured(drawn, sets, self._bits(model, place), {}, place)
 
     def measured_again(self, row: Record, place: Workplace) -> Computed | None:
-        """What belongs to sampling is kept from the row; the model is loaded only where the bound has to be evaluated again.
+        """Times are those of the chunks that the row's own device drew; what chunks do not tell is kept from the row. The
+        model is loaded only where the bound has to be evaluated again.
 
         None where images have to be drawn: other versions of what draws them, missing chunks, or no snapshot for the bound.
         """
-        if not changes(row, self._drawn_versions()).keys().isdisjoint(DRAWN):
+        if not changes(row, self.drawn_versions()).keys().isdisjoint(DRAWN):
             return None
-        sha256 = [row.get("checkpoint.sha256", ""), row.get("checkpoint.first_stage_sha256", "none")]
-        sets = self.stored("+".join(one for one in sha256 if one != "none"), place)
+        sets = self.stored(row, place)
         if sets is None:
             return None
         bounds = {m.name: m.version for m in metrics() if self.nll and "bits" in m.needs}
@@ -207,6 +214,7 @@ class Cell(Job):
                 return None
             kept, bits = {}, self._bits(place.model(self.recipe, self.protocol.ema), place)
         drawn = {c: v for c, v in row.items() if c.startswith(OF_DRAWING)}
+        drawn |= timing_columns(sets, {c: row[c] for c in BESIDE if c in row})
         return self._measured(drawn, sets, bits, kept, place)
 
     def _measured(
@@ -215,14 +223,19 @@ class Cell(Job):
         """The second stage: the row of sets whose columns of the first one are `drawn`; `kept`: figures not measured anew."""
         figures, replicates = measured(self._measurable(sets, bits, place), place)
         extractor = {"protocol.extractor_sha256": self.protocol.extractor.build(EXTRACTORS).sha256}
-        record = {**self.columns, **extractor, **drawn, **figures, **kept}
+        costs = {"sampling.nfe": sets[0].nfe, **cost_columns(self.recipe, sets[0].nfe)}
+        record = {**self.columns, **extractor, **costs, **drawn, **figures, **kept}
         return Computed(record, strip_png(sets[0].first(STRIP_IMAGES)), replicates)
 
-    def stored(self, weights: str, place: Workplace) -> list[SampleSet] | None:
-        """The sample set of each seed that was drawn with these weights; None where images would have to be drawn."""
-        found = [
-            stored_samples(self.sample_place(seed, place), weights, self.protocol.n) for seed in self.protocol.seeds
-        ]
+    def stored(self, row: Record, place: Workplace) -> list[SampleSet] | None:
+        """The sample set of each seed that was drawn with the weights of the job's row, with the times of its device.
+
+        None where images would have to be drawn.
+        """
+        sha256 = (row.get("checkpoint.sha256", ""), row.get("checkpoint.first_stage_sha256", "none"))
+        weights, device = "+".join(one for one in sha256 if one != "none"), row.get("env.device", "")
+        places = [replace(self.sample_place(seed, place), drawn_by=device) for seed in self.protocol.seeds]
+        found = [stored_samples(where, weights, self.protocol.n) for where in places]
         sets = [one for one in found if one is not None]
         return sets if len(sets) == len(found) else None
 
