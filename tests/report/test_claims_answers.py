@@ -178,3 +178,23 @@ def test_a_test_without_power_supports_nothing(folder: Path, power: float | None
     judged, found = claim("value", of=[ddim(2)], columns=["metric.kid"], above=1), evidence(folder, {})
     assert Reading.exact("d", "f", Range(low=0.01), 0.5, power).verdict(judged, found).word == word
     assert Reading.exact("d", "f", Range(low=0.01), 0.005, power).verdict(judged, found).word == "refuted"
+
+
+def test_a_test_made_of_draws_is_corrected_like_every_reading(folder: Path) -> None:
+    """p = 0.03 refutes by itself and not beside an equal one; nothing stands on p = 0.2 of its word.
+
+    Catches: the p-value of a test that passes for a figure without an error.
+    """
+    judged, found = claim("value", of=[ddim(2)], columns=["metric.kid"], above=1), evidence(folder, {})
+    refuted = Reading.exact("d", "f", Range(low=0.05), 0.03, power=1.0, p=0.03).verdict(judged, found)
+    assert (refuted.word, refuted.p) == ("refuted", 0.03)
+    assert [(v.word, v.p) for v in corrected([refuted, refuted])] == [("inconclusive", 0.06)] * 2
+    assert Reading.exact("d", "f", Range(low=0.05), 0.5, power=1.0, p=0.2).verdict(judged, found).word == "inconclusive"
+
+
+def test_the_answer_names_a_speed_that_is_not_tested(folder: Path) -> None:
+    """Times of one machine are not there. Catches: an answer that has the speed by evaluations and is silent about the other."""
+    judged = trade()
+    text = judged.answer(judge(judged, evidence(folder, {"metric.fd_infinity": {2: (1.25, 0.001), 3: (1.0, 0.001)}})))
+    assert "1.5 times in evaluations (yes)" in text
+    assert "DDIM x 2 has no figure timing.seconds_per_image" in text

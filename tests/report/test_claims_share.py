@@ -71,11 +71,23 @@ def test_each_range_has_its_answer(folder: Path) -> None:
     judged = claim("share", share=0.9, ranges=[[2, 6], [4, 5], [7, 9]], columns=["metric.fd"])
     verdicts = judge(judged, rows)
     assert [v.word for v in verdicts] == ["supported", "refuted", "not tested", "supported", "supported", "not tested"]
-    assert verdicts[0].definition == "share of NFE 2 to 6"
+    assert verdicts[0].definition == "FD-digits: share of NFE 2 to 6"
     assert verdicts[1].value == pytest.approx(0.0)  # from 4 to 5 it rises
     assert verdicts[2].reason == "the cells have no two counts from 7 to 9"
     plain = claim("share", share=0.9, ranges=[[2, 6], [2, 4]], columns=["metric.fd"])
     assert plain.answer(judge(plain, rows)) == (
-        "Yes: evaluations explain 98 % from 2 to 6 and 100 % from 2 to 4 of the variance, and step counts 100 % and 100 %, "
-        "where 90 % are needed; how much it is, the range decides."
+        "Yes: of the variance of log FD-digits, evaluations explain 98 % from 2 to 6 and 100 % from 2 to 4, and step counts 100 % "
+        "and 100 %; 90 % are needed, and the range decides how much it is."
+    )
+
+
+def test_the_answer_has_every_column(folder: Path) -> None:
+    """KID rises from 3 to 4 steps, which takes 2 % of its variance. Catches: the shares of the first column for all."""
+    of = {"metric.fd": (8.0, 4.0, 2.0, 2.0, 2.0), "metric.kid": (8.0, 2.0, 2.5, 2.0, 2.0)}
+    rows = {column: {steps: (value, 0.01) for steps, value in enumerate(values, 2)} for column, values in of.items()}
+    judged = claim("share", share=0.9, ranges=[[2, 4]], columns=list(of))
+    text = judged.answer(judge(judged, evidence(folder, rows)))
+    assert text.startswith(
+        "Yes: of the variance of log FD-digits, evaluations explain 100 % from 2 to 4, and step counts 100 %; "
+        "of log KID-digits, evaluations explain 98 % from 2 to 4, and step counts 100 %; 90 % are needed"
     )

@@ -10,7 +10,7 @@ from replication.harness.versions import concerning, reasons
 from replication.report.claims.claim import Claim
 from replication.report.claims.draws import Figure, Redraw, Rows, bounded, figure, percentiles, together
 from replication.report.claims.evidence import Evidence, differing
-from replication.report.claims.verdict import NotTested, Range, Verdict
+from replication.report.claims.verdict import LEVEL, NotTested, Range, Verdict, Word
 from replication.report.compare import Resampled, bias_decides, named_differences
 
 POWER = 0.8  # of a test, below which it supports nothing
@@ -22,9 +22,10 @@ class Reading:
 
     `redraw` draws what is uncertain in the figures, and `interval` makes (low, high) of the value and of its draws. A
     `reason` is why there is nothing to judge. `power`: with which probability the test would refute the claim if it were
-    wrong by as much as the reading means to exclude; under POWER, "supported" becomes "inconclusive". `controls`: by the
-    name of a cell, the figures of rows that must not pass under this definition. If one does, it does not discriminate; if
-    none is run, nobody knows whether it does. `divisor` takes what `of` takes, and gives what `of` divides by: a ratio says
+    wrong by as much as the reading means to exclude; under POWER, "supported" becomes "inconclusive". `p`: of the word for
+    a number without figures that a test made of draws; above LEVEL it is "inconclusive" too. `controls`: by the name of a
+    cell, the figures of rows that must not pass under this definition. If one does, it does not discriminate; if none is
+    run, nobody knows whether it does. `divisor` takes what `of` takes, and gives what `of` divides by: a ratio says
     something where that is above 0, with its interval.
     """
 
@@ -37,13 +38,22 @@ class Reading:
     interval: Callable[[float, np.ndarray], tuple[float, float]] = percentiles
     reason: str = ""
     power: float | None = None
+    p: float | None = None
     controls: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
     divisor: Callable[..., Any] | None = None
 
     @classmethod
-    def exact(cls, definition: str, formula: str, needed: Range, value: float, power: float | None = None) -> "Reading":
-        """That of a number which has no error."""
-        return cls(definition, formula, needed, lambda: value, power=power)
+    def exact(
+        cls,
+        definition: str,
+        formula: str,
+        needed: Range,
+        value: float,
+        power: float | None = None,
+        p: float | None = None,
+    ) -> "Reading":
+        """That of a number which has no error, or that a test gives, with the test's power and the p of the word."""
+        return cls(definition, formula, needed, lambda: value, power=power, p=p)
 
     def verdict(self, claim: Claim, evidence: Evidence) -> Verdict:
         """The word for the 95 % interval that redrawing the figures gives, or why there is none."""
@@ -78,7 +88,8 @@ class Reading:
         """The word for the value where no figure varies, else for its interval; "inconclusive" if an error is unknown."""
         drawn = self.redraw(self.figures, rows, np.random.default_rng(0))
         if not any(np.ptp(drawn.figures[f]) for f in self.figures):
-            return replace(verdict, word="supported" if self.needed.holds(value) else "refuted")
+            word: Word = "supported" if self.needed.holds(value) else "refuted"
+            return replace(verdict, word="inconclusive" if (self.p or 0.0) > LEVEL else word, p=self.p)
         low, high = self.interval(value, self.of(*(drawn.figures[f] for f in self.figures)))
         found = replace(verdict, low=low, high=high, pairing=drawn.pairing)
         if self.divisor is not None:
@@ -90,10 +101,10 @@ class Reading:
         return replace(found, word=self.needed.word(low, high), p=self.needed.p_value(value, low, high))
 
     def _powerful(self, verdict: Verdict) -> Verdict:
-        if self.power is None or self.power >= POWER or verdict.word != "supported":
+        if self.power is None or self.power >= POWER or verdict.word == "refuted":
             return verdict
         reason = f"the test would find a difference with a probability of {self.power:.2f}, under {POWER}"
-        return replace(verdict, word="inconclusive", reason=reason, p=None)
+        return replace(verdict, word="inconclusive", reason=reason)
 
     def _discriminating(self, verdict: Verdict) -> Verdict:
         run = {cell: value for cell, value in verdict.controls.items() if value is not None}

@@ -106,7 +106,7 @@ class TradeOff(Claim):
             for meaning, v in zip(QUALITY, of_quality, strict=True)
             if v.published is not None
         ]
-        parts = [", ".join(quality), *without_words(of_quality), listed(speed) if speed else ""]
+        parts = [", ".join(quality), *without_words(verdicts), listed(speed) if speed else ""]
         if printed:
             parts.append(f"the papers' own figures say {listed(printed)}")
         return capitalised(f"{'; '.join(filter(None, parts))}.")
