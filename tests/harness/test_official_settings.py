@@ -36,7 +36,7 @@ from replication.training.first_stage import FirstStage
 
 OFFICIAL = Path(__file__).parents[1] / "official"
 EXPERIMENTS = ["ddpm", "dit", "ldm"]
-TRAINED = ("steps", "batch_size", "accumulate", "learning_rate", "warmup", "grad_clip", "ema_decay", "flip")
+TRAINED = ("steps", "batch_size", "accumulate", "learning_rate", "warmup", "grad_clip", "ema_decay", "flip", "crop")
 ALWAYS = {f"training.{name}" for name in TRAINED}
 SAMPLED = {"sampler", "clip", "dataset", "network", "schedule", "parameterization", "objective"}  # of a row
 ENCODED = {"autoencoder", "loss.pixel", "loss.perceptual_weight"}  # of a first stage

@@ -53,6 +53,9 @@ def test_the_papers_correlation_is_that_of_its_table() -> None:
         pytest.approx(-0.930, abs=5e-4),
     ]
     assert (str(as_printed.needed), as_printed.definition.split()[0]) == ("-0.977 to -0.884", "semi-log")
+    falls, *others = judge(of["gflops-decide-every-metric-of-twelve"], evidence)
+    assert [str(v.needed) for v in others] == ["-0.903 to -0.817", "0.855 to 0.945", "0.884 to 0.977", "0.817 to 0.903"]
+    assert [v.definition.split()[3] for v in (falls, *others)] == ["sFID", "sFID", "IS", "ADM", "ADM"]
     rather = {
         suffix: [v.published for v in judge(of[f"gflops-rather-than-parameters{suffix}"], evidence)[2:5]]
         for suffix in ("-of-twelve", "", "-when-small")

@@ -34,5 +34,5 @@ ASKED = {
     "which reference": "RAE #11: samples compared with the statistics of another reference",
     "number of samples": "REPA #34: the script packs 40,192 samples, where 50,000 are said",
     "number of GPUs": "flow_matching #68: 2.07 on 8, 3.09 on one at the same batch per GPU, so another total",
-    "selection": "JiT #42: EMA and guidance are swept, the best pair is printed; 5.44 or 7.41. EDM2: the minimum of several",
+    "selection": "JiT #42: EMA and guidance are swept, the best pair is printed; 5.44 or 7.41. EDM2: the minimum of 3",
 }

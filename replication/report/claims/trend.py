@@ -53,22 +53,22 @@ class Trend(Claim, Target):
     Of the `methods`, rank is Spearman's correlation, log-log Pearson's of both logarithms, semi-log Pearson's of the
     column with the logarithm of `along`. Points at the same place along are repeats, such as other seeds of a training.
     "It falls" needs no more than a correlation below 0. How strong the correlation is says something only beside one that
-    is `printed`: of the same kind, over as many points.
+    is `printed`: of the same kind and column, over as many points.
     """
 
     points: Annotated[Points, Field(min_length=3)]
     columns: Columns
     along: str
     methods: Annotated[list[Method], Field(min_length=1)] = ["rank", "log-log"]
-    printed: Printed | None = None
+    printed: list[Printed] = []
 
     def readings(self, evidence: Evidence) -> Iterator[Reading]:
-        """One for each column and method, and one for the correlation that is printed."""
+        """One for each column and method, and one for each correlation that is printed."""
         for column in self.columns:
             for method in self.methods:
                 yield self._reading(column, method, self.range, evidence)
-        if self.printed:
-            yield self._as_strong(self.printed, evidence)
+        for printed in self.printed:
+            yield self._as_strong(printed, evidence)
 
     def _reading(self, column: str, method: str, needed: Range, evidence: Evidence, reason: str = "") -> Reading:
         title, along = (evidence.title(c, self.points[0]) for c in (column, self.along))
