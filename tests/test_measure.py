@@ -124,9 +124,9 @@ def test_two_sets_are_compared_under_the_same_resamples(here: Path, capsys: Capt
     pair = both["paired"]
     assert pair["difference.fd"] == pytest.approx(both["other"]["metric.fd"] - both["metric.fd"])
     assert "ratio.fd" not in pair  # of 200 images and 64 features, whose bias pulls it to 1
-    assert pair["ratio.kid"] == pytest.approx(both["other"]["metric.kid"] / both["metric.kid"])
+    assert pair["ratio.is"] == pytest.approx(both["other"]["metric.is"] / both["metric.is"])
     assert 0 < pair["difference.fd_low"] < pair["difference.fd"] < pair["difference.fd_high"]
-    assert 1 < pair["ratio.kid_low"] < pair["ratio.kid"] < pair["ratio.kid_high"]
+    assert pair["ratio.is_low"] < pair["ratio.is"] < pair["ratio.is_high"]
     same = measured(capsys, "a.npz", "--compare", "a.npz", *QUICK)["paired"]
     assert [same[f"difference.fd{end}"] for end in ("", "_low", "_high")] == [0, 0, 0]
     assert same["correlation.fd"] == pytest.approx(1)
