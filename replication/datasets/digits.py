@@ -42,6 +42,9 @@ class Digits(Dataset):
         return Split.of(whole.images.numpy()[chosen].transpose(0, 2, 3, 1), whole.labels.numpy()[chosen])
 
 
+CAPTIONS = captions(NAMES, TEMPLATES)  # once: a sweep builds the dataset for every cell
+
+
 @DATASETS.register("digits")
 def digits() -> Digits:
     """1,797 digits, 8x8 grey, from scikit-learn (Alpaydin and Kaynak 1998); flips off: a mirrored digit is none."""
@@ -52,7 +55,7 @@ def digits() -> Digits:
         classes=tuple("0123456789"),
         flip=False,
         sizes={"train": 1438, "test": 359},
-        captions=captions(NAMES, TEMPLATES),
+        captions=CAPTIONS,
         fingerprints={
             "train": "2faa041290aa80f13f2b206abce657af149f52cac99fbe36f3e0b4712f7c423a",
             "test": "1436597a95dba9e78b936fb636c573d669cd089965e5f05fc3af404e06dc944c",
