@@ -143,9 +143,10 @@ def test_a_journal_from_before_versions_is_measured_again(
     changed = f"interval 1 -> {uncertainty.VERSION}"
     assert all(state.startswith("stale: ") and changed in state for state in states(capsys))
     assert main(["report", "tiny"]) == 0
-    text = (project / "results" / "tiny-cpu.md").read_text().partition("\n## ")[0]
-    assert text.count("‡") == 4, "three lines, and the one that explains"
-    assert f"‡ of earlier versions ({changed}" in text
+    table, _, claims = (project / "results" / "tiny-cpu.md").read_text().partition("\n## ")[0].partition("**Claim")
+    assert table.count("‡") == 4, "three lines, and the one that explains"
+    assert "‡ (of earlier versions: " in claims
+    assert f"‡ of earlier versions ({changed}" in table
     assert (project / "results" / "tiny-cpu-samples.png").exists()
 
     # DDPM x 4 lost its chunks: it alone has to be drawn
@@ -175,7 +176,7 @@ def test_an_old_table_is_shown_marked_and_not_lost(project: Path, capsys: pytest
     shutil.rmtree(project / "runs" / "journal")
     assert main(["report", "tiny"]) == 0
     assert ((results / "tiny-cpu.md").read_text(), (results / "tiny-cpu.csv").read_bytes()) == before
-    assert before[0].partition("\n## ")[0].count("‡") == 4
+    assert before[0].partition("**Claim")[0].count("‡") == 4
     assert "‡ of earlier versions" in (results / "index.html").read_text()
     assert "of earlier versions" in (results / "tiny-cpu.tex").read_text()
     assert main(["claims", "tiny"]) == 0
