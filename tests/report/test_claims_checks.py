@@ -82,7 +82,7 @@ def test_keys_are_strict(folder: Path, kind: str) -> None:
         ("ordering", ('rising = ["metric.fd"]', ""), "say which columns are rising or falling"),
         ("ordering", (f"[{POINT}, {OTHER}]", f"[{POINT}]"), "points: .*at least 2"),
         ("trend", (f", {THIRD}", ""), "points: .*at least 3"),
-        ("trend", ("at_least", 'printed = { correlation = -2, method = "rank", column = "metric.fd", points = 12 }\nat_least'), "greater than or equal to -1"),
+        ("trend", ("at_least", 'printed = [{ correlation = -2, method = "rank", column = "metric.fd", points = 12 }]\nat_least'), "greater than or equal to -1"),
         ("power-law", ("than_along", f"than = [{POINT}]\nthan_along"), "than .*or than_along"),
         ("power-law", ('than_along = "sampling.steps"', ""), "say what it is compared with"),
         ("power-law", ('than_along = "sampling.steps"', f"than = [{POINT}]"), "a power law takes at least 3 points"),

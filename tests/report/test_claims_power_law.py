@@ -28,12 +28,12 @@ def committed(family: str, column: str) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(("family", "of_scatter", "of_extrapolation"), [("DiT", 0.060, -0.07), ("U-Net", 0.125, 0.35)])
 def test_known_answers_of_the_committed_rows(family: str, of_scatter: float, of_extrapolation: float) -> None:
-    """On the plain FD, to the digits that were measured by another program. Catches: a scatter of the sizes' means (0.024 and
+    """On the plain FD, what another program measured on rows of other trainings, by 0.002. Catches: a scatter of the sizes' means (0.024 and
     0.096), one divided by the degrees of freedom (0.065 and 0.136), a fit to all sizes that says what the largest is.
     """
     x, y = committed(family, "metric.fd")
-    assert float(scatter(x, y)) == pytest.approx(of_scatter, abs=5e-4)
-    assert float(extrapolation(x, y)) == pytest.approx(of_extrapolation, abs=5e-3)
+    assert float(scatter(x, y)) == pytest.approx(of_scatter, abs=2e-3)
+    assert float(extrapolation(x, y)) == pytest.approx(of_extrapolation, abs=0.01)
 
 
 def test_an_exact_law_and_one_with_known_residuals() -> None:
