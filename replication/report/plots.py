@@ -43,8 +43,11 @@ LOGARITHMIC = ("loss", "gradient_norm")
 
 
 @contextmanager
-def drawing(width: float, height: float, **options: Any) -> Iterator[tuple["Figure", io.BytesIO]]:
-    """(an empty figure of this size in inches, what holds its PNG afterwards), without dates and versions in it."""
+def drawing(width: float, height: float, palette: bool = True, **options: Any) -> Iterator[tuple["Figure", io.BytesIO]]:
+    """(an empty figure of this size in inches, what holds its PNG afterwards), without dates and versions in it.
+
+    Lines and letters lose nothing that is seen by a palette of 128 colours, and take a third of the bytes.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -53,6 +56,11 @@ def drawing(width: float, height: float, **options: Any) -> Iterator[tuple["Figu
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, picture
         figure.savefig(picture, format="png", dpi=144, metadata={"Software": None}, **options)
+        if palette:
+            image = Image.open(picture).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+            picture.seek(0)
+            picture.truncate()
+            image.save(picture, format="PNG")
 
 
 class Cost(NamedTuple):
@@ -181,7 +189,8 @@ def strips_of(jobs: Sequence[Job], rows: Mapping[str, Record], journal: Journal)
 def picture_grid(lines: Sequence[tuple[str, Image.Image]], rows: int = 1) -> bytes:
     """PNG bytes: strips of square images, each with its label; a strip may hold several rows of images."""
     size = 8, 0.62 * rows * len(lines) + 0.1
-    with drawing(*size, bbox_inches="tight", pad_inches=0.05) as (figure, picture):  # the layout forgets labels beside
+    # the layout forgets labels beside
+    with drawing(*size, palette=False, bbox_inches="tight", pad_inches=0.05) as (figure, picture):
         for axes, (label, strip) in zip(figure.subplots(len(lines), 1, squeeze=False)[:, 0], lines, strict=True):
             axes.imshow(_spaced(strip, rows), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_xticks([])
@@ -213,11 +222,14 @@ def refresh(path: Path, shown: Any, draw: Callable[[], bytes]) -> None:
                 return
     except OSError:
         pass
-    image, buffer, info = Image.open(io.BytesIO(draw())).convert("RGB"), io.BytesIO(), PngInfo()
-    red, green, blue = image.split()
-    grey = not (ImageChops.difference(red, green).getbbox() or ImageChops.difference(green, blue).getbbox())
+    image, buffer, info = Image.open(io.BytesIO(draw())), io.BytesIO(), PngInfo()
+    if image.mode != "P":
+        image = image.convert("RGB")
+        red, green, blue = image.split()
+        if not (ImageChops.difference(red, green).getbbox() or ImageChops.difference(green, blue).getbbox()):
+            image = red  # grey
     info.add_text("Source", source)
-    (red if grey else image).save(buffer, format="PNG", optimize=True, pnginfo=info)
+    image.save(buffer, format="PNG", optimize=True, pnginfo=info)
     write_atomically(path, buffer.getvalue())
 
 

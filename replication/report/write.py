@@ -66,7 +66,7 @@ def _pictures(evidence: Evidence, journal: Journal) -> Iterator[tuple[str, Any, 
         yield "", shown, partial(distance_plot, cells, rows, title)
         if sweeps := guidance_sweeps(cells, rows):
             yield f"-{GUIDANCE[0]}", [title, distance, sweeps], partial(guidance_plot, sweeps, distance, title)
-        if trained := list(journal.curves().values()):
+        if trained := sorted(journal.curves().values(), key=lambda curve: str(curve["title"])):
             yield f"-{TRAINING[0]}", [title, trained], partial(training_plot, trained, title)
     for kind in dict.fromkeys(type(job) for job in evidence.jobs):
         if strips := strips_of([job for job in evidence.jobs if type(job) is kind], evidence.rows, journal):
