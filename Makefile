@@ -13,11 +13,11 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 REPLICATIONS := $(addprefix replicate-,ddpm ldm dit scaling)
-.PHONY: help setup test lint docs mutants $(REPLICATIONS) forensics tables claims bench ui lock
+.PHONY: help setup test lint docs mutants $(REPLICATIONS) forensics tables verify claims bench ui lock
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo "targets: setup test lint docs mutants $(REPLICATIONS) forensics tables claims bench ui lock"
+	@echo "targets: setup test lint docs mutants $(REPLICATIONS) forensics tables verify claims bench ui lock"
 
 setup: $(READY)
 
@@ -60,7 +60,11 @@ forensics: $(READY)
 	$(BIN)/replicate forensics ddpm --profile $(PROFILE) $(foreach pair,$(SET),--set $(pair))
 
 tables: $(READY)
-	$(BIN)/replicate report
+	$(BIN)/replicate report --publish
+
+# Did the rows come out as the committed ones? Exit code 1 where a distance lies outside its interval.
+verify: $(READY)
+	$(BIN)/replicate verify
 
 claims: $(READY)
 	$(BIN)/replicate claims

@@ -121,6 +121,14 @@ def _add_results(commands: Any) -> None:
     for name, text in (("report", "write results/ from rows"), ("claims", "judge the claims from rows")):
         report = _added(commands, name, f"report.{name}", text)
         report.add_argument("experiments", nargs="*", metavar="EXPERIMENT")
+        if name == "report":
+            text = "for a commit: README's tables too, and nothing said about the rows that were committed before"
+            report.add_argument("--publish", action="store_true", help=text)
+    text = "set the rows that were made here beside the committed ones: exit code 1 where a distance lies outside its interval"
+    verify = _added(commands, "verify", "report.verify", text)
+    verify.add_argument("experiments", nargs="*", metavar="EXPERIMENT")
+    verify.add_argument("--profile", help="of the experiments; by default all that have rows here")
+    verify.add_argument("--json", action="store_true", help="one object, by table")
     compare = _added(commands, "compare", "report.compare", "set two rows side by side, if their protocols allow it")
     compare.add_argument("rows", nargs=2, metavar="EXPERIMENT:LABEL:STEPS")
     _add_profile(compare)

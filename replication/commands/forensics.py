@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from replication.commands.options import device_of
-from replication.commands.report import evidence_on, write_fronts
+from replication.commands.report import evidence_on
 from replication.harness.experiment import experiment_names
 from replication.harness.forensics.base import Wishes, base_of
 from replication.harness.forensics.choices import choices_named
@@ -12,6 +12,7 @@ from replication.harness.forensics.examination import investigate
 from replication.harness.home import project, state
 from replication.harness.workplace import Workplace
 from replication.report.forensics import printed, write_forensics
+from replication.report.page import write_page
 
 
 def forensics(options: argparse.Namespace) -> None:
@@ -28,4 +29,4 @@ def forensics(options: argparse.Namespace) -> None:
         files = write_forensics(rows, folder / f"forensics-{base.name}")
         print("\n" + "\n".join(f"wrote {file}" for file in files))
         if folder == results:
-            write_fronts(evidence_on(experiment_names()))
+            print(f"wrote {write_page(evidence_on(experiment_names()), folder)}")

@@ -10,11 +10,12 @@ import torch
 
 from replication.bench import bench
 from replication.commands.options import device_of
-from replication.harness.home import state
+from replication.harness.home import project, state
 from replication.harness.provenance import LIBRARIES, device_name
 from replication.harness.store import Store
 from replication.harness.sweep import all_journals, sync
 from replication.registry import DATASETS, EXTRACTORS, REGISTRIES
+from replication.report.reproduced import committed_rows, tags_beside
 from replication.report.tables import markdown
 from replication.types import InputError
 
@@ -23,7 +24,8 @@ def sync_rows(_: argparse.Namespace) -> None:
     store = Store(state())
     store.check()
     for journal in all_journals(state()):
-        count = sync(journal, store, trust_marks=False)
+        committed = committed_rows(project() / "results" / f"{journal.folder.name}.csv")
+        count = sync(journal, store, trust_marks=False, tags=tags_beside(committed))
         print(f"{journal.folder.name}: {count} rows are in MLflow at {store.address}")
 
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from replication.commands.options import device_of, jobs_named, workplace
-from replication.harness.home import experiments, state
+from replication.harness.home import experiments, project, state
 from replication.harness.store import Store
 from replication.harness.subjects import (
     Subject,
@@ -19,6 +19,7 @@ from replication.harness.subjects import (
 from replication.harness.sweep import journal_of, measure_again
 from replication.harness.workplace import Workplace
 from replication.report.measured import joint_figures, joint_record, printed
+from replication.report.reproduced import committed_rows, tags_beside
 from replication.report.rows import rows_of
 from replication.report.tables import main_tables
 from replication.types import InputError
@@ -67,7 +68,8 @@ def _again(options: argparse.Namespace) -> None:
     options.experiment, options.profile = options.subject, options.profile or PROFILE
     experiment, jobs = jobs_named(options)
     place = workplace(options, experiment)
-    without = [job.title for job in measure_again(jobs, place, Store(place.state))]
+    tags = tags_beside(committed_rows(project() / "results" / f"{experiment.name}-{options.profile}.csv"))
+    without = [job.title for job in measure_again(jobs, place, Store(place.state), tags)]
     rows = rows_of(jobs, journal_of(jobs, place.state))
     if options.json:
         print(json.dumps({"rows": list(rows.values()), "without_samples": without}, indent=1, allow_nan=False))

@@ -1,11 +1,14 @@
-"""`replicate report`, `claims` and `compare`."""
+"""`replicate report`, `verify`, `claims` and `compare`."""
 
 import argparse
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from replication.files import write_atomically
 from replication.harness.experiment import SIZES, experiment_names, load_experiment
 from replication.harness.home import project, state
+from replication.harness.job import Job, jobs_of
 from replication.harness.jobs.cell import cells_of
 from replication.harness.journal import Record
 from replication.harness.store import Store
@@ -17,9 +20,11 @@ from replication.report.compare import comparison, find_row
 from replication.report.forensics import committed_forensics, write_forensics
 from replication.report.page import write_page
 from replication.report.readme import refreshed
+from replication.report.reproduced import TAG, Reproduction, committed_rows, reproduction
 from replication.report.rows import replicates_of, rows_of
 from replication.report.write import write_claims, write_report
 from replication.settings import content_key
+from replication.types import InputError, RunError
 
 
 def report(options: argparse.Namespace) -> None:
@@ -30,25 +35,61 @@ def report(options: argparse.Namespace) -> None:
     for evidence in asked + evidence_on([name for name in options.experiments if name not in names]):
         if not evidence.jobs:
             continue
-        journal = journal_of(evidence.jobs, state())
+        journal, described = journal_of(evidence.jobs, state()), {}
+        if not options.publish and (beside := _beside_committed(evidence.jobs)) and beside.compared:
+            evidence, described = replace(evidence, reproduced=f"{beside}."), {TAG: str(beside)}
+            print(f"{evidence.stem}: {beside}")
         files = write_report(evidence, journal, results)
         print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
         if any(journal.read(record["cell"]) for record in evidence.rows.values()):
-            tables.append((evidence.experiment.name, evidence.profile, journal, list(evidence.rows.values()), files))
+            named = (evidence.experiment.name, evidence.profile)
+            tables.append((*named, journal, list(evidence.rows.values()), files, described))
     print(f"wrote {write_claims(every, results).relative_to(project())}")
     for stem, rows in committed_forensics(results).items():
         write_forensics(rows, results / stem)
-    write_fronts(every)
-    for name, profile, journal, records, files in tables:  # last, since a dead server stops it
+    print(f"wrote {write_page(every, results).relative_to(project())}")
+    if options.publish:
+        _refresh_readme()
+    for name, profile, journal, records, files, described in tables:  # last, since a dead server stops it
         shown = f"{store.address} {content_key(records)}"
         if journal.synced_with("table") != shown:
-            store.log_table(name, profile, records, files)
+            store.log_table(name, profile, records, files, described)
             journal.mark_synced("table", shown)
 
 
-def write_fronts(every: Sequence[Evidence]) -> None:
-    """What shows everything that there is in results/: the page, and the README's tables."""
-    print(f"wrote {write_page(every, project() / 'results').relative_to(project())}")
+def _beside_committed(jobs: Sequence[Job]) -> Reproduction | None:
+    """The rows that were made here beside the committed ones; None where there are none of either."""
+    committed = committed_rows(project() / "results" / f"{jobs[0].experiment}-{jobs[0].profile}.csv")
+    rows = rows_of(jobs, journal_of(jobs, state())) if committed else {}
+    return reproduction(rows.values(), committed, len(jobs)) if rows else None
+
+
+def verify(options: argparse.Namespace) -> None:
+    """Raises RunError where a distance lies outside the committed interval, InputError where nothing can be compared."""
+    found = {}
+    for experiment in map(load_experiment, options.experiments or experiment_names()):
+        if options.profile and options.experiments:
+            experiment.profile(options.profile)
+        for profile in experiment.profiles:
+            stem = f"{experiment.name}-{profile}"
+            if options.profile not in (None, profile) or not (state() / "journal" / stem).is_dir():
+                continue  # listing the jobs takes seconds
+            if beside := _beside_committed(jobs_of(experiment, profile, check=False)):
+                found[stem] = beside
+    if options.json:
+        print(json.dumps({stem: beside.as_json() for stem, beside in found.items()}, indent=1, allow_nan=False))
+    else:
+        print("\n\n".join(f"{stem}\n\n{beside.table()}\n\n{beside}" for stem, beside in found.items()))
+    if not found:
+        asked = ", ".join(options.experiments) or "any experiment"
+        raise InputError(
+            f"nothing to verify: there are no rows of {asked} both here and committed; `replicate run` first"
+        )
+    if outside := [f"{one.title} of {stem}" for stem, beside in found.items() for one in beside.outside]:
+        raise RunError(f"outside the committed intervals: {', '.join(outside)}")
+
+
+def _refresh_readme() -> None:
     readme = project() / "README.md"
     before = readme.read_bytes().decode("utf-8", "surrogateescape") if readme.exists() else ""
     if (after := refreshed(before, project())) != before:  # one without markers stays as it is

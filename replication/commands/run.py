@@ -20,6 +20,7 @@ from replication.registry import SAMPLERS
 from replication.report.claims import Evidence, claims_of, markdown_claim
 from replication.report.claims.evidence import others_of
 from replication.report.plots import picture_grid
+from replication.report.reproduced import committed_rows, reproduction, tags_beside
 from replication.report.rows import replicates_of, rows_of
 from replication.report.tables import main_tables, markdown
 from replication.types import InputError
@@ -33,9 +34,10 @@ def run_experiment(options: argparse.Namespace) -> None:
         named = [job for label in dict.fromkeys(options.row) for job in of_row(jobs, label)]
         needed = {key for job in named for key in job.needs}
         jobs = named + [job for job in jobs if job.key in needed and job not in named]
-    run(jobs, place, Store(place.state))
-    claims = claims_of(experiment)
     results, journal = project() / "results", journal_of(jobs, place.state)
+    committed = committed_rows(results / f"{experiment.name}-{options.profile}.csv")
+    run(jobs, place, Store(place.state), tags_beside(committed))
+    claims = claims_of(experiment)
     others = others_of(experiment, claims, options.profile, state(), results)
     rows = rows_of(jobs, journal)
     replicates = replicates_of(rows, journal, results / f"{experiment.name}-{options.profile}.csv")
@@ -44,6 +46,8 @@ def run_experiment(options: argparse.Namespace) -> None:
         print(f"\n{table}\n")
     for claim in claims:
         print(markdown_claim(claim, evidence))
+    if committed:
+        print(reproduction(rows.values(), committed))
 
 
 def plan(options: argparse.Namespace) -> None:

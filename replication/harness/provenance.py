@@ -42,15 +42,19 @@ def _commit() -> tuple[str, str]:
     """(commit, "yes" or "no" for uncommitted changes to the code), or unknown outside a checkout of this project."""
     folder = Path(__file__).resolve().parents[2]
     try:
-        if Path(_git(folder, "rev-parse", "--show-toplevel")) != folder:
+        if Path(git(folder, "rev-parse", "--show-toplevel")) != folder:
             return "unknown", "unknown"  # installed or copied inside another repository, whose commit is not ours
-        commit = _git(folder, "rev-parse", "HEAD")
+        commit = git(folder, "rev-parse", "HEAD")
         # results/ and the README's tables are what runs write, so they do not make the code another one
-        return commit, "yes" if _git(folder, "status", "--porcelain", "--", ".", ":!results", ":!README.md") else "no"
-    except (OSError, subprocess.SubprocessError):
+        return commit, "yes" if git(folder, "status", "--porcelain", "--", ".", ":!results", ":!README.md") else "no"
+    except OSError:
         return "unknown", "unknown"
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def git(folder: Path, *arguments: str) -> str:
+    """What git answers in that folder; raises OSError where it has no answer, or is not there."""
     command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    try:
+        return subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=10).stdout.strip()
+    except subprocess.SubprocessError as error:
+        raise OSError(f"git {arguments[0]}: {error}") from error

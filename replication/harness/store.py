@@ -54,14 +54,14 @@ class Store:
                 "start it, or unset the variable to use the store under runs/"
             ) from error
 
-    def log(self, record: Record, artifacts: Sequence[tuple[Path, str]]) -> None:
+    def log(self, record: Record, artifacts: Sequence[tuple[Path, str]], tags: Mapping[str, str] = {}) -> None:
         """One run for this row with its files, each in a folder, unless the store has it already. RunError if it fails."""
         name = f"{record['label']}{steps_of(record)} ({record['profile']})"
         self._log(
             record["experiment"],
             name,
             {"cell": record["cell"], "row": content_key(record)},
-            {k: str(v) for k, v in record.items() if k.startswith(PROVENANCE)},
+            {k: str(v) for k, v in record.items() if k.startswith(PROVENANCE)} | dict(tags),
             [(0, {k: float(v) for k, v in record.items() if k.startswith(MEASURED) and v is not None})],
             {k: str(v) for k, v in record.items() if not k.startswith((*MEASURED, *PROVENANCE))},
             artifacts,
@@ -75,12 +75,17 @@ class Store:
         points = [(int(step), {k: v[i] for k, v in columns.items()}) for i, step in enumerate(curve["step"])]
         self._log(curve["experiment"], name, tags, metrics=points)
 
-    def log_table(self, experiment: str, profile: str, records: list[Record], files: list[Path]) -> None:
-        """The whole table as one run's table and its report files as artifacts, unless the store has this very table."""
+    def log_table(
+        self, experiment: str, profile: str, records: list[Record], files: list[Path], described: Mapping[str, str] = {}
+    ) -> None:
+        """The whole table as one run's table and its report files as artifacts, unless the store has this very table.
+
+        `described`: further tags of the run.
+        """
         tags = {"table": f"{experiment}-{profile}", "row": content_key(records)}
         columns = dict.fromkeys(column for record in records for column in record)
         table = {column: [record.get(column) for record in records] for column in columns}
-        self._log(experiment, tags["table"], tags, artifacts=[(file, None) for file in files], table=table)
+        self._log(experiment, tags["table"], tags, described, artifacts=[(file, None) for file in files], table=table)
 
     def _log(
         self,

@@ -1,15 +1,21 @@
 """A sweep: the jobs of a profile that have no row of today's versions are computed, one after the other, and journalled."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from replication.files import locked
 from replication.harness.job import Job, in_order, rows_among
-from replication.harness.journal import Journal
+from replication.harness.journal import Journal, Record
 from replication.harness.store import Store
 from replication.harness.workplace import Workplace, planned_trainings
 from replication.training.loop import curve_in
 from replication.types import RunError
+
+Tags = Callable[[Record], Mapping[str, str]]  # of a row's run in MLflow, beside those of its provenance
+
+
+def no_tags(_: Record) -> Mapping[str, str]:
+    return {}
 
 
 def journal_of(jobs: Sequence[Job], state: Path) -> Journal:
@@ -22,7 +28,7 @@ def all_journals(state: Path) -> list[Journal]:
     return [Journal(folder) for folder in sorted((state / "journal").glob("*")) if folder.is_dir()]
 
 
-def run(jobs: Sequence[Job], place: Workplace, store: Store) -> None:
+def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tags) -> None:
     """Compute what is missing row by row, each after what it needs; a row is in the journal before it is in MLflow.
 
     A row of earlier versions is measured again from its stored samples, and computed anew where there are none.
@@ -47,10 +53,10 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store) -> None:
                     journal.write(again or job.compute(place))
     finally:
         _keep_curves(missing, place, journal)
-    sync(journal, store, trust_marks=True)
+    sync(journal, store, trust_marks=True, tags=tags)
 
 
-def measure_again(jobs: Sequence[Job], place: Workplace, store: Store) -> list[Job]:
+def measure_again(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tags) -> list[Job]:
     """Measure, from stored samples alone, the rows of earlier versions and those that lack a metric; nothing is drawn.
 
     Returns the jobs whose samples are not there, the rows of which stay as they are: `run` draws those. Raises as `run`
@@ -68,7 +74,7 @@ def measure_again(jobs: Sequence[Job], place: Workplace, store: Store) -> list[J
                 journal.write(again)
             else:
                 without.append(job)
-    sync(journal, store, trust_marks=True)
+    sync(journal, store, trust_marks=True, tags=tags)
     return without
 
 
@@ -81,7 +87,7 @@ def _keep_curves(jobs: Sequence[Job], place: Workplace, journal: Journal) -> Non
             journal.write_curve({**of, "training": one.snapshots.key, "title": one.title, **curve})
 
 
-def sync(journal: Journal, store: Store, trust_marks: bool) -> int:
+def sync(journal: Journal, store: Store, trust_marks: bool, tags: Tags = no_tags) -> int:
     """Give MLflow the journal's rows and curves; returns how many were looked at. Raises RunError if it doesn't take one.
 
     With `trust_marks` what this store was given once is not asked after again.
@@ -94,7 +100,7 @@ def sync(journal: Journal, store: Store, trust_marks: bool) -> int:
             if key in curves:
                 store.log_curve(curves[key])
             elif record := journal.read(key):
-                store.log(record, journal.artifacts(key))
+                store.log(record, journal.artifacts(key), tags(record))
         except RunError as error:
             raise RunError(
                 f"{error}; the rows are safe in {journal.folder}: `replicate sync` gives them to MLflow later"

@@ -222,7 +222,8 @@ def refresh(path: Path, shown: Any, draw: Callable[[], bytes]) -> None:
                 return
     except OSError:
         pass
-    image, buffer, info = Image.open(io.BytesIO(draw())), io.BytesIO(), PngInfo()
+    buffer, info = io.BytesIO(), PngInfo()
+    image: Image.Image = Image.open(io.BytesIO(draw()))
     if image.mode != "P":
         image = image.convert("RGB")
         red, green, blue = image.split()

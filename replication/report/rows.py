@@ -70,20 +70,27 @@ def csv_text(records: Sequence[Record]) -> str:
 def read_csv(path: Path) -> list[Record]:
     """The records of a file of `csv_text`; raises InputError for any other file."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            columns = next(lines, [])
-            if "cell" not in columns:
-                raise ValueError("there is no column 'cell'")
-            readers = [
-                json.loads if column in NUMBERS or column.startswith((*MEASURED, COLUMN)) else str for column in columns
-            ]
-            return [
-                {column: read(text) for column, read, text in zip(columns, readers, line, strict=True) if text}
-                for line in lines
-            ]
-    except (ValueError, OSError, csv.Error) as error:
+        return records_in(path.read_bytes().decode("utf-8"), path)
+    except (ValueError, OSError) as error:
         raise InputError(f"{path}: not a table of rows ({error}); restore it or delete it") from error
+
+
+def records_in(text: str, where: Path | str) -> list[Record]:
+    """The records of a text of `csv_text`; raises InputError that names `where` it is from for any other text."""
+    try:
+        lines = csv.reader(io.StringIO(text, newline=""))
+        columns = next(lines, [])
+        if "cell" not in columns:
+            raise ValueError("there is no column 'cell'")
+        readers = [
+            json.loads if column in NUMBERS or column.startswith((*MEASURED, COLUMN)) else str for column in columns
+        ]
+        return [
+            {column: read(text) for column, read, text in zip(columns, readers, line, strict=True) if text}
+            for line in lines
+        ]
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{where}: not a table of rows ({error}); restore it or delete it") from error
 
 
 def exact_text(value: Any) -> str:

@@ -98,7 +98,7 @@ def write_claims(evidence: Sequence[Evidence], folder: Path) -> Path:
 def markdown_report(evidence: Evidence, tables: Mapping[str, Table], pictures: Sequence[tuple[str, str, str]]) -> str:
     """The whole page: table, plot, grid, verdicts, further tables by heading, protocol and provenance."""
     rows = evidence.cell_rows
-    parts = [f"# {evidence.experiment.title} ({evidence.profile})", str(tables[""])]
+    parts = [f"# {evidence.experiment.title} ({evidence.profile})", evidence.reproduced, str(tables[""])]
     if rows:
         parts.append(f"![distance against evaluations and time]({evidence.stem}.png)")
     parts += [f"![{seen}]({evidence.stem}-{end}.png)" for end, _, seen in pictures]
@@ -108,7 +108,7 @@ def markdown_report(evidence: Evidence, tables: Mapping[str, Table], pictures: S
         further["Protocol"] = shared_columns(rows, "protocol.", "recipe.")
         further["Provenance"] = shared_columns(rows, "env.", "measured.", "version.", "checkpoint.")
     parts += [f"## {heading}\n\n{table}" for heading, table in further.items()]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def shared_columns(rows: Mapping[str, Record], *prefixes: str) -> Table:

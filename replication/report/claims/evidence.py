@@ -38,6 +38,7 @@ class Evidence:
     """`rows` by the key of their job; an experiment of claims alone has neither. `others` by experiment name.
 
     `replicates` by the key in the row itself, record["cell"]: a row of earlier versions has another key than its job.
+    `reproduced`: how the rows stand to the committed ones, in one line; empty where that is not asked for.
     """
 
     experiment: Experiment
@@ -47,6 +48,7 @@ class Evidence:
     claims: Sequence[Claim] = ()
     others: Mapping[str, "Evidence"] = field(default_factory=dict)
     replicates: Mapping[str, Replicates] = field(default_factory=dict)
+    reproduced: str = ""
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict, compare=False)  # by the claim's text, once judged
 
     @property
