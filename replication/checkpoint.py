@@ -41,7 +41,10 @@ def load_metadata(path: Path) -> dict[str, Any]:
 
 
 def _metadata(file: Any) -> dict[str, Any]:
-    return json.loads((file.metadata() or {})["metadata"])
+    metadata = json.loads((file.metadata() or {})["metadata"])
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata are no table")
+    return metadata
 
 
 @contextmanager
@@ -51,7 +54,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise InputError(
             f"{path}: the checkpoint is corrupt ({error}); delete it and run again: what it held is computed anew"
         ) from error

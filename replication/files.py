@@ -10,6 +10,11 @@ from pathlib import Path
 from replication.types import RunError
 
 
+def printable(text: str | Path) -> str:
+    """The text with the bytes of a file's name that are not UTF-8 written as \\xe9, for tables and messages."""
+    return str(text).encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def unwritable(path: Path, error: OSError) -> RunError:
     """The error for a place that can't be written, whatever the reason: rights, a full disk, a file in the way."""
     reason = error.strerror or str(error)

@@ -10,7 +10,6 @@ is a choice within each class that depends on nothing but the pixels. Published 
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections import Counter
@@ -25,8 +24,9 @@ from pydantic import ValidationError
 
 from replication.datasets.dataset import Dataset, Split, captions
 from replication.datasets.mapped import in_canonical_order, measured_fingerprint, open_mapped, open_whole, store
-from replication.datasets.photographs import Photograph, find_photographs, read_photograph
+from replication.datasets.photographs import Expected, Photograph, find_photographs, read_photograph
 from replication.datasets.preprocessing import WHOLE, Prepared, Stored, prepared, to_shorter_side
+from replication.datasets.survey import survey
 from replication.datasets.whole import Whole
 from replication.download import data_home
 from replication.files import locked, replaced, unwritable, write_atomically
@@ -55,6 +55,8 @@ class Brought(Dataset):
     held_out: int = field(kw_only=True)  # where the copy has no test split, one example of so many becomes test
     folder: Path = field(kw_only=True)  # of this resolution, prepared in this way
     command: str = field(kw_only=True)  # the one that adds it
+    published: int = field(kw_only=True)  # images of the published set in all, 0 where that is not known
+    wordnet: bool = field(kw_only=True)  # whether its labels are in the order of WordNet's ids
     prepared_as: "Callable[[int, Stored], Brought]" = field(kw_only=True)  # the same set otherwise
 
     def file(self, split: str) -> Path:
@@ -82,29 +84,30 @@ class Brought(Dataset):
     def add(self, path: str | PathLike[str]) -> None:
         """Take in a folder of photographs; all are decoded and checked before anything is stored or replaced.
 
+        What was found, and what is not read, is printed before the work begins.
         Raises InputError naming the first file that cannot be used, RunError where nothing can be stored. Killed at any
         instant it leaves what was there before or nothing, and the same command begins anew.
         """
-        copy = find_photographs(Path(path), len(self.classes), self.name)
+        expected = Expected(self.name, len(self.classes), self.wordnet, self.published)
+        copy = find_photographs(Path(path), expected)
+        if "test" not in copy.splits and self.preprocessing == WHOLE:
+            raise InputError(
+                f"{path} has no test/ or val/: what is held out of it would be other photographs than of the squares"
+            )
+        for remark in survey(copy, Path(path), expected, self.resolution):
+            print(remark, flush=True)
         with locked(self.folder / ".lock", f"dataset {self.name}"):
             splits = {
                 split: in_canonical_order(photographs, self._decoded, f"{self.name} {split}")
                 for split, photographs in copy.splits.items()
             }
             if "test" not in splits:
-                if self.preprocessing == WHOLE:
-                    raise InputError(
-                        f"{path} has no test/ or val/: what is held out of it would be other photographs than of the squares"
-                    )
                 whole = splits["train"]
                 splits = {
                     "train": [p for i, p in enumerate(whole) if i % self.held_out],
                     "test": whole[:: self.held_out],
                 }
             self._store(splits, copy.classes or self.classes)
-        if copy.skipped:
-            first = os.fsencode(copy.skipped[0]).decode(errors="backslashreplace")  # its name may be no UTF-8
-            print(f"{len(copy.skipped):,} files of other kinds were passed over, the first of them {first}")
 
     def verify(self) -> dict[str, str]:
         found = {}
@@ -182,11 +185,14 @@ def brought(
     preprocessing: Stored = PREPROCESSING,
     templates: tuple[str, ...] = (),
     title: str = "",
+    published: int = 0,
+    wordnet: bool = False,
 ) -> Brought:
     """A set of RGB photographs, any of which may be mirrored, with what is known of its content on this machine.
 
     More than one class means that the copy has a folder per class, whose names replace `classes` once it is added, and
     make captions by `templates`; then their number is an option. title: distinguishes sets under one registered name.
+    published, wordnet: see Brought.
     """
     if not re.fullmatch(r"[\w-]*", title):
         raise InputError(f"dataset {registered!r}: title is letters, digits, _ and -, not {title!r}")
@@ -213,7 +219,11 @@ def brought(
         preprocessing=preprocessing,
         held_out=held_out,
         folder=folder,
-        prepared_as=lambda side, way: brought(registered, classes, held_out, side, way, templates, title),
+        published=published,
+        wordnet=wordnet,
+        prepared_as=lambda side, way: brought(
+            registered, classes, held_out, side, way, templates, title, published, wordnet
+        ),
         command=f"`replicate data add {registered} PATH{''.join(asked)}`",
     )
 

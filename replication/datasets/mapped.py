@@ -42,7 +42,7 @@ def in_canonical_order(photographs: Sequence[Photograph], decode: Decode, what: 
         digest = hashlib.sha256(_record(photograph.label, image)).digest()
         return photograph._replace(digest=digest, size=image.shape[:2])
 
-    return sorted(_each(digested, photographs, f"{what}: reading"))
+    return sorted(each(digested, photographs, f"{what}: reading"))
 
 
 def store(ordered: Sequence[Photograph], decode: Decode, file: Path, shape: tuple[int, ...], what: str) -> str:
@@ -56,7 +56,7 @@ def store(ordered: Sequence[Photograph], decode: Decode, file: Path, shape: tupl
     with replaced(file) as partial, open(partial, "wb") as out:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(out, header)
-        images = _each(decode, ordered, f"{what}: storing")
+        images = each(decode, ordered, f"{what}: storing")
         for photograph, image in zip(ordered, images, strict=True):
             record = _record(photograph.label, image)
             if hashlib.sha256(record).digest() != photograph.digest:
@@ -107,7 +107,7 @@ def measured_fingerprint(labels: torch.Tensor, image: Callable[[int], torch.Tens
         return _record(int(labels[i]), image(i).permute(1, 2, 0).numpy())
 
     whole = hashlib.sha256()
-    for content in _each(record, range(len(labels)), what):
+    for content in each(record, range(len(labels)), what):
         whole.update(content)
     return whole.hexdigest()
 
@@ -119,7 +119,7 @@ def _record(label: int, image: np.ndarray) -> bytes:
     return label.to_bytes(2, "big") + size + image.tobytes()
 
 
-def _each(work: Callable[[A], B], items: Sequence[A], what: str) -> Iterator[B]:
+def each(work: Callable[[A], B], items: Sequence[A], what: str) -> Iterator[B]:
     """`work` of every item in order, with a bar: Pillow decodes and hashlib hashes without the interpreter."""
     with bar(len(items), what, "image") as shown, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for start in range(0, len(items), WINDOW):

@@ -26,37 +26,39 @@ OWN_TEMPLATES = ("a photo of {a0}", "a picture that shows {a0}", "{a0}", "{0}")
 @DATASETS.register("celebahq-256")
 def celebahq(resolution: PositiveInt = RESOLUTION, preprocessing: Stored = PREPROCESSING) -> Brought:
     """25,000 faces to train, 5,000 held out, 256x256, brought by the user (Karras et al. 2018)."""
-    return brought("celebahq-256", ["face"], 6, resolution, preprocessing)
+    return brought("celebahq-256", ["face"], 6, resolution, preprocessing, published=30_000)
 
 
 @DATASETS.register("celeba-64")
 def celeba(resolution: PositiveInt = 64, preprocessing: Stored = "celeba crop, bilinear") -> Brought:
     """Aligned faces, 64x64, brought by the user, in train/ and test/ as CelebA splits them (Liu et al. 2015)."""
-    return brought("celeba-64", ["face"], 10, resolution, preprocessing)
+    return brought("celeba-64", ["face"], 10, resolution, preprocessing, published=202_599)
 
 
 @DATASETS.register("ffhq-256")
 def ffhq(resolution: PositiveInt = RESOLUTION, preprocessing: Stored = PREPROCESSING) -> Brought:
     """60,000 faces to train, 10,000 held out, 256x256, brought by the user (Karras et al. 2019)."""
-    return brought("ffhq-256", ["face"], 7, resolution, preprocessing)
+    return brought("ffhq-256", ["face"], 7, resolution, preprocessing, published=70_000)
 
 
 @DATASETS.register("lsun-churches-256")
 def churches(resolution: PositiveInt = RESOLUTION, preprocessing: Stored = PREPROCESSING) -> Brought:
     """LSUN's outdoor churches, 256x256, brought by the user (Yu et al. 2015)."""
-    return brought("lsun-churches-256", ["church"], 100, resolution, preprocessing)
+    return brought("lsun-churches-256", ["church"], 100, resolution, preprocessing, published=126_227 + 300)
 
 
 @DATASETS.register("lsun-bedrooms-256")
 def bedrooms(resolution: PositiveInt = RESOLUTION, preprocessing: Stored = PREPROCESSING) -> Brought:
     """LSUN's bedrooms, 256x256, brought by the user (Yu et al. 2015)."""
-    return brought("lsun-bedrooms-256", ["bedroom"], 100, resolution, preprocessing)
+    return brought("lsun-bedrooms-256", ["bedroom"], 100, resolution, preprocessing, published=3_033_042 + 300)
 
 
 @DATASETS.register("imagenet-256")
 def imagenet(resolution: PositiveInt = RESOLUTION, preprocessing: Stored = PREPROCESSING) -> Brought:
     """1,281,167 photographs of 1,000 classes at 256 or 512, brought by the user (Russakovsky et al. 2015)."""
-    return brought("imagenet-256", _numbered(1000), 100, resolution, preprocessing)
+    return brought(
+        "imagenet-256", _numbered(1000), 100, resolution, preprocessing, published=1_281_167 + 50_000, wordnet=True
+    )
 
 
 @DATASETS.register("own-images")

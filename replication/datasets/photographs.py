@@ -1,26 +1,36 @@
 """A folder of photographs, in whatever sizes they have: which files it holds, and one file as RGB.
 
     PATH/...                        PNG, JPEG or WebP files, at any depth
-    PATH/{CLASS}/...                where the dataset has classes: label k is the k-th class folder by name
+    PATH/{CLASS}/...                where the dataset has classes: label k is the k-th class folder by name, or folder k
     PATH/train/..., PATH/test/...   the same below each, where the copy has a split of its own; val is as good as test
 
-Files of other kinds are passed over and counted, hidden ones without a word. Nothing is unpickled, and LSUN's lmdb is
-not read.
+A split's folder may have any of its usual names, in any case (SPLITS). Files of other kinds are counted and named, hidden
+ones without a word. Linked folders are read, each once. Nothing is unpickled, and LSUN's lmdb is not read.
 """
 
 import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
-from replication.datasets.pictures import opened_picture
+from replication.datasets.pictures import is_hidden, is_picture, opened_picture, refuse_other_formats
+from replication.files import printable
 from replication.types import InputError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 LEAST_IMAGES = 10  # of a split
 ACCEPTED = "a folder of PNG, JPEG or WebP images, perhaps in train/ and test/ (or val/)"
+SPLITS = {  # words in the names of their folders
+    "train": {"train", "training", "trainset", "trainval"},
+    "test": {"test", "testing", "testset"},
+    "val": {"val", "valid", "validation", "valset", "dev", "eval"},
+}
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".npz")
+NUMBER = re.compile(r"[0-9]+")
+WORDNET = re.compile(r"n[0-9]{8}(?![0-9])")
 
 
 class Photograph(NamedTuple):
@@ -37,38 +47,55 @@ class Copy(NamedTuple):
 
     splits: dict[str, list[Photograph]]
     classes: tuple[str, ...]  # empty without class folders
-    skipped: list[str]
+    skipped: list[str]  # below the path
 
 
-def find_photographs(path: Path, classes: int, name: str) -> Copy:
-    """The photographs below `path`, in class folders if there is more than one class; `name` is the dataset's.
+class Expected(NamedTuple):
+    """What is known of a dataset's copies.
 
-    Raises InputError for a folder without images, of another structure or number of classes, and for LSUN's lmdb.
+    wordnet: labels are in the order of WordNet's ids. published: images of the published set, 0 where that is not known.
     """
+
+    name: str
+    classes: int
+    wordnet: bool = False
+    published: int = 0
+
+
+def find_photographs(path: Path, expected: Expected) -> Copy:
+    """The photographs below `path`, in class folders if there is more than one class.
+
+    Raises InputError for a folder without images, with images of other formats, of another structure or number of
+    classes, and for LSUN's lmdb.
+    """
+    name, classes = expected.name, expected.classes
     accepted = f"{name} can be added from {ACCEPTED}" + (", each with one folder per class" if classes > 1 else "")
     if not path.is_dir():
         reason = "is a file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {reason}{_lmdb(path)}; {accepted}")
-    splits: dict[str, list[Photograph]] = {}
-    names, skipped = {}, list[str]()
-    for split, folder in _splits(path).items():
+        packed = ": unpack it" if path.name.lower().endswith(ARCHIVES) and path.exists() else ""
+        raise InputError(f"{path} {reason}{_lmdb(path) or packed}; {accepted}")
+    walk, names, splits = _Walk(path), {}, dict[str, list[Photograph]]()
+    for split, folder in _splits(path, walk).items():
         splits[split] = []
-        places = _class_folders(folder, classes) if classes > 1 else [folder]
-        names[split] = tuple(place.name for place in places) if classes > 1 else ()
+        places = _class_folders(folder, expected, walk) if classes > 1 else [folder]
+        names[split] = tuple(printable(place.name) for place in places) if classes > 1 else ()
         for label, place in enumerate(places):
-            found = [Photograph(label, b"", file) for file in _images(place, skipped)]
+            found = [Photograph(label, b"", file) for file in walk.images(place, split)]
             if not found:
+                refuse_other_formats(path, walk.skipped)
                 raise InputError(f"{place} holds no images; {accepted}")
             splits[split] += found
         if (n := len(splits[split])) < LEAST_IMAGES:
             raise InputError(f"{path}: {split} has {n} images, at least {LEAST_IMAGES} are needed")
+    refuse_other_formats(path, walk.skipped)
     if odd := sorted(set(names["train"]) ^ set(names.get("test", names["train"]))):
         raise InputError(f"{path}: class folder {odd[0]!r} is in one of the splits alone")
-    return Copy(splits, names["train"], skipped)
+    return Copy(splits, names["train"], walk.skipped)
 
 
-def read_photograph(file: str, smallest: int) -> Image.Image:
-    """The file as RGB with 8 bits, no side below `smallest`; raises InputError naming the file and what it is."""
+@contextmanager
+def opened_photograph(file: str, smallest: int) -> Iterator[Image.Image]:
+    """The file, of which no pixel is decoded yet, no side below `smallest`; raises InputError naming it and what it is."""
     with opened_picture(file, file) as image:
         width, height = image.size
         if min(width, height) < smallest:
@@ -76,55 +103,152 @@ def read_photograph(file: str, smallest: int) -> Image.Image:
                 f"{file}: the image is {width}x{height}, smaller than {smallest}x{smallest}; an enlarged one "
                 "is no reference"
             )
+        yield image
+
+
+def read_photograph(file: str, smallest: int) -> Image.Image:
+    """The file as RGB with 8 bits; raises InputError likewise."""
+    with opened_photograph(file, smallest) as image:
         return image.convert("RGB")
 
 
-def _splits(path: Path) -> dict[str, Path]:
+def _split_of(name: str) -> str | None:
+    """Which split a folder of this name is: `Train`, `TEST`, `val2017`, `my_training-images`; None for no split's."""
+    words = set(re.split("[^a-z]+", name.casefold()))
+    return next((split for split, names in SPLITS.items() if words & names), None)
+
+
+def _splits(path: Path, walk: "_Walk") -> dict[str, Path]:
     """Split -> folder: the whole of `path` as train where it has no split of its own."""
-    there = [name for name in ("train", "test", "val") if (path / name).is_dir()]
-    if not there:
+    entries = walk.entries(path)
+    folders = [(split, entry) for entry in entries if entry.is_dir() and (split := _split_of(entry.name))]
+    if not folders:
         return {"train": path}
-    if there[0] != "train":
-        raise InputError(f"{path} has {there[0]}/ and no train/")
+    for split, folder in folders:
+        if double := [other.name for one, other in folders if one == split and other != folder]:
+            raise InputError(f"{path} has both {folder.name}/ and {double[0]}/, each of which may be the {split} split")
+    there = dict(folders)
+    if "train" not in there:
+        raise InputError(f"{path} has {folders[0][1].name}/ and no train/")
     if len(there) == 3:
-        raise InputError(f"{path} has both test/ and val/: move away the one that is not to be measured against")
-    if loose := sorted(file.name for file in path.iterdir() if _is_image(file.name)):
-        raise InputError(f"{path / loose[0]} lies beside train/: no split would have it")
-    return dict(zip(("train", "test"), (path / name for name in there), strict=False))
+        raise InputError(
+            f"{path} has both {there['test'].name}/ and {there['val'].name}/: move away the one that is not to be "
+            "measured against"
+        )
+    for entry in entries:
+        if entry in there.values():
+            continue
+        if entry.is_dir() and next(_Walk(path).images(entry, None), None):
+            raise InputError(
+                f"{entry}/ holds images beside {there['train'].name}/: no split would have them. Move it away, or, if "
+                f"{there['train'].name} is no split, rename that"
+            )
+        if is_picture(entry.name):
+            raise InputError(f"{entry} lies beside {there['train'].name}/: no split would have it")
+        walk.skip(entry)
+    held_out = there.get("test") or there.get("val")
+    return {"train": there["train"], **({"test": held_out} if held_out else {})}
 
 
-def _class_folders(folder: Path, classes: int) -> list[Path]:
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    if loose := [entry for entry in entries if _is_image(entry.name) and entry.is_file()]:
-        raise InputError(f"{loose[0]} lies in no class folder, and its name is no label")
+def _class_folders(folder: Path, expected: Expected, walk: "_Walk") -> list[Path]:
+    """In the order of the labels, which folders that are called by numbers state themselves."""
+    entries, classes = walk.entries(folder), expected.classes
     folders = [entry for entry in entries if entry.is_dir()]
+    if loose := [entry for entry in entries if is_picture(entry.name) and entry not in folders]:
+        raise InputError(f"{loose[0]} lies in no class folder, and its name is no label")
     if len(folders) != classes:
         raise InputError(
             f"{folder} has {len(folders):,} class folders, and there are {classes:,} classes{_lmdb(folder)}"
         )
+    for entry in entries:
+        if entry not in folders:
+            walk.skip(entry)
+    if all(NUMBER.fullmatch(one.name) for one in folders):
+        folders.sort(key=lambda one: int(one.name))
+        if wrong := [one.name for label, one in enumerate(folders) if int(one.name) != label]:
+            raise InputError(
+                f"{folder}: its class folders are numbers, which are labels, and have to be 0 to {classes - 1}, each once; "
+                f"{wrong[0]} is not. If they are names, write them with a letter"
+            )
+    elif odd := [one for one in folders if expected.wordnet and not WORDNET.match(one.name)]:
+        raise InputError(
+            f"{odd[0]} is no WordNet id: labels of {expected.name} are in the order of class folders called n01440764 and "
+            f"so on, or are their numbers, 0 to {classes - 1}"
+        )
     return folders
 
 
-def _images(folder: Path, skipped: list[str]) -> Iterator[str]:
-    """The image files below the folder, by name, each real folder once; raises InputError for an lmdb among them."""
-    seen: set[str] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(place)) in seen:  # a link to what was read, or to a folder above
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if _is_image(name):
-                yield os.path.join(place, name)
-            elif lmdb := _lmdb(Path(place, name)):
-                raise InputError(f"{Path(place, name)}{lmdb}")
-            elif not name.startswith("."):
-                skipped.append(os.path.join(place, name))
+class _Walk:
+    """Reads the folders of a copy, each real one once, and keeps what is not read."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.skipped: list[str] = []  # below the root
+        self._seen: dict[str, Path] = {}  # real folder -> below which of the places it was read
+
+    def entries(self, folder: Path) -> list[Path]:
+        """What lies in the folder, by name, hidden files left out."""
+        try:
+            return sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    def skip(self, entry: Path) -> None:
+        """Count a file that is not read, or what is in a folder."""
+        if not entry.is_dir():
+            self._skip(str(entry))
+            return
+        for place, _, files in self._folders(entry):
+            for name in files:
+                self._skip(os.path.join(place, name))
+
+    def images(self, place: Path, split: str | None) -> Iterator[str]:
+        """The image files below a place that one split or class has.
+
+        Raises InputError for an lmdb among them, for a folder of another split, and for one that another place has too.
+        """
+        for folder, folders, files in self._folders(place):
+            for name in folders:
+                if (of := _split_of(name)) and split and of != split and not (of == "val" and split == "test"):
+                    raise InputError(
+                        f"{os.path.join(folder, name)} is called as a split, further down than it is looked for: add "
+                        f"{folder}, or rename it"
+                    )
+            for name in files:
+                file = os.path.join(folder, name)
+                if is_picture(name) and not os.path.isfile(file):
+                    raise InputError(f"{file}: a link that leads nowhere, or no file")
+                if is_picture(name):
+                    yield file
+                elif lmdb := _lmdb(Path(file)):
+                    raise InputError(f"{file}{lmdb}")
+                else:
+                    self._skip(file)
+
+    def _folders(self, place: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        """As os.walk, in the order of names; links that lead in a circle, or to what this place has already, end there."""
+        above = {os.path.realpath(folder) for folder in place.absolute().parents}
+        for folder, folders, files in os.walk(place, followlinks=True, onerror=_raise_unreadable):
+            real = os.path.realpath(folder)
+            if real in above or self._seen.get(real) == place:
+                folders.clear()
+                continue
+            if real in self._seen:
+                raise InputError(f"{folder} is the same folder as one in {self._seen[real]}: whose images are they?")
+            self._seen[real] = place
+            folders[:] = sorted(name for name in folders if not is_hidden(name))
+            yield folder, folders, sorted(name for name in files if not is_hidden(name))
+
+    def _skip(self, file: str) -> None:
+        self.skipped.append(os.path.relpath(file, self.root))
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+def _unreadable(error: OSError) -> InputError:
+    return InputError(f"{error.filename}: the folder can't be read ({error.strerror})")
+
+
+def _raise_unreadable(error: OSError) -> None:
+    raise _unreadable(error) from error
 
 
 def _lmdb(path: Path) -> str:

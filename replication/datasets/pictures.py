@@ -1,43 +1,114 @@
-"""Picture files: one opened in one way everywhere, so that nothing is read whose content would be lost without a word."""
+"""Picture files: what counts as one, and one way to open it, so that nothing is lost without a word.
+
+A name says which files are looked at, and the content what they are. Hidden files count nowhere; files of other kinds are
+not read, and named; a set with images in another format is refused, for it would not be whole.
+"""
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
+from pathlib import PurePosixPath
 from typing import IO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from replication.files import printable
 from replication.types import InputError
 
-NAMES = {
-    "PNG": "PNG",
-    "JPEG": "JPEG",
-    "WEBP": "WebP",
-}  # by Pillow's name of the format; the file's own name plays no part
+NAMES = {"PNG": "PNG", "JPEG": "JPEG", "WEBP": "WebP"}  # by Pillow's name of the format
+SUFFIXES = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "WEBP": (".webp",)}
+OTHERS = (
+    ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif", ".jxl", ".tga",
+    ".apng", ".exr", ".dng", ".cr2", ".nef", ".arw", ".psd",
+)  # fmt: skip
 MOST_PIXELS = 1 << 26  # ImageNet's largest image has 61 million; beyond that a small file is one that fills the memory
+MOST_BYTES = 4 * MOST_PIXELS  # of a file in an archive, which may be packed a thousand times smaller
+SHOWN = 3  # names of files that were not read
+DAMAGE = (
+    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError,
+    MemoryError, struct.error, zlib.error,
+)  # fmt: skip  # what Pillow, numpy and zipfile raise for content that is spoilt
+
+
+def is_picture(name: str, formats: Sequence[str] = tuple(NAMES)) -> bool:
+    """Whether a file of this name is looked at, which hidden ones are not."""
+    suffixes = tuple(suffix for format in formats for suffix in SUFFIXES[format])
+    return name.lower().endswith(suffixes) and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether any part of the path is: `.DS_Store`, `._0.png`, `__MACOSX/0.png`."""
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+
+
+def refuse_other_formats(where: object, names: Sequence[str], formats: Sequence[str] = tuple(NAMES)) -> None:
+    """Raises InputError where there are images of other formats among the files that are not read."""
+    wanted = tuple(suffix for format in NAMES if format not in formats for suffix in SUFFIXES[format])
+    odd = [name for name in names if name.lower().endswith((*OTHERS, *wanted))]
+    if odd:
+        kinds = Counter(PurePosixPath(name).suffix.removeprefix(".").upper() for name in odd)
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+        raise InputError(
+            f"{where}: images in other formats than {_either(formats, 'and')} are not read ({listed}; the first is "
+            f"{odd[0]}): save them as PNG, or move away what is no part of the set"
+        )
+
+
+def passed_over(names: Sequence[str]) -> str:
+    """What was not read, in a sentence; empty for nothing."""
+    if not names:
+        return ""
+    were = "file was" if len(names) == 1 else "files were"
+    return f"{len(names):,} {were} not read: {first_of(names)}"
+
+
+def first_of(names: Sequence[str]) -> str:
+    """The first few."""
+    return printable(", ".join(names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
 
 
 @contextmanager
 def opened_picture(
-    source: str | PathLike[str] | IO[bytes], where: str, formats: tuple[str, ...] = tuple(NAMES)
+    source: str | PathLike[str] | IO[bytes], where: str, formats: Sequence[str] = tuple(NAMES)
 ) -> Iterator[Image.Image]:
     """The picture, whose size and mode are known before a pixel is decoded; `where` begins every message.
 
     Raises InputError for another format, for what is damaged, even where that shows inside the block only, for too many
-    pixels, and for more than 8 bits a channel: Pillow cuts 16 bits of colour to 8 without a word.
+    pixels, for an animation, for transparent pixels, whose colour is arbitrary, and for more than 8 bits a channel: Pillow
+    cuts 16 bits of colour to 8 without a word.
     """
-    *others, last = (NAMES[name] for name in formats)
     try:
-        with Image.open(source, formats=formats) as picture:
+        with Image.open(source, formats=tuple(formats)) as picture:
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 raise InputError(f"{where}: {width}x{height} is more than {MOST_PIXELS:,} pixels")
             if picture.mode.startswith(("I", "F")) or any(";16" in str(tile.args) for tile in picture.tile):
                 raise InputError(f"{where}: mode {picture.mode} has more than 8 bits for each channel")
+            # a camera's MPO holds previews behind its photograph
+            if picture.format != "MPO" and (frames := getattr(picture, "n_frames", 1)) > 1:
+                raise InputError(
+                    f"{where}: an animation of {frames} images; save those that belong to the set one by one"
+                )
+            if picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema()[0] != 255:
+                reason = "what it shows is a choice: flatten it onto a background first"
+                raise InputError(f"{where}: mode {picture.mode} with transparent pixels; {reason}")
             yield picture
     except Image.DecompressionBombError as error:
         raise InputError(f"{where}: more than {MOST_PIXELS:,} pixels ({error})") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error) as error:
-        raise InputError(f"{where}: not a readable {', '.join(others)} or {last} image ({error})") from error
+    except DAMAGE as error:
+        raise InputError(f"{where}: not a readable {_either(formats, 'or')} image ({_reason(error)})") from error
+
+
+def _either(formats: Sequence[str], word: str) -> str:
+    *others, last = (NAMES[name] for name in formats)
+    return f"{', '.join(others)} {word} {last}"
+
+
+def _reason(error: BaseException) -> str:
+    """Without the address of the object in memory that Pillow names."""
+    if isinstance(error, UnidentifiedImageError):
+        return "its content is of another kind, or damaged"
+    return str(error) or type(error).__name__

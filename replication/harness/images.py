@@ -13,9 +13,7 @@ import hashlib
 import io
 import lzma
 import math
-import os
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -28,24 +26,31 @@ from typing import IO, Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from replication.checkpoint import load_checkpoint
-from replication.datasets.pictures import opened_picture
+from replication.datasets.pictures import (
+    DAMAGE,
+    MOST_BYTES,
+    first_of,
+    is_hidden,
+    is_picture,
+    opened_picture,
+    passed_over,
+    refuse_other_formats,
+)
 from replication.files import file_sha256
 from replication.metrics.metric import LEAST_IMAGES
 from replication.sampling.generation import chunks_in
 from replication.types import InputError
 
-PICTURES = (".png", ".jpg", ".jpeg")
-OTHER_PICTURES = (".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif", ".heic", ".jxl", ".tga")
 FORMATS = ("PNG", "JPEG")
 JPEG = b"\xff\xd8\xff"  # how one begins
 CHANNELS = {"L": 1, "RGB": 3}  # by Pillow's mode
 ARRAY = "arr_0"  # ADM's name for the images in its sample and reference batches
 BATCH = 256  # images decoded at a time
-SHOWN = 3  # names of files that were not read
 ARRAY_MAGIC = b"\x93NUMPY"
+UINT8 = "U8"  # in safetensors' header
 ACCEPTED = "a folder or a ZIP of PNG or JPEG images, an .npz with uint8 [N,H,W,C], a sample chunk or a folder of them"
 ACCEPTED_FROM = f"images are read from {ACCEPTED}"
 
@@ -87,12 +92,8 @@ class ImageSet:
 
     @property
     def passed_over(self) -> str:
-        """What was not read, in a sentence; empty for nothing. Names that are not UTF-8 are escaped."""
-        if not self.not_read:
-            return ""
-        names = os.fsencode(_first(self.not_read)).decode(errors="backslashreplace")
-        were = "file was" if len(self.not_read) == 1 else "files were"
-        return f"{len(self.not_read):,} {were} not read: {names}"
+        """What was not read, in a sentence; empty for nothing."""
+        return passed_over(self.not_read)
 
 
 def open_images(path: Path) -> ImageSet:
@@ -127,13 +128,14 @@ def grey_in_colour(images: ImageSet, shapes: Collection[Shape]) -> str:
 
 
 def _in_folder(path: Path) -> ImageSet:
-    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    files = [entry for entry in entries if entry.suffix.lower() in PICTURES and entry.is_file()]
+    entries = sorted(entry for entry in path.iterdir() if not is_hidden(entry.name))
+    files = [entry for entry in entries if is_picture(entry.name, FORMATS) and entry.is_file()]
     others = [entry.name + "/" * entry.is_dir() for entry in entries if entry not in files]
-    if not (files or _of_another_format(others)):
-        inside = [folder.name for folder in entries if folder.is_dir() and _holds_images(folder)]
-        hint = f"there are some in its sub-folders ({_first(inside)}): name one of them" if inside else ACCEPTED_FROM
-        raise InputError(f"{path}: there are no images in this folder; {hint}")
+    refuse_other_formats(path, others, FORMATS)
+    if not files:
+        inside = {folder.name: count for folder in entries if folder.is_dir() and (count := _count(folder))}
+        hint = f"its sub-folders hold {sum(inside.values()):,} ({first_of([*inside])}): name one of them, or put them together"
+        raise InputError(f"{path}: there are no images in this folder; {hint if inside else ACCEPTED_FROM}")
 
     def read(name: str, size: int) -> bytes:
         with open(path / name, "rb") as file:
@@ -142,22 +144,27 @@ def _in_folder(path: Path) -> ImageSet:
     return _of_pictures(path, [file.name for file in files], lambda: nullcontext(read), files, others)
 
 
-def _holds_images(folder: Path) -> bool:
-    return bool(chunks_in(folder)) or any(file.suffix.lower() in PICTURES for file in folder.glob("[!.]*"))
+def _count(folder: Path) -> int:
+    """Images in the folder, as far as their names tell."""
+    chunks = chunks_in(folder)
+    return chunks[-1].stop - chunks[0].start if chunks else sum(is_picture(f.name, FORMATS) for f in folder.iterdir())
 
 
 def _in_zip(path: Path) -> ImageSet:
     with _archive(path, "ZIP") as archive:
-        entries = [entry for entry in archive.infolist() if not (entry.is_dir() or _hidden(entry.filename))]
-    names = sorted({entry.filename for entry in entries if PurePosixPath(entry.filename).suffix.lower() in PICTURES})
+        entries = [entry for entry in archive.infolist() if not (entry.is_dir() or is_hidden(entry.filename))]
+    names = sorted(entry.filename for entry in entries if is_picture(entry.filename, FORMATS))
     others = sorted({entry.filename for entry in entries}.difference(names))
+    _refuse_doubles(path, names)
     if secret := [entry.filename for entry in entries if entry.flag_bits & 1]:
         raise InputError(f"{path}: {secret[0]} needs a password; images are read from archives without one")
+    refuse_other_formats(path, others, FORMATS)
     folders = sorted({str(PurePosixPath(name).parent) for name in names})
     if len(folders) > 1:
-        raise InputError(f"{path}: its images lie in {len(folders)} folders ({_first(folders)}), and a set in one")
-    if not (names or _of_another_format(others)):
-        raise InputError(f"{path}: there are no images in this archive; {ACCEPTED_FROM}")
+        raise InputError(f"{path}: its images lie in {len(folders)} folders ({first_of(folders)}), and a set in one")
+    if not names:
+        held = f"it holds {first_of(others)}" if others else "it is empty"
+        raise InputError(f"{path}: there are no images in this archive, {held}; {ACCEPTED_FROM}")
 
     @contextmanager
     def opened() -> Iterator[Read]:
@@ -172,8 +179,10 @@ def _in_zip(path: Path) -> ImageSet:
     return _of_pictures(path, names, opened, [path], others)
 
 
-def _hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+def _refuse_doubles(path: Path, members: Sequence[str]) -> None:
+    """Raises InputError where a name is there twice: which of them is meant can't be known."""
+    if double := next((name for name, count in Counter(members).items() if count > 1), None):
+        raise InputError(f"{path}: {double} is in this archive more than once")
 
 
 def _of_pictures(
@@ -184,13 +193,6 @@ def _of_pictures(
     others: Sequence[str],
 ) -> ImageSet:
     """Of the pictures of these names below the path."""
-    if odd := _of_another_format(others):
-        kinds = Counter(PurePosixPath(name).suffix.lower().removeprefix(".").upper() for name in odd)
-        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        raise InputError(
-            f"{path}: images in other formats than PNG and JPEG are not read ({listed}; the first is {odd[0]}): save them "
-            "as PNG, or move away what is no part of the set"
-        )
 
     def decoded(read: Read, name: str) -> Tensor:
         with _picture(read, path, name) as picture:
@@ -217,17 +219,11 @@ def _of_pictures(
     return ImageSet(path, (len(names), *shape), batches, sources, beginnings, others)
 
 
-def _of_another_format(names: Sequence[str]) -> list[str]:
-    return [name for name in names if PurePosixPath(name).suffix.lower() in OTHER_PICTURES]
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-
-
 @contextmanager
 def _picture(read: Read, path: Path, name: str) -> Iterator[Image.Image]:
-    with opened_picture(io.BytesIO(read(name, -1)), str(path / name), FORMATS) as picture:
+    if len(content := read(name, MOST_BYTES + 1)) > MOST_BYTES:
+        raise InputError(f"{path / name}: more than {MOST_BYTES:,} bytes, which no picture of a set has")
+    with opened_picture(io.BytesIO(content), str(path / name), FORMATS) as picture:
         if picture.mode not in CHANNELS:
             raise InputError(f"{path / name}: mode {picture.mode} is neither grey (L) nor RGB with 8 bits")
         yield picture
@@ -244,28 +240,33 @@ def _in_npz(path: Path) -> ImageSet:
         if file.read(len(ARRAY_MAGIC)) == ARRAY_MAGIC:
             raise InputError(f"{path} is no archive but a single array; save it with numpy.savez(path, {ARRAY}=...)")
     with _archive(path, ".npz") as archive:
-        arrays = [name.removesuffix(".npy") for name in archive.namelist()]
+        members = archive.namelist()
+        _refuse_doubles(path, members)
+        arrays = [name.removesuffix(".npy") for name in members if name.endswith(".npy")]
         name = ARRAY if ARRAY in arrays else arrays[0] if len(arrays) == 1 else None
         if name is None:
-            raise InputError(f"{path}: has no array {ARRAY!r} (it holds: {', '.join(arrays) or 'nothing'})")
-        with archive.open(f"{name}.npy") as member:
+            held = f"it holds {first_of(arrays or members) or 'nothing'}"
+            raise InputError(f"{path}: has no array {ARRAY!r}, {held}; save it with numpy.savez(path, {ARRAY}=...)")
+        if (entry := archive.getinfo(f"{name}.npy")).flag_bits & 1:
+            raise InputError(f"{path}: {name} needs a password; images are read from archives without one")
+        with archive.open(entry) as member:
             shape, fortran, dtype = _header(member)
-            stated, held = member.tell() + math.prod(shape), archive.getinfo(f"{name}.npy").file_size
-    if dtype != np.uint8 or len(shape) != 4:
-        raise InputError(
-            f"{path}: {name} must be uint8 [N,H,W,C], it is {dtype} {list(shape)}; floats in [-1, 1] must be quantised "
-            "first, which is a choice of its own"
-        )
+            stated, held_bytes = member.tell() + math.prod(shape), entry.file_size
+    found = f"{path}: {name} must be uint8 [N,H,W,C] with 1 or 3 channels, it is {dtype} {list(shape)}"
+    if dtype != np.uint8:
+        raise InputError(f"{found}: {_how_to_quantise(dtype)}")
+    if len(shape) != 4 or shape[3] not in CHANNELS.values():
+        raise InputError(f"{found}{_how_to_arrange(shape)}")
     n, height, width, channels = shape
-    if channels not in CHANNELS.values():
-        raise InputError(f"{path}: {name} is {list(shape)} [N,H,W,C], and images have 1 or 3 channels")
+    if min(shape) < 1:
+        raise InputError(f"{found}: there are no images in it")
     if fortran:
         raise InputError(f"{path}: {name} lies column by column; save numpy.ascontiguousarray of it")
 
     def batches() -> Iterator[Tensor]:
-        if stated != held:
+        if stated != held_bytes:
             raise InputError(
-                f"{path}: this .npz is damaged: {name} has {held:,} bytes and its header states {stated:,}"
+                f"{path}: this .npz is damaged: {name} has {held_bytes:,} bytes and its header states {stated:,}"
             )
         with _archive(path, ".npz") as archive, archive.open(f"{name}.npy") as member:
             _header(member)
@@ -277,6 +278,18 @@ def _in_npz(path: Path) -> ImageSet:
             member.read()  # where the archive checks the whole
 
     return ImageSet(path, (n, channels, height, width), batches, [path])
+
+
+def _how_to_quantise(dtype: Any) -> str:
+    if dtype.kind == "f":
+        return "floats, in [0, 1] or [-1, 1], must be quantised first, which is a choice of its own"
+    return "save the images themselves, 0 to 255, as uint8"
+
+
+def _how_to_arrange(shape: tuple[int, ...]) -> str:
+    if len(shape) == 4 and shape[1] in CHANNELS.values():
+        return ": it looks like [N,C,H,W]; save array.transpose(0, 2, 3, 1)"
+    return ": grey images have one channel; save array[..., None]" if len(shape) == 3 else ""
 
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:
@@ -292,12 +305,18 @@ def _in_chunks(path: Path) -> ImageSet:
     chunks = chunks_in(path)
     for before, chunk in pairwise(chunks):
         if chunk.start != before.stop:
-            raise InputError(f"{chunk.path}: images {before.stop} to {chunk.start - 1} of the sample set are missing")
+            odd = (
+                f"after image {before.stop - 1} this one begins with {chunk.start}, so some are missing or there twice"
+            )
+            raise InputError(f"{chunk.path}: of the sample set, {odd}")
     shape = _chunk(chunks[0].path).shape[1:]
 
     def batches() -> Iterator[Tensor]:
         for chunk in chunks:
-            if (images := chunk.images()).shape[1:] != shape:
+            images = _chunk(chunk.path)
+            if len(images) != len(chunk):
+                raise InputError(f"{chunk.path}: holds {len(images)} images, by its name {len(chunk)}")
+            if images.shape[1:] != shape:
                 raise InputError(f"{chunk.path}: is {_side(images.shape[1:])}, {chunks[0].path.name} is {_side(shape)}")
             yield images
 
@@ -314,14 +333,20 @@ def _in_one_chunk(path: Path) -> ImageSet:
 
 
 def _chunk(path: Path) -> Tensor:
-    tensors, _ = load_checkpoint(path, ("images",))
-    images = tensors.get("images")
-    if images is None:
-        raise InputError(f"{path}: holds no images; {ACCEPTED_FROM}")
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in CHANNELS.values():
-        found = f"{str(images.dtype).removeprefix('torch.')} {list(images.shape)}"
-        raise InputError(f"{path}: images must be uint8 [N,C,H,W] with 1 or 3 channels, these are {found}")
-    return images
+    """The images of a chunk, whoever wrote it; its header is looked at before any of them is read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            if "images" not in file.keys():  # noqa: SIM118
+                raise InputError(f"{path}: holds no tensor 'images'; {ACCEPTED_FROM}")
+            header = file.get_slice("images")
+            shape, dtype = header.get_shape(), header.get_dtype()
+            if dtype != UINT8 or len(shape) != 4 or shape[1] not in CHANNELS.values() or min(shape) < 1:
+                found = f"they are {dtype} {shape}"
+                raise InputError(f"{path}: images must be uint8 [N,C,H,W] with 1 or 3 channels, {found}")
+            images: Tensor = file.get_tensor("images")
+            return images
+    except (SafetensorError, *DAMAGE) as error:
+        raise InputError(f"{path}: this safetensors file is damaged, or is none ({error})") from error
 
 
 @contextmanager
@@ -330,9 +355,7 @@ def _archive(path: Path, kind: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (
-        zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, KeyError, ValueError, RuntimeError, MemoryError,
-    ) as error:  # fmt: skip
+    except (zipfile.BadZipFile, lzma.LZMAError, *DAMAGE) as error:
         raise InputError(f"{path}: this {kind} is damaged, or is none ({error})") from error
 
 

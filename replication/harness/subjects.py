@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from replication.datasets.dataset import Dataset
+from replication.files import printable
 from replication.harness.experiment import load_experiment
 from replication.harness.images import ImageSet, Shape, open_images
 from replication.harness.job import rows_among
@@ -75,8 +76,9 @@ def subject_of_images(path: Path) -> Subject:
     """The images at the path; raises InputError as open_images does."""
     images = open_images(path)
     jpegs = f"{images.jpegs:,} of the images came as JPEG, which moves distances" if images.jpegs else ""
-    notes = [f"{path}: {note}" for note in (images.passed_over, jpegs) if note]
-    return Subject(str(path), [images], images.of_image, notes=notes)
+    title = printable(path)
+    notes = [f"{title}: {note}" for note in (images.passed_over, jpegs) if note]
+    return Subject(title, [images], images.of_image, notes=notes)
 
 
 def subject_of_row(name: str, profile: str, settings: Mapping[str, str], place: Workplace) -> Subject:
@@ -109,7 +111,7 @@ def reference_of(named: str | None, subject: Subject) -> Reference:
     if named is not None and Path(named).expanduser().exists():
         images = open_images(Path(named).expanduser())
         check_shape(images, subject.shape, subject.title)
-        return Reference(images, named)
+        return Reference(images, printable(named))
     if named is not None and named not in DATASETS.names() and ":" not in named:
         if Path(named).suffix or "/" in named:
             raise InputError(f"--reference {named}: there is no such file or folder")

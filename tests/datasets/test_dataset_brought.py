@@ -165,7 +165,7 @@ def test_a_split_of_its_own_is_kept(tmp_path: Path, second: str) -> None:
 
 def test_a_folder_per_class(tmp_path: Path) -> None:
     """Labels are the order of the folders' names. Catches: the order of the disk, a label lost in the sorting."""
-    names, counts = ("n03", "n01", "n02"), (8, 6, 7)
+    names, counts = ("n00000003", "n00000001", "n00000002"), (8, 6, 7)
     pairs = []
     for name, n in zip(names, counts, strict=True):
         files = write_photographs(tmp_path / "train" / name, n, seed=n)
@@ -174,7 +174,7 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     three_classes().add(tmp_path)
     dataset = DATASETS.build("imagenet-256", resolution=8)
     train = dataset.load("train")
-    assert dataset.classes == ("n01", "n02", "n03")
+    assert dataset.classes == ("n00000001", "n00000002", "n00000003")
     assert train.labels.tolist() == [0] * 6 + [1] * 7 + [2] * 8
     assert train.fingerprint == expected_print(pairs)
     assert dataset.verify() == dataset.fingerprints
@@ -196,7 +196,7 @@ def test_a_thousand_classes_need_two_bytes(tmp_path: Path) -> None:
 
 def test_resolutions_and_preprocessings_stand_side_by_side(tmp_path: Path) -> None:
     """Catches one that overwrites the other, and a fingerprint that a way of preparing has no part in."""
-    for k in "abc":
+    for k in "012":
         write_photographs(tmp_path / "copy" / k, 8, seed=ord(k), smallest=24)
     built = {}
     for resolution, way in ((8, "crop, bicubic"), (8, "box halving, bicubic, crop"), (12, "crop, bicubic")):
@@ -426,15 +426,16 @@ def test_a_folder_of_another_structure_is_refused(tmp_path: Path, make, message:
 
 def test_class_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     """Catches labels that mean one class in training and another in the test split."""
-    for k in "abc":
-        write_photographs(tmp_path / "train" / k, 8)
-        write_photographs(tmp_path / "test" / k, 8)
+    names = [f"n0000000{k}" for k in range(4)]
+    for name in names[:3]:
+        write_photographs(tmp_path / "train" / name, 8)
+        write_photographs(tmp_path / "test" / name, 8)
     with pytest.raises(InputError, match="train has 3 class folders, and there are 1,000 classes"):
         DATASETS.build("imagenet-256", resolution=8).add(tmp_path)
-    (tmp_path / "test" / "c").rename(tmp_path / "test" / "d")
-    with pytest.raises(InputError, match="class folder 'c' is in one of the splits alone"):
+    (tmp_path / "test" / names[2]).rename(tmp_path / "test" / names[3])
+    with pytest.raises(InputError, match=f"class folder '{names[2]}' is in one of the splits alone"):
         three_classes().add(tmp_path)
-    (tmp_path / "test" / "d" / "0" / "0-0.png").rename(tmp_path / "test" / "0.png")
+    (tmp_path / "test" / names[3] / "0" / "0-0.png").rename(tmp_path / "test" / "0.png")
     with pytest.raises(InputError, match=r"test/0\.png lies in no class folder"):
         three_classes().add(tmp_path)
 
@@ -503,8 +504,8 @@ def test_a_users_own_images_have_the_classes_and_captions_of_their_folders(tmp_p
 def test_the_command_of_a_variant_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What the message says is what works."""
     for k in range(1000):
-        (tmp_path / "copy" / f"n{k}").mkdir(parents=True)
-        Image.new("RGB", (9, 8), (k % 256, 0, 0)).save(tmp_path / "copy" / f"n{k}" / "0.png", compress_level=0)
+        (tmp_path / "copy" / f"n{k:08}").mkdir(parents=True)
+        Image.new("RGB", (9, 8), (k % 256, 0, 0)).save(tmp_path / "copy" / f"n{k:08}" / "0.png", compress_level=0)
     options = {"resolution": 8, "preprocessing": "box halving, bicubic, crop"}
     with pytest.raises(InputError, match='--set resolution=8 --set preprocessing="box halving, bicubic, crop"`'):
         DATASETS.build("imagenet-256", **options).load("train")

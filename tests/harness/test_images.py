@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from replication.harness.forensics.base import Wishes, base_of
 from replication.harness.images import ImageSet, open_images
 from replication.harness.own_images import check_shape, dataset_of
 from replication.registry import DATASETS
@@ -89,7 +91,7 @@ def test_chunks_of_a_sample_set(tmp_path: Path, digits: torch.Tensor) -> None:
     assert torch.equal(read(folder), digits)  # a sync tool's copy is passed over
     assert open_images(folder).not_read == [copy.name]
     last.rename(last.with_name("0000900-0000901.safetensors"))
-    with pytest.raises(InputError, match="of the sample set are missing"):
+    with pytest.raises(InputError, match="after image 29 this one begins with 900"):
         read(folder)
 
 
@@ -106,6 +108,13 @@ def test_what_is_not_read_is_named_and_hidden_files_are_not(tmp_path: Path, digi
         archive.writestr("__MACOSX/._000.png", "Mac OS X")
         archive.writestr("dataset.json", "{}")
     assert open_images(tmp_path / "a.zip").passed_over == "1 file was not read: dataset.json"
+
+
+def test_a_file_of_anybody_s_is_a_chunk(tmp_path: Path, digits: torch.Tensor) -> None:
+    """Without metadata of this suite. Catches: a user's file called corrupt, and the advice to delete it."""
+    save_file({"images": digits}, tmp_path / "mine.safetensors")
+    assert torch.equal(read(tmp_path / "mine.safetensors"), digits)
+    assert base_of(str(tmp_path / "mine.safetensors"), Wishes()).n == 40
 
 
 def test_the_content_tells_a_jpeg(tmp_path: Path, digits: torch.Tensor) -> None:
@@ -161,6 +170,10 @@ def _member(path: Path, name: str, content: bytes, count: int = 12) -> None:
 
 def _locked(path: Path) -> None:
     _member(path, "notes.txt", b"")
+    _lock(path)
+
+
+def _lock(path: Path) -> None:
     content = bytearray(path.read_bytes())
     for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # the bit that says so, in both headers of every member
         at = content.find(signature)
@@ -168,6 +181,20 @@ def _locked(path: Path) -> None:
             content[at + offset] |= 1
             at = content.find(signature, at + 1)
     path.write_bytes(content)
+
+
+def _twice(path: Path, name: str) -> None:
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.simplefilter("ignore")
+        for _ in range(2):
+            archive.writestr(name, b"")
+
+
+def _bomb(path: Path) -> None:
+    """A quarter of a gigabyte of zeros, in 260 KB."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("00.png", "w") as member:
+        for _ in range(257):
+            member.write(bytes(1 << 20))
 
 
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -180,6 +207,13 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "columns.npz": (lambda p: _npz(p, arr_0=np.asfortranarray(_grey(12))), "column by column"),
     "channels.npz": (lambda p: _npz(p, arr_0=_grey(12, channels=2)), "1 or 3 channels"),
     "cut.npz": (lambda p: (_npz(p, arr_0=_grey(12)), p.write_bytes(p.read_bytes()[:200])), "this .npz is damaged"),
+    "transposed.npz": (lambda p: _npz(p, arr_0=_grey(12, channels=3).transpose(0, 3, 1, 2)), r"transpose\(0, 2, 3, 1\)"),
+    "no-axis.npz": (lambda p: _npz(p, arr_0=_grey(12)[..., 0]), r"save array\[\.\.\., None\]"),
+    "wide.npz": (lambda p: _npz(p, arr_0=_grey(12).astype(np.int64)), "0 to 255, as uint8"),
+    "none.npz": (lambda p: _npz(p, arr_0=_grey(12)[:, :0]), "there are no images in it"),
+    "double.npz": (lambda p: _twice(p, "arr_0.npy"), "arr_0.npy is in this archive more than once"),
+    "secret.npz": (lambda p: (_npz(p, arr_0=_grey(12)), _lock(p)), "arr_0 needs a password"),
+    "pictures.npz": (lambda p: _member(p, "12.png", b""), "no array 'arr_0', it holds 00.png, 01.png, 02.png, ..."),
     "bare.npz": (_bare, "is no archive but a single array; save it with numpy.savez"),
     "spoilt.npz": (_spoilt, "this .npz is damaged"),
     "text.zip": (lambda p: p.write_text("hello"), "this ZIP is damaged, or is none"),
@@ -187,17 +221,20 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "bitmap.zip": (lambda p: _member(p, "12.bmp", b"hello"), "1 BMP; the first is 12.bmp"),
     "classes.zip": (lambda p: _member(p, "dog/1.png", b"hello"), r"lie in 2 folders \(., dog\)"),
     "empty.zip": (lambda p: _member(p, "notes.txt", b"", 0), "there are no images in this archive"),
+    "double.zip": (lambda p: _twice(p, "0.png"), "0.png is in this archive more than once"),
+    "nested.zip": (lambda p: _member(p, "inner.zip", b"PK", 0), "no images in this archive, it holds inner.zip"),
+    "bomb.zip": (_bomb, "00.png: more than 268,435,456 bytes"),
     "locked.zip": (_locked, "00.png needs a password"),
     "text.txt": (lambda p: p.write_text("hello"), "images are read from a folder or a ZIP"),
-    "cut.safetensors": (lambda p: p.write_bytes(b"\x10\0\0\0\0\0\0\0{}"), "is corrupt"),
+    "cut.safetensors": (lambda p: p.write_bytes(b"\x10\0\0\0\0\0\0\0{}"), "damaged, or is none"),
     "neither.safetensors": (
-        lambda p: save_file({"x": torch.zeros(3)}, p, {"metadata": json.dumps({})}), "holds no images",
+        lambda p: save_file({"x": torch.zeros(3)}, p, {"metadata": json.dumps({})}), "holds no tensor 'images'",
     ),
     "floats.safetensors": (
-        lambda p: save_file({"images": torch.zeros(12, 1, 8, 8)}, p, {"metadata": "{}"}), "must be uint8 .*float32",
+        lambda p: save_file({"images": torch.zeros(12, 1, 8, 8)}, p, {"metadata": "{}"}), "must be uint8 .*F32",
     ),
     "empty": (lambda p: p.mkdir(), "there are no images in this folder; images are read from"),
-    "folder": (lambda p: pictures(p / "cat", torch.zeros(12, 1, 8, 8, dtype=torch.uint8)), "in its sub-folders .cat.:"),
+    "folder": (lambda p: pictures(p / "cat", torch.zeros(12, 1, 8, 8, dtype=torch.uint8)), r"sub-folders hold 12 \(cat\):"),
 }  # fmt: skip
 
 
@@ -262,6 +299,17 @@ def test_sixteen_bits_of_colour_are_not_cut_to_eight(tmp_path: Path) -> None:
         content = b"\x89PNG\r\n\x1a\n" + b"".join(part(*one) for one in parts)
         (tmp_path / f"{i}.png").write_bytes(content)
     with pytest.raises(InputError, match=r"0\.png: .* more than 8 bits for each channel"):
+        open_images(tmp_path)
+
+
+def test_animations_and_transparent_pixels_are_refused(tmp_path: Path) -> None:
+    """Catches: the first frame taken for the image, and colours that nobody was to see."""
+    frames = [Image.new("L", (8, 8), shade) for shade in range(12)]
+    frames[0].save(tmp_path / "0.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=r"0\.png: an animation of 12 images"):
+        open_images(tmp_path)
+    frames[0].save(tmp_path / "0.png", transparency=0)
+    with pytest.raises(InputError, match=r"0\.png: mode L with transparent pixels; .*flatten it"):
         open_images(tmp_path)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from replication.checkpoint import load_metadata
 from replication.datasets.dataset import Dataset
+from replication.files import printable
 from replication.harness.experiment import explained, load_experiment
 from replication.harness.images import open_images
 from replication.harness.job import of_row
@@ -97,9 +98,17 @@ def base_of(name: str, wishes: Wishes) -> Measurement:
         if path.suffix in (".safetensors", ".npz") or name.endswith("/"):
             raise InputError(f"{name}: there is no such file or folder")
         return _of_experiment(name, wishes)
-    if path.suffix == ".safetensors" and "recipe" in (metadata := load_metadata(path)):
+    if path.suffix == ".safetensors" and "recipe" in (metadata := _metadata(path)):
         return _of_checkpoint(path, metadata, wishes)
     return _of_images(path, wishes)
+
+
+def _metadata(path: Path) -> Mapping[str, object]:
+    """Of a file of this suite; none of a file that others wrote, or that is damaged, which its reader says."""
+    try:
+        return load_metadata(path)
+    except InputError:
+        return {}
 
 
 def _of_experiment(name: str, wishes: Wishes) -> Measurement:
@@ -130,7 +139,7 @@ def _of_checkpoint(path: Path, metadata: Mapping[str, object], wishes: Wishes) -
         protocol = protocol.with_changes({"labels": "uniform"})
     steps = wishes.steps or STEPS
     cell = Cell(
-        experiment=path.stem,
+        experiment=printable(path.stem),
         profile="none",
         label="DDIM",
         recipe=recipe,
@@ -139,7 +148,7 @@ def _of_checkpoint(path: Path, metadata: Mapping[str, object], wishes: Wishes) -
         nll=None,
         published=[],
     )
-    return _drawn(path.stem, f"checkpoint {path.name}", cell, checkpoint=path)
+    return _drawn(printable(path.stem), f"checkpoint {printable(path.name)}", cell, checkpoint=path)
 
 
 def _drawn(name: str, title: str, cell: Cell, **options: Any) -> Measurement:
@@ -156,8 +165,11 @@ def _of_images(path: Path, wishes: Wishes) -> Measurement:
     check_shape(images, built.shape, str(dataset))
     protocol = _protocol(built, wishes).with_changes({"n": images.n})
     protocol.check_preprocessing(built)
-    name, passed_over = path.stem or path.resolve().name, f" ({images.passed_over})" if images.passed_over else ""
-    title = f"images of {path.name}{passed_over}"
+    name, passed_over = (
+        printable(path.stem or path.resolve().name),
+        f" ({images.passed_over})" if images.passed_over else "",
+    )
+    title = f"images of {printable(path.name)}{passed_over}"
     given, as_jpeg = torch.cat(list(images.batches())), images.jpegs > 0
     seed = protocol.seeds[0]
     return Measurement(name, title, protocol, dataset, images.n, seed, given=given, given_as_jpeg=as_jpeg)

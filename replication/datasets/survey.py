@@ -1,0 +1,90 @@
+"""What the headers of a copy's photographs say, before hours are spent on decoding them.
+
+Refused are more images than the dataset was published with, and trees in which a folder of grey images lies beside
+photographs in colour, as the masks of a downloaded set do. A copy that is only a part is taken, with a line that says so.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from replication.datasets.mapped import each
+from replication.datasets.photographs import Copy, Expected, Photograph, opened_photograph
+from replication.datasets.pictures import DAMAGE, first_of, passed_over
+from replication.types import InputError
+
+GREY = ("1", "L", "LA", "P", "PA")  # modes of Pillow; a palette is how masks number their parts
+FEW = 3  # grey photographs that may share a folder by chance
+ORIENTATION = 0x0112  # of EXIF
+
+
+class Header(NamedTuple):
+    grey: bool
+    turned: bool  # whether it is to be shown turned or mirrored
+
+
+def survey(copy: Copy, root: Path, expected: Expected, smallest: int) -> list[str]:
+    """Sentences about what was found: numbers and folders, EXIF orientations, files that are not read.
+
+    Raises InputError for a file that can't be opened or is smaller than `smallest`, and for what the module refuses.
+    """
+    look, sizes, turned = partial(_header, smallest=smallest), Counter[str](), 0
+    for split, photographs in copy.splits.items():
+        headers = list(each(look, photographs, f"{expected.name} {split}: looking at"))
+        turned += sum(header.turned for header in headers)
+        of_label: dict[int, list[int]] = defaultdict(list)
+        for i, photograph in enumerate(photographs):
+            of_label[photograph.label].append(i)
+        for chosen in of_label.values():
+            branches = _branches([photographs[i].file for i in chosen])
+            found = list(zip(branches, (headers[i].grey for i in chosen), strict=True))
+            _refuse_masks(found)
+            sizes.update(branches)
+    n, published = sizes.total(), expected.published
+    listed = [f"{os.path.relpath(place, root)}/ ({count:,})" for place, count in sizes.most_common()]
+    counted = f"{n:,} images" + (f" in {first_of(listed)}" if len(listed) > 1 and expected.classes == 1 else "")
+    if published and n > published:
+        raise InputError(f"{root}: {counted}, and {expected.name} has {published:,}: move away what is no part of it")
+    known = f"; {expected.name} has {published:,} as published" if published not in (0, n) else ""
+    told = f"{turned:,} have an orientation in EXIF, which is not applied, as in the published code" if turned else ""
+    return [line for line in (counted + known, told, passed_over(copy.skipped)) if line]
+
+
+def _header(photograph: Photograph, smallest: int) -> Header:
+    with opened_photograph(photograph.file, smallest) as image:
+        return Header(image.mode in GREY, _is_turned(image.info.get("exif")))
+
+
+def _is_turned(block: bytes | None) -> bool:
+    """By the EXIF block; one that is damaged says nothing, and does no harm to the image."""
+    exif = Image.Exif()
+    try:
+        exif.load(block or b"")
+        return exif.get(ORIENTATION, 1) in range(2, 9)
+    except DAMAGE:
+        return False
+
+
+def _branches(files: Sequence[str]) -> list[str]:
+    """The folder of each file, cut off below the one in which the tree of all first parts."""
+    folders = [os.path.dirname(file) for file in files]
+    trunk = os.path.commonpath(set(folders))
+    below = [folder[len(trunk) :].strip(os.sep).partition(os.sep)[0] for folder in folders]
+    return [os.path.join(trunk, name) if name else trunk for name in below]
+
+
+def _refuse_masks(found: Sequence[tuple[str, bool]]) -> None:
+    """Raises InputError where a branch holds grey images alone, and another one photographs in colour."""
+    sizes, grey = Counter(branch for branch, _ in found), Counter(branch for branch, is_grey in found if is_grey)
+    colourless = [branch for branch, n in sizes.items() if grey[branch] == n >= FEW]
+    coloured = [branch for branch, n in sizes.items() if grey[branch] < n]
+    if colourless and coloured:
+        raise InputError(
+            f"{colourless[0]} holds {sizes[colourless[0]]:,} grey images alone, and {coloured[0]} photographs in colour: "
+            "these are two sets, as photographs and their masks are. Name the folder of one of them, or put them into one"
+        )
