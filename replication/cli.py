@@ -209,7 +209,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda; cuda+eager: without compiling networks")
 
 
 if __name__ == "__main__":

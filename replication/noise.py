@@ -9,18 +9,21 @@ Images hang on every number here: another one raises VERSION of diffusion/sampli
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import torch
 from torch import Tensor
+
+from replication.acceleration import Compiled, Policy
 
 _WORD = 0xFFFFFFFF
 _MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 
 
-def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Four 32-bit words per counter. `counter`: four int64 tensors that broadcast together, each below 2^32."""
+def philox(counter: Sequence[Tensor], key: Sequence[Tensor | int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Four 32-bit words per counter. `counter`: four int64 tensors that broadcast together, each below 2^32; key: two words."""
     c0, c1, c2, c3 = (c.clone() for c in torch.broadcast_tensors(*counter))
     k0, k1 = key
     for _ in range(10):
@@ -34,6 +37,23 @@ def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, Ten
     return c0, c1.bitwise_and_(_WORD), c2, c3.bitwise_and_(_WORD)
 
 
+def standard_normals(images: Tensor, draws: Tensor, key: Tensor, size: int) -> Tensor:
+    """images, draws: Int[B,1]; key: Int[2] -> Float[B,size]: numbers 0..size-1 of each image's draw."""
+    block = torch.arange((size + 3) // 4, device=images.device)[None]  # four words for each counter
+    words = philox((block, draws, images & _WORD, images >> 32), key.unbind())
+    uniform = [(w.double() + 0.5) * 2.0**-32 for w in words]  # the open interval: no log(0)
+    normals = []
+    for radius, angle in ((uniform[0], uniform[1]), (uniform[2], uniform[3])):
+        radius = radius.log_().mul_(-2.0).sqrt_()
+        angle = angle.mul_(2.0 * math.pi)
+        normals += [radius * angle.cos(), radius * angle.sin()]
+    return torch.stack(normals, dim=-1).flatten(1)[:, :size].float()
+
+
+# eager, its hundred small kernels cost as much as a small network
+_compiled_normals = cache(partial(Compiled, standard_normals, torch.float64, dynamic=True))
+
+
 class ImageNoise:
     """Standard normal noise for the images `indices: Int[B]` of the sample set with this seed.
 
@@ -44,27 +64,22 @@ class ImageNoise:
     PRIOR, LABEL = _WORD, _WORD - 1  # draws of their own: no sampler takes 2^32 - 2 steps
 
     def __init__(self, seed: int, indices: Tensor, device: torch.device | str = "cpu"):
-        self.key = (seed & _WORD, (seed >> 32) & _WORD)
         self.indices = indices.to(device=device, dtype=torch.int64)[:, None]
+        self.key = torch.tensor([seed & _WORD, (seed >> 32) & _WORD], device=self.indices.device)
+        self._normals: Callable[..., Tensor] = (
+            _compiled_normals() if Policy.on(self.indices.device) else standard_normals
+        )
 
     def __call__(self, draw: int, shape: Sequence[int]) -> Tensor:
         if shape[0] != len(self.indices):
             raise ValueError(f"asked for noise of {shape[0]} images, but it belongs to {len(self.indices)}")
-        size = math.prod(shape[1:])
-        block = torch.arange((size + 3) // 4, device=self.indices.device)[None]  # four words for each counter
-        words = philox((block, torch.full_like(self.indices, draw), self.indices & _WORD, self.indices >> 32), self.key)
-        uniform = [(w.double() + 0.5) * 2.0**-32 for w in words]  # the open interval: no log(0)
-        normals = []
-        for radius, angle in ((uniform[0], uniform[1]), (uniform[2], uniform[3])):
-            radius = radius.log_().mul_(-2.0).sqrt_()
-            angle = angle.mul_(2.0 * math.pi)
-            normals += [radius * angle.cos(), radius * angle.sin()]
-        return torch.stack(normals, dim=-1).flatten(1)[:, :size].reshape(*shape).float()
+        draws = torch.full_like(self.indices, draw)
+        return self._normals(self.indices, draws, self.key, math.prod(shape[1:])).reshape(*shape)
 
     def integers(self, below: int) -> Tensor:
         """One number of 0..below-1 per image, all equally likely, Int[B]."""
         zero = torch.zeros_like(self.indices)
-        word = philox((zero, zero + self.LABEL, self.indices & _WORD, self.indices >> 32), self.key)[0]
+        word = philox((zero, zero + self.LABEL, self.indices & _WORD, self.indices >> 32), self.key.unbind())[0]
         return word[:, 0] * below >> 32
 
     def prior(self, shape: Sequence[int]) -> Tensor:

@@ -33,8 +33,15 @@ def workplace(options: argparse.Namespace, experiment: Experiment) -> Workplace:
     return Workplace(state(), device_of(options.device), experiment.profile(options.profile).batch_size)
 
 
+EAGER = "+eager"
+
+
 def device_of(name: str) -> torch.device:
-    """The device itself; auto is CUDA where there is one. Raises InputError for one that is not there."""
+    """The device itself; auto is CUDA where there is one, and "+eager" behind a name leaves networks uncompiled.
+
+    Raises InputError for one that is not there.
+    """
+    name = name.removesuffix(EAGER)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -56,8 +56,10 @@ class Denoiser:
         self.dtype = None if first is None else first.dtype
 
     def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
-        timestep = self.schedule.timestep(t).to(device=x_t.device, dtype=self.dtype or x_t.dtype).expand(len(x_t))
-        output = self.network(x_t.to(self.dtype or x_t.dtype), timestep, cond).to(x_t.dtype)
+        x, timestep = x_t.to(self.dtype or x_t.dtype), self.schedule.timestep(t)
+        # one time for all is passed as a number: a copy to the device would wait for all that it has to do
+        timestep = timestep.to(x).expand(len(x)) if t.ndim else x.new_full((len(x),), float(timestep))
+        output = self.network(x, timestep, cond).to(x_t.dtype)
         about_variance = None
         if output.shape[1] == 2 * x_t.shape[1]:
             output, about_variance = output.chunk(2, dim=1)

@@ -61,8 +61,9 @@ class Guided(Wrapper):
         twice = torch.cat([t, t]) if t.ndim else t
         both = self.denoise(torch.cat([x_t, x_t]), twice, torch.cat([cond, null]))
         with_cond, without = _half(both, 0), _half(both, 1)
-        # per image and channel: guided where guidance is on, else the conditional answer
-        weight = torch.where(per_image(on.to(x_t.device), x_t).bool(), self._weights(x_t), 1.0)
+        weight = self._weights(x_t)
+        if t.ndim:  # per image and channel: guided where guidance is on, else the conditional answer
+            weight = torch.where(per_image(on, x_t).bool(), weight, 1.0)
         return with_cond._replace(
             x0=torch.lerp(without.x0, with_cond.x0, weight), eps=torch.lerp(without.eps, with_cond.eps, weight)
         )

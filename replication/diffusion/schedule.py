@@ -75,6 +75,7 @@ class DiscreteSchedule(NoiseSchedule):
         self.T = len(betas)
         self._log_alpha = torch.cat([torch.zeros(1).double(), 0.5 * self.alphas_cumprod.log()])  # k = 0, 1, ...
         self._known: dict[float, Tensor] = {}
+        self._tables: dict[torch.device, Tensor] = {}
 
     def log_alpha(self, t: Tensor) -> Tensor:
         """log alpha(t)."""
@@ -87,10 +88,16 @@ class DiscreteSchedule(NoiseSchedule):
         return self._known[key]
 
     def _interpolated(self, t: Tensor) -> Tensor:
-        table = self._log_alpha.to(t.device)
+        table = self._table(t.device)
         k = self._grid(t).clamp(0, len(table) - 1)
         below = k.floor().long().clamp(max=len(table) - 2)
         return torch.lerp(table[below], table[below + 1], k - below)
+
+    def _table(self, device: torch.device) -> Tensor:
+        """log alpha at k = 0..T on that device, copied there once: a copy waits for all that the device has to do."""
+        if device not in self._tables:
+            self._tables[device] = self._log_alpha.to(device)
+        return self._tables[device]
 
     def alpha(self, t: Tensor) -> Tensor:
         return self.log_alpha(t).exp()
@@ -109,7 +116,7 @@ class DiscreteSchedule(NoiseSchedule):
         return self._time_at_log_alpha(0.5 * logsigmoid(2 * lam))  # alpha^2 = sigmoid(2 lam)
 
     def _time_at_log_alpha(self, log_alpha: Tensor) -> Tensor:
-        table = self._log_alpha.to(log_alpha.device)
+        table = self._table(log_alpha.device)
         above = torch.searchsorted(-table, -log_alpha.contiguous()).clamp(1, len(table) - 1)
         below = above - 1
         return (below + (log_alpha - table[below]) / (table[above] - table[below])) / self.T
@@ -134,7 +141,7 @@ class ZeroTerminalSchedule(DiscreteSchedule):
         return super().log_alpha(t) + torch.log1p(-into_last)
 
     def _time_at_log_alpha(self, log_alpha: Tensor) -> Tensor:
-        entered = self._log_alpha[-1].to(log_alpha.device)
+        entered = self._table(log_alpha.device)[-1]
         into_last = -torch.expm1((log_alpha - entered).clamp(max=0))
         return super()._time_at_log_alpha(log_alpha.clamp(min=entered)) + into_last / self.T
 

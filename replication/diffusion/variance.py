@@ -47,6 +47,7 @@ def _between(v: Tensor, posterior_variance: Tensor, schedule: NoiseSchedule, t: 
     """
     second, first = (torch.full_like(t, k / schedule.T, dtype=torch.float64) for k in (2, 1))
     stand_in = transition(schedule, first, second)[1] * (schedule.sigma(first) / schedule.sigma(second)) ** 2
-    low = per_image(torch.where(s == 0, stand_in, posterior_variance).log(), v)
-    high = per_image(transition(schedule, s, t)[1].log(), v)
-    return torch.lerp(low, high, (v + 1) / 2).exp()
+    low, high = torch.where(s == 0, stand_in, posterior_variance).log(), transition(schedule, s, t)[1].log()
+    if t.ndim == 0:  # lerp takes no numbers from the CPU, and a copy would wait for the device
+        low, high = (v.new_full((), float(end)) for end in (low, high))
+    return torch.lerp(per_image(low, v), per_image(high, v), (v + 1) / 2).exp()

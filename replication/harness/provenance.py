@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from replication.acceleration import Policy
+
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "torch-fidelity")
 
 
@@ -25,9 +27,16 @@ def provenance(device: torch.device, group: str = "env") -> dict[str, str]:
     return {f"{group}.{name}": value for name, value in found.items()}
 
 
-@cache
 def device_name(device: torch.device) -> str:
-    """The processor's own name, as the driver or the kernel gives it."""
+    """The processor's own name, as the driver or the kernel gives it; with ", compiled" where networks run so.
+
+    Times of unequal names are not compared, and those of one row's chunks have one name.
+    """
+    return _processor(device) + (", compiled" if Policy.on(device) else "")
+
+
+@cache
+def _processor(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from replication.acceleration import accelerated
 from replication.checkpoint import load_metadata
 from replication.datasets.dataset import Dataset
 from replication.diffusion.denoiser import Denoiser
@@ -129,7 +130,8 @@ class Workplace:
             autoencoder, sha256[FIRST_STAGE], given[FIRST_STAGE] = self.autoencoder(recipe.first_stage, dataset)
             encoder = encoder_sha256(autoencoder)
         Snapshots.check_encoder(header, path, encoder)
-        return Model(recipe.build_denoiser(load_network(recipe, path, self.device, ema)), autoencoder, sha256, given)
+        network = accelerated(load_network(recipe, path, self.device, ema), self.device)
+        return Model(recipe.build_denoiser(network), autoencoder, sha256, given)
 
     def autoencoder(self, stage: FirstStage, dataset: Dataset) -> tuple[Autoencoder, str, str | None]:
         """The trained first stage, the SHA-256 of its snapshot, and that of the published file it is from, if any."""

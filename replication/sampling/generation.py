@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
-from replication.diffusion.denoiser import CLIPS, Counted, Denoise
+from replication.diffusion.denoiser import CLIPS, Counted, Denoise, evaluations
 from replication.diffusion.guidance import Guided
 from replication.diffusion.sampling import sample
 from replication.metrics.timing import Stopwatch
@@ -82,10 +82,11 @@ class Source:
         x_T = noise.prior((len(noise.indices), *self.shape)) * float(schedule.prior_std(times[0]))
         return sample(self.denoise, sampler, times, x_T, noise, clip=sampling.clip, cond=cond)
 
-    def warm_up(self, noise: ImageNoise, cond: Tensor | None) -> None:
-        """One evaluation and one decoding of a batch, so that what only the first one takes is in no time."""
+    def warm_up(self, sampling: Sampling, noise: ImageNoise, cond: Tensor | None) -> None:
+        """One evaluation of each cost, guided and not, and one decoding: what only the first ones take is in no time."""
         x = noise.prior((len(noise.indices), *self.shape))
-        self.denoise(x.double(), torch.ones((), dtype=torch.float64), cond)
+        for t in {evaluations(self.denoise, t): t for t in sampling.times(self.denoise.schedule)[:-1]}.values():
+            self.denoise(x.double(), t, cond)
         self.decode(x)
 
 
@@ -224,17 +225,23 @@ def generate(source: Source, request: SampleRequest, place: SamplePlace) -> Samp
     description = f"{request.sampling.sampler} x {request.sampling.steps}"
     counter = Counted(source.denoise)
     counted = replace(source, denoise=counter)
+
+    def drawn(start: int, stop: int) -> tuple[ImageNoise, Tensor | None]:
+        """What images start..stop-1 are made of."""
+        cond = request.cond(start, stop).to(place.device) if request.cond else None
+        return ImageNoise(request.seed, torch.arange(start, stop), place.device), cond
+
     with bar(n, description, "image", min(done, n), place.progress and missing > 0) as shown:
         for i in range(rounds):
             start, stop = done + missing * i // rounds, done + missing * (i + 1) // rounds
-            noise = ImageNoise(request.seed, torch.arange(start, stop), place.device)
-            cond = request.cond(start, stop).to(place.device) if request.cond else None
+            if i == 0:
+                largest = drawn(done, done - (-missing // rounds))
+                with numerics(request.precision, place.device):
+                    source.warm_up(request.sampling, *largest)
+            inputs, counter.nfe = drawn(start, stop), 0
             with numerics(request.precision, place.device):
-                if i == 0:
-                    source.warm_up(noise, cond)
-                counter.nfe = 0
                 with Stopwatch(place.device) as watch:
-                    x = counted.x0(request.sampling, noise, cond)
+                    x = counted.x0(request.sampling, *inputs)
                 with Stopwatch(place.device) as decoding:
                     x = source.decode(x)
             if not torch.isfinite(x).all():

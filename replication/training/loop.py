@@ -82,8 +82,10 @@ class TrainingState(ABC):
         return network.to(self.device).to(memory_format=torch.channels_last).train()
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        decay = self.settings.weight_decay
-        return torch.optim.AdamW(network.parameters(), lr=0.0, betas=self.betas, eps=1e-8, weight_decay=decay)
+        decay, fused = self.settings.weight_decay, True if self.device.type == "cuda" else None
+        return torch.optim.AdamW(
+            network.parameters(), lr=0.0, betas=self.betas, eps=1e-8, weight_decay=decay, fused=fused
+        )
 
     @property
     def parts(self) -> list[slice]:
@@ -93,13 +95,20 @@ class TrainingState(ABC):
 
     def advance(self, data: TrainingData) -> Step:
         """One step on the next batch."""
-        settings = self.settings
-        chosen = batch_indices(len(data), self.step, settings.batch_size, settings.seed).to(self.device)
-        torch.manual_seed(stream_seed(self.stream, settings.seed, self.step))
-        done = self.learn(data.batch(chosen, settings.flip), data.labels[chosen], chosen)
+        done = self.learn(*self.batch(data))
         self.step += 1
         self.ema.update(self.network, self.step)
         return done
+
+    def batch(self, data: TrainingData) -> tuple[Tensor, Tensor, Tensor]:
+        """x_0, labels and numbers of the next step's examples; the step's random draws are seeded here."""
+        settings = self.settings
+        chosen = batch_indices(len(data), self.step, settings.batch_size, settings.seed, self.device)
+        torch.manual_seed(stream_seed(self.stream, settings.seed, self.step))
+        return data.batch(chosen, settings.flip), data.labels[chosen], chosen
+
+    def prepare(self, data: TrainingData) -> None:  # noqa: B027
+        """What only a first step takes, before the clock starts."""
 
     @abstractmethod
     def learn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> Step:
@@ -190,6 +199,7 @@ def train_to_the_end(
         snapshots.check(header, behind[1])
         snapshots.check_encoder(header, behind[1], data.encoder)
         state.restore(tensors, header)
+    state.prepare(data)
     saved = started = time.perf_counter()
     done_before = state.seconds
     with bar(steps, what, "step", state.step, progress) as shown:
@@ -233,16 +243,19 @@ def descend(
     The next loss is asked for when the gradient of the one before is done: memory need only hold one part.
     """
     optimizer.zero_grad(set_to_none=True)
-    seen = []
-    for loss in losses:
-        with float32_as(settings.precision):
-            (loss / settings.accumulate).backward()
-        seen.append(loss.detach())
+    seen = [add_gradient(loss, settings) for loss in losses]
     norm = nn.utils.clip_grad_norm_(network.parameters(), settings.grad_clip or math.inf)
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * warmup(step, settings)
     optimizer.step()
     return Step(unless_spoilt(torch.stack(seen).mean(), norm), norm)
+
+
+def add_gradient(loss: Tensor, settings: Training) -> Tensor:
+    """Add the gradient of a part's loss to what the parameters have; returns the loss alone."""
+    with float32_as(settings.precision):
+        (loss / settings.accumulate).backward()
+    return loss.detach()
 
 
 def unless_spoilt(loss: Tensor, *numbers: Tensor) -> Tensor:
@@ -256,19 +269,22 @@ def warmup(step: int, settings: Training) -> float:
     return min(start + (1 - start) * step / settings.warmup, 1.0) if settings.warmup else 1.0
 
 
-def batch_indices(n: int, step: int, batch_size: int, seed: int) -> Tensor:
-    """Which of n images make up the batch at `step`, Int[batch_size]: one endless stream of shuffled epochs."""
-    return torch.cat(list(_pieces(n, step * batch_size, (step + 1) * batch_size, seed)))
+def batch_indices(n: int, step: int, batch_size: int, seed: int, device: torch.device | str = "cpu") -> Tensor:
+    """Which of n images make up the batch at `step`, Int[batch_size]: one endless stream of shuffled epochs.
+
+    The device is waited for once an epoch, when its order is copied there.
+    """
+    return torch.cat(list(_pieces(n, step * batch_size, (step + 1) * batch_size, seed, device)))
 
 
-def _pieces(n: int, start: int, stop: int, seed: int) -> Iterator[Tensor]:
+def _pieces(n: int, start: int, stop: int, seed: int, device: torch.device | str) -> Iterator[Tensor]:
     while start < stop:
         epoch, offset = divmod(start, n)
-        piece = _shuffled(n, epoch, seed)[offset : offset + stop - start]
+        piece = _shuffled(n, epoch, seed, device)[offset : offset + stop - start]
         yield piece
         start += len(piece)
 
 
 @lru_cache(maxsize=2)
-def _shuffled(n: int, epoch: int, seed: int) -> Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(stream_seed("epoch", seed, epoch)))
+def _shuffled(n: int, epoch: int, seed: int, device: torch.device | str) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(stream_seed("epoch", seed, epoch))).to(device)

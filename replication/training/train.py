@@ -3,16 +3,17 @@
 loop.py has the loop; here is what is trained.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from replication.acceleration import accelerated
 from replication.noise import stream_seed
 from replication.numerics import numerics
 from replication.training.data import TrainingData, images_of
-from replication.training.loop import CHECKPOINT_SECONDS, Step, TrainingState, descend, train_to_the_end
+from replication.training.loop import CHECKPOINT_SECONDS, Step, TrainingState, add_gradient, descend, train_to_the_end
 from replication.training.recipe import Recipe
 from replication.training.snapshots import Snapshots
 
@@ -48,15 +49,24 @@ class NetworkState(TrainingState):
         super().__init__(recipe, recipe.build_network(), device)
         self.dataset, self.condition = recipe.build_dataset(), recipe.build_condition()
         self.null = recipe.null(recipe.training.batch_size, device)
-        self.denoiser, self.objective = recipe.build_denoiser(self.network), recipe.build_objective()
+        self.denoiser = recipe.build_denoiser(accelerated(self.network, device))
+        self.objective = recipe.build_objective()
+
+    def prepare(self, data: TrainingData) -> None:
+        if self.device.type == "cuda":  # the gradient of one batch, which compiles the network and changes nothing
+            for loss in self._losses(*self.batch(data)):
+                add_gradient(loss, self.settings)
+            self.network.zero_grad(set_to_none=True)
 
     def learn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> Step:
+        losses = self._losses(x0, labels, chosen)
+        return descend(losses, self.network, self.optimizers["network"], self.step, self.settings)
+
+    def _losses(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> Iterator[Tensor]:
         t = self.objective.draw_times(len(x0), self.denoiser.schedule, x0.device)
         noise, cond = torch.randn_like(x0), self._condition(labels, chosen)
-        losses = (
-            self._loss(x0[part], None if cond is None else cond[part], t[part], noise[part]) for part in self.parts
-        )
-        return descend(losses, self.network, self.optimizers["network"], self.step, self.settings)
+        for part in self.parts:
+            yield self._loss(x0[part], None if cond is None else cond[part], t[part], noise[part])
 
     def _loss(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
         with numerics(self.settings.precision, self.device):

@@ -143,8 +143,7 @@ class FirstStageState(TrainingState):
 
 def measure_scale(autoencoder: Autoencoder, data: TrainingData, settings: Training) -> None:
     """Set the scale by the first batch that training sees, not mirrored, drawn from the posterior as published."""
-    chosen = batch_indices(len(data), 0, settings.batch_size, settings.seed)
-    x = data.batch(chosen.to(data.device), flip=False)
+    x = data.batch(batch_indices(len(data), 0, settings.batch_size, settings.seed, data.device), flip=False)
     torch.manual_seed(stream_seed("scale", settings.seed))
     noise = torch.randn(len(x), *autoencoder.latent_shape(x.shape[1:]), device=x.device)
     with torch.no_grad(), numerics(settings.precision, data.device):
