@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from replication.bench import distance, dit, sampling
+from replication.bench import distance, networks, sampling
 
 
 def test_bench_prints_floor_loop_and_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,17 +15,27 @@ def test_bench_prints_floor_loop_and_pipeline(monkeypatch: pytest.MonkeyPatch) -
     assert all(line.count("%") == 2 for line in lines[2:])
 
 
-def test_bench_prints_dit_beside_its_peer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The two answers of a random network differ by at most 1e-4 (max-abs, float32), and are not both 0.
+def test_bench_prints_networks_beside_their_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers of random networks differ by at most 1e-4 of the largest (float32), and are not equal to the last bit.
 
     Catches: other weights, a label or a timestep that one of them does not get, and diffusers' own sinusoids (0.1).
     """
-    monkeypatch.setattr(dit, "DITS", ("dit-s/8",))
-    monkeypatch.setattr(dit, "TURNS", 1)
-    cells = [cell.strip() for cell in dit.bench_dit(torch.device("cpu")).splitlines()[2].split("|")]
-    assert cells[1].startswith("dit-s/8, batch 2")
-    assert all(float(cell) > 0 for cell in cells[2:5])
-    assert 0 < float(cells[5]) <= 1e-4
+    monkeypatch.setitem(networks.SIZES, "cpu", networks.Size({"ddpm-digits": 2, "dit-s/8": 2}, {}, 64, "float32"))
+    monkeypatch.setattr(networks, "TURNS", 1)
+    for line in networks.bench_forward(torch.device("cpu")).splitlines()[2:]:
+        _, _, _, _, share, *times, difference = (cell.strip() for cell in line.strip("|").split("|"))
+        assert all(float(cell) > 0 for cell in (share.rstrip("%"), *times))
+        assert 0 < float(difference) <= 1e-4
+
+
+def test_bench_trains_beside_its_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times three: multiply-adds of a step. Catches: a loop that does not run, and a step that counts as a forward pass."""
+    monkeypatch.setitem(networks.SIZES, "cpu", networks.Size({}, {"ddpm-digits": 4}, 64, "float32"))
+    monkeypatch.setattr(networks, "TURNS", 1)
+    (line,) = networks.bench_training(torch.device("cpu")).splitlines()[2:]
+    _, multiply_adds, _, _, *times = (cell.strip() for cell in line.strip("|").split("|"))
+    assert all(float(cell) > 0 for cell in times)
+    assert float(multiply_adds) == pytest.approx(3 * 0.00797, rel=0.01)
 
 
 def test_bench_prints_latents_beside_pixels(monkeypatch: pytest.MonkeyPatch) -> None:

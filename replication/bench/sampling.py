@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from replication.bench.peers import diffusers_unet
 from replication.bench.turns import in_turns, milliseconds, ratio
 from replication.ddpm.published_weights import from_diffusers
 from replication.diffusion import Denoiser, sample
-from replication.layers.unet import UNet
 from replication.noise import ImageNoise
 from replication.registry import AUTOENCODERS, MODELS, SAMPLERS, SCHEDULES, SPACINGS
 from replication.report.tables import markdown
@@ -24,7 +24,7 @@ def bench_sampling(device: torch.device) -> str:
     name, batch = ("ddpm-cifar10", 256) if device.type == "cuda" else ("ddpm-digits", 300)
     torch.manual_seed(0)
     network = MODELS.build(name)
-    reference = _diffusers_unet(network)
+    reference = diffusers_unet(network)
     if reference is not None:
         network.load_state_dict(from_diffusers(reference.state_dict(), network))
         reference = _ready(reference, device)
@@ -66,29 +66,6 @@ def _loop(network: nn.Module, sampler: str, shape: tuple[int, ...], device: torc
     noise = ImageNoise(0, torch.arange(shape[0]), device)
     times = SPACINGS.build("uniform")(schedule, steps)
     return sample(Denoiser(network, schedule), SAMPLERS.build(sampler), times, noise.prior(shape), noise, clip="x0")
-
-
-def _diffusers_unet(network: UNet) -> nn.Module | None:
-    """diffusers' network of the same configuration, None where diffusers is not installed (it is in the dev extra)."""
-    try:
-        from diffusers import UNet2DModel
-    except ImportError:
-        return None
-    return UNet2DModel(
-        sample_size=network.resolution,
-        in_channels=network.in_channels,
-        out_channels=network.in_channels,
-        block_out_channels=[network.width * m for m in network.multipliers],
-        layers_per_block=network.blocks,
-        down_block_types=["AttnDownBlock2D" if a else "DownBlock2D" for a in network.attends],
-        up_block_types=["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(network.attends)],
-        norm_num_groups=network.groups,
-        attention_head_dim=None,
-        downsample_padding=0,
-        flip_sin_to_cos=False,
-        freq_shift=1,
-        norm_eps=1e-6,
-    )
 
 
 def _pipeline(unet: nn.Module, sampler: str, batch: int, device: torch.device) -> Callable[[], object]:

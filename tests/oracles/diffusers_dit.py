@@ -3,7 +3,7 @@
 import torch
 from diffusers.models.attention import JointTransformerBlock
 
-from replication.bench.dit import diffusers_dit
+from replication.bench.peers import diffusers_dit
 from replication.check.models import randomize
 from replication.dit.mm_dit import JointBlock
 from replication.dit.model import DiT
