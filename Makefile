@@ -2,22 +2,24 @@
 #   make replicate-ddpm                the main job, on the embedded dataset, on the CPU; likewise replicate-ldm,
 #                                      replicate-dit and replicate-scaling
 #   make replicate-ddpm PROFILE=gpu    CIFAR-10 on one GPU (profile `paper` likewise)
+#   make gpu BUDGET=540                what is worth most on one GPU, within so many seconds; again, to go on from there
 #   make replicate-ddpm SET="protocol.n=500 batch_size=100"    change keys of the profile
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PROFILE ?= cpu
+BUDGET ?= 1800
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 REPLICATIONS := $(addprefix replicate-,ddpm ldm dit scaling)
-.PHONY: help setup test lint docs mutants $(REPLICATIONS) forensics tables verify claims bench ui lock
+.PHONY: help setup test lint docs mutants $(REPLICATIONS) gpu forensics tables verify claims bench ui lock
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
-	@echo "targets: setup test lint docs mutants $(REPLICATIONS) forensics tables verify claims bench ui lock"
+	@echo "targets: setup test lint docs mutants $(REPLICATIONS) gpu forensics tables verify claims bench ui lock"
 
 setup: $(READY)
 
@@ -54,6 +56,10 @@ ifeq ($(SET),)
 else
 	@echo "results/ is left as it is: SET changes the experiment, and its rows are in the table above and in MLflow"
 endif
+
+# In the order of their worth. `replicate export FILE` then takes the rows home, where `replicate import FILE` has them.
+gpu: $(READY)
+	$(BIN)/replicate run ddpm ldm dit samplers scaling --profile gpu --budget $(BUDGET)
 
 # Changes one choice of the protocol at a time, on the checkpoint of replicate-ddpm (trained if it is not there).
 forensics: $(READY)

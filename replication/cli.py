@@ -1,4 +1,4 @@
-"""`replicate`: the command line. Exit codes: 0 done, 1 failed while running, 2 the input is wrong, 130 interrupted.
+"""`replicate`: the command line. Exit codes: 0 done, 1 failed running, 2 the input is wrong, 75 out of time, 130 interrupted.
 
 The module of a command is imported when the command is run: help, lists and wrong arguments are answered at once.
 """
@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from replication.deadline import OutOfTime
 from replication.types import InputError, RunError
 
 PARTS = ("dataset", "extractor", "metric", "model", "objective", "sampler", "schedule", "spacing")  # of check and new
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except InputError as error:
         return _fail(str(error), 2)
+    except OutOfTime as error:
+        return _fail(f"{error}; the same command goes on from here", 75)
     except RunError as error:
         return _fail(str(error), 1)
     except (ImportError, RuntimeError) as error:
@@ -72,9 +75,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_experiments(commands: Any) -> None:
-    run = _added(commands, "run", "run.run_experiment", "train, sample, measure and record what has no row yet")
-    _add_experiment(run)
+    run = _added(commands, "run", "run.run_experiments", "train, sample, measure and record what has no row yet")
+    run.add_argument(
+        "experiments", nargs="+", metavar="EXPERIMENT", help="a name in experiments/, or the path of a TOML file"
+    )
+    _add_profile(run)
+    _add_set(run, "one key of the profile")
     run.add_argument("--row", action="append", help="only the row of this label, and its first stage; may be repeated")
+    text = "end within so many seconds: begin no cell that would not, stop trainings at a snapshot; exit 75 if rows are left"
+    run.add_argument("--budget", type=float, metavar="SECONDS", help=text)
     _add_device(run)
     plan = _added(commands, "plan", "run.plan", "list the cells of an experiment, checked, without computing anything")
     _add_experiment(plan)
@@ -134,6 +143,16 @@ def _add_results(commands: Any) -> None:
     _add_profile(compare)
     compare.add_argument("--unequal", action="store_true", help="compare rows of unequal protocols too, with a mark")
     _added(commands, "sync", "machine.sync_rows", "write the rows that MLflow lacks")
+    text = "rows, replicates, strips and curves of this machine's journal as one verified archive"
+    export = _added(commands, "export", "archive.export", text)
+    export.add_argument("file", type=Path)
+    export.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="of these alone; by default of all")
+    for option, what in (("--samples", "stored images"), ("--weights", "averaged weights, as float16,")):
+        text = f"the {what} of these rows too, e.g. 'DDIM x 20' or '* x 50'; may be repeated"
+        export.add_argument(option, action="append", metavar="LABEL x STEPS", help=text)
+    _added(commands, "import", "archive.import_", "take in what `replicate export` wrote").add_argument(
+        "file", type=Path
+    )
 
 
 def _add_material(commands: Any) -> None:

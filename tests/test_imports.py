@@ -14,7 +14,7 @@ FILES = sorted(p for p in ROOT.rglob("*.py") if not p.name.startswith("."))
 # is a paper's, and needs no entry here.
 GROUND = {"types", "registry"}
 COMMON = GROUND | {"settings", "files", "checkpoint", "numerics", "acceleration", "noise", "progress", "pixels"}
-COMMON |= {"download", "cost"}
+COMMON |= {"deadline", "download", "cost"}
 PAPERS = {
     p.parent.name
     for p in ROOT.glob("*/__init__.py")

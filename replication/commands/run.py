@@ -1,12 +1,16 @@
 """`replicate run`, `plan` and `sample`: the jobs of an experiment computed, listed, and images of one's own prompts."""
 
 import argparse
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from replication.commands.options import cells_named, jobs_named, workplace
+from replication.deadline import Deadline, OutOfTime
 from replication.files import write_atomically
+from replication.harness.experiment import Experiment
 from replication.harness.home import project, state
 from replication.harness.job import Job, of_row
 from replication.harness.jobs.cell import Cell, find_cell
@@ -16,19 +20,34 @@ from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
 from replication.harness.versions import reasons
 from replication.harness.workplace import Workplace, keeping, planned_trainings
-from replication.registry import SAMPLERS
 from replication.report.claims import Evidence, claims_of, markdown_claim
 from replication.report.claims.evidence import others_of
 from replication.report.plots import picture_grid
 from replication.report.reproduced import committed_rows, reproduction, tags_beside
 from replication.report.rows import replicates_of, rows_of
 from replication.report.tables import main_tables, markdown
-from replication.types import InputError
+from replication.types import InputError, RunError
 
 
-def run_experiment(options: argparse.Namespace) -> None:
-    experiment, jobs = jobs_named(options)
-    place = workplace(options, experiment)
+def run_experiments(options: argparse.Namespace) -> None:
+    """One after the other, within one budget; all are read and checked before anything is computed.
+
+    One that fails does not keep the next from its turn, and what was wrong with it is raised at the end.
+    """
+    deadline = Deadline.within(options.budget)
+    asked = [argparse.Namespace(**vars(options), experiment=name) for name in dict.fromkeys(options.experiments)]
+    failed: list[RunError] = []
+    for one, (experiment, jobs) in [(one, jobs_named(one)) for one in asked]:
+        try:
+            _run_experiment(one, experiment, jobs, replace(workplace(one, experiment), deadline=deadline))
+        except RunError as error:
+            failed.append(type(error)(f"{experiment.name}: {error}" if len(asked) > 1 else str(error)))
+            print(failed[-1], file=sys.stderr, flush=True)
+    if failed:
+        raise next((error for error in failed if not isinstance(error, OutOfTime)), failed[0])
+
+
+def _run_experiment(options: argparse.Namespace, experiment: Experiment, jobs: list[Job], place: Workplace) -> None:
     place = keeping(place, planned_trainings(w for job in jobs for w in job.trainings(place)))
     if options.row:
         named = [job for label in dict.fromkeys(options.row) for job in of_row(jobs, label)]
@@ -54,12 +73,16 @@ def plan(options: argparse.Namespace) -> None:
     _, jobs = jobs_named(options)
     rows, lines = rows_of(jobs, journal_of(jobs, state())), []
     for cell in [job for job in jobs if isinstance(job, Cell)]:
-        schedule = cell.recipe.build_schedule()
-        nfe = cell.sampling.sampler.build(SAMPLERS).nfe(schedule, cell.sampling.times(schedule))
-        nfe *= 2 if cell.sampling.guidance else 1
         published = ", ".join(f"{metric} {value:g}" for metric, value in cell.targets.items())
         snapshot = f"{cell.recipe.training_key[:12]}-{cell.recipe.training.steps}"
-        of_cell = [cell.key[:12], cell.label, str(cell.sampling.spacing), str(cell.sampling.steps), str(nfe), snapshot]
+        of_cell = [
+            cell.key[:12],
+            cell.label,
+            str(cell.sampling.spacing),
+            str(cell.sampling.steps),
+            str(cell.nfe()),
+            snapshot,
+        ]
         lines.append([*of_cell, published, _state(cell, rows.get(cell.key))])
     print(markdown(["cell", "sampler", "spacing", "steps", "NFE", "snapshot", "paper", "state"], lines))
     for table in main_tables([job for job in jobs if not isinstance(job, Cell)], rows):

@@ -1,5 +1,6 @@
 """Where a row comes from: commit, versions, device."""
 
+import os
 import platform
 import subprocess
 from functools import cache
@@ -48,7 +49,12 @@ def _processor(device: torch.device) -> str:
 
 @cache
 def _commit() -> tuple[str, str]:
-    """(commit, "yes" or "no" for uncommitted changes to the code), or unknown outside a checkout of this project."""
+    """(commit, "yes" or "no" for uncommitted changes to the code), or unknown outside a checkout of this project.
+
+    $REPLICATION_COMMIT names that of a copy which has no history with it.
+    """
+    if stated := os.environ.get("REPLICATION_COMMIT"):
+        return stated, "unknown"
     folder = Path(__file__).resolve().parents[2]
     try:
         if Path(git(folder, "rev-parse", "--show-toplevel")) != folder:

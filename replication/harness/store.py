@@ -4,6 +4,7 @@ The journal is the record; MLflow gets its rows afterwards, as often as it takes
 content, so that logging it twice makes no second run.
 """
 
+import importlib.util
 import logging
 import os
 import time
@@ -39,9 +40,14 @@ class Store:
     def is_remote(self) -> bool:
         return self.address.startswith(("http://", "https://"))
 
+    @property
+    def installed(self) -> bool:
+        """Whether mlflow is there, which a run can do without: the journal has its rows."""
+        return importlib.util.find_spec("mlflow") is not None
+
     def check(self) -> None:
         """Raises InputError, in seconds and without importing mlflow, if a remote store does not answer."""
-        if not self.is_remote:
+        if not (self.is_remote and self.installed):
             return
         try:
             urllib.request.urlopen(self.address.rstrip("/") + "/health", timeout=5).close()

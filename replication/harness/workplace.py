@@ -14,6 +14,7 @@ from torch import Tensor
 from replication.acceleration import accelerated
 from replication.checkpoint import load_metadata
 from replication.datasets.dataset import Dataset
+from replication.deadline import NEVER, Deadline
 from replication.diffusion.denoiser import Denoiser
 from replication.files import file_sha256, locked
 from replication.ldm.autoencoder import Autoencoder
@@ -57,12 +58,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Workplace:
-    """`state` is the folder that holds it all; `milestones`: by a training's key, the steps that any row asks for."""
+    """`state` is the folder that holds it all; `milestones`: by a training's key, the steps that any row asks for.
+
+    What would not end by the deadline is not begun: then, and where a training has to stop, OutOfTime is raised.
+    """
 
     state: Path
     device: torch.device
     batch_size: int
     progress: bool = True
+    deadline: Deadline = NEVER
     milestones: Mapping[str, Collection[int]] = field(default_factory=dict)
     _held: dict[tuple[Path, Path | None, bool], Model] = field(default_factory=dict, repr=False, compare=False)
 
@@ -90,7 +95,8 @@ class Workplace:
             milestones = self.milestones.get(snapshots.key, ())
             self._held.clear()  # training needs the memory
             with locked(self.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
-                work(folder=snapshots.folder, device=self.device, milestones=milestones, progress=self.progress)
+                of = {"milestones": milestones, "progress": self.progress, "deadline": self.deadline}
+                work(folder=snapshots.folder, device=self.device, **of)
         return snapshots.after(steps)
 
     def ensure_photographs(self, recipe: Recipe) -> None:

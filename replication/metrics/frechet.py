@@ -21,6 +21,7 @@ from replication.registry import METRICS
 
 ENOUGH = 10  # images for each feature, below which FD is no straight line in 1/n any more: no FD-infinity is given
 SPLITS = 8  # random halvings that FD-infinity averages over
+BATCH_BYTES = 1 << 26  # of the matrices whose eigenvalues are computed together: a GPU is idle with one of 256x256
 COLUMNS = 256  # of a block; of symmetric matrices half is computed
 
 
@@ -136,10 +137,13 @@ class FrechetDistance:
 
     def __call__(self, generated: Gaussian) -> Tensor:
         """The distance, float64 scalar []."""
-        product = torch.linalg.eigvalsh(self._congruent(generated.covariance), UPLO="L")
+        return distances([self.parts(generated)])[0]
+
+    def parts(self, generated: Gaussian) -> tuple[Tensor, Tensor]:
+        """What the distance is made of: |m - mu|^2 + tr S + tr C [], and the matrix [k,k] whose eigenvalues' roots it lacks."""
         difference = generated.mean - self.reference.mean
         traces = generated.covariance.trace() + self.reference.covariance.trace()
-        return difference @ difference + traces - 2 * product.clamp(min=0).sqrt().sum()
+        return difference @ difference + traces, self._congruent(generated.covariance)
 
     def _congruent(self, covariance: Tensor) -> Tensor:
         """B^T covariance B [k,k], right on and below the diagonal; what is zero in B takes no part."""
@@ -150,6 +154,16 @@ class FrechetDistance:
             turned = covariance[start:, start:] @ factor[start:, columns]
             product[start:, columns] = factor[start:, start:].T @ turned
         return product
+
+
+def distances(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Of as many `FrechetDistance.parts`, float64 [K]: all eigenproblems of one size go through at once."""
+    whole = torch.stack([traces for traces, _ in parts])
+    for size in {len(product) for _, product in parts}:
+        of_size = [i for i, (_, product) in enumerate(parts) if len(product) == size]
+        eigenvalues = torch.linalg.eigvalsh(torch.stack([parts[i][1] for i in of_size]), UPLO="L")
+        whole[of_size] -= 2 * eigenvalues.clamp(min=0).sqrt().sum(1)
+    return whole
 
 
 def frechet_distance(generated: Tensor, reference: Tensor) -> float:
@@ -203,9 +217,16 @@ def resampled_fd(
     `points` are the distances of each seed.
     """
     device, replicates = reference.device, []
+    together = max(BATCH_BYTES // (8 * reference.shape[1] ** 2), 1)
+    waiting: list[tuple[Tensor, Tensor]] = []
     for seeds, counts, of_reference in zip(draws.seeds.tolist(), draws.generated, draws.reference, strict=True):
         distance = FrechetDistance(fit(reference, of_reference.to(device)))
         fits = [fit(generated[s], row[: draws.sizes[s]].to(device)) for s, row in zip(seeds, counts, strict=True)]
-        replicates.append(torch.stack([distance(gaussian) for gaussian in fits]).mean())
+        waiting += [distance.parts(gaussian) for gaussian in fits]
+        if len(waiting) >= together:
+            replicates.append(distances(waiting))
+            waiting = []
+    replicates += [distances(waiting)] if waiting else []
     influences = [influence(values, reference) for values in generated]
-    return torch.stack(replicates).cpu(), linear_part(points, influences, draws)
+    of_slots = torch.cat(replicates).reshape(len(draws.seeds), -1)
+    return of_slots.mean(1).cpu(), linear_part(points, influences, draws)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from replication.checkpoint import load_checkpoint
+from replication.deadline import Deadline, OutOfTime
 from replication.noise import stream_seed
 from replication.numerics import float32_as
 from replication.progress import bar
@@ -27,6 +28,7 @@ from replication.training.snapshots import ENCODER, Snapshots, named, network_te
 from replication.types import RunError
 
 CHECKPOINT_SECONDS = 30.0
+SAVING_SECONDS = 8.0  # before a deadline, for the last snapshot and the row's curve
 WATCH_STEPS = 50  # reading the loss waits for the device, so not on every step
 CURVE = ("step", "loss", "learning_rate", "gradient_norm", "images_per_second", "seconds")  # of a watched step
 CURVE_POINTS = 1000  # of a curve that is shown
@@ -180,18 +182,20 @@ def train_to_the_end(
     milestones: Collection[int],
     progress: bool,
     checkpoint_seconds: float,
+    deadline: Deadline,
     what: str = "training",
 ) -> Path:
     """The snapshot after `steps` steps: found, or trained from the last one before it, with one at each milestone.
 
     `start` and `load` give the state before the first step and the training data, and are called only if there is something
     to do. Raises InputError for a snapshot that is corrupt, of another training, or trained on latents of another encoder;
-    RunError when training diverges: the last good snapshot stays.
+    RunError when training diverges: the last good snapshot stays; OutOfTime at the deadline, with a snapshot to go on from.
     """
     unfinished = snapshots.unfinished(steps)
     if snapshots.found(steps):
         unfinished.unlink(missing_ok=True)  # of a process that was killed between the two
         return snapshots.after(steps)
+    deadline.require(SAVING_SECONDS, what)
     state, behind = start(), snapshots.before(steps)
     data = load()
     if behind:
@@ -208,7 +212,8 @@ def train_to_the_end(
             now = time.perf_counter()
             state.seconds = done_before + now - started
             kept = state.step == steps or state.step in milestones
-            due = kept or now - saved >= checkpoint_seconds
+            over = not kept and deadline.left() < SAVING_SECONDS
+            due = kept or over or now - saved >= checkpoint_seconds
             if due or state.step % WATCH_STEPS == 0:
                 if trouble := state.watch(step):
                     last = snapshots.before(steps)
@@ -222,6 +227,8 @@ def train_to_the_end(
             if kept or (due and not state.suspicious):
                 path = snapshots.after(state.step) if kept else unfinished
                 snapshots.save(path, state.tensors(), state.step, {ENCODER: data.encoder, **state.notes()})
+            if over:
+                raise OutOfTime(f"{what}: out of time after {state.step:,} of {steps:,} steps")
             if due:
                 saved = time.perf_counter()
     unfinished.unlink(missing_ok=True)

@@ -102,6 +102,10 @@ class Snapshots:
         kind = "ema." if ema else "weights."
         tensors, header = load_checkpoint(path, (kind, "buffers."))
         self.check(header, path, steps)
+        if not any(name.startswith(kind) for name in tensors):
+            raise InputError(
+                f"{path}: holds no {kind.removesuffix('.')} weights: `replicate export` takes averaged ones alone"
+            )
         network.load_state_dict(named(tensors, kind) | named(tensors, "buffers."))
         return network.to(device).to(memory_format=torch.channels_last).requires_grad_(False).eval()
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from replication.acceleration import accelerated
+from replication.deadline import NEVER, Deadline
 from replication.noise import stream_seed
 from replication.numerics import numerics
 from replication.training.data import TrainingData, images_of
@@ -26,6 +27,7 @@ def train(
     progress: bool = True,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     data: Callable[[], TrainingData] | None = None,
+    deadline: Deadline = NEVER,
 ) -> Path:
     """The snapshot in `folder` after the recipe's steps: found, or trained from the last one before it.
 
@@ -36,7 +38,7 @@ def train(
     snapshots = Snapshots(folder, recipe.training_identity())
     load = data or (lambda: images_of(recipe.build_dataset(), recipe.training, device))
     start, steps = (lambda: NetworkState(recipe, device)), recipe.training.steps
-    return train_to_the_end(snapshots, steps, start, load, milestones, progress, checkpoint_seconds)
+    return train_to_the_end(snapshots, steps, start, load, milestones, progress, checkpoint_seconds, deadline)
 
 
 class NetworkState(TrainingState):

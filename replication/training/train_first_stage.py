@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from replication.datasets.dataset import Dataset
+from replication.deadline import NEVER, Deadline
 from replication.ldm.autoencoder import Autoencoder
 from replication.ldm.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from replication.noise import stream_seed
@@ -36,6 +37,7 @@ def train_first_stage(
     progress: bool = True,
     checkpoint_seconds: float = loop.CHECKPOINT_SECONDS,
     base: Callable[[], Autoencoder] | None = None,
+    deadline: Deadline = NEVER,
 ) -> Path:
     """The snapshot in `folder` after the last step: found, or trained from the last one before it; see `train`.
 
@@ -51,6 +53,7 @@ def train_first_stage(
         milestones,
         progress,
         checkpoint_seconds,
+        deadline,
         f"first stage {stage.name}",
     )
 

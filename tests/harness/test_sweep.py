@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from harness.tiny import write_tiny
 
+from replication.deadline import Deadline, OutOfTime
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Computed
@@ -165,3 +167,31 @@ def test_table_is_stored_once(cells: list[Cell], place: Workplace) -> None:
     assert len(runs) == 1
     table = mlflow.MlflowClient(store.address).download_artifacts(runs[0].info.run_id, "tiny-cpu.json")
     assert json.loads(Path(table).read_text())["data"] == [["a", 1.0], ["b", 2.0]]
+
+
+def test_what_there_is_no_time_for_is_left_and_the_rest_is_done(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of three takes longer than is left. Catches a sweep that ends with it, and one that says it is done."""
+    monkeypatch.setattr(Cell, "nfe", lambda cell: 10**12 if cell is cells[1] else 1)
+    soon = replace(place, deadline=Deadline.within(3600))
+    with pytest.raises(OutOfTime, match=r"no time for 1 of 3 rows; the first of them: DDIM x 2: it takes"):
+        run(cells, soon, Store(place.state))
+    journal = journal_of(cells, place.state)
+    assert [journal.read(cell.key) is not None for cell in cells] == [True, False, True]
+    monkeypatch.undo()
+    run(cells, place, Store(place.state))
+    assert journal.read(cells[1].key)
+
+
+def test_without_mlflow_rows_stay_in_the_journal_and_sync_gives_them_later(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a GPU machine. Catches a run that fails at its end there, or imports mlflow before."""
+    store = Store(place.state)
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "installed", False)
+        patched.setattr(Store, "_client", property(lambda _: pytest.fail("mlflow was asked for")))
+        run(cells, place, store)
+    assert capsys.readouterr().out.count("mlflow is not installed here") == 1
+    assert sync(journal_of(cells, place.state), store, trust_marks=True) == len(cells)

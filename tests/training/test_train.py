@@ -17,10 +17,11 @@ from training_recipes import CPU, recipe
 
 import replication.training.snapshots
 from replication.checkpoint import load_checkpoint, save_checkpoint
+from replication.deadline import Deadline, OutOfTime
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
 from replication.training.data import Pixels
-from replication.training.loop import EMA, batch_indices, descend, warmup
+from replication.training.loop import EMA, SAVING_SECONDS, batch_indices, descend, warmup
 from replication.training.recipe import Recipe
 from replication.training.snapshots import GIVEN, Snapshots, named
 from replication.training.train import NetworkState, load_network, train
@@ -407,3 +408,34 @@ def test_flips_mirror_about_half_of_the_images_left_to_right(monkeypatch: pytest
     flipped = [torch.equal(x[0], once.flip(-1)) for x in seen[0]]
     assert all(f or torch.equal(x[0], once) for f, x in zip(flipped, seen[0], strict=True))
     assert abs(sum(flipped) - 200) <= 50
+
+
+class Ticking:
+    """A clock for time.monotonic: every look at it takes a second."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def test_a_training_stops_at_a_deadline_and_goes_on_to_the_same_weights(
+    tmp_path: Path, uninterrupted: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a deadline that loses the steps behind it, one that is not looked at, and steps after it."""
+    monkeypatch.setattr("replication.deadline.time.monotonic", Ticking())
+    chosen = recipe()
+    for _ in range(2):
+        soon = Deadline.within(SAVING_SECONDS + 1)
+        with pytest.raises(OutOfTime, match="out of time after"):
+            train(chosen, tmp_path, CPU, progress=False, checkpoint_seconds=1e9, deadline=soon)
+        assert files(tmp_path) == [f"to-{chosen.training.steps}"]
+    assert_identical(trained(recipe(), tmp_path), uninterrupted)
+
+
+def test_a_training_that_has_no_time_at_all_is_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(OutOfTime, match="and 0 s are left"):
+        train(recipe(), tmp_path, CPU, progress=False, deadline=Deadline.within(0))
+    assert not files(tmp_path)

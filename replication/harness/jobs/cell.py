@@ -62,6 +62,7 @@ from replication.sampling.generation import (
     Sampling,
     Source,
     generate,
+    stored_chunks,
     stored_samples,
 )
 from replication.settings import content_key
@@ -69,6 +70,7 @@ from replication.training.recipe import Recipe, takes_null
 from replication.types import InputError
 
 NO_SAMPLES = ("reconstructions", "originals", "codes")  # parts of a Material that a cell never has
+MEASURING_SECONDS = 10.0  # before a deadline, for decoding, features, metrics and resampling
 OF_DRAWING = ("checkpoint.", "env.")  # columns of a row's first stage that its chunks do not tell
 
 
@@ -183,6 +185,7 @@ class Cell(Job):
         model = place.model(self.recipe, self.protocol.ema)
         reset_peak_memory(place.device)
         floor = floor_seconds(model, self.recipe, self.protocol, place)
+        place.deadline.require(self._evaluations_left(model, place) * min(floor) + MEASURING_SECONDS, self.title)
         sets = [self.samples(model, seed, place) for seed in self.protocol.seeds]
         floor += floor_seconds(model, self.recipe, self.protocol, place)
         beside = dict(zip(BESIDE, (sets[0].nfe * min(floor), peak_memory(place.device)), strict=True))
@@ -251,6 +254,18 @@ class Cell(Job):
         encoded = cond if condition else None
         request = SampleRequest(self.sampling, protocol.n, seed, encoded, protocol.quantizer, protocol.precision)
         return generate(self.source(model, place.device), request, self.sample_place(seed, place, apart))
+
+    def nfe(self) -> int:
+        """Network evaluations for an image, of which guidance takes two."""
+        schedule = self.recipe.build_schedule()
+        of_sampler: int = self.sampling.sampler.build(SAMPLERS).nfe(schedule, self.sampling.times(schedule))
+        return of_sampler * (2 if self.sampling.guidance else 1)
+
+    def _evaluations_left(self, model: Model, place: Workplace) -> int:
+        """Of images that have yet to be drawn."""
+        places = [self.sample_place(seed, place) for seed in self.protocol.seeds]
+        drawn = [chunks[-1].stop for of in places if (chunks := stored_chunks(of.folder, model.weights))]
+        return self.nfe() * max(len(places) * self.protocol.n - sum(drawn), 0)
 
     def sample_place(self, seed: int, place: Workplace, apart: str = "") -> SamplePlace:
         """Where the images of a seed are kept."""

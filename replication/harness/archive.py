@@ -1,0 +1,316 @@
+"""Rows on the move: one file carries them, with what belongs to them, from one machine's state folder to another's.
+
+A ZIP whose members are stored as they are, none compressed, so that it can hold no more than its own size. `manifest.json`
+has the SHA-256 and the size of each of the others, which bear the names that they have under the state folder:
+
+    journal/<experiment>-<profile>/<key>.json         a row; <key>.png its strip, <key>.safetensors its replicates
+    journal/<experiment>-<profile>/curves/<key>.json  the curve of a training
+    samples/<key>/seed-<seed>/<chunk>.safetensors     images of a row
+    checkpoints/<key>-<steps>.safetensors             averaged weights in float16, as weights that were given
+    first-stages/<key>-<steps>.safetensors            likewise, in their own precision: models know encoders by their SHA-256
+
+Nothing else is taken in, and nothing at all of an archive in which anything is wrong.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import zipfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+
+from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
+from replication.files import file_sha256, locked, replaced, unwritable
+from replication.harness.journal import Curve, Journal, Record
+from replication.harness.replicates import load_replicates, replicates_of_row
+from replication.harness.versions import COLUMN, raised
+from replication.settings import content_key
+from replication.training.snapshots import GIVEN
+from replication.types import InputError
+
+MANIFEST, FORMAT = "manifest.json", 1
+MOST_BYTES = 1 << 26  # of a manifest, a row or a curve
+KEY = "[0-9a-f]{64}"
+JOURNAL = r"journal/(?P<journal>[^/\\\x00]*[^/\\\x00.][^/\\\x00]*)"  # not "." or ".."
+MEMBERS = {  # kind -> the names that its members have
+    kind: re.compile(pattern)
+    for kind, pattern in {
+        "rows": rf"{JOURNAL}/(?P<key>{KEY})\.json",
+        "strips": rf"{JOURNAL}/(?P<key>{KEY})\.png",
+        "replicates": rf"{JOURNAL}/(?P<key>{KEY})\.safetensors",
+        "curves": rf"{JOURNAL}/curves/(?P<key>{KEY})\.json",
+        "chunks": rf"samples/{KEY}[\w-]*/seed-\d+/(?P<start>\d{{7,}})-(?P<stop>\d{{7,}})\.safetensors",
+        "weights": rf"(checkpoints|first-stages)/(?P<key>{KEY})-(?P<steps>\d+)\.safetensors",
+    }.items()
+}
+OF_ROWS = ("strips", "replicates")
+HALVED = "checkpoints"  # the folder of snapshots that travel as float16
+
+
+class Member(NamedTuple):
+    """One file of an archive: its name there, its kind, and what of it the name tells."""
+
+    name: str
+    kind: str
+    told: dict[str, str]
+
+
+class Taken(NamedTuple):
+    """By kind, how many members were taken in, and how many were here already and were left as they are."""
+
+    new: Counter[str]
+    here: Counter[str]
+
+
+def export_archive(
+    path: Path, state: Path, journals: Iterable[Journal], chunks: Iterable[Path], snapshots: Iterable[Path]
+) -> Counter[str]:
+    """Write these journals, chunks and the averaged weights of these snapshots; returns how many members of each kind.
+
+    Raises InputError for a damaged row, RunError where the file can't be written.
+    """
+    files: dict[str, Path] = {}
+    for journal in journals:
+        for key in journal.done():
+            journal.read(key)  # a damaged one stays at home
+            of_row = (journal.folder / f"{key}.json", journal.strip_path(key), journal.replicates_path(key))
+            files |= {_name(file, state): file for file in of_row if file.exists()}
+        curves = sorted((journal.folder / "curves").glob("*.json"))
+        files |= {_name(file, state): file for file in curves}
+    files |= {_name(file, state): file for file in chunks}
+    with TemporaryDirectory() as lean:
+        for snapshot in snapshots:
+            files[_name(snapshot, state)] = _averaged(snapshot, Path(lean) / snapshot.name)
+        members = {name: {"sha256": file_sha256(file), "bytes": file.stat().st_size} for name, file in files.items()}
+        manifest = json.dumps({"format": FORMAT, "members": members}, sort_keys=True, indent=1)
+        with replaced(path.absolute()) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(zipfile.ZipInfo(MANIFEST), manifest)
+            for name, file in sorted(files.items()):
+                archive.writestr(zipfile.ZipInfo(name), file.read_bytes())
+    return Counter(_member(name, path).kind for name in files)
+
+
+def import_archive(path: Path, state: Path) -> Taken:
+    """Take in an archive: everything in it is checked before anything is. What is here already stays as it is.
+
+    Raises InputError naming the member that is not what it is said to be, RunError where the state can't be written.
+    """
+    with locked(state / "locks" / "import", "an import"), _opened(path) as archive:
+        members = _checked(archive, path)
+        needed, free = sum(info.file_size for info in archive.infolist()), shutil.disk_usage(state).free
+        if needed > free:
+            raise InputError(f"{path}: holds {needed:,} bytes, and {state} has {free:,} free")
+        with TemporaryDirectory(dir=state, prefix=".import-") as folder:
+            unpacked = {m.name: Path(folder) / f"{i:07d}.safetensors" for i, m in enumerate(members)}
+            manifest = _manifest(archive, path)
+            for member in members:
+                _unpack(archive, member, manifest[member.name], unpacked[member.name], path)
+            rows = {m.name.removesuffix(".json"): _row(m, unpacked[m.name], path) for m in members if m.kind == "rows"}
+            for member in members:
+                _check_content(member, unpacked[member.name], rows, path)
+            return _moved(members, unpacked, state)
+
+
+def _name(file: Path, state: Path) -> str:
+    return file.relative_to(state).as_posix()
+
+
+def _averaged(snapshot: Path, out: Path) -> Path:
+    """A file with the averaged weights of a snapshot alone, in the form of weights that were given."""
+    tensors, header = load_checkpoint(snapshot, ("ema.", "buffers."))
+    if snapshot.parent.name == HALVED:
+        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    save_checkpoint(out, tensors, {**header, GIVEN: header.get(GIVEN) or file_sha256(snapshot)})
+    return out
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: no archive of `replicate export` ({error})") from error
+
+
+def _member(name: str, path: Path) -> Member:
+    for kind, pattern in MEMBERS.items():
+        if match := pattern.fullmatch(name):
+            return Member(name, kind, match.groupdict())
+    raise InputError(f"{path}: {name!r} is the name of nothing that an archive carries")
+
+
+def _checked(archive: zipfile.ZipFile, path: Path) -> list[Member]:
+    """What the archive's own directory says of its members, each a plain file, once, under a name that it may have."""
+    infos, manifest = archive.infolist(), _manifest(archive, path)
+    names = Counter(info.filename for info in infos)
+    for info in infos:
+        where, mode = f"{path}: {info.filename!r}", info.external_attr >> 16
+        if names[info.filename] > 1:
+            raise InputError(f"{where} is in it {names[info.filename]} times")
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG) or info.is_dir():
+            raise InputError(f"{where} is no plain file but a link, a folder or a device")
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.compress_size != info.file_size:
+            raise InputError(f"{where} is compressed or encrypted; `replicate export` stores files as they are")
+    of_archive = names.keys() - {MANIFEST}
+    for name in sorted(of_archive ^ manifest.keys()):
+        raise InputError(f"{path}: {name!r} is " + ("not in its manifest" if name in of_archive else "missing"))
+    return [_member(name, path) for name in sorted(of_archive)]
+
+
+def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    try:
+        if (info := archive.getinfo(MANIFEST)).file_size > MOST_BYTES:
+            raise ValueError(f"{info.file_size:,} bytes")
+        manifest = json.loads(archive.read(MANIFEST))
+        if manifest["format"] != FORMAT:
+            raise InputError(f"{path}: its format is {manifest['format']!r}, and this version reads {FORMAT}")
+        return {name: (str(of["sha256"]), int(of["bytes"])) for name, of in manifest["members"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, *DAMAGED) as error:
+        raise InputError(f"{path}: no archive of `replicate export`: {MANIFEST} cannot be read ({error!r})") from error
+
+
+DAMAGED = (
+    zipfile.BadZipFile,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+)  # what zipfile raises while it reads
+
+
+def _unpack(archive: zipfile.ZipFile, member: Member, stated: tuple[str, int], out: Path, path: Path) -> None:
+    """The member as a file, of the size and the SHA-256 that the manifest states."""
+    digest, left = hashlib.sha256(), stated[1] + 1
+    try:
+        source = archive.open(member.name)
+    except DAMAGED as error:
+        raise InputError(f"{path}: {member.name}: {error}") from error
+    with source, open(out, "wb") as file:
+        while left > 0 and (piece := _read(source, min(left, 1 << 20), member, path)):
+            digest.update(piece)
+            left -= len(piece)
+            try:
+                file.write(piece)
+            except OSError as error:
+                raise unwritable(out, error) from error
+        file.flush()
+        os.fsync(file.fileno())
+    if left != 1 or digest.hexdigest() != stated[0]:
+        raise InputError(f"{path}: {member.name} is damaged: its content is not what the manifest states")
+
+
+def _read(source: Any, size: int, member: Member, path: Path) -> bytes:
+    try:
+        piece: bytes = source.read(size)
+        return piece
+    except DAMAGED as error:
+        raise InputError(f"{path}: {member.name}: {error}") from error
+
+
+def _json(member: Member, file: Path, path: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise ValueError("it is too large")
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("no table")
+        return content
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: {member.name} is no row and no curve ({error})") from error
+
+
+def _row(member: Member, file: Path, path: Path) -> Record:
+    """The row, whose key has to be what its setting and versions make it."""
+    record, key = _json(member, file, path), member.told["key"]
+    versions = {c.removeprefix(COLUMN): v for c, v in record.items() if c.startswith(COLUMN)}
+    setting = record.get("setting", record.get("cell"))
+    if not (
+        record.get("cell") == key and isinstance(setting, str) and all(isinstance(v, int) for v in versions.values())
+    ):
+        raise InputError(f"{path}: {member.name} is not the row of its key")
+    made = content_key({"setting": setting, **of}) if (of := raised(versions)) else setting
+    folder = f"{record.get('experiment')}-{record.get('profile')}"
+    if made != key or folder != member.told["journal"] or not isinstance(record.get("label"), str):
+        raise InputError(f"{path}: {member.name}: this row's content does not make its key, or is of another table")
+    return record
+
+
+def _check_content(member: Member, file: Path, rows: Mapping[str, Record], path: Path) -> None:
+    """Raises InputError for what is damaged, belongs to no row, or is of another key than its name says."""
+    where, told = f"{path}: {member.name}", member.told
+    if member.kind in OF_ROWS and member.name.rpartition(".")[0] not in rows:
+        raise InputError(f"{where} belongs to no row of the archive")
+    try:
+        if member.kind == "strips":
+            with Image.open(io.BytesIO(file.read_bytes()), formats=("PNG",)) as picture:
+                picture.verify()
+        elif member.kind == "replicates":
+            found = load_replicates(file)
+            if list(found) != [told["key"]]:
+                raise InputError("not the replicates of its row")
+            replicates_of_row(rows[member.name.removesuffix(".safetensors")], file, found)
+        elif member.kind == "curves":
+            _check_curve(_json(member, file, path), told)
+        elif member.kind == "chunks":
+            _check_chunk(file, int(told["stop"]) - int(told["start"]))
+        elif member.kind == "weights":
+            header = load_metadata(file)
+            named = (content_key(header.get("identity")), str(header.get("step")), bool(header.get(GIVEN)))
+            if named != (told["key"], told["steps"], True) or header.get("key") != told["key"]:
+                raise InputError("weights of another training, or of another number of steps")
+    except (InputError, ValueError, TypeError, KeyError, SyntaxError, Image.DecompressionBombError, OSError) as error:
+        reason = str(error).replace(str(file), member.name)
+        raise InputError(f"{where} is not what its name says ({reason})") from error
+
+
+def _check_curve(curve: Curve, told: Mapping[str, str]) -> None:
+    steps = curve.get("step")
+    columns = [values for values in curve.values() if isinstance(values, list)]
+    if not steps or any(len(values) != len(steps) for values in columns):
+        raise InputError("its columns are not equally long")
+    if not all(isinstance(value, (int, float)) for values in columns for value in values):
+        raise InputError("it holds what is no number")
+    folder = f"{curve.get('experiment')}-{curve.get('profile')}"
+    if curve.get("training") != told["key"] or folder != told["journal"] or not isinstance(curve.get("title"), str):
+        raise InputError("the curve of another training")
+
+
+def _check_chunk(file: Path, n: int) -> None:
+    tensors, header = load_checkpoint(file)
+    images = tensors.get("images")
+    if list(tensors) != ["images"] or images is None or images.dtype != torch.uint8 or images.ndim != 4:
+        raise InputError("no images uint8 [N,C,H,W]")
+    made: dict[str, type | tuple[type, ...]]
+    made = {"nfe": int, "seconds": (int, float), "weights": str, "drawn_by": str}
+    if len(images) != n or not all(isinstance(header.get(key), kind) for key, kind in made.items()):
+        raise InputError(f"{len(images)} images, or a header that does not say how they were drawn")
+
+
+def _moved(members: Collection[Member], unpacked: Mapping[str, Path], state: Path) -> Taken:
+    """Each to its place, a row after what belongs to it: one that is there is complete."""
+    taken = Taken(Counter(), Counter())
+    known = {m.name.removesuffix(".json") for m in members if m.kind == "rows" and (state / m.name).exists()}
+    for member in sorted(members, key=lambda member: (member.kind == "rows", member.name)):
+        target = state / member.name
+        if member.kind == "curves":
+            of, before = Journal(target.parents[1]), target.exists()
+            of.write_curve(json.loads(unpacked[member.name].read_text(encoding="utf-8")))
+        elif before := member.name.rpartition(".")[0] in known or target.exists():
+            pass
+        else:
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(unpacked[member.name], target)
+            except OSError as error:
+                raise unwritable(target, error) from error
+        (taken.here if before else taken.new)[member.kind] += 1
+    return taken
