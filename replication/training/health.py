@@ -43,7 +43,8 @@ class Health(nn.Module):
     def add(self, codes: Tensor | None, reconstruction: Tensor, discriminator: Tensor | None) -> None:
         """One step: codes Int[B,h,w], reconstruction loss [], discriminator's loss [] once it exists."""
         if codes is not None:
-            self.counts += torch.bincount(codes.flatten(), minlength=len(self.counts))
+            codes = codes.flatten()
+            self.counts.scatter_add_(0, codes, torch.ones_like(codes))  # bincount would wait for the device
         self.sums[0] += reconstruction
         self.sums[1] += 1
         if discriminator is not None:
