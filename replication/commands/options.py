@@ -4,6 +4,7 @@ import argparse
 
 import torch
 
+from replication.acceleration import Policy
 from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.home import state
 from replication.harness.job import Job, jobs_of
@@ -41,7 +42,8 @@ def device_of(name: str) -> torch.device:
 
     Raises InputError for one that is not there.
     """
-    name = name.removesuffix(EAGER)
+    if name.endswith(EAGER):
+        Policy.compiles, name = False, name.removesuffix(EAGER)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

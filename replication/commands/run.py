@@ -41,8 +41,9 @@ def run_experiments(options: argparse.Namespace) -> None:
         try:
             _run_experiment(one, experiment, jobs, replace(workplace(one, experiment), deadline=deadline))
         except RunError as error:
-            failed.append(type(error)(f"{experiment.name}: {error}" if len(asked) > 1 else str(error)))
-            print(failed[-1], file=sys.stderr, flush=True)
+            failed.append(error)
+            if len(asked) > 1:
+                print(f"{experiment.name}: {error}", file=sys.stderr, flush=True)
     if failed:
         raise next((error for error in failed if not isinstance(error, OutOfTime)), failed[0])
 

@@ -157,13 +157,11 @@ class FrechetDistance:
 
 
 def distances(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Of as many `FrechetDistance.parts`, float64 [K]: all eigenproblems of one size go through at once."""
-    whole = torch.stack([traces for traces, _ in parts])
-    for size in {len(product) for _, product in parts}:
-        of_size = [i for i, (_, product) in enumerate(parts) if len(product) == size]
-        eigenvalues = torch.linalg.eigvalsh(torch.stack([parts[i][1] for i in of_size]), UPLO="L")
-        whole[of_size] -= 2 * eigenvalues.clamp(min=0).sqrt().sum(1)
-    return whole
+    """Of as many `FrechetDistance.parts`, float64 [K]; where their matrices are of one size, all go through at once."""
+    together = len({len(product) for _, product in parts}) == 1
+    batches = [torch.stack([product for _, product in parts])] if together else [product[None] for _, product in parts]
+    roots = [torch.linalg.eigvalsh(batch, UPLO="L").clamp(min=0).sqrt().sum(1) for batch in batches]
+    return torch.stack([traces for traces, _ in parts]) - 2 * torch.cat(roots)
 
 
 def frechet_distance(generated: Tensor, reference: Tensor) -> float:
