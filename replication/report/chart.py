@@ -1,4 +1,7 @@
-"""The distance plot once more, as geometry for inline SVG: sharp at any width, and each point leads to its row."""
+"""The distance plot once more, as geometry for inline SVG: sharp at any width, and each point leads to its row.
+
+Repeated trainings of a family are points about the power law that is fitted to them, in the band of their spread.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +9,7 @@ from typing import NamedTuple
 
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
-from replication.report.plots import COLOURS, DASHES, MARKERS, Cost, costs_of, curves
+from replication.report.plots import Cost, Fit, Look, costs_of, curves, fit
 
 WIDTH, HEIGHT = 440, 320  # of a panel, in the user units that its text is set in
 LEFT, RIGHT, TOP, BOTTOM = 44, 432, 10, 276  # its axes
@@ -20,13 +23,17 @@ SHAPES = {
 
 
 class Series(NamedTuple):
-    """One line: its looks as indices into the plots' own lists, paths in user units, (x, y, cell key) of its points."""
+    """One line: its look, paths in user units, and (x, y, cell key) of its points.
 
-    classes: str
-    marker: str
+    `line` joins the points, or is the fit to them where there is an `exponent`; `band` is empty elsewhere.
+    """
+
     label: str
+    look: Look
     line: str
     bars: str
+    band: str
+    exponent: float | None
     points: list[tuple[str, str, str]]
 
 
@@ -85,7 +92,20 @@ def _panel(cost: Cost, cells: Sequence[Cell], rows: Mapping[str, Record], y: Sca
         points = [(x(r[cost.column] * cost.scale), y(r["metric.fd"]), keys[r["cell"]]) for r in curve.records]
         ends = [(y(r["metric.fd_low"]), y(r["metric.fd_high"])) for r in curve.records]
         bars = "".join(f"M{px} {low}V{high}" for (px, _, _), (low, high) in zip(points, ends, strict=True))
-        line = "M" + "L".join(f"{px} {py}" for px, py, _ in points)
-        i, colour, dash = curve.position, curve.position % len(COLOURS), curve.position // len(COLOURS) % len(DASHES)
-        series.append(Series(f"s{i} c{colour} d{dash}", f"m{i % len(MARKERS)}", curve.label, line, bars, points))
+        law = fit(curve, cost)
+        line = [(x(at), y(value)) for at, value in law.ends] if law else [(px, py) for px, py, _ in points]
+        joined = "" if curve.repeated and not law else _path(line)
+        band, exponent = (_band(law, x, y), law.exponent) if law else ("", None)
+        series.append(Series(curve.label, curve.look, joined, bars, band, exponent, points))
     return Panel(cost.label, x.ticks(), y.ticks(), series)
+
+
+def _band(law: Fit, x: Scale, y: Scale) -> str:
+    """Around what lies between the least and the most at each cost."""
+    below = [(x(at), y(least)) for at, least, _ in law.band]
+    above = [(x(at), y(most)) for at, _, most in reversed(law.band)]
+    return f"{_path(below + above)}Z"
+
+
+def _path(points: Sequence[tuple[str, str]]) -> str:
+    return "M" + "L".join(f"{px} {py}" for px, py in points)

@@ -1,42 +1,64 @@
 """results/index.html: what results/ holds, on one page that loads nothing. A pure function of evidence and files.
 
-Cell texts are those of the Markdown tables, verdicts those of `judge`, pictures the files beside the page.
+Cell texts are those of the Markdown tables, verdicts those of `judge`, pictures the files beside the page. The answer to the
+first claim stands on top; what is long is in the file as text and becomes part of the document when it is opened
+(`noscript`: without scripts it is all there from the start). Pictures go in last, into the room that is left.
 """
 
 import base64
+import hashlib
+import io
+import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from PIL import Image
 
 from replication.files import write_atomically
 from replication.harness.job import Job
 from replication.harness.journal import Record
 from replication.report.beside_papers import HEADING, comparisons
-from replication.report.chart import HEIGHT, SHAPES, WIDTH, panels
-from replication.report.claims import Claim, Evidence, Verdict, answered, judge, notes, verdict_table
+from replication.report.board import (
+    GROUPS,
+    WORDS,
+    Shown,
+    bars,
+    board,
+    counted,
+    data_of,
+    described,
+    figure,
+    needed,
+    sentence,
+    size,
+    sureness,
+)
+from replication.report.chart import HEIGHT, SHAPES, WIDTH, Panel, Series, panels
+from replication.report.claims import Evidence
 from replication.report.forensics import PICTURE, committed_forensics, report_blocks
 from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
-from replication.report.rows import exact_text
 from replication.report.tables import Table
-from replication.report.write import all_tables, pictures_of, shared_columns
+from replication.report.write import TRAINING, all_tables, pictures_of, shared_columns
 
-WORDS = ("supported", "refuted", "inconclusive", "does not discriminate", "not tested")
-# of a record, in this order
-GROUPS = ("sampling", "metric", "timing", "cost", "first_stage", "protocol", "recipe", "checkpoint", "env")
 ROWS = 1000  # of a section: what a page can hold; the others are in the CSV beside it
-LONG = 24  # lines, from which on a table scrolls under its own head
+LONG = 20  # lines of a table, from which on it is closed at first
 KEY_DIGITS = 12
+SIZE = 1_500_000  # bytes: pictures that do not fit in it are links to their files
+DIGITS = 6  # of a figure in a whole row; the CSV has all of them
+GROUPED = ("sampling", "metric", "timing", "cost", "first_stage", "protocol", "recipe", "checkpoint", "env")
+SHARED = {
+    "Protocol": ("protocol.",),
+    "Training recipe": ("recipe.",),
+    "Provenance": ("env.", "measured.", "version.", "checkpoint."),
+}
 _NUMBER = re.compile(r"([-+]?\d\S*)(?: (.+))?")
-
-Columns = tuple[tuple[str, str], ...]  # (column, exact value)
-Shown = dict[str, Any]  # what the template reads
 
 
 class Text(NamedTuple):
@@ -63,9 +85,16 @@ def numeric(table: Table) -> list[bool]:
 def _environment() -> Environment:
     folder = FileSystemLoader(Path(__file__).parent / "template")
     found = Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    found.filters["text"] = Text.of
+    found.filters |= {"text": Text.of, "bars": bars, "sureness": sureness, "described": described, "code": _code}
     found.globals |= {"zip": zip, "numeric": numeric, "long": LONG, "width": WIDTH, "height": HEIGHT}
-    found.globals |= {"key_digits": KEY_DIGITS, "colours": COLOURS, "named": NAMED_CURVES, "heading": HEADING}
+    found.globals |= {"key_digits": KEY_DIGITS, "colours": len(COLOURS), "named": NAMED_CURVES, "groups": GROUPS}
+    found.globals |= {
+        "sentence": sentence,
+        "needed": needed,
+        "figure_of": figure,
+        "data_of": data_of,
+        "heading": HEADING,
+    }
     found.globals["shapes"] = [SHAPES[marker] for marker in MARKERS]
     return found
 
@@ -78,130 +107,154 @@ def write_page(evidence: Sequence[Evidence], folder: Path) -> Path:
 
 
 def page(evidence: Sequence[Evidence], folder: Path) -> str:
-    """The page as HTML."""
-    sections = [_section(e, folder) for e in evidence if e.rows]
-    claims = _judged(evidence)
+    """The page as HTML: experiments in their order, of each one the profile with the largest images first."""
+    first = {name: i for i, name in enumerate(dict.fromkeys(e.experiment.name for e in evidence))}
+    ordered = sorted(evidence, key=lambda e: (first[e.experiment.name], -size(e)))
+    sections = [_section(e, folder) for e in ordered if e.rows]
+    claims = board(ordered)
     rows = [record for section in sections for record in section["evidence"].rows.values()]
-    return (
+    forensics = {stem: report_blocks(found) for stem, found in committed_forensics(folder).items()}
+    pictures = {folder / f"{stem}.png": PICTURE for stem in forensics}
+    pictures |= {path: f"{s['evidence'].experiment.title}: {seen}" for s in sections for path, _, seen in s["pictures"]}
+    protocols = max((len(section["protocols"]) for section in sections), default=0)
+    parts = {
+        name: Markup(_environment().get_template(f"page.{name}").render(protocols=protocols)) for name in ("css", "js")
+    }
+    text = (
         _environment()
         .get_template("page.html")
         .render(
+            **parts,
+            hashes={name: _hash(text) for name, text in parts.items()},
             sections=sections,
             claims=claims,
-            counts=_counts(word for c in claims for r in c["readings"] for word, n in r["words"] for _ in range(n)),
-            unrun=[e for e in evidence if e.jobs and not e.rows],
-            forensics={stem: report_blocks(found) for stem, found in committed_forensics(folder).items()},
+            counts=counted(word for c in claims for r in c["readings"] for word, n in r["words"] for _ in range(n)),
+            unrun=[e for e in ordered if e.jobs and not e.rows],
+            forensics=forensics,
             picture=PICTURE,
-            pictures={path.stem: _data(path) for path in sorted(folder.glob("forensics-*.png"))},
             row_count=len(rows),
             devices=Counter(str(record["env.device"]) for record in rows if "env.device" in record),
             distances={s["distance"]: str(s["evidence"].cells[0].protocol.extractor) for s in sections},
-            protocols=max((len(section["protocols"]) for section in sections), default=0),
         )
     )
+    return _with_pictures(text, {path: seen for path, seen in pictures.items() if path.exists()})
 
 
 def _section(evidence: Evidence, folder: Path) -> Shown:
     """One profile of an experiment that has rows."""
     evidence = replace(evidence, jobs=evidence.jobs[:ROWS])
-    cells, rows = evidence.cells, evidence.cell_rows
+    cells, rows, stem = evidence.cells, evidence.cell_rows, evidence.stem
     jobs = [job for job in evidence.jobs if job.key in evidence.rows]
-    groups = {job.key: _grouped(evidence.rows[job.key]) for job in jobs}
-    fixed = {groups[job.key]["protocol"]: job.protocol.title for job in jobs}
+    fixed = {job.key: _columns(evidence.rows[job.key], "protocol.") for job in jobs}
+    titles = {fixed[job.key]: job.protocol.title for job in jobs}
     tables = all_tables(evidence, comparisons(cells, rows))
     distance = cells[0].protocol.metric_labels["fd"]
     figures = [line[tables[""].columns.index(distance)] for line in tables[""].lines]
+    charts = panels(cells, rows)
     return {
         "evidence": evidence,
+        "on": described(cells[0].recipe.build_dataset()),
         "distance": distance,
-        "protocols": [(title, protocol) for protocol, title in fixed.items()],  # (title, what it fixes), distinct
+        "protocols": [(title, protocol) for protocol, title in titles.items()],  # (title, what it fixes), distinct
         "published": tables.pop(HEADING, None),
-        "tables": tables,  # by heading; the main one has none
+        "tables": {heading: _metric_first(table, distance) for heading, table in tables.items()},
         "mains": [job.tables[0].heading for job in evidence.jobs],  # of the tables that each row stands in once
-        "whole": {job.key: _whole(evidence.stem, job, groups[job.key], list(fixed)) for job in jobs},
-        "panels": panels(cells, rows),
+        "anchors": {job.key: (f"{stem}-{job.key[:KEY_DIGITS]}", list(titles).index(fixed[job.key])) for job in jobs},
+        "panels": charts,
+        "families": _families(charts),
         "point_titles": {
-            cell.key: f"{cell.label}, {cell.sampling.steps} steps: {distance} {figure}"
-            for cell, figure in zip(cells, figures, strict=True)
+            cell.key: f"{cell.label}, {cell.sampling.steps} steps: {distance} {printed}"
+            for cell, printed in zip(cells, figures, strict=True)
         },
         "pictures": [
-            (heading, seen, _data(path))
-            for end, heading, seen in pictures_of(evidence)
-            if (path := folder / f"{evidence.stem}-{end}.png").exists()
+            (path, title, seen)
+            for end, title, seen in pictures_of(evidence)
+            if (path := folder / f"{stem}-{end}.png").exists()
         ],
-        "shared": {
-            "Protocol": shared_columns(rows, "protocol.").lines,
-            "Training recipe": shared_columns(rows, "recipe.").lines,
-            "Provenance": shared_columns(rows, "env.", "measured.", "version.", "checkpoint.").lines,
-        },
+        "files": [f"{stem}.{end}" for end in ("csv", "md", "tex") if (folder / f"{stem}.{end}").exists()],
+        "shared": {title: shared_columns(rows, *of).lines for title, of in SHARED.items()},
+        "whole": _whole(jobs, evidence.rows),
     }
 
 
-def _whole(stem: str, job: Job, groups: Mapping[str, Columns], protocols: Sequence[Columns]) -> Shown:
-    """The whole row behind a line, group by group, and which of the section's protocols it has."""
-    published = tuple((p.metric, f"{p.value:g} ({p.citation})") for p in job.published)
-    whole = Markup("").join(_group(*item) for item in (*groups.items(), ("published", published)) if item[1])
-    anchor, protocol = f"{stem}-{job.key[:KEY_DIGITS]}", protocols.index(groups["protocol"])
-    return {"anchor": anchor, "protocol": protocol, "groups": whole}
+def _metric_first(table: Table, distance: str) -> Table:
+    """What a narrow screen shows: which row it is, and how far from the data."""
+    return table.led_by(table.columns[0], "steps", distance)
 
 
-def _grouped(record: Record) -> dict[str, Columns]:
-    """The record's columns with a value, by what stands before their dot; metrics by name, a figure beside its interval."""
-    groups: dict[str, list[tuple[str, str]]] = {group: [] for group in ("row", *GROUPS)}
-    for column, value in record.items():
-        group, name = _split(column)
-        if value != "":
-            groups.setdefault(group, []).append((name, exact_text(value)))
-    groups["metric"].sort()
-    return {group: tuple(columns) for group, columns in groups.items()}
+def _families(charts: Sequence[Panel]) -> dict[str, list[Series]]:
+    """The lines of the first panel by family, for the legend; none where there are too many."""
+    found: dict[str, list[Series]] = {}
+    for series in charts[0].series if charts and len(charts[0].series) <= NAMED_CURVES else ():
+        found.setdefault(series.look.family, []).append(series)
+    return found
 
 
-@cache
-def _split(column: str) -> tuple[str, str]:
+def _columns(record: Record, group: str) -> tuple[tuple[str, str], ...]:
+    """(column without its group, text) of those with a value."""
+    return tuple((name.removeprefix(group), _text(value)) for name, value in record.items() if name.startswith(group))
+
+
+def _whole(jobs: Sequence[Job], rows: Mapping[str, Record]) -> Markup:
+    """The rows as JSON, for whoever opens one: {columns, shared: those with one value for all, rows: {key: values}}."""
+    found: dict[str, dict[str, str]] = {}
+    for job in jobs:
+        texts = {name: _text(value) for name, value in rows[job.key].items() if value not in ("", None)}
+        papers: dict[str, list[str]] = {}
+        for p in job.published:
+            papers.setdefault(f"published.{p.metric}", []).append(f"{p.value:g} ({p.citation})")
+        found[job.key[:KEY_DIGITS]] = texts | {name: "; ".join(of) for name, of in papers.items()}
+    names = dict.fromkeys(name for texts in found.values() for name in texts)
+    columns = sorted(names, key=_place)
+    values = {name: {texts.get(name, "") for texts in found.values()} for name in columns}
+    shared = {name: next(iter(values[name])) for name in columns if len(values[name]) == 1}
+    own = [name for name in columns if name not in shared]
+    lines = {key: [texts.get(name, "") for name in own] for key, texts in found.items()}
+    text = json.dumps({"columns": own, "shared": shared, "rows": lines}, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def _place(column: str) -> tuple[int, str]:
+    """Groups in their order, those of the row itself first; metrics by name, a figure beside its interval."""
     group, dot, name = column.partition(".")
-    return (group, name) if dot else ("row", column)
+    if not dot:
+        return -1, ""
+    place = GROUPED.index(group) if group in GROUPED else len(GROUPED)
+    return place, name if group == "metric" else group if place == len(GROUPED) else ""
 
 
-@lru_cache(maxsize=1024)  # rows of a table share their protocol, recipe and provenance
-def _group(title: str, columns: Columns) -> Markup:
-    listed = "".join(f"<dt>{escape(name)}<dd>{escape(text)}" for name, text in columns)
-    return Markup(f"<section><h4>{escape(title)}</h4><dl>{listed}</dl></section>")
+def _text(value: Any) -> str:
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)
 
 
-def _judged(evidence: Sequence[Evidence]) -> list[Shown]:
-    """Every claim once; profiles that agree are named together, and those without a verdict only if none has one."""
-    claims: dict[tuple[str, str], Claim] = {}
-    found: dict[tuple[str, str], dict[tuple[Verdict, ...], list[str]]] = {}
-    for e in evidence:
-        for claim in e.claims:
-            which = (e.experiment.name, claim.name)
-            claims[which] = claim
-            found.setdefault(which, {}).setdefault(tuple(judge(claim, e)), []).append(e.profile)
-    return [
-        {"claim": claim, "experiment": name, "readings": _readings(claim, found[name, claim.name])}
-        for (name, _), claim in claims.items()
-    ]
+def _with_pictures(text: str, pictures: Mapping[Path, str]) -> str:
+    """`text` with each picture, a file and what is seen in it, where its name stands; those of trainings come last."""
+    room = SIZE - len(text.encode())
+    for path in sorted(pictures, key=lambda path: path.stem.endswith(TRAINING[0])):
+        with Image.open(path) as image:
+            shown = {"name": path.name, "seen": pictures[path], "size": image.size, "source": _data(path, image)}
+        html = _environment().get_template("picture.html").render(shown)
+        if len(html.encode()) > room:
+            html = _environment().get_template("picture.html").render(shown | {"source": ""})
+        text, room = text.replace(f"<!--{path.name}-->", html), room - len(html.encode())
+    return text
 
 
-def _readings(claim: Claim, found: Mapping[tuple[Verdict, ...], list[str]]) -> list[Shown]:
-    tested = [verdicts for verdicts in found if any(v.word != "not tested" for v in verdicts)]
-    return [
-        {
-            "profiles": found[verdicts],
-            "words": _counts(v.word for v in verdicts),
-            "table": verdict_table(verdicts),
-            "answer": answered(claim, verdicts),
-            "notes": notes(verdicts),
-        }
-        for verdicts in tested or list(found)[:1]
-    ]
+def _data(path: Path, image: Image.Image) -> str:
+    """As a data URI; photographs, which are in colour, as JPEG where that is smaller."""
+    content, kind = path.read_bytes(), "png"
+    if image.mode == "RGB":
+        jpeg = io.BytesIO()
+        image.save(jpeg, format="JPEG", quality=85, subsampling=0)
+        content, kind = min((content, kind), (jpeg.getvalue(), "jpeg"), key=lambda pair: len(pair[0]))
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _counts(words: Iterable[str]) -> list[tuple[str, int]]:
-    counts = Counter(words)
-    return [(word, counts[word]) for word in WORDS if counts[word]]
+def _code(text: str) -> Markup:
+    """`text` with what stands between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _data(path: Path) -> str:
-    """The PNG as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+def _hash(text: str) -> str:
+    """What the content policy knows a style or script by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

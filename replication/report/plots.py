@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -18,19 +20,22 @@ from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Curve as TrainingCurve
 from replication.harness.journal import Journal, Record
+from replication.report.claims.power_law import fitted
 from replication.settings import content_key
 
 if TYPE_CHECKING:  # it takes a second to import, and most reports draw nothing anew
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: distinct under every common colour blindness. Markers distinguish the lines in grey, and from
-# the eighth line on, when colours come again, so does the dash.
+# Okabe and Ito's palette: distinct under every common colour blindness. Markers distinguish the labels in grey, and
+# from the eighth family on, when colours come again, so does the dash.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX<>hd"
 DASHES = ("-", "--", ":")
 GRID_LINES = 12
 NAMED_CURVES = 40  # that a legend can hold
+FIXED, OF_SEED = ("recipe.", "sampling.", "protocol."), ("recipe.seed", "recipe.key")  # columns of a cell
+_STEM = re.compile(r",|/|[\s=-]+\d")
 STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 TRAINING = {
@@ -88,42 +93,118 @@ def costs_of(rows: Mapping[str, Record]) -> tuple[Cost, Cost]:
     return COMPUTE if len(networks) > 1 and None not in networks else EVALUATIONS, IMAGE if latents else SAMPLING
 
 
-class Curve(NamedTuple):
-    """The rows of one label by rising cost; `position` among all labels, run or not, so that its style never changes."""
+class Look(NamedTuple):
+    """How a label is drawn, by its place among all labels of the table, run or not, so that it never changes.
 
-    position: int
+    A family has one colour; in it `dash` distinguishes the lines, and `marker` all labels.
+    """
+
+    family: str
+    colour: int
+    dash: int
+    marker: int
+
+
+class Curve(NamedTuple):
+    """The rows of one label by rising cost; or, `repeated`, those of a family whose trainings have several seeds."""
+
     label: str
+    look: Look
     records: list[Record]
+    repeated: bool = False
+
+
+class Fit(NamedTuple):
+    """The power law through all rows of a curve, and between what the rows lie at each cost: (cost, least, most)."""
+
+    exponent: float
+    ends: tuple[tuple[float, float], tuple[float, float]]  # (cost, distance) of the line
+    band: list[tuple[float, float, float]]
+
+
+def families(labels: Sequence[str]) -> dict[str, str]:
+    """The family of each label: what stands before its comma, slash or number, and "Euler" for "Euler ancestral" too."""
+    stems = {label: _STEM.split(label)[0].strip() or label for label in labels}
+    known = set(stems.values())
+
+    def shortest(stem: str) -> str:
+        words = stem.split(" ")
+        return next(start for i in range(1, len(words) + 1) if (start := " ".join(words[:i])) in known)
+
+    return {label: shortest(stem) for label, stem in stems.items()}
+
+
+def looks(labels: Sequence[str]) -> dict[str, Look]:
+    """How each label is drawn; a colour that comes again does so with another dash."""
+    family_of, members, found = families(labels), Counter[str](), {}
+    position = {family: i for i, family in enumerate(dict.fromkeys(family_of.values()))}
+    for marker, (label, family) in enumerate(family_of.items()):
+        rounds, colour = divmod(position[family], len(COLOURS))
+        found[label] = Look(family, colour, (members[family] + rounds) % len(DASHES), marker % len(MARKERS))
+        members[family] += 1
+    return found
 
 
 def curves(cells: Sequence[Cell], rows: Mapping[str, Record], column: str) -> list[Curve]:
-    """One curve per label that has rows with this cost, in the table's order."""
-    found: dict[str, list[Record]] = {cell.label: [] for cell in cells}
+    """One curve per label that has rows with this cost, in the table's order; one per family of repeated trainings."""
+    look = looks(list(dict.fromkeys(cell.label for cell in cells)))
+    repeated = {look[label].family for label in _repeated(cells)}
+    found: dict[str, Curve] = {}
     for cell in cells:
+        family = look[cell.label].family
+        name = family if family in repeated else cell.label
+        curve = found.setdefault(name, Curve(name, look[cell.label], [], family in repeated))
         if column in rows.get(cell.key, {}):
-            found[cell.label].append(rows[cell.key])
-    return [
-        Curve(i, label, sorted(records, key=lambda record: record[column]))
-        for i, (label, records) in enumerate(found.items())
-        if records
-    ]
+            curve.records.append(rows[cell.key])
+    for curve in found.values():
+        curve.records.sort(key=lambda record: record[column])
+    return [curve for curve in found.values() if curve.records]
+
+
+def _repeated(cells: Sequence[Cell]) -> set[str]:
+    """The labels of cells that differ from another one in the seed of their training alone."""
+    if len({cell.recipe.training.seed for cell in cells}) < 2:
+        return set()
+    alike: dict[tuple[str, ...], set[str]] = {}
+    for cell in cells:
+        fixed = {name: str(value) for name, value in cell.columns.items() if name.startswith(FIXED)}
+        alike.setdefault(tuple(fixed[name] for name in fixed if name not in OF_SEED), set()).add(cell.label)
+    return {label for of in alike.values() if len(of) > 1 for label in of}
+
+
+def fit(curve: Curve, cost: Cost) -> Fit | None:
+    """By least squares in logarithms; None where no cost has several trainings, or there is one cost alone."""
+    places: dict[float, list[float]] = {}
+    for record in curve.records if curve.repeated else ():
+        places.setdefault(record[cost.column] * cost.scale, []).append(record["metric.fd"])
+    values = [value for of in places.values() for value in of]
+    if not 1 < len(places) < len(values) or min(values) <= 0:
+        return None
+    x = np.repeat(list(places), [len(of) for of in places.values()])
+    law = fitted(x, np.array(values))
+    first, last = ((at, float(np.exp(law.intercept - law.exponent * np.log(at)))) for at in (min(places), max(places)))
+    band = [(at, min(of), max(of)) for at, of in places.items()]
+    return Fit(float(law.exponent), (first, last), band)
 
 
 def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str) -> bytes:
     """PNG bytes: the distance with its 95 % interval against NFE or multiply-adds, and against milliseconds per image.
 
-    Of more labels than a legend can name, the rows are points of one colour.
+    Of more curves than a legend can name, the rows are points of one colour.
     """
-    labels = len({cell.label for cell in cells})
-    crowded = labels > NAMED_CURVES
-    with drawing(10, 3.8 if crowded else max(3.8, 1.2 + 0.22 * labels)) as (figure, picture):
+    found = [(cost, curves(cells, rows, cost.column)) for cost in costs_of(rows)]
+    most = max(len(of) for _, of in found)
+    crowded = most > NAMED_CURVES
+    with drawing(10, 3.8 if crowded else max(3.8, 1.2 + 0.22 * most)) as (figure, picture):
         left, right = figure.subplots(1, 2, sharey=True)
-        for axes, cost in zip((left, right), costs_of(rows), strict=True):
-            found = curves(cells, rows, cost.column)
+        for axes, (cost, of) in zip((left, right), found, strict=True):
             if crowded:
-                found = [Curve(0, f"{labels} sampling rules", [r for curve in found for r in curve.records])]
-            for curve in found:
-                _draw(axes, curve, cost, joined=not crowded)
+                every = [record for curve in of for record in curve.records]
+                of = [Curve(f"{most} sampling rules", Look("", 0, 0, 0), every, repeated=True)]
+            for curve in of:
+                _draw(axes, curve, cost, 2 if crowded else 5)
+                if not crowded and (law := fit(curve, cost)):
+                    _draw_fit(axes, curve, law)
             _scales(axes, cost)
         left.set_ylabel(f"{cells[0].protocol.metric_labels['fd']} (95 % interval)")
         figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside right center")
@@ -131,18 +212,25 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
     return picture.getvalue()
 
 
-def _draw(axes: "Axes", curve: Curve, cost: Cost, joined: bool) -> None:
-    """The curve, or its points alone, and their intervals, all of them as one broken line: matplotlib's own error bars
-    take seconds for ten thousand."""
-    colour, dash = COLOURS[curve.position % len(COLOURS)], DASHES[curve.position // len(COLOURS) % len(DASHES)]
+def _draw(axes: "Axes", curve: Curve, cost: Cost, size: float) -> None:
+    """The curve, or the points of repeated trainings, and their intervals, all of them as one broken line: matplotlib's
+    own error bars take seconds for ten thousand."""
+    colour = COLOURS[curve.look.colour]
     x = [record[cost.column] * cost.scale for record in curve.records]
     ends = [end for r in curve.records for end in (r["metric.fd_low"], r["metric.fd_high"], np.nan)]
-    axes.plot(np.repeat(x, 3), ends, color=colour, linewidth=1, marker="_", markersize=6 if joined else 0)
+    axes.plot(np.repeat(x, 3), ends, color=colour, linewidth=1, marker="_", markersize=6 if size > 2 else 0)
     axes.plot(
         x, [record["metric.fd"] for record in curve.records], label=curve.label, color=colour,
-        marker=MARKERS[curve.position % len(MARKERS)], markersize=5 if joined else 2,
-        linestyle=dash if joined else "none", linewidth=1.4,
+        marker=MARKERS[curve.look.marker], markersize=size, linewidth=1.4,
+        linestyle="none" if curve.repeated else DASHES[curve.look.dash],
     )  # fmt: skip
+
+
+def _draw_fit(axes: "Axes", curve: Curve, law: Fit) -> None:
+    colour = COLOURS[curve.look.colour]
+    at, least, most = zip(*law.band, strict=True)
+    axes.fill_between(at, least, most, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(*zip(*law.ends, strict=True), color=colour, linewidth=1.4)
 
 
 def _scales(axes: "Axes", cost: Cost) -> None:

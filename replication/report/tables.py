@@ -30,6 +30,13 @@ class Table:
         """The table of lines that have the same headings."""
         return cls(list(lines[0]), [list(line.values()) for line in lines], list(keys), notes)
 
+    def led_by(self, *columns: str) -> "Table":
+        """The table with those of these columns that it has in front, in this order."""
+        order = [self.columns.index(column) for column in columns if column in self.columns]
+        order += [i for i in range(len(self.columns)) if i not in order]
+        lines = [[line[i] for i in order] for line in self.lines]
+        return Table([self.columns[i] for i in order], lines, self.keys, self.notes)
+
     def __str__(self) -> str:
         return "\n\n".join([markdown(self.columns, self.lines), *self.notes])
 

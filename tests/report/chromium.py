@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,8 +36,11 @@ class Browser:
         data = None if content is None else json.dumps(content).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self._address + command, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return json.load(answer)["value"]
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:  # the browser's reason is in the body
+            raise AssertionError(json.load(error)["value"]["message"].splitlines()[0]) from error
 
     def devtools(self, command: str, **parameters: Any) -> Any:
         """A command of the DevTools protocol."""
@@ -70,7 +74,8 @@ class Browser:
         self._ask("POST", "/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": [move]}]})
 
     def click(self, selector: str) -> None:
-        """Click the first match as a reader does; fails if it is hidden or covered."""
+        """Bring the first match to the middle and click it as a reader does; fails if it is hidden or covered."""
+        self.run(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center', inline: 'nearest'}})")
         element = self._ask("POST", "/element", {"using": "css selector", "value": selector})
         self._ask("POST", f"/element/{next(iter(element.values()))}/click", {})
 

@@ -9,8 +9,9 @@ import pytest
 from report.made_up import claim, ddim, evidence, judge, only
 
 from replication.report.claims import markdown_claim
+from replication.report.claims.answer import Answer
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import Range, Verdict, corrected
+from replication.report.claims.verdict import Range, Verdict, Word, corrected
 
 # falls by half, stays, rises; the last two steps are not run
 ROWS = {"metric.fd_infinity": {2: (2.0, 0.05), 3: (1.0, 0.05), 4: (1.0, 0.05)}}
@@ -52,7 +53,7 @@ def test_of_many_readings_some_are_counted(folder: Path) -> None:
     """Catches: a sentence as long as the table."""
     verdicts = [Verdict(f"reading {i}", "", Range(low=0.0), None, value=1.0, word="supported") for i in range(5)]
     text = claim("value", of=[ddim(2)], columns=["metric.fd"], at_least=0).answer(verdicts)
-    assert text == "Yes by reading 0 (1), reading 1 (1), reading 2 (1) and 2 more; it must be at least 0."
+    assert text == "Yes by reading 0 (1) and 4 more; it must be at least 0."
 
 
 def test_the_answer_is_the_first_line_below_the_claim(folder: Path) -> None:
@@ -84,7 +85,9 @@ def test_a_definition_that_a_bad_row_passes_counts_for_nothing(folder: Path) -> 
     assert (score.word, score.p) == ("does not discriminate", None)
     assert score.reason == "DDIM x 4 gets 1 and DDIM x 5 gets 1"
     text = judged.answer(list(verdicts.values()))
-    assert text.startswith("Yes by distance (80 % by FD-digits-infinity), more than that by share of the gap (")
+    assert text.startswith(
+        "Quality: yes by distance (80 % by FD-digits-infinity), more than claimed by share of the gap ("
+    )
     assert "inception score" not in text
     assert "IS-digits ratio does not discriminate" in text
 
@@ -117,7 +120,7 @@ def test_a_definition_without_any_control_may_not_discriminate(folder: Path) -> 
 
 def test_speed_is_about_on_both_sides(folder: Path) -> None:
     """1.5 times: 3 evaluations over 2. Catches: twice the speed for about 1.5 times, and "no" for what is more than asked."""
-    for times, word, said in ((1.5, "supported", "yes"), (1.2, "refuted", "more than that"), (2.0, "refuted", "no")):
+    for times, word, said in ((1.5, "supported", "yes"), (1.2, "refuted", "more than claimed"), (2.0, "refuted", "no")):
         judged = trade(speed={"about": times})
         verdicts = judge(judged, evidence(folder, ROWS))
         assert {v.definition: v.word for v in verdicts}["speed in NFE"] == word
@@ -190,6 +193,35 @@ def test_a_test_made_of_draws_is_corrected_like_every_reading(folder: Path) -> N
     assert (refuted.word, refuted.p) == ("refuted", 0.03)
     assert [(v.word, v.p) for v in corrected([refuted, refuted])] == [("inconclusive", 0.06)] * 2
     assert Reading.exact("d", "f", Range(low=0.05), 0.5, power=1.0, p=0.2).verdict(judged, found).word == "inconclusive"
+
+
+def test_a_trade_off_has_an_answer_for_each_side(folder: Path) -> None:
+    """Both in a word, without our figures in short. Catches: a speed that answers for the quality, and figures in short."""
+    of_fd = {2: (1.25, 0.001), 3: (1.0, 0.001), 4: (8.0, 0.01), 5: (10.0, 0.01)}
+    judged = trade()
+    verdicts = judge(judged, evidence(folder, {"metric.fd_infinity": of_fd}))
+    quality, speed = judged.answers(verdicts)
+    assert (quality.of, quality.lead, quality.share) == ("quality", "yes and no", True)
+    assert (speed.of, speed.lead, speed.share) == ("speed", "yes", False)
+    assert quality.short == "yes by distance, more than claimed by share of the gap."
+    assert judged.answer(verdicts) == f"Quality: {quality.text} Speed: {speed.text}"
+    (untested,) = judged.answers(judge(judged, evidence(folder, {})))
+    assert (untested.of, untested.lead) == ("", "not tested")
+
+
+@pytest.mark.parametrize(
+    ("words", "lead"),
+    [
+        (["supported", "not judged"], "yes"),
+        (["refuted", "does not discriminate"], "no"),
+        (["supported", "refuted"], "yes and no"),
+        (["supported", "inconclusive"], "undecided"),
+        (["not tested", "does not discriminate"], "not tested"),
+    ],
+)
+def test_an_answer_is_undecided_as_soon_as_a_reading_is(words: list[Word], lead: str) -> None:
+    """Catches: an answer by the majority of the readings."""
+    assert Answer("", "t", "t", [Verdict("d", "f", Range(), None, word=word) for word in words]).lead == lead
 
 
 def test_the_answer_names_a_speed_that_is_not_tested(folder: Path) -> None:

@@ -1,15 +1,39 @@
 """The answer to a claim in one sentence, made from its verdicts, for a reader in a hurry.
 
 Yes: FD-infinity of A over B is 0.83 [0.66, 0.99], and must be below 1.
-No by X (1.4 [1.2, 1.6]), yes by Y (0.9 [0.8, 1.0]), undecided by Z (1.0 [0.7, 1.5]); it must be at most 1.1.
+No by X (1.4 [1.2, 1.6]) and 2 more, yes by Y (0.9 [0.8, 1.0]); it must be at most 1.1.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from replication.report.claims.verdict import Verdict, Word
 
 LEADS: dict[Word, str] = {"refuted": "no", "supported": "yes", "inconclusive": "undecided"}
-SHOWN = 3  # readings of a word; the others are counted
+BOTH, NEITHER = "yes and no", "not tested"
+SHOWN = 1  # readings of a word; the others are counted
+
+
+class Answer(NamedTuple):
+    """To one side of a claim: `of` is "quality" or "speed" of a trade-off, and empty where there is one side alone.
+
+    `text` is the sentence, `short` the same without our figures, `verdicts` those of the readings that decide. Where a figure
+    is a share, it is printed in percent.
+    """
+
+    of: str
+    text: str
+    short: str
+    verdicts: Sequence[Verdict]
+    share: bool = False
+
+    @property
+    def lead(self) -> str:
+        """In a word: "yes", "no", or both by different readings; "undecided" as soon as one of them is."""
+        words = {v.word for v in self.verdicts if v.word in LEADS}
+        if len(words) > 1:
+            return LEADS["inconclusive"] if "inconclusive" in words else BOTH
+        return LEADS[words.pop()] if words else NEITHER
 
 
 def general_answer(verdicts: Sequence[Verdict]) -> str:

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, Valid
 
 from replication.harness.experiment import Experiment, Size, explained, sibling
 from replication.registry import CLAIMS, METRICS, QUANTITIES, unknown
-from replication.report.claims.answer import general_answer
+from replication.report.claims.answer import Answer, general_answer
 from replication.report.claims.verdict import Range, Verdict, corrected
 from replication.settings import Part, Settings
 from replication.types import InputError
@@ -118,9 +118,18 @@ class Claim(Settings):
         """One verdict for each reading, corrected for their number."""
         return corrected([reading.verdict(self, evidence) for reading in self.readings(evidence)])
 
+    def deciding(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+        """Those that the answer rests on."""
+        return verdicts
+
     def answer(self, verdicts: Sequence[Verdict]) -> str:
-        """What they say, in one sentence."""
-        return general_answer(verdicts)
+        """What they say, in one sentence, or in one for each side."""
+        return general_answer(self.deciding(verdicts))
+
+    def answers(self, verdicts: Sequence[Verdict]) -> list[Answer]:
+        """The same, side by side."""
+        text = self.answer(verdicts)
+        return [Answer("", text, text, self.deciding(verdicts))]
 
 
 class Target(Settings):

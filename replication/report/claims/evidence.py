@@ -85,11 +85,16 @@ class Evidence:
             return f"profile {self.profile} is too small, it takes {claim.minimum_profile}"
         return ""
 
-    def row(self, point: Point) -> Resampled:
-        """The row of a point with its replicates; raises NotTested where there is no row."""
+    def cell(self, point: Point) -> Cell:
+        """The cell of a point; raises NotTested where its table has none."""
         table = self.table(point)
         if (cell := table._cells_at.get((point.label, point.steps))) is None:
             raise NotTested(f"{point.cell} is no cell of {table.experiment.name} in profile {table.profile}")
+        return cell
+
+    def row(self, point: Point) -> Resampled:
+        """The row of a point with its replicates; raises NotTested where there is no row."""
+        table, cell = self.table(point), self.cell(point)
         if (record := table.rows.get(cell.key)) is None:
             raise NotTested(f"{point.cell} of {table.experiment.name} is not run")
         return Resampled(record, table.replicates.get(record["cell"]), cell.changes(record))

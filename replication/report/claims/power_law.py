@@ -154,9 +154,9 @@ class PowerLaw(Claim):
                 over, within = reach_of(method, points, along, evidence)
                 yield Part(f"{method} correlation, {name}", over, NOTHING, partial(side, of), within)
 
-    def answer(self, verdicts: Sequence[Verdict]) -> str:
-        """As of every claim; that the points fall is needed, and yet no evidence that they do so more predictably."""
-        return super().answer([v for v in verdicts if v.word != "supported" or EXPONENT not in v.definition])
+    def deciding(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+        """That the points fall is needed, and yet no evidence that they do so more predictably."""
+        return [v for v in verdicts if v.word != "supported" or EXPONENT not in v.definition]
 
     def _names(self, evidence: Evidence) -> list[str]:
         """Of this side and of the other: what its labels begin with, or what it goes along."""

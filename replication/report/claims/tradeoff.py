@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from replication.registry import CLAIMS
-from replication.report.claims.answer import LEADS, capitalised, listed, without_words
+from replication.report.claims.answer import LEADS, NEITHER, Answer, listed, without_words
 from replication.report.claims.claim import Claim, Point, Target
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
@@ -31,7 +31,7 @@ class Meaning(NamedTuple):
     by: Callable[..., float]
 
 
-MORE = "more than that"  # of a quality or a speed beyond the band
+MORE = "more than claimed"  # of a quality or a speed beyond the band
 TWO, THREE = ("candidate", "reference"), ("candidate", "reference", "baseline")
 LESS_IS_BETTER = ("reference / candidate", TWO, lambda c, r: r / c, lambda c, r: c)
 MORE_IS_BETTER = ("candidate / reference", TWO, lambda c, r: c / r, lambda c, r: r)
@@ -91,25 +91,39 @@ class TradeOff(Claim):
                 )
 
     def answer(self, verdicts: Sequence[Verdict]) -> str:
-        """ "No by distance (72 % by A, 68 % by B), yes by ...; 50 times in evaluations (yes); the papers say 46 %." """
+        """ "Quality: no by distance (72 % by A, 68 % by B), yes by ...; the papers say 46 %. Speed: 50 times in ..." """
         if all(v.word == "not tested" for v in verdicts):
             return super().answer(verdicts)
+        return " ".join(f"{side.of.capitalize()}: {side.text}" for side in self.answers(verdicts))
+
+    def answers(self, verdicts: Sequence[Verdict]) -> list[Answer]:
+        """That of the quality, and that of the speed."""
+        if all(v.word == "not tested" for v in verdicts):
+            return super().answers(verdicts)
         of_quality, of_speed = verdicts[: len(QUALITY)], verdicts[len(QUALITY) :]
-        quality = [by_ways for lead in (*LEADS.values(), MORE) if (by_ways := _by_ways(of_quality, lead))]
-        speed = [
-            f"{v.value:.3g} times in {meaning.way} ({lead})"
-            for meaning, v in zip(SPEED, of_speed, strict=True)
-            if (lead := _lead(v))
-        ]
+        by_ways = [by for lead in (*LEADS.values(), MORE) if (by := _by_ways(of_quality, lead))]
+        quality = [", ".join(text for text, _ in by_ways), *without_words(of_quality)]
         printed = [
             f"{100 * v.published:.0f} % by {meaning.way}"
             for meaning, v in zip(QUALITY, of_quality, strict=True)
             if v.published is not None
         ]
-        parts = [", ".join(quality), *without_words(verdicts), listed(speed) if speed else ""]
-        if printed:
-            parts.append(f"the papers' own figures say {listed(printed)}")
-        return capitalised(f"{'; '.join(filter(None, parts))}.")
+        papers = [f"the papers' own figures say {listed(printed)}"] if printed else []
+        times = [
+            f"{v.value:.3g} times in {meaning.way} ({lead})"
+            for meaning, v in zip(SPEED, of_speed, strict=True)
+            if (lead := _lead(v))
+        ]
+        speed = [listed(times) if times else "", *without_words(of_speed)]
+        short = [", ".join(ways for _, ways in by_ways) or NEITHER, *papers]
+        return [
+            Answer("quality", _sentence(quality + papers), _sentence(short), of_quality, share=True),
+            Answer("speed", _sentence(speed), _sentence(speed), of_speed),
+        ]
+
+
+def _sentence(parts: Sequence[str]) -> str:
+    return f"{'; '.join(filter(None, parts))}."
 
 
 def _lead(verdict: Verdict) -> str:
@@ -119,8 +133,8 @@ def _lead(verdict: Verdict) -> str:
     return LEADS.get(verdict.word, "")
 
 
-def _by_ways(verdicts: Sequence[Verdict], lead: str) -> str:
-    """ "no by distance (72 % by FD-infinity, 68 % by KID)", of the readings of quality that have it; empty without any."""
+def _by_ways(verdicts: Sequence[Verdict], lead: str) -> tuple[str, str] | None:
+    """ "no by distance (72 % by FD-infinity, 68 % by KID)" and "no by distance", of the readings of quality that have it."""
     found: dict[str, list[str]] = {}
     for meaning, v in zip(QUALITY, verdicts, strict=True):
         if _lead(v) == lead and v.value is not None:
@@ -129,4 +143,4 @@ def _by_ways(verdicts: Sequence[Verdict], lead: str) -> str:
                 interval = f" [{100 * v.low:.0f}, {100 * v.high:.0f}]"
             found.setdefault(meaning.way, []).append(f"{100 * v.value:.0f} %{interval} by {v.definition.split()[0]}")
     ways = [f"{way} ({', '.join(texts)})" for way, texts in found.items()]
-    return f"{lead} by {listed(ways)}" if ways else ""
+    return (f"{lead} by {listed(ways)}", f"{lead} by {listed(list(found))}") if ways else None
