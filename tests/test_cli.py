@@ -205,3 +205,21 @@ def test_doctor_and_data_list(tiny: Path, capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr().out
     assert "torch-fidelity" in printed
     assert "digits train: " in printed
+
+
+def test_several_experiments_share_a_budget_and_what_is_left_ends_with_75(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a budget of each one's own, a second experiment that is not come to, and an exit that says all is done."""
+    other = tiny.with_name("other.toml")
+    other.write_text(
+        tiny.read_text().replace('title = "tiny"', 'title = "other"').replace('name = "few"', 'name = "fewer"')
+    )
+    assert main(["run", "tiny", "other", "--device", "cpu", "--budget", "0"]) == 75
+    error = capsys.readouterr().err
+    assert [line.partition(":")[0] for line in error.splitlines()] == ["tiny", "other", "replicate"]
+    assert "the same command goes on from here" in error
+    assert main(["run", "tiny", "other", "--device", "cpu", "--budget", "3600"]) == 0
+    assert main(["plan", "tiny"]) == main(["plan", "other"]) == 0
+    assert capsys.readouterr().out.count("to run") == 0
+    assert main(["run", "tiny", "othr", "--device", "cpu"]) == 2
