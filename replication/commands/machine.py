@@ -23,10 +23,17 @@ from replication.types import InputError
 def sync_rows(_: argparse.Namespace) -> None:
     store = Store(state())
     store.check()
+    refused: list[InputError] = []
     for journal in all_journals(state()):
         committed = committed_rows(project() / "results" / f"{journal.folder.name}.csv")
-        count = sync(journal, store, trust_marks=False, tags=tags_beside(committed))
-        print(f"{journal.folder.name}: {count} rows are in MLflow at {store.address}")
+        try:
+            count = sync(journal, store, trust_marks=False, tags=tags_beside(committed))
+        except InputError as error:  # of this experiment alone
+            refused.append(error)
+        else:
+            print(f"{journal.folder.name}: {count} rows are in MLflow at {store.shown}")
+    if refused:
+        raise InputError("; ".join(map(str, refused)))
 
 
 def bench_all(options: argparse.Namespace) -> None:
@@ -43,8 +50,9 @@ def doctor(options: argparse.Namespace) -> None:
     lines = [("state", space), *_found(device_of(options.device))]
     try:
         store.check()
-        lines.append(("tracking", store.address))
+        lines.append(("tracking", store.shown))
     except InputError as error:
+        lines.append(("tracking", f"{store.shown} cannot be used"))
         trouble.append(str(error))
     print(markdown(["what", "found"], lines))
     if trouble:

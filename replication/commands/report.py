@@ -10,7 +10,7 @@ from replication.harness.experiment import SIZES, experiment_names, load_experim
 from replication.harness.home import project, state
 from replication.harness.job import Job, jobs_of
 from replication.harness.jobs.cell import cells_of
-from replication.harness.journal import Record
+from replication.harness.journal import Record, plain
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of
 from replication.metrics.uncertainty import Replicates
@@ -51,7 +51,7 @@ def report(options: argparse.Namespace) -> None:
     if options.publish:
         _refresh_readme()
     for name, profile, journal, records, files, described in tables:  # last, since a dead server stops it
-        shown = f"{store.address} {content_key(records)}"
+        shown = f"{store.shown} {content_key(plain(records))}"
         if journal.synced_with("table") != shown:
             store.log_table(name, profile, records, files, described)
             journal.mark_synced("table", shown)

@@ -1,6 +1,7 @@
 """The row journal: one atomic JSON file per job, its strip of images and its replicates beside it. MLflow gets a row later."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,20 @@ MEASURED = ("metric.", "timing.", "cost.")  # how columns begin that hold what w
 PROVENANCE = ("env.", "measured.")  # of the images, and of their measuring: code, versions, device
 Record = dict[str, Any]  # flat: dotted column -> str, int, float or None
 Curve = dict[str, Any]  # experiment, profile, training (its key) and title; by column, numbers at the watched steps
+
+
+def plain(content: Any) -> Any:
+    """The same for JSON, which has no number for a figure that is not finite: it becomes a text, "inf" or "nan"."""
+    if isinstance(content, dict):
+        return {key: plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [plain(value) for value in content]
+    return repr(content) if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _measured(column: str, value: Any) -> Any:
+    """An entry of a row as it was before `plain`: what was measured is a number."""
+    return float(value) if column.startswith(MEASURED) and isinstance(value, str) else value
 
 
 class Computed(NamedTuple):
@@ -46,7 +61,9 @@ class Journal:
         else:
             save_replicates(self.replicates_path(key), {key: computed.replicates})
         (self.folder / f"{key}.mlflow").unlink(missing_ok=True)
-        write_atomically(self.folder / f"{key}.json", json.dumps(computed.record, indent=1, allow_nan=False).encode())
+        write_atomically(
+            self.folder / f"{key}.json", json.dumps(plain(computed.record), indent=1, allow_nan=False).encode()
+        )
 
     def read(self, key: str) -> Record | None:
         """The job's row, None if it has not been run; raises InputError for a file that is no row."""
@@ -59,7 +76,7 @@ class Journal:
             raise InputError(f"{path}: not a row ({error}); delete it and run again") from error
         if not isinstance(record, dict) or record.get("cell") != key:
             raise InputError(f"{path}: not the row of this key; delete it and run again")
-        return record
+        return {column: _measured(column, value) for column, value in record.items()}
 
     def rows(self) -> list[Record]:
         """Every row there is, by its key; raises InputError for a file that is none."""
@@ -92,15 +109,19 @@ class Journal:
         key = f"curves/{curve['training']}"
         if self.curves().get(key, {"step": [0]})["step"][-1] < curve["step"][-1]:
             (self.folder / f"{key}.mlflow").unlink(missing_ok=True)
-            write_atomically(self.folder / f"{key}.json", json.dumps(curve, allow_nan=False).encode())
+            write_atomically(self.folder / f"{key}.json", json.dumps(plain(curve), allow_nan=False).encode())
 
     def curves(self) -> dict[str, Curve]:
         """By the key under which each is marked as synced; raises InputError for a file that is none."""
         found = {}
         for path in sorted((self.folder / "curves").glob("*.json")):
             try:
-                found[f"curves/{path.stem}"] = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
+                curve = json.loads(path.read_text(encoding="utf-8"))
+                found[f"curves/{path.stem}"] = {
+                    name: [float(v) if isinstance(v, str) else v for v in of] if isinstance(of, list) else of
+                    for name, of in curve.items()
+                }
+            except (OSError, ValueError, AttributeError) as error:
                 raise InputError(f"{path}: not a curve ({error}); delete it and run again") from error
         return found
 

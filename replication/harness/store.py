@@ -7,21 +7,26 @@ content, so that logging it twice makes no second run.
 import importlib.util
 import logging
 import os
+import re
+import shlex
+import sqlite3
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 from replication.files import locked
-from replication.harness.journal import MEASURED, PROVENANCE, Curve, Record
+from replication.harness.journal import MEASURED, PROVENANCE, Curve, Record, plain
 from replication.settings import content_key
 from replication.types import InputError, RunError
 
+VARIABLE = "MLFLOW_TRACKING_URI"
+ADVICE = f"an address is http://HOST:PORT or sqlite:///FILE, and without {VARIABLE} the store is under runs/"
 BATCH = 100  # parameters in one call, at most
+_USER = re.compile(r"//([^/@:]*:)?(.*)@")  # user and password, which an address may hold, up to the last @
 
 
 def steps_of(record: Record) -> str:
@@ -29,12 +34,27 @@ def steps_of(record: Record) -> str:
     return f" x {record['sampling.steps']}" if "sampling.steps" in record else ""
 
 
+def _ours(experiment: str) -> str:
+    """How the address ends of the folder that a state folder keeps an experiment's files in."""
+    return Path("/artifacts", experiment).as_uri().removeprefix("file://")
+
+
 class Store:
     """The tracking store at $MLFLOW_TRACKING_URI, by default an SQLite file and an artifact folder under `state`."""
 
     def __init__(self, state: Path):
         self.state = state
-        self.address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(state / 'mlflow.db').resolve()}"
+        path = str((state / "mlflow.db").resolve())
+        # what comes after a ? would be options; with the driver's name MLflow makes no folder of the quoted name beside it
+        quoted = path.replace("%", "%25").replace("?", "%3F")
+        own = f"{'sqlite' if quoted == path else 'sqlite+pysqlite'}:///{quoted}"
+        self.address = os.environ.get(VARIABLE) or own
+        self.is_own = self.address == own
+
+    @property
+    def shown(self) -> str:
+        """The address without its password: what is printed and kept."""
+        return _USER.sub(lambda user: f"//{user[1] or ''}***@", self.address)
 
     @property
     def is_remote(self) -> bool:
@@ -45,20 +65,152 @@ class Store:
         """Whether mlflow is there, which a run can do without: the journal has its rows."""
         return importlib.util.find_spec("mlflow") is not None
 
-    def check(self) -> None:
-        """Raises InputError, in seconds and without importing mlflow, if a remote store does not answer."""
-        if not (self.is_remote and self.installed):
-            return
+    def check(self, experiment: str = "Default") -> None:
+        """Ask for an experiment as logging will. Raises InputError for an address or a state that MLflow cannot use."""
+        if not self.installed or (self.is_own and not (self.state / "mlflow.db").exists()):
+            return  # the default store is made with the first row
         try:
-            urllib.request.urlopen(self.address.rstrip("/") + "/health", timeout=5).close()
-        except urllib.error.HTTPError:
-            pass  # it answers, if not at this path: a proxy, or a hosted service
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
+            if self.is_remote:
+                self._ask_server(experiment)
+            else:
+                self._connect()
+                named = self._client.get_experiment_by_name(experiment)
+                self._check_usable(experiment, dict(named) if named else {})
+        except InputError:
+            raise
+        except Exception as error:  # MLflow raises its backends' own errors as well
+            raise InputError(f"{self._named}: MLflow cannot use this ({self._reason(error)}); {ADVICE}") from error
+
+    @property
+    def _named(self) -> str:
+        return f"the store {self.shown}" if self.is_own else f"{VARIABLE}={self.shown}"
+
+    def _ask_server(self, experiment: str) -> None:
+        """With MLflow's own client: its certificates, proxies, passwords and tokens. One try of a few seconds."""
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        try:
+            addressed = urlsplit(self.address).hostname and urlsplit(self.address).port != 0
+        except ValueError:  # whose words may hold a part of the password
+            addressed = False
+        if not addressed:
+            raise InputError(f"{self._named}: this is not an address; {ADVICE}")
+        try:
+            answer = http_request(
+                get_default_host_creds(self.address),
+                "/api/2.0/mlflow/experiments/get-by-name",
+                "GET",
+                params={"experiment_name": experiment},
+                max_retries=0,
+                timeout=5,
+                raise_on_status=False,
+            )
+        except Exception as error:
             raise InputError(
-                f"MLFLOW_TRACKING_URI={self.address}: the tracking server does not answer ({reason}); "
-                "start it, or unset the variable to use the store under runs/"
+                f"{self._named}: the tracking server does not answer ({self._reason(error)}); start it, or name another: "
+                f"{ADVICE}"
             ) from error
+        try:
+            found = answer.json()
+        except ValueError:
+            found = None
+        if answer.status_code in (401, 403, 407):
+            raise InputError(
+                f"{self._named}: the tracking server refuses ({answer.status_code} {answer.reason}): MLFLOW_TRACKING_USERNAME "
+                "and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, say who you are"
+            )
+        # one that does not know the experiment says so in JSON; an answer of a few words is taken for MLflow's
+        known = answer.status_code < 400 or (isinstance(found, dict) and "error_code" in found)
+        if not known or answer.text.lstrip().startswith("<"):
+            raise InputError(
+                f"{self._named}: what answers ({answer.status_code} {answer.reason}) is no MLflow server; give its root, "
+                "without the path of a page"
+            )
+        if answer.status_code >= 500:
+            raise InputError(f"{self._named}: the tracking server fails ({self._hidden(str(found['message']))[:300]})")
+        if isinstance(found, dict):
+            self._check_usable(experiment, found.get("experiment", {}))
+
+    def _connect(self) -> None:
+        """To a database, once: MLflow itself tries for minutes. Raises what the driver does, or that there is none."""
+        from mlflow.store.db.db_types import DATABASE_ENGINES
+        from sqlalchemy import create_engine, make_url
+
+        if not self.address.lower().startswith(tuple(DATABASE_ENGINES)):
+            return
+        url = make_url(self.address)
+        if url.get_backend_name() == "sqlite":
+            if not url.database or url.database == ":memory:":
+                raise InputError(f"{self._named}: a database in memory is gone when the command ends; {ADVICE}")
+            file = Path(url.database)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(file if file.exists() else file.parent, os.W_OK):
+                raise InputError(f"{self._named}: {file} is not writable; {ADVICE}")
+        engine = create_engine(url)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+
+    def _check_usable(self, name: str, experiment: Mapping[str, Any]) -> None:
+        """Raises InputError for an experiment that takes no runs, or whose files would land where nobody looks."""
+        if experiment.get("lifecycle_stage") == "deleted":
+            raise InputError(
+                f"{self._named}: experiment {name!r} has been deleted there. To have it back: MLFLOW_TRACKING_URI="
+                f"{shlex.quote(self.shown)} mlflow experiments restore --experiment-id {experiment['experiment_id']}; or give "
+                "the experiment another name, that of its file"
+            )
+        place = urlsplit(experiment.get("artifact_location") or "")
+        if place.scheme == "file" and place.path.endswith(_ours(name)) and not self.is_own:
+            kept = Path(unquote(place.path)).parents[1]
+            if not kept.exists():
+                raise InputError(
+                    f"{self._named}: files of experiment {name!r} are kept under {kept}, which is not there: mount it or move "
+                    "it back, or give the experiment another name, that of its file"
+                )
+
+    def _follow_the_folder(self) -> None:
+        """MLflow keeps absolute paths of files: where the state folder is another one now, its own store's are changed."""
+        if not (self.is_own and (self.state / "mlflow.db").exists()):
+            return
+        with closing(sqlite3.connect(self.state / "mlflow.db")) as database, database:
+            try:
+                kept = database.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
+            except sqlite3.Error:
+                return  # none of MLflow's: it says so itself
+            for number, name, before in kept:
+                now = self._files_of(name)
+                if before != now and before.endswith(_ours(name)):
+                    database.execute(
+                        "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (now, number)
+                    )
+                    database.execute(
+                        "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE experiment_id = ? "
+                        "AND substr(artifact_uri, 1, ?) = ?",
+                        (now, len(before) + 1, number, len(before), before),
+                    )
+
+    def _files_of(self, experiment: str) -> str:
+        return (self.state / "artifacts" / experiment).resolve().as_uri()
+
+    def _reason(self, error: Exception) -> str:
+        """What an error comes to in one line, without secrets; of a server's the innermost, the operating system's or TLS's."""
+        while isinstance(cause := error.__cause__ or (self.is_remote and error.__context__), Exception):
+            error = cause
+        return self._hidden((str(error).strip() or type(error).__name__).splitlines()[0])[:600]
+
+    def _hidden(self, text: str) -> str:
+        user = _USER.search(self.address)
+        known = [
+            user[2] if user else "",
+            *(os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("PASSWORD", "TOKEN")),
+        ]
+        text = text.replace(self.address, self.shown)
+        for secret in filter(None, known):
+            for spelling in (secret, unquote(secret), quote(secret, safe="")):
+                text = text.replace(spelling, "***")
+        return text
 
     def log(self, record: Record, artifacts: Sequence[tuple[Path, str]], tags: Mapping[str, str] = {}) -> None:
         """One run for this row with its files, each in a folder, unless the store has it already. RunError if it fails."""
@@ -66,7 +218,7 @@ class Store:
         self._log(
             record["experiment"],
             name,
-            {"cell": record["cell"], "row": content_key(record)},
+            {"cell": record["cell"], "row": content_key(plain(record))},
             {k: str(v) for k, v in record.items() if k.startswith(PROVENANCE)} | dict(tags),
             [(0, {k: float(v) for k, v in record.items() if k.startswith(MEASURED) and v is not None})],
             {k: str(v) for k, v in record.items() if not k.startswith((*MEASURED, *PROVENANCE))},
@@ -76,7 +228,7 @@ class Store:
     def log_curve(self, curve: Curve) -> None:
         """One run for a training as far as it went, its metrics by step, unless the store has it."""
         name = f"training of {curve['title']} ({curve['profile']})"
-        tags = {"training": curve["training"], "row": content_key(curve)}
+        tags = {"training": curve["training"], "row": content_key(plain(curve))}
         columns = {name: values for name, values in curve.items() if isinstance(values, list) and name != "step"}
         points = [(int(step), {k: v[i] for k, v in columns.items()}) for i, step in enumerate(curve["step"])]
         self._log(curve["experiment"], name, tags, metrics=points)
@@ -88,7 +240,7 @@ class Store:
 
         `described`: further tags of the run.
         """
-        tags = {"table": f"{experiment}-{profile}", "row": content_key(records)}
+        tags = {"table": f"{experiment}-{profile}", "row": content_key(plain(records))}
         columns = dict.fromkeys(column for record in records for column in record)
         table = {column: [record.get(column) for record in records] for column in columns}
         self._log(experiment, tags["table"], tags, described, artifacts=[(file, None) for file in files], table=table)
@@ -114,7 +266,8 @@ class Store:
             from mlflow.entities import Metric, Param
 
             named = client.get_experiment_by_name(experiment)
-            local = None if self.is_remote else (self.state / "artifacts" / experiment).resolve().as_uri()
+            self._check_usable(experiment, dict(named) if named else {})
+            local = None if self.is_remote else self._files_of(experiment)
             number = named.experiment_id if named else client.create_experiment(experiment, artifact_location=local)
             run = client.create_run(number, run_name=title, tags={**found_by, **tags}).info.run_id
             now = int(time.time() * 1000)
@@ -139,6 +292,7 @@ class Store:
             logging.getLogger(chatty).setLevel(logging.WARNING)
         import mlflow
 
+        self._follow_the_folder()
         mlflow.set_tracking_uri(self.address)  # log_table looks here for its artifacts
         return mlflow.MlflowClient(self.address)
 
@@ -152,5 +306,4 @@ class Store:
             except (InputError, RunError):
                 raise
             except Exception as error:  # MLflow raises its backends' own errors as well
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-                raise RunError(f"MLflow at {self.address} did not take {what}: {reason}") from error
+                raise RunError(f"MLflow at {self.shown} did not take {what}: {self._reason(error)}") from error

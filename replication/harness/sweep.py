@@ -37,10 +37,11 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tag
     end when MLflow did not take a row; OutOfTime at the end for jobs that the place's deadline left no time for. Rows that
     are done are kept in any case.
     """
-    store.check()
     journal = journal_of(jobs, place.state)
     rows = rows_among(jobs, journal.rows())
     missing = [job for job in in_order(jobs) if job.key not in rows or job.changes(rows[job.key])]
+    if missing or _unsynced(journal, store):
+        store.check(jobs[0].experiment)
     for check in {name: check for job in missing for name, check in job.prerequisites(place).items()}.values():
         check()
     if len(missing) < len(jobs):
@@ -73,15 +74,14 @@ def measure_again(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tag
     Returns the jobs whose samples are not there, the rows of which stay as they are: `run` draws those. Raises as `run`
     does.
     """
-    store.check()
     journal, without = journal_of(jobs, place.state), []
     rows = rows_among(jobs, journal.rows())
-    for job in [job for job in jobs if job.key in rows]:
-        row = rows[job.key]
-        if not (job.changes(row) or job.lacking(row)):
-            continue
+    outdated = [job for job in jobs if job.key in rows and (job.changes(rows[job.key]) or job.lacking(rows[job.key]))]
+    if outdated or _unsynced(journal, store):
+        store.check(jobs[0].experiment)
+    for job in outdated:
         with locked(place.state / "locks" / job.key, job.title):
-            if again := job.measured_again(row, place):
+            if again := job.measured_again(rows[job.key], place):
                 journal.write(again)
             else:
                 without.append(job)
@@ -98,15 +98,18 @@ def _keep_curves(jobs: Sequence[Job], place: Workplace, journal: Journal) -> Non
             journal.write_curve({**of, "training": one.snapshots.key, "title": one.title, **curve})
 
 
+def _unsynced(journal: Journal, store: Store) -> list[str]:
+    """The keys of rows and curves that this store was not given."""
+    return [key for key in [*journal.done(), *journal.curves()] if journal.synced_with(key) != store.shown]
+
+
 def sync(journal: Journal, store: Store, trust_marks: bool, tags: Tags = no_tags) -> int:
     """Give MLflow the journal's rows and curves; returns how many were looked at. Raises RunError if it doesn't take one.
 
     With `trust_marks` what this store was given once is not asked after again.
     """
     count, curves = 0, journal.curves()
-    for key in [*journal.done(), *curves]:
-        if trust_marks and journal.synced_with(key) == store.address:
-            continue
+    for key in _unsynced(journal, store) if trust_marks else [*journal.done(), *curves]:
         try:
             if key in curves:
                 store.log_curve(curves[key])
@@ -116,6 +119,6 @@ def sync(journal: Journal, store: Store, trust_marks: bool, tags: Tags = no_tags
             raise RunError(
                 f"{error}; the rows are safe in {journal.folder}: `replicate sync` gives them to MLflow later"
             ) from error
-        journal.mark_synced(key, store.address)
+        journal.mark_synced(key, store.shown)
         count += 1
     return count

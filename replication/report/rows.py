@@ -83,7 +83,7 @@ def records_in(text: str, where: Path | str) -> list[Record]:
         if "cell" not in columns:
             raise ValueError("there is no column 'cell'")
         readers = [
-            json.loads if column in NUMBERS or column.startswith((*MEASURED, COLUMN)) else str for column in columns
+            _number if column in NUMBERS or column.startswith((*MEASURED, COLUMN)) else str for column in columns
         ]
         return [
             {column: read(text) for column, read, text in zip(columns, readers, line, strict=True) if text}
@@ -91,6 +91,10 @@ def records_in(text: str, where: Path | str) -> list[Record]:
         ]
     except (ValueError, csv.Error) as error:
         raise InputError(f"{where}: not a table of rows ({error}); restore it or delete it") from error
+
+
+def _number(text: str) -> Any:
+    return float(text) if text in ("inf", "-inf", "nan") else json.loads(text)
 
 
 def exact_text(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The tables of a profile, by the columns that each kind of job has for its rows (harness/table.py)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,7 +76,14 @@ def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record]) -> 
         if not column.absent and not any(line[heading] for line in lines):
             for line in lines:
                 del line[heading]
+    endless = [
+        f"{column.heading.format_map(labels)} of {job.title}"
+        for job, record in zip(jobs, records, strict=True)
+        for column in spec.columns
+        if isinstance(value := record.get(column.column), float) and not math.isfinite(value)
+    ]
     notes = [*([MARK_MEANS] if unequal else []), *stale_notes(behind)]
+    notes += [f"Not finite: {'; '.join(endless)}."] if endless else []
     return Table.of(lines, [job.key if job.key in rows else None for job in jobs], notes)
 
 

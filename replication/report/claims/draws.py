@@ -6,6 +6,7 @@ figure is drawn as its point plus the deviations of its replicates from their me
 several of them sees the correlation, and no formula has to linearise.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -57,6 +58,8 @@ def figure(record: Record, column: str) -> float:
     value = record.get(column)
     if not isinstance(value, int | float):
         raise NotTested(f"{_cell(record)} has no figure {column}")
+    if not math.isfinite(value):
+        raise NotTested(f"{column} of {_cell(record)} is not finite")
     return float(value)
 
 
