@@ -59,7 +59,8 @@ def test_the_curve_of_a_training_that_failed_is_kept(project: Path, monkeypatch:
         return original(self, step) if self.step < self.settings.steps else "it has diverged"
 
     monkeypatch.setattr(NetworkState, "watch", diverging)
-    monkeypatch.setattr(replication.training.train.train, "__defaults__", ((), True, 0.0, None))
+    milestones, progress, _, *others = replication.training.train.train.__defaults__ or ()
+    monkeypatch.setattr(replication.training.train.train, "__defaults__", (milestones, progress, 0.0, *others))
     with pytest.raises(RunError, match="it has diverged"):
         run(cells, place, Store(project / "runs"))
     (curve,) = journal_of(cells, place.state).curves().values()
