@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from replication.commands.options import cells_named, workplace
-from replication.harness.given_weights import give_first_stage, give_network, published
+from replication.harness.given_weights import Given, give_first_stage, give_network, published
 from replication.harness.job import of_row
 from replication.harness.jobs.first_stage import first_stage_cells
 from replication.registry import unknown
@@ -37,6 +37,10 @@ def add(options: argparse.Namespace) -> None:
     if options.first_stage:
         if stage is None:
             raise InputError(f"row {options.row!r} is a model of pixels: it has no first stage")
-        print(f"wrote {give_first_stage(stage, dataset, Path(options.first_stage).expanduser(), place)}")
+        _said(give_first_stage(stage, dataset, Path(options.first_stage).expanduser(), place))
     if options.network:
-        print(f"wrote {give_network(recipe, Path(options.network).expanduser(), place)}")
+        _said(give_network(recipe, Path(options.network).expanduser(), place))
+
+
+def _said(given: Given) -> None:
+    print("\n".join([*given.remarks, f"wrote {given.path}"]))

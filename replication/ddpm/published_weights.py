@@ -5,12 +5,12 @@ same. The official TensorFlow checkpoints are not read.
 """
 
 from replication.layers.unet import UNet
-from replication.layers.weights import DIFFUSERS_UNET, Published, Spelling, by_table
+from replication.layers.weights import DIFFUSERS_UNET, Published, Spelling, by_table, unet_options
 
 _HUB = "https://huggingface.co/google"
 from_diffusers = by_table(DIFFUSERS_UNET)  # of a `UNet2DModel`
 
-SPELLINGS = (Spelling(UNet, "diffusers", "down_blocks.", from_diffusers),)
+SPELLINGS = (Spelling(UNet, "diffusers", "down_blocks.", from_diffusers, unet_options),)
 WEIGHTS = (
     Published("ddpm-cifar10", "CIFAR-10", "diffusers", f"{_HUB}/ddpm-cifar10-32", "Apache-2.0"),
     Published("ddpm-256", "CelebA-HQ", "diffusers", f"{_HUB}/ddpm-celebahq-256", "Apache-2.0"),

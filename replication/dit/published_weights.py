@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from replication.dit.model import DiT, sincos_positions
-from replication.layers.weights import Published, Spelling, Table, Weights, under_our_names
+from replication.layers.weights import Option, Options, Published, Spelling, Table, Weights, under_our_names
 from replication.types import InputError
 
 _OFFICIAL: Table = (
@@ -81,6 +81,22 @@ def from_diffusers(weights: Weights, network: DiT) -> dict[str, Tensor]:
     return under_our_names(_fused(_single(weights)), _DIFFUSERS, network, "diffusers")
 
 
+def options(network: DiT) -> Options:
+    """Of a `DiTTransformer2DModel`, and of the class that it was a part of before. Not `norm_eps`: see the module."""
+    same = {
+        "sample_size": Option(network.resolution, (network.resolution,)),  # of which the positions are a function
+        "num_attention_heads": Option(16, (network.heads,)),
+        "norm_type": Option("ada_norm_zero", ("ada_norm_zero",)),
+        "norm_elementwise_affine": Option(False, (False,)),
+        "activation_fn": Option("gelu-approximate", ("gelu-approximate",)),
+    }
+    before = {name: option._replace(default=_BEFORE.get(name, option.default)) for name, option in same.items()}
+    return {"DiTTransformer2DModel": same, "Transformer2DModel": before}
+
+
+_BEFORE = {"norm_type": "layer_norm", "norm_elementwise_affine": True, "activation_fn": "geglu"}  # the defaults then
+
+
 def _single(weights: Weights) -> dict[str, Tensor]:
     """Without the later blocks' copies of the embedders."""
     kept = {}
@@ -115,7 +131,7 @@ def _fused(weights: Weights) -> dict[str, Tensor]:
 _OFFICIAL_FILES, _HUB = "https://dl.fbaipublicfiles.com/DiT/models", "https://huggingface.co/facebook"
 SPELLINGS = (
     Spelling(DiT, "official", "x_embedder.", from_official),
-    Spelling(DiT, "diffusers", "transformer_blocks.", from_diffusers),
+    Spelling(DiT, "diffusers", "transformer_blocks.", from_diffusers, options),
 )
 WEIGHTS = (
     Published("dit-xl/2", "ImageNet 256", "official", f"{_OFFICIAL_FILES}/DiT-XL-2-256x256.pt", "CC-BY-NC-4.0"),

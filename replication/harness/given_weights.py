@@ -1,36 +1,36 @@
 """Weights that a user has: a published network or first stage becomes a recipe's checkpoint, as if it had been trained.
 
-Files are safetensors, or folders as diffusers saves them; the published pickles have to be converted first, since nothing
-is unpickled here. Weights under our own names are taken as they are; else the `published_weights` module beside the part's
-own (see layers/weights.py) has the spelling, which is seen from the tensors' names. Every tensor must find its place.
+Weights under our own names are taken as they are; else the `published_weights` module beside the part's own (see
+layers/weights.py) has the spelling, which is seen from the tensors' names. Every tensor must find its place, and hold
+finite numbers. What is stated beside the weights is compared with the recipe (training/diffusers_options.py).
 """
 
 import importlib
 from collections.abc import Mapping
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from replication.checkpoint import load_metadata
 from replication.datasets.dataset import Dataset
-from replication.files import file_sha256, locked
+from replication.files import locked
 from replication.harness.workplace import Workplace
-from replication.layers.weights import Published, Weights, under_our_names
+from replication.layers.weight_files import WeightFiles, not_finite, read_weights, weight_files
+from replication.layers.weights import Options, Published, Spelling, Weights, under_our_names
 from replication.registry import AUTOENCODERS, MODELS, Registry
 from replication.settings import Part
 from replication.training.data import encoder_sha256, images_of
+from replication.training.diffusers_options import CONFIG, check_options
 from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
 from replication.training.snapshots import ENCODER, Snapshots
 from replication.training.train import NetworkState
 from replication.training.train_first_stage import FirstStageState, measure_scale
 from replication.types import InputError
-
-IN_FOLDER = "diffusion_pytorch_model.safetensors"  # diffusers' name
 
 
 def published() -> list[Published]:
@@ -47,28 +47,97 @@ def _beside(registry: Registry, name: str) -> ModuleType | None:
     return importlib.import_module(module) if package and find_spec(module) else None
 
 
-def under_its_names(registry: Registry, part: Part, network: nn.Module, path: Path) -> Weights:
-    """The tensors in `path` as the parameters of the part's network; raises InputError where they are not all of them."""
-    weights = read_weights(path)
-    if dict(network.named_parameters()).keys() <= weights.keys() <= network.state_dict().keys():
-        return under_our_names(weights, (), network, str(path))
+class Taken(NamedTuple):
+    """Weights as the parameters of a network."""
+
+    weights: Weights
+    options: Options  # of the network in their spelling, that change no shape; none where no file states any
+    remarks: list[str]
+
+
+class Given(NamedTuple):
+    """The checkpoint that was written, and what is to be said of the weights in it."""
+
+    path: Path
+    remarks: list[str]
+
+
+def under_its_names(registry: Registry, part: Part, network: nn.Module, found: WeightFiles) -> Taken:
+    """The tensors as the parameters of the part's network; raises InputError where they are not all of them."""
+    weights, path = read_weights(found), found.files[0]
     module = _beside(registry, part.name)
     known = [spelling for spelling in module.SPELLINGS if isinstance(network, spelling.of)] if module else []
-    for spelling in known:
-        if any(name.startswith(spelling.begins) for name in weights):
-            return spelling.convert(weights, network)
+    for prefix in ("", _shared_prefix(weights)):
+        short = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+        remarks = [f"{path}: {prefix!r} was taken off the name of every tensor"] if prefix else []
+        if dict(network.named_parameters()).keys() <= short.keys() <= network.state_dict().keys():
+            return _checked(under_our_names(short, (), network, str(path)), weights, {}, remarks, path)
+        for spelling in known:
+            if any(name.startswith(spelling.begins) for name in short):
+                options = spelling.options(network) if spelling.options else {}
+                remarks += [f"{path}: {said}" for said in [spelling.remark(short)] if said]
+                return _checked(_converted(spelling, short, network, path), weights, options, remarks, path)
     named = ", ".join(f"{spelling.begins}*" for spelling in known) or "none"
-    raise InputError(f"{path}: no published spelling of {registry.kind} {part} (tensors would be named: {named})")
+    theirs = ", ".join(sorted(weights)[:3]) or "nothing"
+    raise InputError(
+        f"{path}: no published spelling of {registry.kind} {part} (tensors would be named: {named}), it holds {theirs}"
+        f"{_of_this_suite(path)}"
+    )
 
 
-def give_network(recipe: Recipe, path: Path, place: Workplace) -> Path:
-    """Make the weights in `path` the checkpoint of the recipe, and return that file; they are raw and average in one.
+def _shared_prefix(weights: Weights) -> str:
+    """What all names begin with: "module.", of data parallelism, "_orig_mod.", of a compiled network, or the like."""
+    columns = zip(*(name.split(".") for name in weights), strict=False)
+    return "".join(f"{column[0]}." for column in takewhile(lambda column: len(set(column)) == 1, columns))
+
+
+def _converted(spelling: Spelling, weights: Weights, network: nn.Module, path: Path) -> Weights:
+    try:
+        return spelling.convert(weights, network)
+    except (RuntimeError, TypeError, ValueError, LookupError) as error:  # of tensors of another number of axes
+        raise InputError(f"{path}: a tensor of another shape than {spelling.name} weights have ({error})") from error
+
+
+def _checked(taken: Weights, weights: Weights, options: Options, remarks: list[str], path: Path) -> Taken:
+    """Raises InputError for numbers that no network has, naming them as the file does."""
+    if odd := [name for name, tensor in taken.items() if not (tensor.is_floating_point() or tensor.ndim == 0)]:
+        raise InputError(
+            f"{path}: the weights of {odd[0]!r} are {_type(taken[odd[0]])}, which are no weights as trained"
+        )
+    if not_finite(taken):
+        raise InputError(f"{path}: {not_finite(weights)}")
+    precisions = sorted({_type(tensor) for tensor in taken.values()} - {"float32"})
+    said = [f"{path}: weights in {', '.join(precisions)} are kept as float32"] if precisions else []
+    return Taken(taken, options, [*remarks, *said])
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _of_this_suite(path: Path) -> str:
+    """A hint for a checkpoint that was trained by this suite, perhaps elsewhere."""
+    try:
+        header = load_metadata(path)
+    except InputError:
+        return ""
+    if "key" not in header:
+        return ""
+    name = f"{header['key']}-{header['step']}.safetensors"
+    return f"; it is a checkpoint of this suite: copy it into checkpoints/ of REPLICATION_HOME, called {name}"
+
+
+def give_network(recipe: Recipe, path: Path, place: Workplace) -> Given:
+    """Make the weights in `path` the checkpoint of the recipe; they are raw and average in one.
 
     Its first stage must be there already: a network for the latents of another encoder is refused later by its SHA-256.
-    Raises InputError for a file that holds no weights of this network, RunError where the checkpoint can't be written.
+    Raises InputError for a file that holds no weights of this network, or weights of one that computes or means something
+    else; RunError where the checkpoint can't be written.
     """
-    network, encoder, stage = recipe.build_network(), None, recipe.first_stage
-    network.load_state_dict(under_its_names(MODELS, recipe.network, network, path), strict=False)
+    network, encoder, stage, found = recipe.build_network(), None, recipe.first_stage, weight_files(path)
+    taken = under_its_names(MODELS, recipe.network, network, found)
+    remarks = check_options(found.folder, taken.options, recipe.meaning())
+    network.load_state_dict(taken.weights, strict=False)
     if stage is not None:
         dataset = recipe.build_dataset()
         if not place.stage_snapshots(stage, dataset).found(stage.training.steps):
@@ -77,22 +146,35 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Path:
             )
         encoder = encoder_sha256(place.autoencoder(stage, dataset)[0])
     notes = {NetworkState.kind: recipe.model_dump(), ENCODER: encoder}
-    return _give(network, place.snapshots(recipe), recipe.training.steps, path, notes, place)
+    written = _give(network, place.snapshots(recipe), recipe.training.steps, found, notes, place)
+    return Given(written, [*_left(found), *taken.remarks, *remarks])
 
 
-def give_first_stage(stage: FirstStage, dataset: Dataset, path: Path, place: Workplace) -> Path:
+def give_first_stage(stage: FirstStage, dataset: Dataset, path: Path, place: Workplace) -> Given:
     """Make the weights in `path` the first stage of a dataset, likewise; the scale is measured where it is to be."""
-    autoencoder = stage.build_autoencoder()
-    weights = under_its_names(AUTOENCODERS, stage.autoencoder, autoencoder, path)
-    autoencoder.to(place.device).load_state_dict(weights, strict=False)
+    autoencoder, found = stage.build_autoencoder(), weight_files(path)
+    taken = under_its_names(AUTOENCODERS, stage.autoencoder, autoencoder, found)
+    remarks = check_options(found.folder, taken.options, None)
+    autoencoder.to(place.device).load_state_dict(taken.weights, strict=False)
     if autoencoder.scaling == "std":
         measure_scale(autoencoder, images_of(dataset, stage.training, place.device), stage.training)
+        remarks.append(f"the scale of latents is measured, {float(autoencoder.scale):.5g}, whatever {CONFIG} says")
     snapshots, notes = place.stage_snapshots(stage, dataset), {FirstStageState.kind: stage.model_dump()}
-    return _give(autoencoder, snapshots, stage.training.steps, path, notes, place)
+    written = _give(autoencoder, snapshots, stage.training.steps, found, notes, place)
+    return Given(written, [*_left(found), *taken.remarks, *remarks])
+
+
+def _left(found: WeightFiles) -> list[str]:
+    return [f"{found.files[0]} was taken, and not {', '.join(found.left)}"] if found.left else []
 
 
 def _give(
-    network: nn.Module, snapshots: Snapshots, steps: int, path: Path, notes: Mapping[str, Any], place: Workplace
+    network: nn.Module,
+    snapshots: Snapshots,
+    steps: int,
+    found: WeightFiles,
+    notes: Mapping[str, Any],
+    place: Workplace,
 ) -> Path:
     """Nothing that was trained or given is written over: rows may have been measured with it."""
     with locked(place.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
@@ -100,21 +182,4 @@ def _give(
             raise InputError(
                 f"{target}: there is a checkpoint already; move it away, and its rows with it, to give another"
             )
-        return snapshots.give(network, steps, file_sha256(_file(path)), notes)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a folder that holds one under diffusers' name; raises InputError."""
-    file = _file(path)
-    if not file.is_file():
-        raise InputError(f"{file}: there is no such file")
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{file}: not a readable safetensors file ({error}); a published pickle must be converted first"
-        ) from error
-
-
-def _file(path: Path) -> Path:
-    return path / IN_FOLDER if path.is_dir() else path
+        return snapshots.give(network, steps, found.sha256(), notes)

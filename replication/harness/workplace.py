@@ -26,6 +26,7 @@ from replication.training.recipe import Recipe
 from replication.training.snapshots import GIVEN, Snapshots
 from replication.training.train import load_network, train
 from replication.training.train_first_stage import load_autoencoder, stage_snapshots, train_first_stage
+from replication.types import InputError
 
 FIRST_STAGE = "first_stage"  # of Model.sha256 and Model.given
 HELD = 2  # models that stay loaded, for the next cells
@@ -114,12 +115,24 @@ class Workplace:
             if stage.decoder_of is not None:
                 self.ensure_first_stage(stage.decoder_of, dataset)
 
+    def require_first_stage(self, stage: FirstStage, dataset: Dataset, checkpoint: Path) -> None:
+        """Raises InputError where a checkpoint's first stage is not there."""
+        snapshots, steps = self.stage_snapshots(stage, dataset), stage.training.steps
+        if not snapshots.found(steps):
+            raise InputError(
+                f"{checkpoint}: its first stage {stage.name!r} is not here; copy the one that it was trained with to "
+                f"{snapshots.after(steps)}"
+            )
+
     def model(self, recipe: Recipe, ema: bool, checkpoint: Path | None = None) -> Model:
         """The model of a recipe, trained if need be, or the one in `checkpoint`; the last HELD stay loaded.
 
-        Raises InputError where the checkpoint was trained on the latents of another encoder than that of the first stage.
+        Raises InputError where the checkpoint was trained on the latents of another encoder than that of the first stage, and
+        where a given one's first stage is not there: another training of it would be another encoder.
         """
         path, stage = checkpoint or self.trained(recipe), recipe.first_stage
+        if checkpoint and stage:
+            self.require_first_stage(stage, recipe.build_dataset(), checkpoint)
         decoder = self.trained_first_stage(stage, recipe.build_dataset()) if stage else None
         key = (path, decoder, ema)
         held = self._held.pop(key, None)

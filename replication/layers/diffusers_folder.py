@@ -9,15 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from replication.files import file_sha256
+from replication.layers.weight_files import NAME, not_finite, read_weights, weight_files
 from replication.registry import MODELS, unknown
 from replication.types import InputError
 
-CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+CONFIG = "config.json"
 CLASSES = ("UNet2DModel", "UNet2DConditionModel", "DiTTransformer2DModel")
 
 
@@ -25,7 +24,7 @@ CLASSES = ("UNet2DModel", "UNet2DConditionModel", "DiTTransformer2DModel")
 class DiffusersFolder(nn.Module):
     """A network in a folder of diffusers: UNet2DModel, UNet2DConditionModel or DiTTransformer2DModel, weights included.
 
-    path: the folder of config.json and diffusion_pytorch_model.safetensors; a key holds their SHA-256 in its place.
+    path: the folder of config.json and the weights, in one file or in shards; a key holds their SHA-256 in its place.
     null_label: whether the last class embedding of a UNet2DModel stands for no label; a DiT has one more for that.
     cond: a label Int[B] (UNet2DModel with class embeddings, DiT), a context Float[B,L,D] (UNet2DConditionModel), or None.
     Raises InputError for another class, for files that are missing or don't fit each other, and without diffusers.
@@ -35,7 +34,7 @@ class DiffusersFolder(nn.Module):
 
     def __init__(self, path: str, null_label: bool = False):
         super().__init__()
-        folder = Path(path).expanduser()
+        self.folder = folder = Path(path).expanduser()
         config = _config(folder)
         self.kind = config.get("_class_name")
         if self.kind not in CLASSES:
@@ -54,18 +53,20 @@ class DiffusersFolder(nn.Module):
         self.classes = labels - null_label if labels else settled.get("num_embeds_ada_norm") or 0
         if next(self.model.parameters()).is_meta:  # built to look at its shapes
             return
+        weights = read_weights(weight_files(folder))
+        if spoilt := not_finite(weights):
+            raise InputError(f"{folder}: {spoilt}")
         try:
-            self.model.load_state_dict(load_file(_file(folder, WEIGHTS)))
-        except (RuntimeError, SafetensorError, OSError) as error:
-            raise InputError(f"{folder / WEIGHTS}: not the weights of {folder / CONFIG}: {error}") from error
+            self.model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(f"{folder}: not the weights of its {CONFIG}: {error}") from error
 
     @staticmethod
     def identified(options: dict[str, Any]) -> dict[str, Any]:
-        """What a key holds of the options: the content of the two files in the place of the path."""
+        """What a key holds of the options: the content of the files in the place of the path."""
         folder = Path(options["path"]).expanduser()
-        files = {name: _file(folder, name) for name in (CONFIG, WEIGHTS)}
-        found = {name: _sha256(file, file.stat().st_size, file.stat().st_mtime_ns) for name, file in files.items()}
-        return {**options, "path": found}
+        weights = weight_files(folder).sha256(_known)
+        return {**options, "path": {CONFIG: _known(_file(folder, CONFIG)), NAME: weights}}
 
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
         name = "encoder_hidden_states" if self.kind == "UNet2DConditionModel" else "class_labels"
@@ -85,6 +86,10 @@ def _file(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise InputError(f"{folder / name}: there is no such file; `save_pretrained` of diffusers writes it")
     return folder / name
+
+
+def _known(file: Path) -> str:
+    return _sha256(file, file.stat().st_size, file.stat().st_mtime_ns)
 
 
 @cache

@@ -2,7 +2,8 @@
 
 A paper's folder holds a module `published_weights` with two tables: SPELLINGS, what brings each spelling of its networks
 under our names, and WEIGHTS, the published files. `replicate weights` looks there, beside the part's own module, in this
-package as in any other.
+package as in any other. Tensors do not say all of a network: a spelling also has the options that change what is computed
+and the shape of no tensor, as diffusers states them in the config.json beside its weights.
 """
 
 import re
@@ -11,10 +12,21 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from replication.layers.unet import Attention, UNet
 from replication.types import InputError
 
 Weights = Mapping[str, Tensor]
 Table = Sequence[tuple[str, str]]  # (regular expression, replacement), applied in their order
+
+
+class Option(NamedTuple):
+    """An option of diffusers' that changes what a network computes and the shape of no tensor."""
+
+    default: object  # what it is where a config.json leaves it out
+    ours: tuple[object, ...]  # the values that mean what our network computes; none where it cannot be said
+
+
+Options = Mapping[str, Mapping[str, Option]]  # of each class of diffusers that computes what our network does
 
 
 class Spelling(NamedTuple):
@@ -24,6 +36,8 @@ class Spelling(NamedTuple):
     name: Literal["official", "diffusers"]
     begins: str
     convert: Callable[[Weights, Any], dict[str, Tensor]]  # (weights, network) -> the network's state dict
+    options: Callable[[Any], Options] | None = None  # of a network; None where nothing beside the weights states any
+    remark: Callable[[Weights], str] = lambda _: ""  # what is to be said of how these weights are read
 
 
 class Published(NamedTuple):
@@ -96,6 +110,62 @@ def under_our_names(weights: Weights, table: Table, network: nn.Module, source: 
     for name in theirs.keys() - expected.keys():
         raise InputError(f"weights from {source}: {theirs[name]!r} has no place in our network")
     return {name: weights[theirs[name]] for name in expected if name in theirs}
+
+
+def unet_options(network: UNet) -> Options:
+    """Of a `UNet2DModel`, or of a `UNet2DConditionModel` where the network attends to a context."""
+    eps, groups, shift = network.norm_out.eps, network.groups, "scale_shift" if network.scale_shift else "default"
+    common = {
+        "center_input_sample": Option(False, (False,)),
+        "time_embedding_type": Option("positional", ("positional",)),
+        "flip_sin_to_cos": Option(True, (network.cos_first,)),
+        "freq_shift": Option(0, (0 if network.cos_first else 1,)),
+        "act_fn": Option("silu", ("silu", "swish")),
+        "norm_num_groups": Option(32, (groups,)),
+        "norm_eps": Option(1e-5, (eps,)),
+        "mid_block_scale_factor": Option(1, (1,)),
+        "resnet_time_scale_shift": Option("default", (shift,)),
+        "class_embed_type": Option(None, (None,)),
+    }
+    if not network.resampling_blocks:
+        common["downsample_padding"] = Option(1, (1 if network.pad_all_sides else 0,))
+    split = {(m.q.in_features, m.heads) for m in network.modules() if isinstance(m, Attention)}
+    if split:
+        width = {channels // heads for channels, heads in split}  # of a head
+        alone = (None,) if all(heads == 1 for _, heads in split) else ()
+        heads = Option(8, (*alone, *(width if len(width) == 1 else ())))
+        norm = Option(None, (None, groups))
+        return {"UNet2DModel": {**common, "attention_head_dim": heads, "attn_norm_num_groups": norm}}
+    plain = {name: Option(None, (None,)) for name in _NONE} | {name: Option(False, (False, None)) for name in _OFF}
+    of_context = {
+        "attention_head_dim": Option(8, _heads(network)),  # it is their number, under a wrong name
+        "resnet_out_scale_factor": Option(1.0, (1,)),
+        "attention_type": Option("default", ("default",)),
+    }
+    return {"UNet2DConditionModel": {**common, **plain, **of_context}}
+
+
+_NONE = (
+    "num_attention_heads", "addition_embed_type", "encoder_hid_dim_type", "time_embedding_act_fn", "timestep_post_act",
+    "time_cond_proj_dim", "cross_attention_norm",
+)  # fmt: skip
+_OFF = (
+    "only_cross_attention", "mid_block_only_cross_attention", "dual_cross_attention", "class_embeddings_concat",
+    "resnet_skip_time_act",
+)  # fmt: skip
+
+
+def _heads(network: UNet) -> tuple[object, ...]:
+    """How many each level of a network with a context has: one number, or a list where they differ."""
+
+    def of(part: nn.Module) -> list[int]:
+        return [heads for m in part.modules() if isinstance(heads := getattr(m, "heads", None), int)]
+
+    found, middle = {*of(network.down), *of(network.up)}, of(network.middle_attention)[0]
+    if found <= {middle}:
+        return (middle,)
+    channels = network.width * network.multipliers[-1] // middle  # of a head, the same everywhere
+    return ([network.width * multiplier // channels for multiplier in network.multipliers],)
 
 
 def by_table(table: Table, source: str = "diffusers") -> Callable[[Weights, nn.Module], dict[str, Tensor]]:

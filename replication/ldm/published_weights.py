@@ -18,6 +18,8 @@ from replication.layers.unet import Attention, UNet
 from replication.layers.weights import (
     DIFFUSERS_BLOCKS,
     DIFFUSERS_UNET,
+    Option,
+    Options,
     Published,
     Spelling,
     Table,
@@ -25,12 +27,14 @@ from replication.layers.weights import (
     by_table,
     renamed,
     under_our_names,
+    unet_options,
 )
-from replication.ldm.autoencoder import Autoencoder
+from replication.ldm.autoencoder import SCALES, Autoencoder
 from replication.ldm.transformer import ClassEmbedder
 from replication.types import InputError
 
 PREFIX = "model.diffusion_model."
+AVERAGE = "model_ema."
 LABELS = "cond_stage_model.embedding.weight"
 FIRST_STAGE = "first_stage_model."
 
@@ -81,25 +85,54 @@ from_diffusers = by_table((*_DIFFUSERS, *_TRANSFORMER, *DIFFUSERS_UNET))
 first_stage_from_diffusers = by_table((*_CODEBOOK, *DIFFUSERS_BLOCKS))
 
 
-def from_official(weights: Weights, network: UNet, ema: bool = True) -> dict[str, Tensor]:
+def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
     """The U-Net in an official checkpoint's state dict, and its class embedder, as a state dict for this network.
 
-    ema: take the moving average. Tensors of the checkpoint's other parts are passed over. Raises InputError, naming a
-    tensor, where one is missing, unexpected or of another shape.
+    The moving average is taken where there is one. Tensors of the checkpoint's other parts are passed over. Raises
+    InputError, naming a tensor, where one is missing, unexpected or of another shape.
     """
+    ema = _averaged(weights)
     table, own = (*_blocks(network), *_OFFICIAL, *_TRANSFORMER), {}
     for name in weights:
         if name.startswith(PREFIX):
-            taken = "model_ema." + name.removeprefix("model.").replace(".", "") if ema else name
+            taken = AVERAGE + name.removeprefix("model.").replace(".", "") if ema else name
             if taken not in weights:
                 raise InputError(
-                    f"weights from the official code: no moving average {taken!r} of {name!r}; ema = False takes that"
+                    f"weights from the official code: no moving average {taken!r} of {name!r}; others have one"
                 )
             own[renamed(name.removeprefix(PREFIX), table)] = weights[taken]
     if isinstance(network.context_encoder, ClassEmbedder) and (labels := weights.get(LABELS)) is not None:
         own["context_encoder.weight"] = labels
     _split_attention(own, network)
     return under_our_names(own, (), network, "the official code")
+
+
+def _averaged(weights: Weights) -> bool:
+    return any(name.startswith(f"{AVERAGE}diffusion_model") for name in weights)
+
+
+def one_copy(weights: Weights) -> str:
+    """What there is to say where a file has no moving average beside the weights."""
+    return (
+        ""
+        if _averaged(weights)
+        else "one copy of the weights, taken as it is: whether it is the average, it does not say"
+    )
+
+
+def autoencoder_options(autoencoder: Any) -> Options:
+    """Of an `AutoencoderKL` or a `VQModel`. Their scale counts where it is stated and not measured here."""
+    groups, scale = autoencoder.decoder.norm_out.num_groups, SCALES[autoencoder.scaling]
+    common = {"act_fn": Option("silu", ("silu", "swish")), "norm_num_groups": Option(32, (groups,))}
+    if autoencoder.scaling != "std":
+        common["scaling_factor"] = Option(scale, (scale,))
+    if autoencoder.codebook_size:
+        vq = {"norm_type": Option("group", ("group",)), "lookup_from_codebook": Option(False, (False,))}
+        return {"VQModel": {**common, **vq}}
+    return {"AutoencoderKL": {**common, **{name: Option(None, (None,)) for name in _SHIFTS}}}
+
+
+_SHIFTS = ("shift_factor", "latents_mean", "latents_std")  # of later models' latents
 
 
 def _split_attention(weights: dict[str, Tensor], network: UNet) -> None:
@@ -154,9 +187,9 @@ def _blocks(network: UNet) -> Iterator[tuple[str, str]]:
 
 
 SPELLINGS = (
-    Spelling(UNet, "official", PREFIX, from_official),
-    Spelling(UNet, "diffusers", "down_blocks.", from_diffusers),
-    Spelling(Autoencoder, "diffusers", "encoder.down_blocks.", first_stage_from_diffusers),
+    Spelling(UNet, "official", PREFIX, from_official, remark=one_copy),
+    Spelling(UNet, "diffusers", "down_blocks.", from_diffusers, unet_options),
+    Spelling(Autoencoder, "diffusers", "encoder.down_blocks.", first_stage_from_diffusers, autoencoder_options),
     Spelling(Autoencoder, "official", FIRST_STAGE, first_stage_from_official),
     Spelling(Autoencoder, "official", "encoder.down.", first_stage_from_official),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from replication.diffusion.objective import Objective
 from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import CONDITIONS, DATASETS, MODELS, OBJECTIVES, SCHEDULES
 from replication.settings import Part, Settings, content_key
+from replication.training.diffusers_options import Meaning, check_training
 from replication.training.first_stage import FirstStage
 from replication.training.settings import Training, without_steps
 from replication.types import InputError
@@ -99,6 +101,8 @@ class Recipe(Settings):
         if beside := network.state_dict().keys() - dict(network.named_parameters()).keys():
             raise InputError(f"network {self.network}: no checkpoint keeps {sorted(beside)}, which are no parameters")
         self.build_denoiser(network)
+        if isinstance(folder := getattr(network, "folder", None), Path):
+            check_training(folder, self.meaning())
         sizes = condition.sizes(dataset) if condition else UNCONDITIONAL
         given = f"latents {list(shape)}" if self.first_stage else "images"
         refused = f"network {self.network} does not take {given} of {self.dataset}"
@@ -162,6 +166,10 @@ class Recipe(Settings):
 
     def build_condition(self) -> Condition | None:
         return self.condition.build(CONDITIONS) if self.condition else None
+
+    def meaning(self) -> Meaning:
+        """What the network's output means."""
+        return Meaning(self.parameterization, self.build_schedule(), str(self.schedule), self.build_objective())
 
     def null(self, n: int, device: torch.device | str) -> Tensor | None:
         """The null condition of n images; None for an unconditional network."""

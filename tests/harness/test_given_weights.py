@@ -10,6 +10,7 @@ from torch import nn
 
 from replication.cli import main
 from replication.harness.given_weights import published, under_its_names
+from replication.layers.weight_files import weight_files
 from replication.registry import MODELS
 from replication.settings import Part
 from replication.types import InputError
@@ -55,11 +56,13 @@ def test_a_paper_brings_its_spelling_in_its_folder(part: Part, tmp_path: Path) -
     """Catches a list of networks that a new paper would have to be entered in."""
     network, weight, bias = part.build(MODELS), torch.randn(1, 3), torch.randn(1)
     path = given({"fc.weight": weight, "fc.bias": bias}, tmp_path / "official.safetensors")
-    found = under_its_names(MODELS, part, network, path)
+    found = under_its_names(MODELS, part, network, weight_files(path)).weights
     assert found.keys() == {"layer.weight", "layer.bias"}
     assert torch.equal(found["layer.weight"], weight)
     with pytest.raises(InputError, match=r"no published spelling of model newpaper.net:Net.*would be named: fc\.\*\)"):
-        under_its_names(MODELS, part, network, given({"fx.weight": weight}, tmp_path / "other.safetensors"))
+        under_its_names(
+            MODELS, part, network, weight_files(given({"fx.weight": weight}, tmp_path / "other.safetensors"))
+        )
 
 
 def test_our_own_names_need_no_converter(part: Part, tmp_path: Path) -> None:
@@ -67,13 +70,11 @@ def test_our_own_names_need_no_converter(part: Part, tmp_path: Path) -> None:
     network: nn.Module = part.build(MODELS)
     whole, parameters = network.state_dict(), dict(network.named_parameters())
     for tensors in (whole, {name: p.detach() for name, p in parameters.items()}):
-        assert (
-            under_its_names(MODELS, part, network, given(tensors, tmp_path / "own.safetensors")).keys()
-            == tensors.keys()
-        )
+        found = weight_files(given(tensors, tmp_path / "own.safetensors"))
+        assert under_its_names(MODELS, part, network, found).weights.keys() == tensors.keys()
     wide = {name: torch.zeros(1, 4) if name == "layer.weight" else t for name, t in whole.items()}
     with pytest.raises(InputError, match=r"'layer\.weight' has shape \(1, 4\), not \(1, 3\)"):
-        under_its_names(MODELS, part, network, given(wide, tmp_path / "wide.safetensors"))
+        under_its_names(MODELS, part, network, weight_files(given(wide, tmp_path / "wide.safetensors")))
 
 
 def test_published_files_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

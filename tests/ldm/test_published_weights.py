@@ -10,7 +10,7 @@ from torch import Tensor
 from oracles.diffusers_peers import peer_ldm_unet
 from replication.check.models import randomize
 from replication.layers.unet import UNet
-from replication.ldm.published_weights import from_diffusers, from_official
+from replication.ldm.published_weights import from_diffusers, from_official, one_copy
 from replication.registry import MODELS
 from replication.types import InputError
 
@@ -101,7 +101,7 @@ def test_spatial_transformers_come_back(options: dict[str, Any]) -> None:
     network = build(**options)
     weights = {**official(network), "first_stage_model.decoder.conv_in.weight": torch.zeros(1)}
     assert not set(weights) & set(network.state_dict())
-    converted = from_official(weights, build(**options), ema=False)
+    converted = from_official(weights, build(**options))
     assert set(converted) == set(network.state_dict())
     assert all(torch.equal(converted[name], tensor) for name, tensor in network.state_dict().items())
 
@@ -115,7 +115,7 @@ def test_plain_attention_comes_back(options: dict[str, Any]) -> None:
     """Exact. Catches q, k and v read one after the other for all heads at once."""
     network = build(**options)
     weights = with_one_convolution_for_qkv(official(network), heads=2 if "head_channels" not in options else 4)
-    converted = from_official(weights, build(**options), ema=False)
+    converted = from_official(weights, build(**options))
     assert set(converted) == set(network.state_dict())
     assert all(torch.equal(converted[name], tensor) for name, tensor in network.state_dict().items())
 
@@ -139,7 +139,7 @@ def test_packed_heads_attend_as_the_official_equation_says() -> None:
 
 
 def test_the_moving_average_is_what_is_taken() -> None:
-    """Exact. Catches the raw weights in its place, and a silent fall-back to them."""
+    """Exact, and the only copy where there is one. Catches the raw weights in its place, and a silent fall-back to them."""
     raw, averaged = build(context=6), build(context=6)
     randomize(averaged, seed=5)
     weights = official(raw)
@@ -147,8 +147,14 @@ def test_the_moving_average_is_what_is_taken() -> None:
         weights["model_ema." + name.replace(".", "")] = tensor
     converted = from_official(weights, build(context=6))
     assert all(torch.equal(converted[name], tensor) for name, tensor in averaged.state_dict().items())
-    with pytest.raises(InputError, match=r"no moving average 'model_ema\.diffusion_model\w+weight'"):
-        from_official(official(raw), build(context=6))
+    del weights[next(name for name in weights if name.startswith("model_ema."))]
+    with pytest.raises(InputError, match=r"no moving average 'model_ema\.diffusion_model\w+(weight|bias)'"):
+        from_official(weights, build(context=6))
+    assert one_copy(weights) == ""
+    alone = {**official(raw), "model_ema.decay": torch.tensor(0.9999)}
+    converted = from_official(alone, build(context=6))
+    assert all(torch.equal(converted[name], tensor) for name, tensor in raw.state_dict().items())
+    assert "one copy of the weights, taken as it is" in one_copy(alone)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +174,7 @@ def test_official_weights_of_another_network_are_refused_by_name(change: dict[st
         if tensor is not None:
             weights["model.diffusion_model." + name] = tensor
     with pytest.raises(InputError, match=named):
-        from_official(weights, build(), ema=False)
+        from_official(weights, build())
 
 
 def test_diffusers_weights_of_another_network_are_refused_by_name() -> None:
