@@ -86,6 +86,7 @@ def board(evidence: Sequence[Evidence]) -> list[Shown]:
 
 def _judged(claim: Claim, experiment: str, name: str, found: Mapping[tuple[Verdict, ...], list[Evidence]]) -> Shown:
     tested = [verdicts for verdicts in found if any(v.word != "not tested" for v in verdicts)]
+    tested.sort(key=lambda verdicts: max(map(pixels, data_of(claim, found[verdicts][0])), default=0), reverse=True)
     readings = [_reading(claim, verdicts, found[verdicts]) for verdicts in tested or list(found)[:1]]
     leads = {answer.lead for answer in readings[0]["answers"]}
     group = "open" if LEADS["inconclusive"] in leads else "untested" if leads == {NEITHER} else "answered"
@@ -129,9 +130,11 @@ def _verdict_first(table: Table) -> Table:
 
 
 def sentence(text: str, lead: str) -> tuple[str, str]:
-    """An answer in two parts: `lead`, and what follows it."""
-    start, rest = text[: len(lead)], text[len(lead) :]
-    return capitalised(lead), rest if start.lower() == lead and not rest[:1].isalpha() else f": {text}"
+    """An answer in two parts: `lead`, and what follows it. A number stays in its line with its "%"."""
+    start, rest = text[: len(lead)], text[len(lead) :].replace(" %", "\u00a0%")
+    if start.lower() == lead and not rest[:1].isalpha():
+        return capitalised(lead), rest
+    return capitalised(lead), f": {start[:1].lower() if start[1:2].islower() else start[:1]}{start[1:]}{rest}"
 
 
 def counted(words: Iterable[str]) -> list[tuple[str, int]]:

@@ -260,10 +260,11 @@ def test_the_larger_images_come_first(results: Path) -> None:
         steps = {cell.key: cell.sampling.steps for cell in cells}
         rows = {cell.key: record(1 + 50 / steps[cell.key], steps[cell.key], cell.key, cell.label) for cell in cells}
         both.append(Evidence(experiment, profile, cells, rows, claims))
+    assert [reading["profiles"] for reading in board(both)[0]["readings"]] == [["gpu"], ["cpu"]]
     text = page(both, results)
     head = text.split("</header>")[0]
     photographs, digits = "on cifar10, 32 × 32 colour", "on digits, 8 × 8 grey"
-    assert len(re.findall("How sure.*?95 % intervals from [-.0-9]+ to [-.0-9]+", head)) >= 2
+    assert len(re.findall("How sure.*?95\\s% intervals from [-.0-9]+ to [-.0-9]+", head)) >= 2
     assert 0 < head.index(photographs) < head.index(digits)
     assert text.index('<section id="ddpm-gpu"') < text.index('<section id="ddpm-cpu"')
     assert "Not run yet" not in head
@@ -288,9 +289,10 @@ def test_a_claim_is_in_the_group_of_its_answer(evidence: list[Evidence], results
     [
         ("Yes: a is 2.", "yes", ("Yes", ": a is 2.")),
         ("undecided by distance, no by b.", "undecided", ("Undecided", " by distance, no by b.")),
-        ("No by a, yes by b.", "yes and no", ("Yes and no", ": No by a, yes by b.")),
+        ("No by a, yes by b.", "yes and no", ("Yes and no", ": no by a, yes by b.")),
         ("50 times (yes).", "yes", ("Yes", ": 50 times (yes).")),
-        ("Nothing is known.", "no", ("No", ": Nothing is known.")),
+        ("FD is 3 %.", "yes", ("Yes", ": FD is 3\u00a0%.")),
+        ("Nothing is known.", "no", ("No", ": nothing is known.")),
         ("Not tested: too small.", "not tested", ("Not tested", ": too small.")),
     ],
 )
