@@ -9,9 +9,9 @@ it; while the fingerprints are not known, `replicate data add NAME ARCHIVE` refu
 """
 
 import io
+import lzma
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,7 +24,8 @@ from safetensors import SafetensorError
 from tqdm import tqdm
 
 from replication.datasets.dataset import Dataset, Split
-from replication.datasets.pictures import opened_picture
+from replication.datasets.photographs import split_of
+from replication.datasets.pictures import DAMAGE, MOST_BYTES, is_hidden, opened_picture
 from replication.download import Remote, data_home, download
 from replication.files import locked, write_atomically
 from replication.registry import unknown
@@ -154,8 +155,8 @@ def _image_files(path: Path, dataset: Archived) -> Encoded:
     """The PNG files of a folder or an archive; what is not in {train,test}/CLASS/ is passed over."""
 
     def in_class(name: PurePath) -> bool:
-        hidden = any(part.startswith(".") for part in name.parts[-2:])
-        return len(name.parts) > 2 and name.parts[-3] in dataset.fingerprints and not hidden
+        parts = name.parts[-3:]
+        return len(parts) == 3 and split_of(parts[0]) in dataset.fingerprints and not is_hidden("/".join(parts))
 
     names = [*dataset.classes, *map(str, range(len(dataset.classes)))]
     files = sorted(file for file in path.glob("*/*/*") if in_class(file) and file.is_file())
@@ -166,7 +167,7 @@ def _image_files(path: Path, dataset: Archived) -> Encoded:
         if (of_class := name.parts[-2]) not in names:
             wrong = unknown(f"{dataset.name} class", of_class, list(dataset.classes))
             raise InputError(f"{path}: {name.parent}: {wrong}")
-        yield name.parts[-3], names.index(of_class) % len(dataset.classes), content, str(path / name)
+        yield str(split_of(name.parts[-3])), names.index(of_class) % len(dataset.classes), content, str(path / name)
 
 
 def _read_records(path: Path, dataset: Archived) -> dict[str, Examples]:
@@ -196,17 +197,26 @@ def _members(path: Path, dataset: Archived, wanted: Callable[[PurePath], bool]) 
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-                yield from ((PurePath(name), archive.read(name)) for name in names if wanted(PurePath(name)))
+                for entry in archive.infolist():
+                    if wanted(name := PurePath(entry.filename)) and not entry.is_dir():
+                        _refuse_large(path, entry.filename, entry.file_size)
+                        yield name, archive.read(entry)
             return
         with tarfile.open(path) as tar:
             for member in tar:
-                if wanted(PurePath(member.name)) and (file := tar.extractfile(member)):
-                    yield PurePath(member.name), file.read()
-    except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, RuntimeError, zlib.error) as error:
+                if wanted(name := PurePath(member.name)) and (file := tar.extractfile(member)):
+                    _refuse_large(path, member.name, member.size)
+                    yield name, file.read()
+    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, *DAMAGE) as error:
         raise InputError(
             f"{path} is no readable archive ({error}); {dataset.name} can be added from {ACCEPTED}"
         ) from error
+
+
+def _refuse_large(path: Path, member: str, size: int) -> None:
+    """Raises InputError before the memory is taken that a member's header asks for."""
+    if size > MOST_BYTES:
+        raise InputError(f"{path}: {member} has {size:,} bytes, more than any file of a dataset")
 
 
 def _decoded(content: bytes, where: str, dataset: Archived) -> np.ndarray:

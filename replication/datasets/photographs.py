@@ -112,7 +112,7 @@ def read_photograph(file: str, smallest: int) -> Image.Image:
         return image.convert("RGB")
 
 
-def _split_of(name: str) -> str | None:
+def split_of(name: str) -> str | None:
     """Which split a folder of this name is: `Train`, `TEST`, `val2017`, `my_training-images`; None for no split's."""
     words = set(re.split("[^a-z]+", name.casefold()))
     return next((split for split, names in SPLITS.items() if words & names), None)
@@ -121,7 +121,7 @@ def _split_of(name: str) -> str | None:
 def _splits(path: Path, walk: "_Walk") -> dict[str, Path]:
     """Split -> folder: the whole of `path` as train where it has no split of its own."""
     entries = walk.entries(path)
-    folders = [(split, entry) for entry in entries if entry.is_dir() and (split := _split_of(entry.name))]
+    folders = [(split, entry) for entry in entries if entry.is_dir() and (split := split_of(entry.name))]
     if not folders:
         return {"train": path}
     for split, folder in folders:
@@ -209,7 +209,7 @@ class _Walk:
         """
         for folder, folders, files in self._folders(place):
             for name in folders:
-                if (of := _split_of(name)) and split and of != split and not (of == "val" and split == "test"):
+                if (of := split_of(name)) and split and of != split and not (of == "val" and split == "test"):
                     raise InputError(
                         f"{os.path.join(folder, name)} is called as a split, further down than it is looked for: add "
                         f"{folder}, or rename it"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import PurePosixPath
+from tokenize import TokenError
 from typing import IO
 
 from PIL import Image, UnidentifiedImageError
@@ -29,7 +30,7 @@ MOST_BYTES = 4 * MOST_PIXELS  # of a file in an archive, which may be packed a t
 SHOWN = 3  # names of files that were not read
 DAMAGE = (
     OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError,
-    MemoryError, struct.error, zlib.error,
+    MemoryError, struct.error, zlib.error, TokenError,
 )  # fmt: skip  # what Pillow, numpy and zipfile raise for content that is spoilt
 
 

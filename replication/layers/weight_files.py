@@ -26,7 +26,7 @@ NAME = "diffusion_pytorch_model.safetensors"  # diffusers'
 SUFFIX = ".safetensors"
 INDEX = re.compile(r".+\.safetensors\.index(\.\w+)?\.json")
 SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(.*)\.safetensors")
-PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".bin.index.json")
 PICKLE_MAGIC = (b"PK\3\4", b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5")  # of torch.save, now and before
 CONVERT = (
     'nothing is unpickled here. Convert it where you trust it, and give the new file: python -c "import sys, torch, '
@@ -60,7 +60,7 @@ def weight_files(path: Path) -> WeightFiles:
         raise InputError(f"{path}: there is no such file")
     if INDEX.fullmatch(path.name):
         return _shards(path)
-    if path.suffix.lower() in PICKLES:
+    if path.name.lower().endswith(PICKLES):
         raise InputError(f"{path}: a pickle, and {CONVERT}")
     if shard := SHARD.fullmatch(path.name):
         raise InputError(f"{path}: one of {int(shard[2])} shards; give their folder, or its index.json")
