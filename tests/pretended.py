@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from replication.acceleration import Policy
 
 CUDA = torch.device("cuda", 0)
+STAND_IN = torch.device("meta")  # what the wrappers lie on for PyTorch's own code
 aten = torch.ops.aten
 # the pointwise kernels that take a number from the CPU beside tensors of the device
 TAKE_NUMBERS = {
@@ -25,11 +26,18 @@ TAKE_NUMBERS = {
     "lt", "le", "gt", "ge", "eq", "ne", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_xor_", "bitwise_and_", "logical_and",
     "copy_", "_to_copy", "fill_",
 }  # fmt: skip
+TAKE_TENSORS = {
+    "copy_",
+    "index",
+    "index_put",
+    "index_put_",
+    "_index_put_impl_",
+}  # from the CPU too, for which they wait
 SHAPED_BY_VALUES = {"nonzero", "masked_select", "unique", "_unique2", "unique_consecutive", "bincount"}
 
 
 class OnCuda(Tensor):
-    """Wraps a CPU tensor. For PyTorch's own dispatch it lies on the meta device, for whoever asks on CUDA."""
+    """Wraps a CPU tensor. For PyTorch's own code it lies on the meta device, for whoever asks on CUDA."""
 
     of: Tensor
     waits: Counter[str] = Counter()
@@ -38,7 +46,7 @@ class OnCuda(Tensor):
     @staticmethod
     def __new__(cls, of: Tensor) -> "OnCuda":
         wrapper = Tensor._make_wrapper_subclass(
-            cls, of.shape, of.stride(), of.storage_offset(), dtype=of.dtype, device="meta", requires_grad=False
+            cls, of.shape, of.stride(), of.storage_offset(), dtype=of.dtype, device=STAND_IN, requires_grad=False
         )
         wrapper.of = of
         return wrapper
@@ -63,10 +71,11 @@ class OnCuda(Tensor):
         name, kwargs = func.overloadpacket.__name__, dict(kwargs or {})
         tensors = [a for a in tree_flatten((args, kwargs))[0] if isinstance(a, Tensor)]
         on_cpu = [t for t in tensors if not isinstance(t, OnCuda)]
-        if any(t.ndim > 0 or name not in TAKE_NUMBERS for t in on_cpu) and not (name == "copy_" and len(on_cpu) == 1):
+        refused = [t for t in on_cpu if t.ndim > 0 or name not in TAKE_NUMBERS]
+        if refused and name not in TAKE_TENSORS:
             raise RuntimeError(f"{func}: tensors on {sorted({str(t.device) for t in tensors})}")
         to_cpu = kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "cpu"
-        if to_cpu or name in ("_local_scalar_dense", "equal", *SHAPED_BY_VALUES) or (name == "copy_" and on_cpu):
+        if to_cpu or name in ("_local_scalar_dense", "equal", *SHAPED_BY_VALUES) or (name in TAKE_TENSORS and on_cpu):
             cls.waits[f"{name} to the CPU" if to_cpu else name] += 1
         if "device" in kwargs:
             kwargs["device"] = None if kwargs["device"] is None else "cpu"
@@ -84,10 +93,15 @@ class OnCuda(Tensor):
 
 
 class _MadeWithin(TorchDispatchMode):
-    """What PyTorch's own code creates beside a tensor, on what it takes for that one's device."""
+    """What PyTorch's own code creates beside a tensor, on what it takes for that one's device.
+
+    meta: while the real meta device is meant.
+    """
+
+    meta = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if (kwargs or {}).get("device") == torch.device("meta") and not any(isinstance(a, Tensor) for a in args):
+        if not self.meta and (kwargs or {}).get("device") == STAND_IN and not any(isinstance(a, Tensor) for a in args):
             return OnCuda(func(*args, **{**kwargs, "device": "cpu"}))
         return func(*args, **(kwargs or {}))
 
@@ -123,17 +137,28 @@ class Pretended(TorchFunctionMode):
                 self.waits["copy of pageable memory to the device"] += 1
                 return OnCuda(_moved(args[0], *args[1:], **kwargs)).requires_grad_(args[0].requires_grad)
             return func(*args, **kwargs)
-        if name == "to" and any(_names_cuda(a) for a in (*args[1:], *kwargs.values())):  # is there already
-            rest = [a for a in args[1:] if not _names_cuda(a)]
-            return (
-                func(args[0], *rest, **{k: v for k, v in kwargs.items() if k != "device"})
-                if rest or len(kwargs) > ("device" in kwargs)
-                else args[0]
-            )
+        if name == "to" and any(_names_cuda(a) for a in (*args[1:], *kwargs.values())):  # it is there already
+            named = [a for a in (*args[1:], *kwargs.values()) if isinstance(a, torch.dtype | torch.memory_format)]
+            kinds = {"memory_format" if isinstance(a, torch.memory_format) else "dtype": a for a in named}
+            return func(args[0], **{"dtype": args[0].dtype, **kinds})
+        if name in ("__getitem__", "__setitem__") and isinstance(
+            args[1], list
+        ):  # made a tensor of, for the device asked
+            args = (args[0], torch.tensor(args[1]), *args[2:])
         if _names_cuda(kwargs.get("device")) and not any(isinstance(a, OnCuda) for a in tree_flatten(args)[0]):
             made = func(*args, **{**kwargs, "device": "cpu"})
             return OnCuda(made) if isinstance(made, Tensor) else made
-        return func(*args, **kwargs)
+        flat = tree_flatten((args, kwargs))[0]
+        named = any(isinstance(a, torch.device | str) and str(a) == "meta" for a in flat)
+        before, self._within.meta = self._within.meta, named or any(_on_meta(a) for a in flat)
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self._within.meta = before
+
+
+def _on_meta(a: Any) -> bool:
+    return isinstance(a, Tensor) and not isinstance(a, OnCuda) and a.is_meta
 
 
 def _names_cuda(a: Any) -> bool:
