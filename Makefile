@@ -79,8 +79,7 @@ bench: $(READY)
 	$(BIN)/replicate bench
 
 ui: $(READY)
-	@mkdir -p "$${REPLICATION_HOME:-runs}"
-	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$${REPLICATION_HOME:-runs}/mlflow.db}"
+	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri "$$($(BIN)/python -m replication.harness.store)"
 
 # Pin what is installed now: names and versions, no hosts, no paths.
 lock: $(READY)

@@ -4,9 +4,13 @@ The module of a command is imported when the command is run: help, lists and wro
 """
 
 import argparse
+import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,18 +19,22 @@ from replication.deadline import OutOfTime
 from replication.types import InputError, RunError
 
 PARTS = ("dataset", "extractor", "metric", "model", "objective", "sampler", "schedule", "spacing")  # of check and new
-PRINTING = {  # they compute nothing and write nothing
-    "data.list_datasets", "parts.list_parts", "report.claims", "report.compare", "run.plan", "weights.list_weights",
+PRINTING = {  # what they compute is kept, or is what they print
+    "data.list_datasets", "data.verify", "machine.doctor", "measure.measure_images", "parts.check", "parts.list_parts",
+    "report.claims", "report.compare", "run.plan", "weights.list_weights",
 }  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; every expected failure is one message on standard error, never a traceback."""
+    _printable()
     try:
-        options = _parser().parse_args(arguments)
-        if "device" in options:  # it computes: what does not fit together shows now, not after hours
-            import torchvision  # noqa: F401
-        work(options.work)(options)
+        with _ended_by_ctrl_c():
+            options = _parser().parse_args(arguments)
+            if "device" in options:  # it computes: what does not fit together shows now, not after hours
+                import torchvision  # noqa: F401
+            do = work(options.work)
+        do(options)
         sys.stdout.flush()
     except InputError as error:
         return _fail(str(error), 2)
@@ -51,6 +59,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(file=sys.stderr)  # the terminal wrote ^C
         return _fail("interrupted; the same command goes on from here", 130)
     return 0
+
+
+def _printable() -> None:
+    """Standard output takes every text: where a terminal lacks a letter, or a file's name is not UTF-8, it is escaped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """While modules are imported, Ctrl-C ends the process: libraries make other errors of an interrupt in between."""
+
+    def end(*_: object) -> None:
+        os.write(2, b"replicate: interrupted\n")
+        os._exit(130)
+
+    own = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+    before = signal.signal(signal.SIGINT, end) if own else None
+    try:
+        yield
+    finally:
+        if own:
+            signal.signal(signal.SIGINT, before)
 
 
 def work(name: str) -> Any:
@@ -99,7 +134,7 @@ def _add_experiments(commands: Any) -> None:
     text = "change one choice at a time: how far does each move the distance?"
     forensics = _added(commands, "forensics", "forensics.forensics", text)
     forensics.add_argument("subject", help="an experiment, a checkpoint, or images: a folder, an .npz, a chunk")
-    _add_profile(forensics)
+    _add_profile(forensics, None)
     forensics.add_argument(
         "--row", help="the label of the base in the experiment's table; default: a deterministic one"
     )
@@ -121,7 +156,7 @@ def _add_experiments(commands: Any) -> None:
     measure.add_argument("--protocol", help="a named one, e.g. ddpm-2020; by default the suite's own, or the row's")
     measure.add_argument("--compare", metavar="OTHER", help="as many other images: differences and ratios")
     measure.add_argument("--json", action="store_true", help="one object, with columns as rows have them")
-    measure.add_argument("--profile", help="of the experiment; by default cpu")
+    _add_profile(measure, None)
     _add_set(measure, "one key of the protocol, or of the experiment's profile")
     _add_device(measure)
 
@@ -211,8 +246,9 @@ def _add_experiment(parser: argparse.ArgumentParser, profile: str = "cpu") -> No
     _add_set(parser, "one key of the profile")
 
 
-def _add_profile(parser: argparse.ArgumentParser, profile: str = "cpu") -> None:
-    parser.add_argument("--profile", default=profile, help="of the experiment; by default %(default)s")
+def _add_profile(parser: argparse.ArgumentParser, profile: str | None = "cpu") -> None:
+    """With None, the command sees whether one was named: it may be about images, which have none."""
+    parser.add_argument("--profile", default=profile, help=f"of the experiment; by default {profile or 'cpu'}")
 
 
 def _add_set(parser: argparse.ArgumentParser, what: str) -> None:

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
-from replication.files import file_sha256, locked, unwritable
+from replication.files import expanded, file_sha256, locked, unwritable
 from replication.types import InputError
 
 CHUNK = 1 << 18  # bytes read at a time
@@ -42,8 +42,9 @@ class Remote:
 def data_home() -> Path:
     """`$REPLICATION_DATA`, or else `replication` in the user's cache folder. It is not created here."""
     if chosen := os.environ.get("REPLICATION_DATA"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "replication"
+        return expanded(chosen, "REPLICATION_DATA")
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return expanded(cache, "REPLICATION_DATA, XDG_CACHE_HOME") / "replication"
 
 
 def weights_path(remote: Remote) -> Path:

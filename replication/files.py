@@ -1,13 +1,29 @@
 """Files that are whole or not there, and locks that die with their holder: a kill leaves nothing to clean up."""
 
+import errno
 import fcntl
 import hashlib
 import os
+import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from replication.types import RunError
+from replication.types import InputError, RunError
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what flock says on such a file system
+
+
+def expanded(path: str | Path, named: str) -> Path:
+    """The path with ~ written out; `named` is what the message calls its origin, a variable or an option.
+
+    Raises InputError where nobody knows whose home that is: a container's user may have none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{named}: nobody knows the home folder of {path} here; set {named} or HOME") from error
 
 
 def printable(text: str | Path) -> str:
@@ -47,6 +63,35 @@ def replaced(path: Path) -> Iterator[Path]:
         raise unwritable(path, error) from error
 
 
+@contextmanager
+def all_or_nothing(folder: Path) -> Iterator[Path]:
+    """A copy of the folder's files to write to with the functions here; at the end, what was written replaces the original.
+
+    If the body raises, the folder stays as it was. Raises RunError where it can't be written.
+    """
+    copy = folder / f".{os.getpid()}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".*.partial"):
+            if not Path("/proc", left.name.split(".")[1]).exists():  # its writer was killed
+                shutil.rmtree(left, ignore_errors=True)
+        copy.mkdir()
+        files = [file for file in folder.iterdir() if file.is_file()]
+        before = {file.name: Path(shutil.copy2(file, copy)).stat().st_ino for file in files}
+        try:
+            yield copy
+            now = {file.name: file.stat().st_ino for file in copy.iterdir()}
+            for name in now:
+                if now[name] != before.get(name):
+                    os.replace(copy / name, folder / name)
+            for name in before.keys() - now:
+                (folder / name).unlink(missing_ok=True)
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of the file's content, hexadecimal; raises OSError."""
     with open(path, "rb") as file:
@@ -61,18 +106,50 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file; if another process does, print that and wait. Raises RunError if it can't be written."""
+    """Hold the lock file; if another process does, print that and wait. Raises RunError if it can't be written.
+
+    On a file system without locks a file beside it that is there or not stands in (filelock's): one that was left by a
+    process which is gone is taken over on the same machine.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise unwritable(path, error) from error
+    held: AbstractContextManager[None] = nullcontext()
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(f"another process works on {what}; waiting for it", flush=True)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise unwritable(path, error) from error
+            held = _held_by_a_file(path.with_name(f"{path.name}.held"), what)
+        with held:
+            yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _held_by_a_file(path: Path, what: str) -> Iterator[None]:
+    """Hold the file that stands in for a lock."""
+    from filelock import SoftFileLock, Timeout
+
+    lock = SoftFileLock(path)
+    print(
+        f"{path.parent}: this file system has no locks ({path.name} stands in for one); it is safer to set "
+        "REPLICATION_HOME to a folder on a local disk",
+        file=sys.stderr,
+    )
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"another process works on {what}; waiting for it. If there is none, delete {path}", flush=True)
+            lock.acquire()
+        yield
+    finally:
+        lock.release()

@@ -9,6 +9,7 @@ Images hang on every number here: another one raises VERSION of diffusion/sampli
 
 import hashlib
 import math
+import operator
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from replication.acceleration import Compiled, Policy
+from replication.types import SEEDS, InputError
 
 _WORD = 0xFFFFFFFF
 _MULTIPLIER = (0xD2511F53, 0xCD9E8D57)
@@ -58,14 +60,18 @@ class ImageNoise:
     """Standard normal noise for the images `indices: Int[B]` of the sample set with this seed.
 
     `noise(draw, shape)` is the contract that `sample` asks for: draw is the step's number, shape is (B,C,H,W).
-    `noise.prior(shape)` is the draw that x_T is made from, apart from every step's.
+    `noise.prior(shape)` is the draw that x_T is made from, apart from every step's. Raises InputError for a seed outside
+    0..2^64-1, whose noise would be that of another one.
     """
 
     PRIOR, LABEL = _WORD, _WORD - 1  # draws of their own: no sampler takes 2^32 - 2 steps
 
     def __init__(self, seed: int, indices: Tensor, device: torch.device | str = "cpu"):
+        seed = operator.index(seed)
+        if not 0 <= seed < SEEDS:
+            raise InputError(f"seed {seed}: a seed is a whole number from 0 to 2^64 - 1")
         self.indices = indices.to(device=device, dtype=torch.int64)[:, None]
-        self.key = torch.tensor([seed & _WORD, (seed >> 32) & _WORD], device=self.indices.device)
+        self.key = torch.tensor([seed & _WORD, seed >> 32], device=self.indices.device)
         self._normals: Callable[..., Tensor] = (
             _compiled_normals() if Policy.on(self.indices.device) else standard_normals
         )

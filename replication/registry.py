@@ -196,6 +196,7 @@ class Registry:
     def _options(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options of the part, defaults filled in, each of the type that its factory declares."""
         signature, part = _signature(self.get(name)), f"{self.kind} {name!r}"
+        options = {option: _scalar(value) for option, value in options.items()}
         for option, value in options.items():
             if option not in signature.parameters:
                 raise InputError(f"{part}: {unknown('option', option, sorted(signature.parameters))}")
@@ -212,6 +213,11 @@ class Registry:
             raise InputError(f"{part}: {error}") from error
         bound.apply_defaults()
         return bound.arguments
+
+
+def _scalar(value: Any) -> Any:
+    """The number itself where numpy or torch has it in an array without dimensions: np.int64(20), np.float32(0.5)."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def _imported(module: str, what: str) -> ModuleType:

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import math
+import unicodedata
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from replication.registry import Registry
+from replication.types import SEEDS
 
 
 class Settings(BaseModel):
@@ -19,6 +22,16 @@ class Settings(BaseModel):
         """A copy with fields changed, validated anew and without the keys that the original has cached."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self).model_validate({**fields, **changes})
+
+
+def _one_line(text: str) -> str:
+    if not text or text != text.strip() or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in text):
+        raise ValueError("must be one line of text, without control characters, and without spaces at its ends")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_one_line)]  # what tables print and names are made of
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]  # of images
 
 
 def canonical_json(content: Any) -> str:
@@ -36,6 +49,16 @@ class Part(Settings):
 
     name: str
     options: dict[str, Any] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _fit_for_keys(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """TOML has more than JSON, of which keys are made: dates, and numbers that are none."""
+        for name, value in options.items():
+            endless = isinstance(value, float) and math.isinf(value)  # an interval may well end there
+            if not (endless or _in_json(value)):
+                raise ValueError(f"option {name!r} is no number, text, list or table, but {value!r}")
+        return options
 
     @model_validator(mode="before")
     @classmethod
@@ -63,6 +86,14 @@ class Part(Settings):
     def __str__(self) -> str:
         options = ", ".join(f"{k}={v}" for k, v in sorted(self.options.items()))
         return f"{self.name}({options})" if options else self.name
+
+
+def _in_json(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _in_json(entry) for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_in_json, value))
+    return math.isfinite(value) if isinstance(value, float) else value is None or isinstance(value, str | int)
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the command line needs t
     from torch import Tensor
 
 
+SEEDS = 2**64  # of images: a seed is from 0 to one less
+
+
 class Prediction(NamedTuple):
     """What a denoiser answers at (x_t, t); the two images satisfy x_t = alpha x0 + sigma eps unless x0 was clipped."""
 

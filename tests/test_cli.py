@@ -2,6 +2,7 @@
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,10 @@ from harness.tiny import write_tiny
 
 from replication import cli
 from replication.cli import main
+from replication.harness import home
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.sources import ASKED
+from replication.types import RunError
 
 
 @pytest.fixture
@@ -150,6 +153,75 @@ def test_output_of_work_that_was_cut_by_a_closed_pipe_is_an_error(
     )
     assert main(["run", "tiny"]) == 1
     assert "what was finished before is kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_lacks_a_letter_gets_it_escaped(encoding: str) -> None:
+    """Catches: UnicodeEncodeError after all is computed, at a plus-minus or a name that is not UTF-8."""
+    code = r"from replication import cli; cli._printable(); print('1 \u00b1 2 \u2020 b\udce9ta')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, check=True
+    )
+    shown = {"ascii": r"1 \xb1 2 \u2020 b\udce9ta", "latin-1": r"1 ± 2 \u2020 b\udce9ta", "utf-8": r"1 ± 2 † b\udce9ta"}
+    assert done.stdout.decode(encoding) == shown[encoding] + "\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "2>&-"])
+def test_closed_streams_are_no_error(closed: str) -> None:
+    command = f'"{sys.executable}" -m replication list samplers {closed}'
+    assert subprocess.run(command, shell=True, capture_output=True).returncode == 0
+
+
+def test_ctrl_c_while_modules_are_imported_is_one_line_and_130() -> None:
+    """Catches: a KeyboardInterrupt that a library made another error of, or whose traceback is tens of lines."""
+    code = """
+import os, signal
+from replication import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+def work(name):
+    try: os.kill(os.getpid(), signal.SIGINT)
+    except BaseException: pass  # as a library does that imports what is optional
+cli.work = work
+cli.main(["list"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "replicate: interrupted\n")
+
+
+def test_ctrl_c_that_was_ignored_stays_so(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`nohup replicate run &`: a shell ignores it for what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert main(["list"]) == 0
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_report_that_fails_leaves_results_as_they_were(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches: a new CSV beside the old table and plot."""
+    assert main(["report"]) == 2
+    assert "there is nothing to report: no experiment has rows in" in capsys.readouterr().err
+    assert main(["report", "tiny"]) == 0
+    first = {p.name: p.read_bytes() for p in Path("results").iterdir()}
+    monkeypatch.setattr("replication.commands.report.write_page", Mock(side_effect=RunError("no page")))
+    monkeypatch.setattr("replication.report.write.markdown_report", lambda *_: "another")
+    assert main(["report", "tiny"]) == 1
+    assert {p.name: p.read_bytes() for p in Path("results").iterdir()} == first
+
+
+def test_a_report_is_not_written_from_another_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches: the suite's own results/ rewritten by whoever stands in a folder that has nothing of it."""
+    (tmp_path / "experiments").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["report"]) == 2
+    assert f"{tmp_path} holds no experiments, and a report is written in {home.CHECKOUT}" in capsys.readouterr().err
+    assert main(["plan", "no-such"]) == 2
+    assert f"looked for in {home.SHIPPED}" in capsys.readouterr().err
 
 
 def test_ctrl_c_is_one_line_and_130(

@@ -140,6 +140,11 @@ WRONG = {
     "reference-file": (["a.npz", "--reference", "real.zip"], "--reference real.zip: there is no such file"),
     "protocol": (["a.npz", "--protocol", "ddpm-2021"], "unknown protocol 'ddpm-2021'; did you mean 'dd"),
     "key": (["a.npz", "--set", "protocol.resample=3"], "unknown key 'resample'; did you mean 'resamples'"),
+    "seeds": (["a.npz", "--set", "protocol.seeds=[7]"], "--set protocol.seeds: the images are there already"),
+    "preparation": (["a.npz", "--set", "protocol.preprocessing=none"], "that is stated by the reference, digits"),
+    "split": (["a.npz", "--reference", "b.npz", "--set", "protocol.reference=test"], "stated by the reference, b.npz"),
+    "drop-last": (["a.npz", "--set", "protocol.drop_last=2000"], "protocol.drop_last = 2000 leaves 0 of the 1,438 images"),
+    "drop-last-of-file": (["a.npz", "--reference", "b.npz", "--set", "protocol.drop_last=31"], "leaves 0 of the 30 images"),
     "shape": (["a.npz", "--reference", "cifar10"], "images are [1, 8, 8], those of cifar10 are [3, 32, 32]"),
     "its-shape": (["a.npz", "--reference", "colour.npz"], "colour.npz: images are [3, 8, 8], those of a.npz are [1, 8, 8]"),
     "grey": (["colour.npz"], "the three channels of these images are equal"),
@@ -198,8 +203,8 @@ def test_stored_samples_of_a_row_give_its_figures(here: Path, capsys: Capture) -
     assert named["differs"] == ["n 16 for 1797", "sets of images 1 for 3"]
     assert (named["protocol.reference"], named["protocol.resamples"]) == ("digits train", 4)
     (here / "tiny").mkdir()
-    assert main(["measure", "tiny"]) == 2  # a path that exists is meant before an experiment
-    assert "there are no images in this folder" in capsys.readouterr().err
+    assert main(["measure", "tiny"]) == 2
+    assert "tiny is an experiment, and it lies in this folder too: say ./tiny or" in capsys.readouterr().err
 
 
 def test_a_row_is_measured_on_the_images_of_its_own_weights(here: Path, capsys: Capture) -> None:

@@ -11,14 +11,14 @@ def list_datasets(_: argparse.Namespace) -> None:
 
 
 def add(options: argparse.Namespace) -> None:
-    asked = {option: toml_value(value) for option, value in options.set}
+    asked = {option: toml_value(option, value) for option, value in options.set}
     DATASETS.build(options.dataset, **asked).add(options.path)
     print(DATASETS.build(options.dataset, **asked).status())
 
 
 def verify(options: argparse.Namespace) -> None:
     """Of the datasets named; of all that are here where none is."""
-    asked = {option: toml_value(value) for option, value in options.set}
+    asked = {option: toml_value(option, value) for option, value in options.set}
     for name in options.datasets or DATASETS.names():
         dataset = DATASETS.build(name, **asked)
         if not options.datasets and not dataset.present():

@@ -1,10 +1,10 @@
 """`replicate forensics`."""
 
 import argparse
-from pathlib import Path
 
 from replication.commands.options import device_of
 from replication.commands.report import evidence_on
+from replication.files import all_or_nothing, expanded
 from replication.harness.experiment import experiment_names
 from replication.harness.forensics.base import Wishes, base_of
 from replication.harness.forensics.choices import choices_named
@@ -25,8 +25,9 @@ def forensics(options: argparse.Namespace) -> None:
     # results/ holds the experiment's own table, whole; of anything else only what somebody wants kept
     whole = base.drawn_as and not (base.checkpoint or settings or options.only or options.row or options.steps)
     results = project() / "results"
-    if folder := Path(options.out).absolute() if options.out else results if whole else None:
-        files = write_forensics(rows, folder / f"forensics-{base.name}")
-        print("\n" + "\n".join(f"wrote {file}" for file in files))
-        if folder == results:
-            print(f"wrote {write_page(evidence_on(experiment_names()), folder)}")
+    if folder := expanded(options.out, "--out").absolute() if options.out else results if whole else None:
+        with all_or_nothing(folder) as written:
+            files = write_forensics(rows, written / f"forensics-{base.name}")
+            if folder == results:
+                files.append(write_page(evidence_on(experiment_names()), written))
+        print("\n" + "\n".join(f"wrote {folder / file.name}" for file in files))

@@ -2,10 +2,10 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from replication.commands.options import device_of, jobs_named, workplace
-from replication.harness.home import experiments, project, state
+from replication.files import expanded
+from replication.harness.home import check_unambiguous, experiments, project, state
 from replication.harness.store import Store
 from replication.harness.subjects import (
     Subject,
@@ -29,7 +29,8 @@ PROFILE = "cpu"  # of an experiment, unless another one is asked for
 
 
 def measure_images(options: argparse.Namespace) -> None:
-    path = Path(options.subject).expanduser()
+    path = expanded(options.subject, "HOME")
+    check_unambiguous(options.subject)
     if not path.exists() and (options.subject in experiments() or path.suffix == ".toml"):
         return _again(options)
     settings = dict(options.set)
@@ -51,7 +52,7 @@ def measure_images(options: argparse.Namespace) -> None:
 
 
 def _subject(name: str, options: argparse.Namespace, place: Workplace) -> Subject:
-    path = Path(name).expanduser()
+    path = expanded(name, "HOME")
     if path.exists() or ":" not in name:
         return subject_of_images(path)
     return subject_of_row(name, options.profile or PROFILE, dict(options.set), place)

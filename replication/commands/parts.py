@@ -50,7 +50,7 @@ def _printed(table: Mapping[str, Any]) -> str:
 
 def check(options: argparse.Namespace) -> None:
     name, parts = _importable(options.name), REGISTRIES[f"{options.kind}s"]
-    build = partial(parts.build, name, **{option: toml_value(value) for option, value in options.set})
+    build = partial(parts.build, name, **{option: toml_value(option, value) for option, value in options.set})
     checked = getattr(import_module(f"replication.check.{CHECKS[options.kind]}"), f"check_{options.kind}")
     failed = 0
     for finding in checked(build if options.kind == "model" else build()):

@@ -4,8 +4,9 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from replication.files import write_atomically
+from replication.files import all_or_nothing, write_atomically
 from replication.harness.experiment import SIZES, experiment_names, load_experiment
 from replication.harness.home import project, state
 from replication.harness.job import Job, jobs_of
@@ -29,25 +30,30 @@ from replication.types import InputError, RunError
 
 def report(options: argparse.Namespace) -> None:
     store, results, tables = Store(state()), project() / "results", []
+    if not Path.cwd().is_relative_to(project()):  # whoever stands in another repository does not mean this one
+        raise InputError(f"{Path.cwd()} holds no experiments, and a report is written in {project()}: run it there")
     names = experiment_names()
     every = evidence_on(names)
+    if not (options.experiments or any(evidence.rows for evidence in every)):
+        raise InputError(f"there is nothing to report: no experiment has rows in {state()} or {results}")
     asked = [e for e in every if not options.experiments or e.experiment.name in options.experiments]
-    for evidence in asked + evidence_on([name for name in options.experiments if name not in names]):
-        if not evidence.jobs:
-            continue
-        journal, described = journal_of(evidence.jobs, state()), {}
-        if not options.publish and (beside := _beside_committed(evidence.jobs)) and beside.compared:
-            evidence, described = replace(evidence, reproduced=f"{beside}."), {TAG: str(beside)}
-            print(f"{evidence.stem}: {beside}")
-        files = write_report(evidence, journal, results)
-        print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
-        if any(journal.read(record["cell"]) for record in evidence.rows.values()):
-            named = (evidence.experiment.name, evidence.profile)
-            tables.append((*named, journal, list(evidence.rows.values()), files, described))
-    print(f"wrote {write_claims(every, results).relative_to(project())}")
-    for stem, rows in committed_forensics(results).items():
-        write_forensics(rows, results / stem)
-    print(f"wrote {write_page(every, results).relative_to(project())}")
+    with all_or_nothing(results) as written:
+        for evidence in asked + evidence_on([name for name in options.experiments if name not in names]):
+            if not evidence.jobs:
+                continue
+            journal, described = journal_of(evidence.jobs, state()), {}
+            if not options.publish and (beside := _beside_committed(evidence.jobs)) and beside.compared:
+                evidence, described = replace(evidence, reproduced=f"{beside}."), {TAG: str(beside)}
+                print(f"{evidence.stem}: {beside}")
+            files = [results / file.name for file in write_report(evidence, journal, written)]
+            print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
+            if any(journal.read(record["cell"]) for record in evidence.rows.values()):
+                named = (evidence.experiment.name, evidence.profile)
+                tables.append((*named, journal, list(evidence.rows.values()), files, described))
+        print(f"wrote {(results / write_claims(every, written).name).relative_to(project())}")
+        for stem, rows in committed_forensics(written).items():
+            write_forensics(rows, written / stem)
+        print(f"wrote {(results / write_page(every, written).name).relative_to(project())}")
     if options.publish:
         _refresh_readme()
     for name, profile, journal, records, files, described in tables:  # last, since a dead server stops it

@@ -3,13 +3,12 @@
 import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from replication.commands.options import cells_named, jobs_named, workplace
 from replication.deadline import Deadline, OutOfTime
-from replication.files import write_atomically
+from replication.files import expanded, write_atomically
 from replication.harness.experiment import Experiment
 from replication.harness.home import project, state
 from replication.harness.job import Job, of_row
@@ -26,7 +25,7 @@ from replication.report.plots import picture_grid
 from replication.report.reproduced import committed_rows, reproduction, tags_beside
 from replication.report.rows import replicates_of, rows_of
 from replication.report.tables import main_tables, markdown
-from replication.types import InputError, RunError
+from replication.types import SEEDS, InputError, RunError
 
 
 def run_experiments(options: argparse.Namespace) -> None:
@@ -110,7 +109,9 @@ def sample(options: argparse.Namespace) -> None:
     cell = find_cell(cells, options.row, options.steps)
     if options.n < 1:
         raise InputError(f"-n {options.n}: at least one image for each prompt")
-    out = Path(options.out).absolute()
+    if not 0 <= options.seed < SEEDS:
+        raise InputError(f"--seed {options.seed}: a seed is a whole number from 0 to 2^64 - 1")
+    out = expanded(options.out, "--out").absolute()
     if out.suffix != ".png":
         raise InputError(f"--out {options.out}: the picture is a PNG, and its name ends in .png")
     pictures = cell.prompted(options.prompt, options.n, options.seed, workplace(options, experiment))

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from replication.files import file_sha256
+from replication.files import expanded, file_sha256
 from replication.settings import content_key
 from replication.types import InputError
 
@@ -79,11 +79,12 @@ def located(model: str, kind: EncoderKind) -> EncoderFiles:
 
 
 def _root(model: str, kind: EncoderKind) -> Path:
-    given = Path(model).expanduser()
+    given = expanded(model, "model")
     if given.is_dir():
         return given
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    repository = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{model.replace('/', '--')}"
+    home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
+    cache = expanded(os.environ.get("HF_HUB_CACHE") or Path(home, "hub"), "HF_HOME")
+    repository = cache / f"models--{model.replace('/', '--')}"
     try:
         commit = (repository / "refs" / "main").read_text().strip()
     except (OSError, ValueError) as error:

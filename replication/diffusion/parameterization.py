@@ -76,14 +76,19 @@ class Velocity(Parameterization):
 
 class Mean(Parameterization):
     def prediction(self, output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Prediction:
-        s = t - 1 / schedule.T
+        s = _before(t, schedule)
         of_x_t, _ = posterior(schedule, x_t, torch.zeros_like(x_t), t, s)  # the mean is linear in (x_t, x_0)
         of_x_0, _ = posterior(schedule, torch.zeros_like(x_t), torch.ones_like(x_t), t, s)
         x0 = (output - of_x_t) / of_x_0
         return Prediction(x0, eps_of(x0, x_t, t, schedule))
 
     def output(self, p: Prediction, x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
-        return posterior(schedule, x_t, p.x0, t, t - 1 / schedule.T)[0]
+        return posterior(schedule, x_t, p.x0, t, _before(t, schedule))[0]
+
+
+def _before(t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """One step of the grid earlier, and at the least 0: a stage that lies at 1/T but for rounding is before no time."""
+    return (t - 1 / schedule.T).clamp(min=0)
 
 
 PARAMETERIZATIONS: dict[str, Parameterization] = {

@@ -3,7 +3,9 @@
 The same checkpoint serves every spacing. Published off-by-ones are kept, each under its own name or option.
 """
 
+import operator
 from abc import ABC, abstractmethod
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -20,12 +22,16 @@ class Spacing(ABC):
 
     version = 1
 
-    def __call__(self, schedule: NoiseSchedule, n_steps: int) -> Tensor:
-        if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 1:
+    def __call__(self, schedule: NoiseSchedule, n_steps: SupportsIndex) -> Tensor:
+        try:
+            steps = 0 if isinstance(n_steps, bool) else operator.index(n_steps)  # numpy's whole numbers are some too
+        except TypeError:
+            steps = 0
+        if steps < 1:
             raise InputError(f"the number of steps must be a positive whole number, not {n_steps!r}")
-        if n_steps > schedule.T:
-            raise InputError(f"{n_steps} steps are more than the schedule's T = {schedule.T}")
-        return self.times(schedule, n_steps)
+        if steps > schedule.T:
+            raise InputError(f"{steps} steps are more than the schedule's T = {schedule.T}")
+        return self.times(schedule, steps)
 
     @abstractmethod
     def times(self, schedule: NoiseSchedule, n_steps: int) -> Tensor:

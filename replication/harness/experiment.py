@@ -8,19 +8,21 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from replication.files import printable
 from replication.harness.experiment_file import read_toml, written_out
 from replication.harness.home import catalogue, experiments, find_experiment, project
 from replication.harness.protocol import Protocol
 from replication.harness.published import Published, PublishedTable, PublishedValue
 from replication.registry import unknown
 from replication.sampling.generation import Guidance
-from replication.settings import Part, Settings
+from replication.settings import Line, Part, Settings
 from replication.training.first_stage import FirstStage
 from replication.training.recipe import Recipe
 from replication.types import InputError
 
 Size = Literal["cpu", "evening", "gpu", "paper"]
 SIZES: tuple[str, ...] = get_args(Size)  # from the smallest to the paper's own budget
+SHOWN = 200  # characters of a value in a message
 ProfileName = Annotated[str, Field(pattern="^[a-z0-9-]+$")]
 
 
@@ -38,7 +40,7 @@ class Replicating(Settings):
 class Row(Replicating):
     """A line of a table: one sampling rule at several step counts. The file's row changes the profile's recipe and protocol."""
 
-    label: str
+    label: Line
     sampler: Part
     spacing: Part
     steps: Annotated[list[PositiveInt], Field(min_length=1)]
@@ -71,7 +73,7 @@ class Profile(Settings):
     """
 
     counts_as: Size | None = None
-    first_stages: dict[str, FirstStageRow] = {}
+    first_stages: dict[Line, FirstStageRow] = {}
     recipe: Recipe
     protocol: Protocol
     batch_size: PositiveInt
@@ -92,8 +94,8 @@ class Experiment(Settings):
     """
 
     name: str
-    title: str
-    papers: list[str]
+    title: Line
+    papers: list[Line]
     profiles: dict[ProfileName, Profile] = {}
     claims: list[dict[str, Any]] = Field(default=[], alias="claim")
     tables: dict[str, PublishedTable] = {}
@@ -136,9 +138,17 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
     path = Path(name) if name.endswith(".toml") or "/" in name else find_experiment(name)
     if not path.is_file():
         raise InputError(f"{name}: there is no such file")
+    if printable(path.stem) != path.stem:
+        raise InputError(
+            f"{printable(path)}: the name is not UTF-8, and rows and tables carry it: give the file another"
+        )
     content = written_out(path, settings or {}, profile, Row.model_fields)
+    for key in {"name", "path"} & content.keys():
+        raise InputError(f"{path}: {key}: an experiment is called as its file is; leave the key out")
     if isinstance(own := content.get("tables", {}), dict):
         shipped = {name: _table(file, file.read_bytes(), project()) for name, file in catalogue("published").items()}
+        for name in shipped.keys() & own.keys():
+            raise InputError(f"{path}: tables.{name}: there is a published table of that name: give this one another")
         content["tables"] = shipped | own
     try:
         return Experiment.model_validate({**content, "name": path.stem, "path": path})
@@ -174,7 +184,7 @@ def explained(error: ValidationError, of: type[Settings], within: str = "") -> s
     if problem["type"] == "missing":
         return f"{key}: this key is missing"
     message, value = problem["msg"].removeprefix("Value error, "), problem["input"]
-    shown = "" if isinstance(value, dict) else f" (the value is {value!r})"
+    shown = "" if isinstance(value, dict) else f" (the value is {repr(value)[:SHOWN]})"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
 

@@ -27,6 +27,8 @@ Resolution, channels, classes and the like are never stated: `Recipe.completed` 
 """
 
 import itertools
+import math
+import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from functools import reduce
@@ -39,25 +41,45 @@ from replication.settings import merged
 from replication.types import InputError
 
 Table = dict[str, Any]
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+MOST_ROWS = 100_000  # of one grid
 OF_TABLE = ("dataset", "published")  # what a first stage states about its row in the table, not about itself
 
 
 def read_toml(path: Path) -> Table:
-    """The file's content; raises InputError where it is no TOML or can't be read."""
+    """The file's content; raises InputError where it is no TOML, can't be read, or has what no key can hold."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: this is not UTF-8, as a TOML is: save it in that encoding ({error})") from error
+    except (ValueError, RecursionError) as error:  # of a number with thousands of digits there is no TOMLDecodeError
         raise InputError(f"{path}: this is not valid TOML: {error}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    _check_values(content, str(path))
+    return content
 
 
-def toml_value(text: str) -> Any:
-    """The value of a `--set`: read as TOML, and as a bare string where that fails."""
+def toml_value(key: str, text: str) -> Any:
+    """The value of `--set key=text`: read as TOML, and as a bare string where that fails."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        value = text
+    _check_values({key: value}, "--set")
+    return value
+
+
+def _check_values(value: Any, file: str, where: str = "") -> None:
+    """Raises InputError for a whole number of more than TOML's 64 bits, and for control characters but tabs and line ends."""
+    if isinstance(value, dict | list):
+        for key, below in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_values(key, file, where)
+            _check_values(below, file, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InputError(f"{file}: {where} = {value}: a whole number of TOML is from -2^63 to 2^63 - 1")
+    elif isinstance(value, str) and _CONTROL.search(value):
+        raise InputError(f"{file}: {where or 'top level'}: {value!r} holds a control character")
 
 
 def written_out(path: Path, settings: Mapping[str, str], profile: str, keys: Collection[str]) -> Table:
@@ -72,7 +94,7 @@ def written_out(path: Path, settings: Mapping[str, str], profile: str, keys: Col
     if settings and profile not in profiles:
         raise unknown(f"profile of {path.name}", profile, list(profiles))
     for key, value in settings.items():
-        profiles[profile] = merged(profiles[profile], _nested(key, toml_value(value)))
+        profiles[profile] = merged(profiles[profile], _nested(key, toml_value(key, value)))
     for name, table in profiles.items():
         content["profiles"][name] = _profile(table, keys, f"{path}: profiles.{name}")
     return content
@@ -204,6 +226,8 @@ def _rows_of(row: Any, keys: Collection[str], where: str) -> Iterator[Any]:
     exclude = row.get("exclude", [])
     if not axes or not isinstance(exclude, list) or not all(isinstance(partial, dict) for partial in exclude):
         raise InputError(f"{where}: grid is a table of axes, and exclude a list of combinations")
+    if (rows := math.prod(map(len, axes.values()))) > MOST_ROWS:
+        raise InputError(f"{where}.grid: {rows:,} combinations, and {MOST_ROWS:,} are the most")
     excluded = [dict(_choices(partial, axes, f"{where}.exclude[{i}]")) for i, partial in enumerate(exclude)]
     used = set()
     for combination in itertools.product(*(axis.items() for axis in axes.values())):

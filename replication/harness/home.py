@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from replication.files import expanded
 from replication.registry import unknown
 from replication.types import InputError
 
@@ -31,11 +32,19 @@ def experiments_beside(path: Path | None) -> dict[str, Path]:
     return _tables(SHIPPED) | experiments() | (_tables(path.parent) if path else {})
 
 
+def check_unambiguous(name: str) -> None:
+    """Raises InputError where the name is that of an experiment and of what lies in this folder: no guess is right."""
+    found = experiments()
+    if name in found and Path(name).exists():
+        raise InputError(f"{name} is an experiment, and it lies in this folder too: say ./{name} or {found[name]}")
+
+
 def find_experiment(name: str, beside: Path | None = None) -> Path:
     """The experiment of that name beside one; raises InputError with the nearest name where there is none."""
     found = experiments_beside(beside)
     if name not in found:
-        raise unknown("experiment", name, sorted(found))
+        folders = dict.fromkeys([*([beside.parent] if beside else []), project() / "experiments", SHIPPED])
+        raise InputError(f"{unknown('experiment', name, sorted(found))}; looked for in {', '.join(map(str, folders))}")
     return found[name]
 
 
@@ -53,9 +62,10 @@ def catalogue(kind: str) -> dict[str, Path]:
 
 def state() -> Path:
     """Checkpoints, sample sets, journal, the default MLflow store: $REPLICATION_HOME, by default runs/ in the project."""
-    return Path(os.environ.get("REPLICATION_HOME") or project() / "runs").expanduser().absolute()
+    return expanded(os.environ.get("REPLICATION_HOME") or project() / "runs", "REPLICATION_HOME").absolute()
 
 
 def _tables(folder: Path) -> dict[str, Path]:
-    """TOML files by name, without what editors and systems leave beside them, .#ddpm.toml and ._ddpm.toml."""
-    return {path.stem: path for path in sorted(folder.glob("*.toml")) if not path.name.startswith(".")}
+    """TOML files by name, without folders and what editors and systems leave beside them, .#ddpm.toml and ._ddpm.toml."""
+    files = (path for path in sorted(folder.glob("*.toml")) if not (path.name.startswith(".") or path.is_dir()))
+    return {path.stem: path for path in files}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from replication.types import InputError
 
 MEASURED = ("metric.", "timing.", "cost.")  # how columns begin that hold what was measured, and numbers therefore
 PROVENANCE = ("env.", "measured.")  # of the images, and of their measuring: code, versions, device
+_KEY = re.compile("[0-9a-f]{64}")
 Record = dict[str, Any]  # flat: dotted column -> str, int, float or None
 Curve = dict[str, Any]  # experiment, profile, training (its key) and title; by column, numbers at the watched steps
 
@@ -101,8 +103,8 @@ class Journal:
         return [(path, folder) for path, folder in files if path.exists()]
 
     def done(self) -> list[str]:
-        """The keys that have a row, sorted."""
-        return sorted(path.stem for path in self.folder.glob("*.json"))
+        """The keys that have a row, sorted. Files of other names, such as a sync tool's copies, are passed over."""
+        return sorted(path.stem for path in self.folder.glob("*.json") if _KEY.fullmatch(path.stem))
 
     def write_curve(self, curve: Curve) -> None:
         """The curve of a training, unless there is one as long; MLflow has yet to get it. Raises RunError."""
@@ -114,7 +116,7 @@ class Journal:
     def curves(self) -> dict[str, Curve]:
         """By the key under which each is marked as synced; raises InputError for a file that is none."""
         found = {}
-        for path in sorted((self.folder / "curves").glob("*.json")):
+        for path in sorted(p for p in (self.folder / "curves").glob("*.json") if _KEY.fullmatch(p.stem)):
             try:
                 curve = json.loads(path.read_text(encoding="utf-8"))
                 found[f"curves/{path.stem}"] = {

@@ -2,6 +2,7 @@
 
 import io
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -16,12 +17,12 @@ from replication.harness.images import ImageSet
 from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import provenance
-from replication.harness.workplace import Model, Workplace
+from replication.harness.workplace import Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.features import Features
 from replication.metrics.metric import Material, evaluate
 from replication.metrics.reference import Batches, reference_features
-from replication.metrics.timing import median_interval, repeated
+from replication.metrics.timing import median_interval
 from replication.metrics.uncertainty import Replicates
 from replication.noise import ImageNoise
 from replication.numerics import numerics
@@ -31,14 +32,16 @@ from replication.registry import DATASETS, EXTRACTORS
 from replication.sampling.generation import SampleSet
 from replication.settings import Part
 from replication.training.first_stage import FirstStage
-from replication.training.recipe import Recipe
 
 Images = SampleSet | ImageSet  # n of them, read batch by batch
 
 STRIP_IMAGES = 10
-FLOOR_REPEATS = 10  # before and after sampling each
-# What no chunk holds: bare forward passes of an image at the fastest that was seen of one, and the device's peak.
+ONE_SIZE = (
+    0.1  # batches that differ by no more count as one size: the chunks of a set are equally large but for one image
+)
+# what a row keeps where its chunks do not tell, those from before they held a floor, and the device's peak
 BESIDE = ("timing.floor_seconds", "timing.peak_memory_bytes")
+MACHINE = {"device": "env.device", "threads": "env.threads"}
 TRAINED = "no, trained here"  # `checkpoint.given` of weights that were not given
 
 
@@ -103,11 +106,19 @@ def against(whole: Features, sets: Sequence[Images], protocol: Protocol, place: 
 def timing_columns(sets: list[SampleSet], beside: Record) -> Record:
     """Seconds per image of sampling alone, and `beside`, the columns BESIDE; nothing where another device drew all images.
 
+    Of chunks that were drawn under several conditions, those count that most images have in common, and `batch_size` and
+    env.threads are theirs. `floor_seconds` are bare evaluations beside these very chunks, as many as an image takes.
     `image_seconds` are those until there are pixels: with decoding, where the model is a latent one.
     """
-    seconds = [t for s in sets for t in s.seconds_per_image]
-    if not seconds:
+    drawn = [t for s in sets for t in s.seconds_per_image]
+    if not drawn:
         return {}
+    images: Counter[tuple[int | None, int]] = Counter()
+    for t in drawn:
+        images[t.threads, t.batch] += t.batch
+    (threads, batch), _ = images.most_common(1)[0]
+    seconds = [t for t in drawn if t.threads == threads and abs(t.batch - batch) <= ONE_SIZE * batch]
+    floors = [t.floor for t in seconds if t.floor is not None]
     median, low, high = median_interval([t.sampling for t in seconds])
     whole, whole_low, whole_high = median_interval([t.image for t in seconds])
     return {
@@ -120,20 +131,24 @@ def timing_columns(sets: list[SampleSet], beside: Record) -> Record:
         "timing.image_seconds_low": whole_low,
         "timing.image_seconds_high": whole_high,
         "timing.chunks": len(seconds),
+        "timing.batch_size": batch,
         **beside,
+        **({"timing.floor_seconds": sets[0].nfe * min(floors)} if floors else {}),
+        **({"env.threads": str(threads)} if threads is not None else {}),
     }
 
 
-def floor_seconds(model: Model, recipe: Recipe, protocol: Protocol, place: Workplace) -> list[float]:
-    """Seconds per image of one bare network evaluation."""
-    rounds = -(-protocol.n // place.batch_size)
-    size = -(-protocol.n // rounds)
-    x = torch.zeros(size, *recipe.latent_shape(), device=place.device)
-    timestep, null = torch.zeros(size, device=place.device), recipe.null(size, place.device)
-    cond = None if null is None else model.encode(null)
-    with torch.no_grad(), numerics(protocol.precision, place.device):
-        seconds = repeated(lambda: model.denoiser.network(x, timestep, cond), place.device, FLOOR_REPEATS)
-    return [s / size for s in seconds]
+def unlike_times(records: Sequence[Record]) -> list[str]:
+    """In which conditions that change a time and no image rows differ, "batch size 1 against 16"; empty if they compare.
+
+    A row from before its batch size was kept has no say in that.
+    """
+    values = {name: dict.fromkeys(record.get(column) for record in records) for name, column in MACHINE.items()}
+    found = [f"{name} {' against '.join(map(str, of))}" for name, of in values.items() if len(of) > 1]
+    sizes = sorted({record["timing.batch_size"] for record in records if "timing.batch_size" in record})
+    if sizes and sizes[-1] - sizes[0] > ONE_SIZE * sizes[-1]:
+        found.append(f"batch size {sizes[0]} against {sizes[-1]}")
+    return found
 
 
 def bits_of(denoiser: Denoiser, variance: str, images: Tensor, protocol: Protocol, place: Workplace) -> Tensor:

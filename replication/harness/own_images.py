@@ -1,6 +1,6 @@
 """Which dataset and which protocol images from elsewhere are measured under, unless their owner names another."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pydantic import ValidationError
 
@@ -8,10 +8,13 @@ from replication.harness.experiment import explained
 from replication.harness.experiment_file import toml_value
 from replication.harness.images import ImageSet, Shape, grey_in_colour
 from replication.harness.protocol import Protocol, named_protocol
+from replication.metrics.metric import OF_SAMPLES
 from replication.registry import DATASETS
 from replication.settings import Part
 from replication.types import InputError
 
+OF_DRAWING = tuple(key for key in OF_SAMPLES if key not in ("n", "extractor"))  # what no image tells of its making
+DRAWN = "the images are there already"
 DIGITS = (1, 8, 8)  # what the extractor of `suite-digits` takes
 
 
@@ -35,6 +38,13 @@ def check_shape(images: ImageSet, shape: Shape, what: str) -> None:
         raise InputError(f"{images.path}: {found}{grey_in_colour(images, [shape])}")
 
 
+def check_settings(settings: Mapping[str, str], without: Collection[str], why: str) -> None:
+    """Raises InputError for a --set that would have no effect: `without` are the keys of a protocol that have none here."""
+    for key in settings:
+        if (field := key.removeprefix("protocol.").partition(".")[0]) in without:
+            raise InputError(f"--set {key}: {why}: protocol.{field} would change nothing")
+
+
 def protocol_for(shape: Shape, preprocessing: str, named: str | None, settings: Mapping[str, str]) -> Protocol:
     """The named protocol, or the suite's own for images of this shape, with the `protocol.` keys of --set in it.
 
@@ -45,7 +55,12 @@ def protocol_for(shape: Shape, preprocessing: str, named: str | None, settings: 
     for key, value in settings.items():
         if not key.startswith("protocol."):
             raise InputError(f"--set {key}: only an experiment has that; of a file, keys of `protocol.` can be changed")
-        changes[key.removeprefix("protocol.")] = toml_value(value)
+        field = key.removeprefix("protocol.")
+        if field in ("name", "source", "note", "changed"):
+            raise InputError(
+                f"--set {key}: this names a protocol and changes nothing in it; --protocol NAME chooses one"
+            )
+        changes[field] = toml_value(key, value)
     name = named
     if name is None:
         name = "suite-digits" if shape == DIGITS else "suite"

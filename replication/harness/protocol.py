@@ -13,9 +13,10 @@ from replication.datasets.dataset import Dataset
 from replication.datasets.preprocessing import Preprocessing
 from replication.harness.experiment_file import read_toml
 from replication.harness.home import catalogue
+from replication.metrics.metric import LEAST_IMAGES
 from replication.numerics import Precision
 from replication.registry import EXTRACTORS, unknown
-from replication.settings import Part, Settings
+from replication.settings import Line, Part, Seed, Settings
 from replication.types import InputError
 
 LabelPolicy = Literal["random", "uniform", "balanced"]
@@ -27,12 +28,12 @@ UNKNOWN = "unknown"
 class Protocol(Settings):
     """One way to measure. `n` images for each of `seeds`: three blocks by default."""
 
-    name: str
+    name: Line
     changed: dict[str, Any] = {}  # the keys that an experiment set differently from the named protocol
     source: str = ""  # where its facts come from
     note: str = ""  # what of the paper's own procedure is not copied, and why
     n: int = Field(ge=10)  # images per seed; the inception score has ten splits
-    seeds: Annotated[list[int], Field(min_length=1)] = [0, 1, 2]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0, 1, 2]
     ema: bool = True
     quantizer: str
     reference: Literal["train", "test"]
@@ -52,8 +53,12 @@ class Protocol(Settings):
         Any other name is a protocol of one's own, which states what the catalogue would.
         """
         table = {"name": value} if isinstance(value, str) else value
-        if not isinstance(table, dict) or not isinstance(table.get("name"), str) or "changed" in table:
+        if not isinstance(table, dict) or not isinstance(table.get("name"), str):
             return table
+        if isinstance(table.get("extractor"), Part):  # the fields of one that was read before
+            return table
+        if "changed" in table:
+            raise ValueError("what is changed in a named protocol is found, not stated: leave out the key 'changed'")
         named = catalogue("protocols").get(table["name"])
         changes = {key: stated for key, stated in table.items() if key not in _DESCRIPTION}
         if named is None:
@@ -107,8 +112,9 @@ class Protocol(Settings):
         own = {} if self.name in protocol_names() else self.model_dump(exclude={"changed"})
         return Protocol.model_validate({**own, "name": self.name, **self.changed, **changes})
 
-    def check_preprocessing(self, dataset: Dataset) -> None:
-        """Raises InputError unless the dataset's images were prepared as the protocol states for its reference."""
+    def check_reference(self, dataset: Dataset) -> None:
+        """Raises InputError unless the dataset's images were prepared as the protocol states, and are enough for it."""
+        self.reference_count(dataset.sizes[self.reference])
         if self.preprocessing == dataset.preprocessing:
             return
         shape = f"{dataset.resolution}x{dataset.resolution}"
@@ -119,8 +125,12 @@ class Protocol(Settings):
         )
 
     def reference_count(self, n: int) -> int:
-        """How many of a reference split's n images are used: whole batches alone with `drop_last`."""
-        return n - n % self.drop_last if self.drop_last else n
+        """How many of a reference's n images are used: whole batches alone with `drop_last`; InputError for too few."""
+        kept = n - n % self.drop_last if self.drop_last else n
+        if n and kept < LEAST_IMAGES:  # a set that has still to be added has none
+            dropped = f"protocol.drop_last = {self.drop_last} leaves {kept} of the {n:,} images of the reference"
+            raise InputError(f"{dropped}, and at least {LEAST_IMAGES} are needed")
+        return kept
 
 
 class StatedProtocol(Protocol):

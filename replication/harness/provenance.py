@@ -11,6 +11,7 @@ import torch
 
 from replication.acceleration import Policy
 
+ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")  # what would answer for another repository
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "torch-fidelity")
 
 
@@ -67,9 +68,13 @@ def _commit() -> tuple[str, str]:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What git answers in that folder; raises OSError where it has no answer, or is not there."""
-    command = ["git", "-C", str(folder), *arguments]
+    """What git answers in that folder, whichever repository GIT_DIR and the like name.
+
+    Raises OSError where it has no answer, or is not there.
+    """
+    command, own = ["git", "-C", str(folder), *arguments], {k: v for k, v in os.environ.items() if k not in ELSEWHERE}
     try:
-        return subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=10).stdout.strip()
+        done = subprocess.run(command, capture_output=True, env=own, check=True, timeout=10)
     except subprocess.SubprocessError as error:
         raise OSError(f"git {arguments[0]}: {error}") from error
+    return os.fsdecode(done.stdout).strip()

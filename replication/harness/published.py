@@ -22,7 +22,7 @@ from replication.diffusion.denoiser import CLIPS
 from replication.harness.protocol import StatedProtocol
 from replication.registry import AUTOENCODERS, METRICS, SAMPLERS, SPACINGS, Registry, unknown
 from replication.sampling.generation import Guidance
-from replication.settings import Part, Settings, merged
+from replication.settings import Line, Part, Settings, merged
 from replication.types import InputError
 
 T = TypeVar("T")
@@ -129,8 +129,8 @@ class PublishedRow(Settings):
     papers call Gflops are multiply-adds).
     """
 
-    row: str
-    dataset: str
+    row: Line
+    dataset: Line
     training_steps: PositiveInt | None = None
     steps: Annotated[list[PositiveInt], Field(min_length=1)]
     values: Annotated[dict[Metric, list[float]], Field(min_length=1)]
@@ -159,8 +159,8 @@ class PublishedRow(Settings):
 class Source(Settings):
     """Where a table is printed."""
 
-    paper: str  # arXiv number, or the project's repository
-    table: str
+    paper: Line  # arXiv number, or the project's repository
+    table: Line
     source: Literal["R", "I", "C"]
 
     @field_validator("source", mode="before")

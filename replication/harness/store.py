@@ -307,3 +307,10 @@ class Store:
                 raise
             except Exception as error:  # MLflow raises its backends' own errors as well
                 raise RunError(f"MLflow at {self.shown} did not take {what}: {self._reason(error)}") from error
+
+
+if __name__ == "__main__":  # `make ui` reads what runs are written to
+    from replication.harness.home import state as state_folder
+
+    state_folder().mkdir(parents=True, exist_ok=True)
+    print(Store(state_folder()).address)

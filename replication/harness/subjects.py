@@ -18,7 +18,7 @@ from replication.harness.job import rows_among
 from replication.harness.jobs.cell import cells_of, find_cell
 from replication.harness.journal import Record
 from replication.harness.measuring import Images, against, kept_features, measured, sampled
-from replication.harness.own_images import check_shape, dataset_of, protocol_for
+from replication.harness.own_images import DRAWN, OF_DRAWING, check_settings, check_shape, dataset_of, protocol_for
 from replication.harness.protocol import Protocol, named_protocol, protocol_names
 from replication.harness.sweep import journal_of
 from replication.harness.versions import INTERVAL, metric_versions, version_columns
@@ -30,7 +30,6 @@ from replication.registry import DATASETS, EXTRACTORS, unknown
 from replication.settings import Part
 from replication.types import InputError
 
-OF_DRAWING = tuple(key for key in OF_SAMPLES if key not in ("n", "extractor"))  # what no image tells of its making
 NOT_KNOWN = "not known"
 
 
@@ -144,12 +143,21 @@ def protocol_of(subject: Subject, reference: Reference, named: str | None, setti
 
     Raises InputError for a wrong name, key or value, and for an extractor that has no weights here or takes other images.
     """
+    if subject.protocol is None:
+        check_settings(settings, ("n", "nll_images", *OF_DRAWING), DRAWN)
+    elif named is not None:
+        check_settings(settings, OF_DRAWING, f"the images of {subject.title} were drawn under the row's own protocol")
+    check_settings(settings, ("nll_images",), "the bound is not evaluated here")
+    given = ("preprocessing", *(["reference"] if isinstance(reference.source, ImageSet) else []))
+    check_settings(settings, given, f"that is stated by the reference, {reference.name}")
     if subject.protocol is not None and named is None:
         protocol = subject.protocol
     else:
         of_row = subject.protocol is not None
         changes = {key: value for key, value in settings.items() if key.startswith("protocol.") or not of_row}
         protocol = protocol_for(subject.shape, reference.preprocessing, named, changes)
+    source = reference.source
+    protocol.reference_count(source.n if isinstance(source, ImageSet) else source.sizes[protocol.reference])
     extractor: Extractor = protocol.extractor.build(EXTRACTORS)
     extractor.prepare(torch.empty((1, *subject.shape), dtype=torch.uint8))
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from replication.files import file_sha256
+from replication.files import expanded, file_sha256
 from replication.layers.weight_files import NAME, not_finite, read_weights, weight_files
 from replication.registry import MODELS, unknown
 from replication.types import InputError
@@ -34,7 +34,7 @@ class DiffusersFolder(nn.Module):
 
     def __init__(self, path: str, null_label: bool = False):
         super().__init__()
-        self.folder = folder = Path(path).expanduser()
+        self.folder = folder = expanded(path, "path")
         config = _config(folder)
         self.kind = config.get("_class_name")
         if self.kind not in CLASSES:
@@ -64,7 +64,7 @@ class DiffusersFolder(nn.Module):
     @staticmethod
     def identified(options: dict[str, Any]) -> dict[str, Any]:
         """What a key holds of the options: the content of the files in the place of the path."""
-        folder = Path(options["path"]).expanduser()
+        folder = expanded(options["path"], "path")
         weights = weight_files(folder).sha256(_known)
         return {**options, "path": {CONFIG: _known(_file(folder, CONFIG)), NAME: weights}}
 

@@ -19,7 +19,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from replication.download import Remote, fetch, weights_path
-from replication.files import file_sha256
+from replication.files import expanded, file_sha256
 from replication.metrics.features import PARTS, Features
 from replication.metrics.metric import metrics
 from replication.numerics import float32_as
@@ -180,7 +180,7 @@ class PublishedExtractor(Extractor):
     def __init__(self, weights: str | None = None):
         given = weights or os.environ.get(self.variable)
         self._given = given is not None
-        self.path = Path(given).expanduser() if given else weights_path(self.remote)
+        self.path = expanded(given, self.variable) if given else weights_path(self.remote)
 
     @abstractmethod
     def _network(self, state: dict[str, Tensor]) -> nn.Module:

@@ -9,7 +9,7 @@ from replication.report.tables import Table
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "±": r"$\pm$", "×": r"$\times$", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}",
+    "|": r"\textbar{}", "±": r"$\pm$", "×": r"$\times$", "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "§": r"\S{}",
     # after the end of a line these two would be its options
     "[": "{[}", "*": "{*}",
 }  # fmt: skip

@@ -25,7 +25,9 @@ from replication.settings import content_key
 
 if TYPE_CHECKING:  # it takes a second to import, and most reports draw nothing anew
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # Okabe and Ito's palette: distinct under every common colour blindness. Markers distinguish the labels in grey, and
 # from the eighth family on, when colours come again, so does the dash.
@@ -36,7 +38,11 @@ GRID_LINES = 12
 NAMED_CURVES = 40  # that a legend can hold
 FIXED, OF_SEED = ("recipe.", "sampling.", "protocol."), ("recipe.seed", "recipe.key")  # columns of a cell
 _STEM = re.compile(r",|/|[\s=-]+\d")
-STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+# labels are text: no dollar sign begins mathematics
+STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+    "text.parse_math": False,
+}  # fmt: skip
 
 TRAINING = {
     "loss": "loss of a batch",
@@ -197,33 +203,36 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
     crowded = most > NAMED_CURVES
     with drawing(10, 3.8 if crowded else max(3.8, 1.2 + 0.22 * most)) as (figure, picture):
         left, right = figure.subplots(1, 2, sharey=True)
+        named: dict[str, Line2D] = {}
         for axes, (cost, of) in zip((left, right), found, strict=True):
             if crowded:
                 every = [record for curve in of for record in curve.records]
                 of = [Curve(f"{most} sampling rules", Look("", 0, 0, 0), every, repeated=True)]
             for curve in of:
-                _draw(axes, curve, cost, 2 if crowded else 5)
+                line = _draw(axes, curve, cost, 2 if crowded else 5)
+                named.setdefault(curve.label, line)
                 if not crowded and (law := fit(curve, cost)):
                     _draw_fit(axes, curve, law)
             _scales(axes, cost)
         left.set_ylabel(f"{cells[0].protocol.metric_labels['fd']} (95 % interval)")
-        figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside right center")
+        figure.legend(list(named.values()), list(named), frameon=False, loc="outside right center")
         figure.suptitle(title)
     return picture.getvalue()
 
 
-def _draw(axes: "Axes", curve: Curve, cost: Cost, size: float) -> None:
+def _draw(axes: "Axes", curve: Curve, cost: Cost, size: float) -> "Line2D":
     """The curve, or the points of repeated trainings, and their intervals, all of them as one broken line: matplotlib's
     own error bars take seconds for ten thousand."""
     colour = COLOURS[curve.look.colour]
     x = [record[cost.column] * cost.scale for record in curve.records]
     ends = [end for r in curve.records for end in (r["metric.fd_low"], r["metric.fd_high"], np.nan)]
     axes.plot(np.repeat(x, 3), ends, color=colour, linewidth=1, marker="_", markersize=6 if size > 2 else 0)
-    axes.plot(
+    (line,) = axes.plot(
         x, [record["metric.fd"] for record in curve.records], label=curve.label, color=colour,
         marker=MARKERS[curve.look.marker], markersize=size, linewidth=1.4,
         linestyle="none" if curve.repeated else DASHES[curve.look.dash],
     )  # fmt: skip
+    return line
 
 
 def _draw_fit(axes: "Axes", curve: Curve, law: Fit) -> None:
@@ -234,32 +243,40 @@ def _draw_fit(axes: "Axes", curve: Curve, law: Fit) -> None:
 
 
 def _scales(axes: "Axes", cost: Cost) -> None:
-    from matplotlib.ticker import FuncFormatter
-
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
+    _plain_numbers(axes.xaxis, axes.yaxis)
+    axes.set_xlabel(cost.label)
+    axes.grid(which="both", alpha=0.25, linewidth=0.5)
+
+
+def _plain_numbers(*logarithmic: "Axis") -> None:
+    """0.01 where matplotlib would write a power of ten in mathematics."""
+    from matplotlib.ticker import FuncFormatter
+
+    for axis in logarithmic:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         # of the minor ticks only 2 and 5 are labelled: 0.2, 0.5, 20, 50
         axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
-    axes.set_xlabel(cost.label)
-    axes.grid(which="both", alpha=0.25, linewidth=0.5)
 
 
 def training_plot(trainings: Sequence[TrainingCurve], title: str) -> bytes:
     """PNG bytes of a panel for each of TRAINING against the steps, with a line for each training."""
     with drawing(10, max(5.0, 0.6 + 0.2 * len(trainings))) as (figure, picture):
+        lines: list[Line2D] = []
         for axes, (column, label) in zip(figure.subplots(2, 2, sharex=True).flat, TRAINING.items(), strict=True):
             for i, curve in enumerate(trainings):
                 colour, dash = COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
-                axes.plot(curve["step"], curve[column], dash, color=colour, linewidth=0.9, label=curve["title"])
+                lines += axes.plot(curve["step"], curve[column], dash, color=colour, linewidth=0.9)
             if column in LOGARITHMIC:
                 axes.set_yscale("log")
+                _plain_numbers(axes.yaxis)
             axes.set_ylabel(label)
             axes.grid(alpha=0.25, linewidth=0.5)
         for axes in figure.axes[2:]:
             axes.set_xlabel("training steps")
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, loc="outside right center")
+        titles = [str(curve["title"]) for curve in trainings]
+        figure.legend(lines[: len(titles)], titles, frameon=False, loc="outside right center")
         figure.suptitle(f"{title}: training")
     return picture.getvalue()
 

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Literal
 
 from replication.harness.journal import Record
+from replication.harness.measuring import MACHINE, unlike_times
 from replication.harness.provenance import git
 from replication.harness.store import steps_of
 from replication.harness.versions import DRAWN, unequal_version, version_of
 from replication.metrics.metric import metrics
 from replication.metrics.uncertainty import Z95
-from replication.report.rows import exact_text, records_in
+from replication.report.rows import exact_text, read_csv, records_in
 from replication.report.tables import Table
 
 Word = Literal["equal", "inside", "outside"]
 
 DIGITS = 4
 DISTANCE = "metric.fd"
-MACHINE = ("env.device", "env.threads")  # times on unequal ones do not compare
 TAG = "reproduced"  # of a row's run in MLflow
 MEANS = {"equal": f"equal to {DIGITS} digits", "inside": "inside the interval", "outside": "outside the interval"}
 
@@ -133,7 +133,7 @@ def committed_rows(table: Path) -> list[Record]:
     try:
         text = git(table.parent, "show", f"HEAD:./{table.name}")
     except OSError:
-        return records_in(table.read_text(encoding="utf-8"), table) if table.exists() else []
+        return read_csv(table) if table.exists() else []
     return records_in(text, f"{table} at HEAD")
 
 
@@ -189,13 +189,15 @@ def _times(found: Sequence[Beside]) -> str:
     if machines[0].keys() != machines[1].keys():
         here, there = (" and ".join(of) for of in machines)
         return f"another machine ({here}; committed: {there})"
+    if unlike := dict.fromkeys(text for pair in pairs for text in unlike_times(pair)):
+        return f"not compared ({', '.join(unlike)})"
     column = "timing.seconds_per_image"
     ratios = [a[column] / b[column] for a, b in pairs if a.get(column) and b.get(column)]
     return f"{statistics.median(ratios):.2f} of the committed ones, in the median" if ratios else "none"
 
 
 def _machine(row: Record) -> str:
-    device, threads = (row.get(column, "unknown") for column in MACHINE)
+    device, threads = (row.get(column, "unknown") for column in MACHINE.values())
     return f"{device}, {threads} threads"
 
 

@@ -70,7 +70,7 @@ def csv_text(records: Sequence[Record]) -> str:
 def read_csv(path: Path) -> list[Record]:
     """The records of a file of `csv_text`; raises InputError for any other file."""
     try:
-        return records_in(path.read_bytes().decode("utf-8"), path)
+        return records_in(path.read_bytes().decode("utf-8-sig"), path)
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: not a table of rows ({error}); restore it or delete it") from error
 

@@ -1,17 +1,22 @@
 """The tables of a profile, by the columns that each kind of job has for its rows (harness/table.py)."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from replication.harness.job import Job
 from replication.harness.journal import Record
+from replication.harness.measuring import unlike_times
 from replication.harness.table import TableSpec
 from replication.harness.versions import reasons
 
 MARK = "†"  # on whatever was compared all the same, because somebody asked for it
 MARK_MEANS = f"{MARK} measured with another n or another reference than the first line: not to be compared with it."
+# an underscore within a word, and a bracket before no address, mean nothing
+_MARKDOWN = re.compile(r"[\\|`*$]|<(?=[A-Za-z/!?])|(?<!\w)_|_(?!\w)|\](?=\()")
+TIMED = "§"  # on times of another device, of other threads or batches than the first line's
 STALE = "‡"  # on rows of earlier versions
 
 
@@ -72,6 +77,7 @@ def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record]) -> 
             unequal = True
         if job.key in behind:
             line[first] += f" {STALE}"
+    unlike = _mark_times(spec, records, lines)
     for heading, column in zip(list(lines[0]), spec.columns, strict=True):
         if not column.absent and not any(line[heading] for line in lines):
             for line in lines:
@@ -82,9 +88,27 @@ def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record]) -> 
         for column in spec.columns
         if isinstance(value := record.get(column.column), float) and not math.isfinite(value)
     ]
-    notes = [*([MARK_MEANS] if unequal else []), *stale_notes(behind)]
+    notes = [*([MARK_MEANS] if unequal else []), *unlike, *stale_notes(behind)]
     notes += [f"Not finite: {'; '.join(endless)}."] if endless else []
     return Table.of(lines, [job.key if job.key in rows else None for job in jobs], notes)
+
+
+def _mark_times(spec: TableSpec, records: Sequence[Record], lines: Sequence[dict[str, str]]) -> list[str]:
+    """Mark the times of rows that were timed otherwise than the first that was; the note that says how, if there are any."""
+    headings = [
+        (heading, c) for heading, c in zip(lines[0], spec.columns, strict=True) if c.column.startswith("timing.")
+    ]
+    timed = [record for record in records if any(column.column in record for _, column in headings)]
+    ways: dict[str, None] = {}
+    for record, line in zip(records, lines, strict=True):
+        if found := unlike_times([timed[0], record]) if record in timed else []:
+            ways |= dict.fromkeys(found)
+            line |= {heading: f"{line[heading]} {TIMED}" for heading, _ in headings if line[heading]}
+    return (
+        [f"{TIMED} timed otherwise than the first line, and not to be compared with it: {'; '.join(ways)}."]
+        if ways
+        else []
+    )
 
 
 def stale(jobs: Sequence[Job], rows: Mapping[str, Record]) -> dict[str, str]:
@@ -107,8 +131,14 @@ def _printed(job: Job) -> Record:
     return {f"paper.{first.metric}": first.value, "paper.dataset": first.dataset, "paper.source": first.citation}
 
 
+def escaped(text: str) -> str:
+    """The text with what means something to Markdown written so that it is printed: code, tags, stress, mathematics."""
+    return _MARKDOWN.sub(r"\\\g<0>", text)
+
+
 def markdown(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table whose columns are aligned in the source too, for reading in a terminal."""
+    """A Markdown table of texts, whose columns are aligned in the source too, for reading in a terminal."""
+    columns, lines = [escaped(str(c)) for c in columns], [[escaped(str(cell)) for cell in line] for line in lines]
     widths = [max(len(str(line[i])) for line in [columns, *lines]) for i in range(len(columns))]
     text = [
         " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [columns, *lines]

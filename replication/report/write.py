@@ -23,7 +23,7 @@ from replication.report.guidance import guidance_plot, guidance_sweeps
 from replication.report.latex import latex_report
 from replication.report.plots import distance_plot, picture_grid, refresh, strips_of, training_plot
 from replication.report.rows import csv_text, replicates_beside
-from replication.report.tables import Table, tables_of
+from replication.report.tables import Table, escaped, tables_of
 
 GUIDANCE = ("guidance", "Guidance", "class accuracy, distance, precision and recall against the guidance weight")
 TRAINING = ("training", "Training", "loss, gradient norm, learning rate and speed of each training against its steps")
@@ -98,7 +98,7 @@ def write_claims(evidence: Sequence[Evidence], folder: Path) -> Path:
 def markdown_report(evidence: Evidence, tables: Mapping[str, Table], pictures: Sequence[tuple[str, str, str]]) -> str:
     """The whole page: table, plot, grid, verdicts, further tables by heading, protocol and provenance."""
     rows = evidence.cell_rows
-    parts = [f"# {evidence.experiment.title} ({evidence.profile})", evidence.reproduced, str(tables[""])]
+    parts = [f"# {escaped(evidence.experiment.title)} ({evidence.profile})", evidence.reproduced, str(tables[""])]
     if rows:
         parts.append(f"![distance against evaluations and time]({evidence.stem}.png)")
     parts += [f"![{seen}]({evidence.stem}-{end}.png)" for end, _, seen in pictures]

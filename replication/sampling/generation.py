@@ -16,10 +16,10 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
-from replication.diffusion.denoiser import CLIPS, Counted, Denoise, evaluations
+from replication.diffusion.denoiser import CLIPS, Counted, Denoise, Network, evaluations
 from replication.diffusion.guidance import Guided
 from replication.diffusion.sampling import sample
-from replication.metrics.timing import Stopwatch
+from replication.metrics.timing import Stopwatch, repeated
 from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.pixels import quantize
@@ -27,6 +27,8 @@ from replication.progress import bar
 from replication.registry import SAMPLERS, SPACINGS, unknown
 from replication.settings import Part, Settings
 from replication.types import InputError, RunError
+
+FLOOR_REPEATS = 20
 
 
 class Guidance(Settings):
@@ -67,13 +69,15 @@ class Sampling(Settings):
 class Source:
     """What images are drawn from: a denoiser whose x_0 is [C,H,W] = shape, and the decoder that makes pixels of it.
 
-    `weights` (SHA-256) identifies both: chunks that were drawn from others are drawn anew.
+    `weights` (SHA-256) identifies both: chunks that were drawn from others are drawn anew. `network` is what the denoiser
+    evaluates, for a floor beside the times.
     """
 
     denoise: Denoise
     shape: tuple[int, int, int]
     decode: Callable[[Tensor], Tensor] = lambda x: x  # the decoder of a model whose x_0 is pixels already
     weights: str = ""
+    network: Network | None = None
 
     def x0(self, sampling: Sampling, noise: ImageNoise, cond: Tensor | None) -> Tensor:
         """x_0 of the noise's images, Float[B,C,H,W], neither decoded nor quantised."""
@@ -88,6 +92,14 @@ class Source:
         for t in {evaluations(self.denoise, t): t for t in sampling.times(self.denoise.schedule)[:-1]}.values():
             self.denoise(x.double(), t, cond)
         self.decode(x)
+
+    def floor(self, noise: ImageNoise, cond: Tensor | None) -> float | None:
+        """Seconds per image of a bare evaluation of the network, at the fastest that was seen; None without one."""
+        if self.network is None:
+            return None
+        x, network = noise.prior((len(noise.indices), *self.shape)), self.network
+        timestep = torch.zeros(len(x), device=x.device)
+        return min(repeated(lambda: network(x, timestep, cond), x.device, FLOOR_REPEATS)) / len(x)
 
 
 @dataclass(frozen=True)
@@ -114,10 +126,17 @@ class SamplePlace:
 
 
 class Seconds(NamedTuple):
-    """What images took: drawing x_0, and decoding it to pixels where it is a latent."""
+    """What images took: drawing x_0, and decoding it to pixels where it is a latent; and what that hangs on, the device aside.
+
+    batch: the largest chunk that was drawn in the same call; threads: of the CPU, None for chunks from before they were
+    kept; floor: seconds per image of a bare evaluation in that call, None where it was not measured.
+    """
 
     sampling: float
     decoding: float
+    batch: int = 0
+    threads: int | None = None
+    floor: float | None = None
 
     @property
     def image(self) -> float:
@@ -145,7 +164,8 @@ class Chunk:
 
     def write(self, images: Tensor, nfe: int, seconds: Seconds, weights: str, drawn_by: str) -> None:
         """Images uint8 [stop-start,C,H,W], evaluations per image, seconds for all, and by whom; raises RunError."""
-        made = {"nfe": nfe, "seconds": seconds.sampling, "decoding": seconds.decoding}
+        of_call = {"batch": seconds.batch, "threads": seconds.threads, "floor": seconds.floor}
+        made = {"nfe": nfe, "seconds": seconds.sampling, "decoding": seconds.decoding, **of_call}
         save_checkpoint(self.path, {"images": images}, {**made, "weights": weights, "drawn_by": drawn_by})
 
     def images(self) -> Tensor:
@@ -175,7 +195,8 @@ def stored_chunks(folder: Path, weights: str) -> list[Chunk]:
 class SampleSet:
     """The first n images of a seed; `nfe` is the network evaluations per image.
 
-    seconds_per_image: one value per chunk that this device drew; empty if another one drew them all.
+    seconds_per_image: one value per chunk that this device drew, in whatever batches and threads; empty if another one drew
+    them all.
     """
 
     def __init__(self, chunks: Sequence[Chunk], n: int, drawn_by: str):
@@ -183,7 +204,13 @@ class SampleSet:
         made = [load_metadata(chunk.path) for chunk in chunks]
         self.nfe: int = made[-1]["nfe"]
         self.seconds_per_image = [
-            Seconds(m["seconds"] / len(chunk), m.get("decoding", 0.0) / len(chunk))
+            Seconds(
+                m["seconds"] / len(chunk),
+                m.get("decoding", 0.0) / len(chunk),
+                m.get("batch", len(chunk)),
+                m.get("threads"),
+                m.get("floor"),
+            )
             for chunk, m in zip(chunks, made, strict=True)
             if m["drawn_by"] == drawn_by
         ]
@@ -199,8 +226,9 @@ class SampleSet:
         return torch.cat(list(self.batches()))
 
     def first(self, count: int) -> Tensor:
-        """The first images, uint8 [count,C,H,W]."""
-        return next(self.batches())[:count]
+        """The first images, uint8 [count,C,H,W], however few a chunk holds."""
+        chunks = [chunk.images() for chunk in self._chunks if chunk.start < count]
+        return torch.cat(chunks)[: min(count, self.n)]
 
 
 def stored_samples(place: SamplePlace, weights: str, n: int) -> SampleSet | None:
@@ -238,6 +266,7 @@ def generate(source: Source, request: SampleRequest, place: SamplePlace) -> Samp
                 largest = drawn(done, done - (-missing // rounds))
                 with numerics(request.precision, place.device):
                     source.warm_up(request.sampling, *largest)
+                    floor = source.floor(*largest)
             inputs, counter.nfe = drawn(start, stop), 0
             with numerics(request.precision, place.device):
                 with Stopwatch(place.device) as watch:
@@ -247,7 +276,7 @@ def generate(source: Source, request: SampleRequest, place: SamplePlace) -> Samp
             if not torch.isfinite(x).all():
                 raise RunError(f"{description}: sampling gave NaN or infinity in images {start} to {stop - 1}")
             images = quantize(x.float(), request.quantizer).cpu()
-            seconds = Seconds(watch.seconds, decoding.seconds)
+            seconds = Seconds(watch.seconds, decoding.seconds, -(-missing // rounds), torch.get_num_threads(), floor)
             Chunk(place.folder, start, stop).write(images, counter.nfe, seconds, source.weights, place.drawn_by)
             shown.update(stop - start)
     samples = stored_samples(place, source.weights, n)

@@ -6,6 +6,7 @@ went on. A file holds `weights.*`, `ema.*` and `buffers.*` of a network and, unl
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +58,9 @@ class Snapshots:
 
         Raises InputError for a corrupt file.
         """
-        headers = {path: load_metadata(path) for path in self.folder.glob(f"{self.key}-*.safetensors")}
+        named = re.compile(rf"{self.key}-(to-)?\d+\.safetensors")  # a sync tool's copies have other names
+        files = (path for path in self.folder.glob(f"{self.key}-*") if named.fullmatch(path.name))
+        headers = {path: load_metadata(path) for path in files}
         reached = [(header["step"], path) for path, header in headers.items() if not header.get(GIVEN)]
         return max((one for one in reached if one[0] < steps), default=None)
 

@@ -85,3 +85,15 @@ def test_twice_the_channels_are_read_as_mean_and_log_variance() -> None:
     assert torch.equal(eps, x)
     assert log_var is not None
     assert torch.equal(log_var, x + 1)
+
+
+@pytest.mark.parametrize("path", ["linear", "ve", "flow"])
+def test_the_mean_of_the_first_step_is_x0(path: str) -> None:
+    """max-abs <= 1e-9. At 1/T, and where rounding leaves a stage just before it, the step ends at 0, where the mean is x0.
+
+    Catches: a time below 0, and NaN from it, as DPM-Solver's stages met at the quadratic rule's repeated times."""
+    schedule, x0 = SCHEDULES.build(path), torch.full((1, 1, 2, 2), 0.3, dtype=torch.float64)
+    for t in torch.tensor([1, 1 - 1e-12], dtype=torch.float64) / schedule.T:
+        read = named("mean").prediction(x0, torch.ones_like(x0), t, schedule)
+        assert (read.x0 - x0).abs().max() <= 1e-9
+        assert read.eps.isfinite().all()

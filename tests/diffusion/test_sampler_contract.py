@@ -10,8 +10,9 @@ from oracles.sampler_cases import every_sampler
 from replication.check.diffusion import evaluations, images, missed
 from replication.check.models import SmallNetwork
 from replication.diffusion import Denoiser, sample
+from replication.diffusion.variance import LEARNED
 from replication.noise import ImageNoise
-from replication.registry import SAMPLERS, SCHEDULES
+from replication.registry import SAMPLERS, SCHEDULES, SPACINGS
 
 LINEAR = SCHEDULES.build("linear", T=1000)
 INDICES = torch.arange(4)
@@ -35,6 +36,27 @@ def test_a_repeated_time_is_an_identity_step(name: str, options: dict[str, Any])
     assert (twice - again).abs().max() <= 1e-12
     first, _ = sampler.step(denoiser, LINEAR, x, times[-1], times[-1], z, sampler.init(times))
     assert (first - x).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize("reading", LEARNED)
+@pytest.mark.parametrize("steps", [50, 100])
+def test_a_learned_variance_has_no_say_where_a_time_repeats(reading: str, steps: int) -> None:
+    """Exact: from t to t, q(x_s|x_t) is x_t alone, whatever the network answers, and at DDIM's own quadratic times, which
+    repeat some of 1000, all images are numbers. Catches: the logarithm of fixed-small's 0, and noise of exp(0) per step."""
+    sampler = SAMPLERS.build("ancestral", variance="learned")
+
+    def network(x: torch.Tensor, timestep: torch.Tensor, cond: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.cat([torch.zeros_like(x), torch.zeros_like(x)], dim=1)
+
+    denoiser = Denoiser(network, LINEAR, variance=reading)
+    t, noise = torch.tensor(0.01, dtype=torch.float64), torch.ones_like(X_T)
+    again, _ = sampler.step(denoiser, LINEAR, X_T, t, t, noise, None)
+    assert torch.equal(again, X_T)
+    times = SPACINGS.build("quadratic")(LINEAR, steps)
+    assert (times.diff() == 0).any()
+    small = Denoiser(lambda x, *_: torch.cat([torch.zeros_like(x), torch.full_like(x, -20.0)], 1), LINEAR)
+    x0 = sample(denoiser if reading == "learned-range" else small, sampler, times, X_T, ImageNoise(2, INDICES))
+    assert x0.isfinite().all()
 
 
 @every_sampler

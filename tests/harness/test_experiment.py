@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from harness.tiny import write_tiny
 
-from replication.harness.experiment import load_experiment
+from replication.harness.experiment import experiment_names, load_experiment
 from replication.harness.jobs.cell import cells_of
+from replication.report.claims import claims_of
 from replication.report.claims.evidence import Evidence
 from replication.settings import merged
 from replication.types import InputError
@@ -41,15 +42,63 @@ def plan(path: Path, **settings: str) -> list:
         (('network = "ddpm-digits"', 'network = "ddpm-cifar10"'), "network ddpm-cifar10 does not take images of digits"),
         (("T = 20", "T = 0"), "T must be a positive whole number of steps, not 0"),
         (('title = "tiny"', "title = tiny"), "this is not valid TOML"),
+        (('title = "tiny"', 'title = "a\\nb"'), "title: must be one line of text"),
+        (('title = "tiny"', 'title = "tiny"\nname = "other"'), "name: an experiment is called as its file is"),
+        (('label = "sigma-hat"\nsampler', 'label = " sigma-hat"\nsampler'), "label: must be one line of text, .* spaces at its ends"),
+        (('label = "sigma-hat"\nsampler', 'label = "a\\u0000b"\nsampler'), r"rows\.2\.label: 'a\\x00b' holds a control character"),
+        (("seeds = [0]", "seeds = [-1]"), r"protocol\.seeds\.0: .*greater than or equal to 0.*-1"),
+        (("seeds = [0]", "seeds = [0, 18446744073709551616]"), r"seeds\.1 = 18446744073709551616: a whole number of TOML"),
+        (("seeds = [0]", f"seeds = [{'9' * 5000}]"), "this is not valid TOML"),
+        (("seeds = [0]", f"seeds = {'[' * 5000}"), "this is not valid TOML"),
+        (("beta_end = 0.3", "beta_end = nan"), "schedule.options: option 'beta_end' is no number, text, list or table, but nan"),
+        (("beta_end = 0.3", "beta_end = 1979-05-27"), "option 'beta_end' is no number, text, list or table"),
+        (('name = "tiny"\nn = 16', 'name = "suite-digits"\nchanged = {}\nn = 16'), "what is changed in a named protocol is found, not"),
+        (("seeds = [0]", "seeds = [0]\ndrop_last = 2000"), "drop_last = 2000 leaves 0 of the 359 images of the reference"),
+        (("seeds = [0]", "seeds = [0]\ndrop_last = 355"), None),
+        (("[tables.t]", "[tables.ddpm-table-1]"), "tables.ddpm-table-1: there is a published table of that name"),
         (('title = "tiny"', ""), "title: this key is missing"),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_message(project: Path, change: tuple[str, str], message: str) -> None:
+def test_bad_input_is_one_message(project: Path, change: tuple[str, str], message: str | None) -> None:
     """Catches: an unchecked key, and an error that does not lead to its place."""
     path = write_tiny(project, change)
+    if message is None:
+        assert plan(path)
+        return
     with pytest.raises(InputError, match=message) as caught:
         plan(path)
+    assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_of_windows_editors(project: Path, encoding: str) -> None:
+    """A byte-order mark is no content; another encoding is named. Catches: "Invalid statement (at line 1, column 1)"."""
+    path = write_tiny(project)
+    path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
+    if encoding == "utf-8-sig":
+        assert plan(path)
+    else:
+        with pytest.raises(InputError, match=r"tiny\.toml: this is not UTF-8"):
+            plan(path)
+
+
+def test_a_folder_or_a_hidden_file_is_no_experiment(project: Path) -> None:
+    write_tiny(project)
+    (project / "experiments" / "old.toml").mkdir()
+    (project / "experiments" / "._tiny.toml").write_bytes(b"\0\5")
+    (project / "experiments" / ".#tiny.toml").symlink_to("user@host.123")
+    assert experiment_names() == ["tiny"]
+
+
+def test_claims_of_one_name_are_refused(project: Path) -> None:
+    """Catches: two claims of which the README shows whichever comes first."""
+    path = write_tiny(project)
+    text = path.read_text()
+    claim = text[text.index("[[claim]]") : text.index("[profiles.cpu]")]
+    path.write_text(text.replace(claim, claim + claim))
+    with pytest.raises(InputError, match=r"tiny\.toml: claim 'few' is there 2 times"):
+        claims_of(load_experiment(str(path)))
 
 
 def test_missing_files_are_named(project: Path) -> None:

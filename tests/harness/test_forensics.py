@@ -344,12 +344,55 @@ def test_wishes_that_an_experiment_cannot_fulfil(project: Path, wishes: Wishes, 
         (Wishes(protocol="suit"), "unknown protocol 'suit'; did you mean 'suite'"),
         (Wishes(settings={"batch_size": "5"}), "--set batch_size: only an experiment has that"),
         (Wishes(settings={"protocol.resample": "5"}), "unknown key 'resample'; did you mean 'resamples'"),
+        (
+            Wishes(settings={"protocol.n": "12"}),
+            "--set protocol.n: the images are there already: protocol.n would change",
+        ),
+        (Wishes(settings={"protocol.seeds": "[7]"}), "protocol.seeds would change nothing"),
+        (Wishes(settings={"protocol.ema": "false"}), "protocol.ema would change nothing"),
+        (Wishes(settings={"protocol.quantizer": "truncate"}), "protocol.quantizer would change nothing"),
+        (Wishes(settings={"protocol.precision": "bf16"}), "protocol.precision would change nothing"),
+        (Wishes(settings={"protocol.labels": "random"}), "protocol.labels would change nothing"),
+        (Wishes(settings={"protocol.nll_images": "4"}), "protocol.nll_images would change nothing"),
+        (Wishes(settings={"protocol.name": "suite"}), "--set protocol.name: this names a protocol .* --protocol NAME"),
+        (Wishes(profile="gpu"), "--profile gpu: the images are there already"),
+        (
+            Wishes(settings={"protocol.drop_last": "2000"}),
+            "drop_last = 2000 leaves 0 of the .* images of the reference",
+        ),
+        (Wishes(settings={"protocol.seeds": "[-1]"}), "would change nothing"),
+        (Wishes(settings={"protocol.resamples": "10000000000000000000000"}), r"is from -2\^63 to 2\^63 - 1"),
     ],
 )
 def test_wishes_that_images_cannot_fulfil(project: Path, digits: torch.Tensor, wishes: Wishes, message: str) -> None:
     np.savez(project / "given.npz", arr_0=digits.permute(0, 2, 3, 1).numpy())
     with pytest.raises(InputError, match=message):
         base_of(str(project / "given.npz"), wishes)
+
+
+def test_a_dot_in_a_folders_name_is_no_suffix(project: Path, digits: torch.Tensor) -> None:
+    """Catches: eta0.5 whose table is written over that of eta0.0, and a name that is not UTF-8 in a CSV."""
+    for name in ("eta0.0", "eta0.5", "b\udce9ta"):
+        (project / name).mkdir()
+        for i, image in enumerate(digits[:12]):
+            Image.fromarray(image[0].numpy()).save(project / name / f"{i}.png")
+    found = [base_of(name, Wishes()).name for name in ("eta0.0", "./eta0.5/", "b\udce9ta")]
+    assert found == ["eta0.0", "eta0.5", r"b\xe9ta"]
+    np.savez(project / "eta0.5.npz", arr_0=digits.permute(0, 2, 3, 1).numpy())
+    assert base_of("eta0.5.npz", Wishes()).name == "eta0.5"
+
+
+def test_a_name_that_is_two_things_is_not_guessed(project: Path, digits: torch.Tensor) -> None:
+    """A folder that is called as an experiment. Catches: one of the two taken without a word."""
+    write_tiny(project)
+    (project / "tiny").mkdir()
+    with pytest.raises(
+        InputError, match=r"tiny is an experiment, and it lies in this folder too: say \./tiny or .*tiny\.toml"
+    ):
+        base_of("tiny", Wishes())
+    with pytest.raises(InputError, match="there are no images in this folder"):
+        base_of("./tiny", Wishes())
+    assert base_of("experiments/tiny.toml", Wishes()).name == "tiny-cpu"
 
 
 def test_choices_are_known_by_name() -> None:

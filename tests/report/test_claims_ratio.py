@@ -117,7 +117,7 @@ def test_seconds_of_two_machines_are_not_divided(folder: Path) -> None:
     """Catches: a faster machine that passes for a faster sampler."""
     judged = seconds(folder, device="another")
     assert judged.word == "not tested"
-    assert judged.reason == "the rows differ in the machine (env.device)"
+    assert judged.reason == "the rows differ in device one against another"
 
 
 @pytest.mark.parametrize(

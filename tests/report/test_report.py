@@ -1,21 +1,23 @@
 """Reports are pure functions of rows: the same bytes each time, "not run" where there is no row."""
 
 import io
+import re
 from functools import partial
 from pathlib import Path
 
 import pytest
 from harness.tiny import write_tiny
+from matplotlib.figure import Figure
 from PIL import Image
 
 from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Computed, Journal, Record
 from replication.report.claims import Evidence, claims_of, judge, markdown_claim
-from replication.report.plots import refresh
+from replication.report.plots import TRAINING, distance_plot, refresh, training_plot
 from replication.report.readme import refreshed
 from replication.report.rows import csv_text, read_csv, rows_of
-from replication.report.tables import tables_of
+from replication.report.tables import Table, tables_of
 from replication.report.write import write_report
 from replication.types import InputError, RunError
 
@@ -55,6 +57,52 @@ def test_csv_gives_the_same_rows_back(rows: dict[str, Record], tmp_path: Path) -
     rows[next(iter(rows))]["metric.nll"] = 0.1 + 0.2
     (tmp_path / "a.csv").write_text(csv_text(list(rows.values())))
     assert {r["cell"]: r for r in read_csv(tmp_path / "a.csv")} == rows
+
+
+def test_a_csv_of_windows_editors_is_read(rows: dict[str, Record], tmp_path: Path) -> None:
+    """Catches: a byte-order mark that becomes part of the first column's name."""
+    (tmp_path / "a.csv").write_bytes(csv_text(list(rows.values())).replace("\n", "\r\n").encode("utf-8-sig"))
+    assert {r["cell"]: r for r in read_csv(tmp_path / "a.csv")} == rows
+
+
+ODD = [
+    "q(x|y)",
+    "_baseline",
+    r"$\bm{\epsilon}$-prediction",
+    "$",
+    "a_b",
+    "<b>x</b>",
+    "[x](y)",
+    "`x`",
+    "*x*",
+    r"\|",
+    "x" * 60,
+]
+
+
+def test_labels_are_text_in_a_markdown_table() -> None:
+    """Each is one cell, printed as it is. Catches: a bar that ends the cell, and stress, tags, code and mathematics."""
+    table = Table(["label", "figure"], [[label, "1 [0, 2]"] for label in ODD])
+    lines = str(table).splitlines()[2:]
+    assert [line.rpartition(" | ")[2] for line in lines] == ["1 [0, 2] |"] * len(ODD)
+    for label, line in zip(ODD, lines, strict=True):
+        cell = line.removeprefix("| ").rpartition(" | ")[0].rstrip()
+        assert re.sub(r"\\([\\|`*$<_\]])", r"\1", cell) == label
+        assert not re.search(r"(?<!\\)(\\\\)*[|`*$]", cell), cell
+    assert str(table).count(r"a_b") == 1
+
+
+def test_labels_are_text_in_a_plot(cells: list[Cell], rows: dict[str, Record], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches: mathematics that matplotlib cannot parse, and a label that is left out because it begins with "_"."""
+    named: list[str] = []
+    whole = Figure.legend
+    monkeypatch.setattr(Figure, "legend", lambda self, *of, **k: (named.extend(of[1]), whole(self, *of, **k))[1])
+    odd = [cell.with_fields(label=label) for cell, label in zip(cells, ODD[:3], strict=True)]
+    assert distance_plot(odd, rows, ODD[2])[:8] == b"\x89PNG\r\n\x1a\n"
+    assert named == ODD[:3]
+    curve = {"step": [1, 2], **{column: [1e-4, 1.0] for column in TRAINING}}
+    assert training_plot([{**curve, "title": label} for label in ODD[:3]], ODD[2])
+    assert named == ODD[:3] * 2
 
 
 def test_damaged_csv_is_named(tmp_path: Path) -> None:

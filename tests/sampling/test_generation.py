@@ -1,6 +1,8 @@
 """Generation: image i depends on (seed, i) only, whatever was interrupted, split, or drawn before."""
 
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -12,9 +14,10 @@ from replication.check.models import randomize
 from replication.checkpoint import save_checkpoint
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Counted, Denoise
+from replication.harness.measuring import timing_columns, unlike_times
 from replication.noise import ImageNoise
 from replication.registry import MODELS, SAMPLERS, SCHEDULES
-from replication.sampling.generation import SamplePlace, SampleRequest, SampleSet, Sampling, Source, generate
+from replication.sampling.generation import SamplePlace, SampleRequest, SampleSet, Sampling, Seconds, Source, generate
 from replication.types import InputError, RunError
 
 SHAPE = (1, 8, 8)
@@ -73,6 +76,65 @@ def test_sample_sets_are_the_same_for_any_batch_size(denoiser: Denoiser, tmp_pat
         difference = (other.int() - sets[0].int()).abs()
         assert difference.max() <= 1
         assert difference.float().mean() <= 1e-3
+
+
+def test_the_first_images_are_as_many_in_any_batch(denoiser: Denoiser, tmp_path: Path) -> None:
+    """Exact. Catches: a strip of the first batch alone, one image where batches are of one."""
+    found = {size: made(denoiser, tmp_path / str(size), batch_size=size) for size in (1, 5, 12)}
+    for samples in found.values():
+        assert [len(samples.first(count)) for count in (1, 10, 12, 20)] == [1, 10, 12, 12]
+        assert torch.equal(samples.first(10), samples.images[:10])
+
+
+def test_chunks_keep_what_their_times_hang_on(denoiser: Denoiser, tmp_path: Path) -> None:
+    """Batch size, threads and a floor of that batch, of the call that drew them. Catches: today's conditions beside an
+    earlier time."""
+    source, place = Source(denoiser, SHAPE, network=denoiser.network), SamplePlace(tmp_path, 8, CPU, progress=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        generate(source, SampleRequest(sampling(), 8, 0), place)
+        torch.set_num_threads(2)
+        seconds = generate(source, SampleRequest(sampling(), 11, 0), replace(place, batch_size=2)).seconds_per_image
+    finally:
+        torch.set_num_threads(before)
+    assert [(s.batch, s.threads) for s in seconds] == [(8, 1), (2, 2), (2, 2)]
+    assert seconds[1].floor == seconds[2].floor != seconds[0].floor
+    assert all(s.floor is not None and 0 < 4 * s.floor < 1 for s in seconds)
+
+
+def timed(*of_chunks: Seconds) -> SampleSet:
+    samples = Mock(spec=SampleSet)
+    samples.seconds_per_image, samples.nfe = list(of_chunks), 4
+    return samples
+
+
+def test_a_rows_time_is_of_chunks_drawn_alike() -> None:
+    """Exact. Catches: a median over unlike batches, and a floor of today's beside it."""
+    alone, batch = Seconds(9.0, 0.0, 1, 1, 0.5), Seconds(2.0, 1.0, 250, 1, 0.1)
+    row = timing_columns(
+        [timed(batch, batch), timed(batch._replace(sampling=3.0, batch=249, floor=0.2), alone)], {"timing.x": 1}
+    )
+    assert (row["timing.seconds_per_image"], row["timing.image_seconds"], row["timing.chunks"]) == (2.0, 3.0, 3)
+    assert (row["timing.batch_size"], row["env.threads"], row["timing.floor_seconds"], row["timing.x"]) == (
+        250,
+        "1",
+        0.4,
+        1,
+    )
+    earlier = timing_columns([timed(Seconds(2.0, 0.0, 16))], {"timing.floor_seconds": 0.3})
+    assert "env.threads" not in earlier
+    assert earlier["timing.floor_seconds"] == 0.3
+    assert timing_columns([timed()], {"timing.x": 1}) == {}
+
+
+def test_times_compare_under_equal_conditions_alone() -> None:
+    """Exact; a row from before its batch size was kept has no say. Catches: a speed that is one of the batch size."""
+    row = {"env.device": "cpu", "env.threads": "1", "timing.batch_size": 250}
+    assert unlike_times([row, {**row, "timing.batch_size": 240}, {"env.device": "cpu", "env.threads": "1"}]) == []
+    assert unlike_times([row, {**row, "timing.batch_size": 1}]) == ["batch size 1 against 250"]
+    assert unlike_times([row, {**row, "env.threads": "2"}]) == ["threads 1 against 2"]
+    assert unlike_times([row, {**row, "env.device": "cpu, compiled"}]) == ["device cpu against cpu, compiled"]
 
 
 def test_chunks_are_nearly_equal_and_timed(denoiser: Denoiser, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Ancestral sampling: Ho et al. 2020 (DDPM), algorithm 2, between any two times.
 
-    x_s = mean of q(x_s|x_t, x0) + sqrt(variance) noise,   and no noise on the step to t = 0
+    x_s = mean of q(x_s|x_t, x0) + sqrt(variance) noise,   and no noise on the step to t = 0, or from t to t itself
 
 With variance fixed-large on a subset of the times this is the row that the DDIM paper calls sigma-hat (its Table 1).
 x0 is clipped, if at all, before the mean is made of it: the denoiser does that (`clip="x0"`).
@@ -41,7 +41,7 @@ class Ancestral(Sampler):
     ) -> tuple[Tensor, Any]:
         prediction = denoise(x_t, t)
         mean, posterior_variance = posterior(schedule, x_t, prediction.x0, t, s)
-        if noise is None or s == 0:
+        if noise is None or s == 0 or s == t:  # where s = t, the mean is x_t and a learned variance has no say
             return mean, state
         variance = reverse_variance(self.variance, prediction, posterior_variance, schedule, t, s)
         return mean + variance.sqrt() * noise, state

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from replication.checkpoint import load_metadata
 from replication.datasets.dataset import Dataset
-from replication.files import printable
+from replication.files import expanded, printable
 from replication.harness.experiment import explained, load_experiment
+from replication.harness.home import check_unambiguous
 from replication.harness.images import open_images
 from replication.harness.job import of_row
 from replication.harness.jobs.cell import Cell, cells_of
-from replication.harness.own_images import check_shape, dataset_of, protocol_for
+from replication.harness.own_images import DRAWN, OF_DRAWING, check_settings, check_shape, dataset_of, protocol_for
 from replication.harness.protocol import Protocol
 from replication.registry import DATASETS, SAMPLERS
 from replication.sampling.generation import Sampling
@@ -26,6 +27,7 @@ from replication.settings import Part
 from replication.training.recipe import Recipe
 from replication.types import InputError
 
+PROFILE = "cpu"  # of an experiment, unless another one is asked for
 STEPS = 50  # of the base, or what the experiment has nearest to it
 
 
@@ -73,7 +75,7 @@ class Measurement:
 class Wishes:
     """What the command line asks of the base; None leaves it to what is examined."""
 
-    profile: str = "cpu"
+    profile: str | None = None
     row: str | None = None
     steps: int | None = None
     protocol: str | None = None
@@ -93,7 +95,8 @@ def base_of(name: str, wishes: Wishes) -> Measurement:
     """
     if wishes.steps is not None and wishes.steps < 1:
         raise InputError(f"--steps {wishes.steps}: the number of steps must be at least 1")
-    path = Path(name).expanduser()
+    path = expanded(name, "HOME")
+    check_unambiguous(name)
     if path.suffix == ".toml" or not path.exists():
         if path.suffix in (".safetensors", ".npz") or name.endswith("/"):
             raise InputError(f"{name}: there is no such file or folder")
@@ -113,10 +116,11 @@ def _metadata(path: Path) -> Mapping[str, object]:
 
 def _of_experiment(name: str, wishes: Wishes) -> Measurement:
     wishes.refuse("an experiment states that itself", "protocol", "dataset")
-    experiment = load_experiment(name, wishes.settings, wishes.profile)
-    cell = _base_cell(cells_of(experiment, wishes.profile), wishes)
-    batch_size = experiment.profile(wishes.profile).batch_size
-    return _drawn(f"{experiment.name}-{wishes.profile}", experiment.title, cell, batch_size=batch_size)
+    profile = wishes.profile or PROFILE
+    experiment = load_experiment(name, wishes.settings, profile)
+    cell = _base_cell(cells_of(experiment, profile), wishes)
+    batch_size = experiment.profile(profile).batch_size
+    return _drawn(f"{experiment.name}-{profile}", experiment.title, cell, batch_size=batch_size)
 
 
 def _base_cell(cells: list[Cell], wishes: Wishes) -> Cell:
@@ -128,7 +132,7 @@ def _base_cell(cells: list[Cell], wishes: Wishes) -> Cell:
 
 
 def _of_checkpoint(path: Path, metadata: Mapping[str, object], wishes: Wishes) -> Measurement:
-    wishes.refuse("only an experiment has rows", "row")
+    wishes.refuse("only an experiment has that", "row", "profile")
     wishes.refuse("a checkpoint states that itself", "dataset")
     try:
         recipe = Recipe.model_validate(metadata["recipe"])
@@ -158,17 +162,17 @@ def _drawn(name: str, title: str, cell: Cell, **options: Any) -> Measurement:
 
 
 def _of_images(path: Path, wishes: Wishes) -> Measurement:
-    wishes.refuse("the images are there already", "row", "steps")
+    wishes.refuse(DRAWN, "row", "steps", "profile")
+    check_settings(wishes.settings or {}, ("n", "nll_images", *OF_DRAWING), DRAWN)
     images = open_images(path)
     dataset = dataset_of(images, wishes.dataset, "--dataset")
     built = dataset.build(DATASETS)
     check_shape(images, built.shape, str(dataset))
     protocol = _protocol(built, wishes).with_changes({"n": images.n})
-    protocol.check_preprocessing(built)
-    name, passed_over = (
-        printable(path.stem or path.resolve().name),
-        f" ({images.passed_over})" if images.passed_over else "",
-    )
+    protocol.check_reference(built)
+    # a folder's name may have a dot in it, eta0.5, and no suffix
+    name = printable(path.resolve().name if path.is_dir() else path.stem)
+    passed_over = f" ({images.passed_over})" if images.passed_over else ""
     title = f"images of {printable(path.name)}{passed_over}"
     given, as_jpeg = torch.cat(list(images.batches())), images.jpegs > 0
     seed = protocol.seeds[0]

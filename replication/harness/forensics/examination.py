@@ -54,6 +54,7 @@ def investigate(base: Measurement, choices: Mapping[str, Choice], place: Workpla
                 raise InputError("needs a checkpoint")
             found = [(name, *change) for change in choice(base)]
             for *_, to in found:
+                to.protocol.reference_count(laboratory.dataset.sizes[to.protocol.reference])
                 if to.drawn_as:
                     to.cell.check()
             if not found:

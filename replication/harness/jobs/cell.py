@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from replication import cost
 from replication.conditions.captions import Captioned, caption_numbers, captions
 from replication.conditions.condition import labels_of
+from replication.deadline import NEVER
 from replication.diffusion.denoiser import Denoise
 from replication.diffusion.variance import check_variance
 from replication.harness.clip_pair import ClipPair, clip_pair
@@ -28,7 +29,6 @@ from replication.harness.measuring import (
     STRIP_IMAGES,
     TRAINED,
     bits_of,
-    floor_seconds,
     measured,
     prerequisites,
     sampled,
@@ -184,18 +184,16 @@ class Cell(Job):
     def compute(self, place: Workplace) -> Computed:
         model = place.model(self.recipe, self.protocol.ema)
         reset_peak_memory(place.device)
-        floor = floor_seconds(model, self.recipe, self.protocol, place)
-        place.deadline.require(self._evaluations_left(model, place) * min(floor) + MEASURING_SECONDS, self.title)
+        place.deadline.require(self._drawing_seconds(model, place) + MEASURING_SECONDS, self.title)
         sets = [self.samples(model, seed, place) for seed in self.protocol.seeds]
-        floor += floor_seconds(model, self.recipe, self.protocol, place)
-        beside = dict(zip(BESIDE, (sets[0].nfe * min(floor), peak_memory(place.device)), strict=True))
+        beside = {"timing.peak_memory_bytes": peak_memory(place.device)}
         drawn: Record = {
             "checkpoint.sha256": model.sha256["checkpoint"],
             "checkpoint.given": model.given["checkpoint"] or TRAINED,
             "checkpoint.first_stage_sha256": model.sha256.get(FIRST_STAGE, "none"),
             "checkpoint.first_stage_given": model.given.get(FIRST_STAGE) or TRAINED,
-            **timing_columns(sets, beside),
             **provenance(place.device),
+            **timing_columns(sets, beside),
         }
         return self._measured(drawn, sets, self._bits(model, place), {}, place)
 
@@ -261,11 +259,18 @@ class Cell(Job):
         of_sampler: int = self.sampling.sampler.build(SAMPLERS).nfe(schedule, self.sampling.times(schedule))
         return of_sampler * (2 if self.sampling.guidance else 1)
 
-    def _evaluations_left(self, model: Model, place: Workplace) -> int:
-        """Of images that have yet to be drawn."""
+    def _drawing_seconds(self, model: Model, place: Workplace) -> float:
+        """What the images that have yet to be drawn take at least; 0 where no deadline asks."""
         places = [self.sample_place(seed, place) for seed in self.protocol.seeds]
         drawn = [chunks[-1].stop for of in places if (chunks := stored_chunks(of.folder, model.weights))]
-        return self.nfe() * max(len(places) * self.protocol.n - sum(drawn), 0)
+        left = self.nfe() * max(len(places) * self.protocol.n - sum(drawn), 0)
+        if not left or place.deadline == NEVER:
+            return 0.0
+        noise = ImageNoise(0, torch.arange(min(self.protocol.n, place.batch_size)), place.device)
+        null = self.recipe.null(len(noise.indices), place.device)
+        cond = None if null is None else model.encode(null)
+        with torch.no_grad(), numerics(self.protocol.precision, place.device):
+            return left * (self.source(model, place.device).floor(noise, cond) or 0.0)
 
     def sample_place(self, seed: int, place: Workplace, apart: str = "") -> SamplePlace:
         """Where the images of a seed are kept."""
@@ -308,7 +313,8 @@ class Cell(Job):
         denoise: Denoise = model.denoiser
         if guidance is not None and null is not None:
             denoise = guidance.around(denoise, model.encode(null)[0])
-        return Source(denoise, self.recipe.latent_shape(), model.autoencoder.decode, model.weights)
+        decode, network = model.autoencoder.decode, model.denoiser.network
+        return Source(denoise, self.recipe.latent_shape(), decode, model.weights, network)
 
     def prompted(self, prompts: Sequence[str], n: int, seed: int, place: Workplace) -> Tensor:
         """Images 0..n-1 of the seed for each prompt, uint8 [prompts,n,C,H,W]; the noise is the same for every prompt.
@@ -343,7 +349,7 @@ class Cell(Job):
             if self.recipe.first_stage is not None:
                 raise InputError(f"nll = {self.nll!r}: the bound is that of pixels, and this model is one of latents")
         dataset = self.recipe.build_dataset()
-        self.protocol.check_preprocessing(dataset)
+        self.protocol.check_reference(dataset)
         self._check_condition()
         shape = (1, dataset.channels, dataset.resolution, dataset.resolution)
         self.protocol.extractor.build(EXTRACTORS).prepare(torch.empty(shape, dtype=torch.uint8))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from replication.download import Remote, fetch, weights_path
+from replication.files import expanded
 from replication.ldm.losses.distances import Perceptual, unit_difference
 from replication.registry import PERCEPTUAL
 from replication.types import InputError
@@ -32,7 +33,7 @@ class LPIPS(Perceptual):
     def __init__(self) -> None:
         super().__init__()
         folder = os.environ.get(VARIABLE)
-        self._given = Path(folder).expanduser() if folder else None
+        self._given = expanded(folder, VARIABLE) if folder else None
 
     def file(self, remote: Remote) -> Path:
         """Where one of the two files is, or will be."""

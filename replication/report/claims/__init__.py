@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from replication.report.claims.claim import Claim, claims_of
 from replication.report.claims.evidence import Evidence, with_rows
 from replication.report.claims.verdict import Verdict, marks
-from replication.report.tables import MARK, Table, stale_notes
+from replication.report.tables import MARK, Table, escaped, stale_notes
 
 __all__ = [
     "Claim",
@@ -47,7 +47,7 @@ def answered(claim: Claim, verdicts: Sequence[Verdict]) -> str:
 def markdown_claim(claim: Claim, evidence: Evidence) -> str:
     """The claim, its answer in a sentence, its verdicts as a table, and what they hang on."""
     verdicts = judge(claim, evidence)
-    title = f"**Claim `{claim.name}`**: {claim.statement} ({claim.citation})."
+    title = f"**Claim `{claim.name}`**: {escaped(claim.statement)} ({escaped(claim.citation)})."
     parts = [title, f"{ANSWER}{answered(claim, verdicts)}", str(verdict_table(verdicts)), notes(verdicts)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -58,7 +58,7 @@ def markdown_claims(evidence: Sequence[Evidence]) -> str:
     lines = [[c.name, c.statement, e.profile, _summary(judge(c, e))] for e in claimed for c in e.claims]
     parts = ["# Claims", WORDS, str(Table(["claim", "statement", "profile", "verdict"], lines))]
     for e in claimed:
-        parts.append(f"## {e.experiment.title} ({e.profile})")
+        parts.append(f"## {escaped(e.experiment.title)} ({e.profile})")
         parts += [markdown_claim(claim, e).rstrip("\n") for claim in e.claims]
     return "\n\n".join(parts) + "\n"
 

@@ -5,6 +5,7 @@ A kind of claim is one file of this package: a class that is registered in CLAIM
 
 import fnmatch
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Annotated, Any, cast
@@ -15,7 +16,7 @@ from replication.harness.experiment import Experiment, Size, explained, sibling
 from replication.registry import CLAIMS, METRICS, QUANTITIES, unknown
 from replication.report.claims.answer import Answer, general_answer
 from replication.report.claims.verdict import Range, Verdict, corrected
-from replication.settings import Part, Settings
+from replication.settings import Line, Part, Settings
 from replication.types import InputError
 
 TOLERANCE = 0.05  # "about 50" is 47.5 to 52.5, of whatever is claimed
@@ -95,9 +96,9 @@ class Claim(Settings):
     """
 
     kind: str
-    name: str
-    statement: str
-    citation: str
+    name: Line
+    statement: Line
+    citation: Line
     minimum_profile: Size
     awaits: str | None = None
     unequal: bool = False
@@ -168,7 +169,11 @@ def claims_of(experiment: Experiment) -> list[Claim]:
     Raises InputError naming the file, the claim, the key and the nearest valid name.
     """
     tables = cache(lambda name: sibling(experiment, name) if name else experiment)
-    return [_checked(content, experiment, f"claim.{i}", tables) for i, content in enumerate(experiment.claims)]
+    found = [_checked(content, experiment, f"claim.{i}", tables) for i, content in enumerate(experiment.claims)]
+    for name, count in Counter(claim.name for claim in found).items():
+        if count > 1:
+            raise InputError(f"{experiment.path}: claim {name!r} is there {count} times: give each a name of its own")
+    return found
 
 
 def _checked(content: Mapping[str, Any], experiment: Experiment, where: str, tables: Tables) -> Claim:

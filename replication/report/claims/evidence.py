@@ -9,6 +9,7 @@ from replication.harness.experiment import SIZES, Experiment, sibling
 from replication.harness.job import Job, jobs_of
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
+from replication.harness.measuring import unlike_times
 from replication.harness.sweep import journal_of
 from replication.harness.versions import unequal_version
 from replication.metrics.metric import metrics
@@ -19,7 +20,6 @@ from replication.report.claims.verdict import NotTested, Verdict
 from replication.report.compare import VERSIONS, Resampled, differences, named_differences
 from replication.report.rows import replicates_of, rows_of
 
-MACHINE = ("env.device", "env.threads")  # times on unequal ones do not compare samplers
 PRINTED = {"metric.fd_infinity": "metric.fd"}  # papers print the distance of a finite n alone
 TITLES = {
     "sampling.nfe": "NFE",
@@ -156,7 +156,7 @@ def differing(records: Sequence[Record], columns: Iterable[str], allowed: bool) 
     """
     found = differences(records)
     if any(column.startswith("timing.") for column in columns):
-        found += [f"the machine ({name})" for name in MACHINE if len({r.get(name) for r in records}) > 1]
+        found += unlike_times(records)  # which do not compare samplers
     versions = [text for text in dict.fromkeys(unequal_version(records, column) for column in columns) if text]
     if versions or (found and not allowed):
         raise NotTested(f"the rows differ in {'; '.join(found + versions)}")
