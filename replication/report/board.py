@@ -15,7 +15,6 @@ from replication.report.claims import Claim, Evidence, Verdict, judge, notes, ve
 from replication.report.claims.answer import LEADS, NEITHER, Answer, capitalised
 from replication.report.claims.claim import Exact, Point
 from replication.report.claims.verdict import NotTested, marks
-from replication.report.tables import Table
 from replication.settings import Part
 
 WORDS = ("supported", "refuted", "inconclusive", "does not discriminate", "not tested")
@@ -114,7 +113,7 @@ def _reading(claim: Claim, verdicts: Sequence[Verdict], evidence: Sequence[Evide
         "answers": claim.answers(verdicts),
         "marks": " ".join(marks(verdicts)),
         "words": counted(v.word for v in verdicts),
-        "table": _verdict_first(verdict_table(verdicts)),
+        "table": verdict_table(verdicts).led_by("definition", "verdict", "measured [95 %]"),
         "notes": notes(verdicts),
     }
 
@@ -123,10 +122,6 @@ def _images(claim: Claim, evidence: Evidence) -> str:
     """How many images its rows are measured on."""
     counts = {row.protocol.n for row in cells_of(claim, evidence)}
     return f", {' or '.join(f'{n:,}' for n in sorted(counts))} images a row" if counts else ""
-
-
-def _verdict_first(table: Table) -> Table:
-    return table.led_by("definition", "verdict", "measured [95 %]")
 
 
 def sentence(text: str, lead: str) -> tuple[str, str]:

@@ -32,9 +32,7 @@ from replication.report.board import (
     bars,
     board,
     counted,
-    data_of,
     described,
-    figure,
     needed,
     sentence,
     size,
@@ -47,7 +45,7 @@ from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
 from replication.report.tables import Table
 from replication.report.write import TRAINING, all_tables, pictures_of, shared_columns
 
-ROWS = 1000  # of a section: what a page can hold; the others are in the CSV beside it
+ROWS = 400  # of a section: what a page can hold; the others are in the CSV beside it
 LONG = 12  # lines of a table, from which on it is closed at first
 KEY_DIGITS = 12
 SIZE = 1_450_000  # bytes, of 1.5 MB: pictures that do not fit in it are links to their files
@@ -86,15 +84,9 @@ def _environment() -> Environment:
     folder = FileSystemLoader(Path(__file__).parent / "template")
     found = Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     found.filters |= {"text": Text.of, "bars": bars, "sureness": sureness, "described": described, "code": _code}
-    found.globals |= {"zip": zip, "numeric": numeric, "long": LONG, "width": WIDTH, "height": HEIGHT}
-    found.globals |= {"key_digits": KEY_DIGITS, "colours": len(COLOURS), "named": NAMED_CURVES, "groups": GROUPS}
-    found.globals |= {
-        "sentence": sentence,
-        "needed": needed,
-        "figure_of": figure,
-        "data_of": data_of,
-        "heading": HEADING,
-    }
+    found.globals |= {"zip": zip, "numeric": numeric, "sentence": sentence, "needed": needed}
+    found.globals |= {"long": LONG, "width": WIDTH, "height": HEIGHT, "colours": len(COLOURS), "named": NAMED_CURVES}
+    found.globals |= {"groups": GROUPS, "heading": HEADING}
     found.globals["shapes"] = [SHAPES[marker] for marker in MARKERS]
     return found
 
@@ -142,7 +134,7 @@ def page(evidence: Sequence[Evidence], folder: Path) -> str:
 
 def _section(evidence: Evidence, folder: Path) -> Shown:
     """One profile of an experiment that has rows."""
-    evidence = replace(evidence, jobs=evidence.jobs[:ROWS])
+    every, evidence = len(evidence.cells), replace(evidence, jobs=evidence.jobs[:ROWS])
     cells, rows, stem = evidence.cells, evidence.cell_rows, evidence.stem
     jobs = [job for job in evidence.jobs if job.key in evidence.rows]
     fixed = {job.key: _columns(evidence.rows[job.key], "protocol.") for job in jobs}
@@ -153,11 +145,13 @@ def _section(evidence: Evidence, folder: Path) -> Shown:
     charts = panels(cells, rows)
     return {
         "evidence": evidence,
+        "cells": every,
         "on": described(cells[0].recipe.build_dataset()),
         "distance": distance,
         "protocols": [(title, protocol) for protocol, title in titles.items()],  # (title, what it fixes), distinct
         "published": tables.pop(HEADING, None),
-        "tables": {heading: _metric_first(table, distance) for heading, table in tables.items()},
+        # in front what a narrow screen shows: which row it is, and how far from the data
+        "tables": {heading: table.led_by(table.columns[0], "steps", distance) for heading, table in tables.items()},
         "mains": [job.tables[0].heading for job in evidence.jobs],  # of the tables that each row stands in once
         "anchors": {job.key: (f"{stem}-{job.key[:KEY_DIGITS]}", list(titles).index(fixed[job.key])) for job in jobs},
         "panels": charts,
@@ -175,11 +169,6 @@ def _section(evidence: Evidence, folder: Path) -> Shown:
         "shared": {title: shared_columns(rows, *of).lines for title, of in SHARED.items()},
         "whole": _whole(jobs, evidence.rows),
     }
-
-
-def _metric_first(table: Table, distance: str) -> Table:
-    """What a narrow screen shows: which row it is, and how far from the data."""
-    return table.led_by(table.columns[0], "steps", distance)
 
 
 def _families(charts: Sequence[Panel]) -> dict[str, list[Series]]:

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -60,6 +61,14 @@ class Browser:
     def run(self, script: str) -> Any:
         """What the body of a function returns in the page."""
         return self._ask("POST", "/execute/sync", {"script": script, "args": []})
+
+    def wait(self, script: str) -> None:
+        """Until the body of a function returns something true, as what a reader did takes effect in its own time."""
+        until = time.monotonic() + PATIENCE
+        while not self.run(script):
+            if time.monotonic() > until:
+                raise AssertionError(f"never true: {script}")
+            time.sleep(0.02)
 
     def press(self, key: str) -> None:
         """A key of the keyboard, as W3C names it: "\\ue004" is Tab."""

@@ -20,7 +20,7 @@ function fill(details) {
 document.addEventListener("toggle", (event) => event.target.open && fill(event.target), true);
 
 function reveal(hash) {
-  const id = decodeURIComponent(hash.slice(1));
+  const id = hash.slice(1);
   if (!id) return;
   let target = document.getElementById(id);
   if (!target) {
@@ -43,7 +43,15 @@ function reveal(hash) {
   });
 }
 
-addEventListener("hashchange", () => reveal(location.hash));
+function address() {
+  try {
+    return decodeURIComponent(location.hash);
+  } catch {
+    return ""; // no address of this page
+  }
+}
+
+addEventListener("hashchange", () => reveal(address()));
 
 // ---------------------------------------------------------------- whole rows
 
@@ -71,7 +79,7 @@ function openRow(line) {
 function closeRow(line) {
   if (line.nextElementSibling?.className === "record") line.nextElementSibling.remove();
   line.classList.remove("open");
-  if (location.hash === `#${line.id}`) history.replaceState(null, "", location.pathname + location.search);
+  if (address() === `#${line.id}`) history.replaceState(null, "", location.pathname + location.search);
 }
 
 document.addEventListener("click", (event) => {
@@ -82,9 +90,9 @@ document.addEventListener("click", (event) => {
   if (line && hash === `#${line.id}` && line.classList.contains("open")) {
     event.preventDefault();
     closeRow(line);
-  } else if (hash === location.hash || !event.target.closest("a")) {
+  } else if (hash === address() || !event.target.closest("a")) {
     event.preventDefault();
-    if (hash === location.hash) reveal(hash);
+    if (hash === address()) reveal(hash);
     else location.hash = hash;
   }
 });
@@ -187,4 +195,4 @@ for (const form of all(".filter")) {
 }
 
 prepare(document);
-reveal(location.hash);
+reveal(address());
