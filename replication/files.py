@@ -26,9 +26,31 @@ def expanded(path: str | Path, named: str) -> Path:
         raise InputError(f"{named}: nobody knows the home folder of {path} here; set {named} or HOME") from error
 
 
+BEGINNINGS = {
+    b"version https://git-lfs": "a pointer of Git LFS in the place of the file, which `git lfs pull` fetches",
+    b"<!": "a page of HTML, perhaps in the place of a download",
+    b"<html": "a page of HTML, perhaps in the place of a download",
+    b"PK\3\4": "a ZIP archive",
+    b"\x93NUMPY": "an array of numpy",
+    **dict.fromkeys((b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"), "a pickle"),
+    b"\x89PNG": "PNG",
+    b"\xff\xd8": "JPEG",
+    b"RIFF": "WebP",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+}
+
+
 def printable(text: str | Path) -> str:
     """The text with the bytes of a file's name that are not UTF-8 written as \\xe9, for tables and messages."""
     return str(text).encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def kind_of(beginning: bytes) -> str:
+    """What a file that can't be read is after all, by its first bytes; empty where they do not tell."""
+    return next((kind for first, kind in BEGINNINGS.items() if beginning.startswith(first)), "")
 
 
 def unwritable(path: Path, error: OSError) -> RunError:

@@ -55,6 +55,7 @@ class Brought(Dataset):
     held_out: int = field(kw_only=True)  # where the copy has no test split, one example of so many becomes test
     folder: Path = field(kw_only=True)  # of this resolution, prepared in this way
     command: str = field(kw_only=True)  # the one that adds it
+    asked: Sequence[str] = field(kw_only=True)  # classes that a copy is to have, whatever was added before
     published: int = field(kw_only=True)  # images of the published set in all, 0 where that is not known
     wordnet: bool = field(kw_only=True)  # whether its labels are in the order of WordNet's ids
     prepared_as: "Callable[[int, Stored], Brought]" = field(kw_only=True)  # the same set otherwise
@@ -88,7 +89,7 @@ class Brought(Dataset):
         Raises InputError naming the first file that cannot be used, RunError where nothing can be stored. Killed at any
         instant it leaves what was there before or nothing, and the same command begins anew.
         """
-        expected = Expected(self.name, len(self.classes), self.wordnet, self.published)
+        expected = Expected(self.name, len(self.asked), self.wordnet, self.published)
         copy = find_photographs(Path(path), expected)
         if "test" not in copy.splits and self.preprocessing == WHOLE:
             raise InputError(
@@ -107,7 +108,7 @@ class Brought(Dataset):
                     "train": [p for i, p in enumerate(whole) if i % self.held_out],
                     "test": whole[:: self.held_out],
                 }
-            self._store(splits, copy.classes or self.classes)
+            self._store(splits, copy.classes or self.asked)
 
     def verify(self) -> dict[str, str]:
         found = {}
@@ -201,8 +202,9 @@ def brought(
     usual = {"title": "", "classes": len(classes), **DATASETS.defaults(registered)}
     asked = [f" --set {key}={json.dumps(value)}" for key, value in options.items() if usual.get(key) != value]
     folder = data_home() / name / f"{resolution}-{preprocessing.replace(',', '').replace(' ', '-')}"
+    names = classes
     if added := _added(folder):
-        classes, fingerprints = added.classes, added.fingerprints
+        names, fingerprints = added.classes, added.fingerprints
         sizes = {split: sum(counts) for split, counts in added.counts.items()}
     else:
         absent = hashlib.sha256(f"not added: {name}, {resolution}, {preprocessing}".encode()).hexdigest()
@@ -211,14 +213,15 @@ def brought(
         name=name,
         channels=3,
         resolution=resolution,
-        classes=tuple(classes),
-        captions=captions([(c.replace("_", " "),) for c in classes], templates),
+        classes=tuple(names),
+        captions=captions([(c.replace("_", " "),) for c in names], templates),
         flip=True,
         sizes=sizes,
         fingerprints=fingerprints,
         preprocessing=preprocessing,
         held_out=held_out,
         folder=folder,
+        asked=classes,
         published=published,
         wordnet=wordnet,
         prepared_as=lambda side, way: brought(

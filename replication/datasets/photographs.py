@@ -28,7 +28,7 @@ SPLITS = {  # words in the names of their folders
     "test": {"test", "testing", "testset"},
     "val": {"val", "valid", "validation", "valset", "dev", "eval"},
 }
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".npz")
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 NUMBER = re.compile(r"[0-9]+")
 WORDNET = re.compile(r"n[0-9]{8}(?![0-9])")
 

@@ -16,7 +16,7 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
-from replication.files import printable
+from replication.files import kind_of, printable
 from replication.types import InputError
 
 NAMES = {"PNG": "PNG", "JPEG": "JPEG", "WEBP": "WebP"}  # by Pillow's name of the format
@@ -99,8 +99,13 @@ def opened_picture(
             yield picture
     except Image.DecompressionBombError as error:
         raise InputError(f"{where}: more than {MOST_PIXELS:,} pixels ({error})") from error
+    except UnidentifiedImageError as error:  # which names an address in memory
+        kind = kind_of(_beginning(source))
+        reason = f"its content is {kind}" if kind else "its content is of another kind, or damaged"
+        raise InputError(f"{where}: not a readable {_either(formats, 'or')} image ({reason})") from error
     except DAMAGE as error:
-        raise InputError(f"{where}: not a readable {_either(formats, 'or')} image ({_reason(error)})") from error
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{where}: not a readable {_either(formats, 'or')} image ({reason})") from error
 
 
 def _either(formats: Sequence[str], word: str) -> str:
@@ -108,8 +113,9 @@ def _either(formats: Sequence[str], word: str) -> str:
     return f"{', '.join(others)} {word} {last}"
 
 
-def _reason(error: BaseException) -> str:
-    """Without the address of the object in memory that Pillow names."""
-    if isinstance(error, UnidentifiedImageError):
-        return "its content is of another kind, or damaged"
-    return str(error) or type(error).__name__
+def _beginning(source: str | PathLike[str] | IO[bytes]) -> bytes:
+    if isinstance(source, str | PathLike):
+        with open(source, "rb") as file:
+            return file.read(64)
+    source.seek(0)
+    return source.read(64)

@@ -39,7 +39,8 @@ from replication.datasets.pictures import (
     passed_over,
     refuse_other_formats,
 )
-from replication.files import file_sha256
+from replication.files import file_sha256, kind_of
+from replication.layers.weight_files import kind_of_no_safetensors
 from replication.metrics.metric import LEAST_IMAGES
 from replication.sampling.generation import chunks_in
 from replication.types import InputError
@@ -346,7 +347,7 @@ def _chunk(path: Path) -> Tensor:
             images: Tensor = file.get_tensor("images")
             return images
     except (SafetensorError, *DAMAGE) as error:
-        raise InputError(f"{path}: this safetensors file is damaged, or is none ({error})") from error
+        raise _damaged(path, "safetensors file", kind_of_no_safetensors(path), error) from error
 
 
 @contextmanager
@@ -356,7 +357,16 @@ def _archive(path: Path, kind: str) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except (zipfile.BadZipFile, lzma.LZMAError, *DAMAGE) as error:
-        raise InputError(f"{path}: this {kind} is damaged, or is none ({error})") from error
+        with open(path, "rb") as file:
+            beginning = file.read(64)
+        content = "" if beginning.startswith(b"PK") else kind_of(beginning)  # it is one, damaged further on
+        raise _damaged(path, kind, content, error) from error
+
+
+def _damaged(path: Path, what: str, kind: str, error: Exception) -> InputError:
+    """`kind` is what its content is instead, where that tells."""
+    reason = f"its content is {kind}" if kind else str(error) or type(error).__name__
+    return InputError(f"{path}: this {what} is damaged, or is none ({reason})")
 
 
 READERS = {".npz": _in_npz, ".zip": _in_zip, ".safetensors": _in_one_chunk}

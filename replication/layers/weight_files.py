@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from replication.files import file_sha256
+from replication.files import file_sha256, kind_of
 from replication.types import InputError
 
 NAME = "diffusion_pytorch_model.safetensors"  # diffusers'
@@ -27,7 +27,6 @@ SUFFIX = ".safetensors"
 INDEX = re.compile(r".+\.safetensors\.index(\.\w+)?\.json")
 SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(.*)\.safetensors")
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".bin.index.json")
-PICKLE_MAGIC = (b"PK\3\4", b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5")  # of torch.save, now and before
 CONVERT = (
     'nothing is unpickled here. Convert it where you trust it, and give the new file: python -c "import sys, torch, '
     "safetensors.torch as s; w = torch.load(sys.argv[1], weights_only=True); w = w.get('state_dict', w); "
@@ -143,9 +142,17 @@ def _shards(index: Path) -> WeightFiles:
 
 def _loaded(file: Path) -> dict[str, Tensor]:
     try:
-        with open(file, "rb") as opened:
-            if opened.read(4).startswith(PICKLE_MAGIC):
-                raise InputError(f"{file}: a pickle under the name of safetensors, and {CONVERT}")
         return load_file(file)
     except (SafetensorError, OSError, ValueError, RuntimeError, LookupError) as error:
-        raise InputError(f"{file}: not a readable safetensors file ({error}); copy or convert it again") from error
+        kind = kind_of_no_safetensors(file)
+        if kind in (kind_of(b"\x80\2"), kind_of(b"PK\3\4")):
+            raise InputError(f"{file}: a pickle under the name of safetensors, and {CONVERT}") from error
+        reason = f"its content is {kind}" if kind else str(error)
+        raise InputError(f"{file}: not a readable safetensors file ({reason}); copy or convert it again") from error
+
+
+def kind_of_no_safetensors(file: Path) -> str:
+    """As kind_of, of a file that should be one: those begin with a length of eight bytes, the last of which are 0."""
+    with open(file, "rb") as opened:
+        beginning = opened.read(64)
+    return kind_of(beginning) if any(beginning[4:8]) else ""

@@ -32,7 +32,7 @@ def faces() -> Brought:
 
 def three_classes() -> Brought:
     """ImageNet's class with three of them; after `add` it is read back by the factory."""
-    return dataclasses.replace(DATASETS.build("imagenet-256", resolution=8), classes=("0", "1", "2"))
+    return dataclasses.replace(DATASETS.build("imagenet-256", resolution=8), classes=("0", "1", "2"), asked="012")
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_resolutions_and_preprocessings_stand_side_by_side(tmp_path: Path) -> No
     built = {}
     for resolution, way in ((8, "crop, bicubic"), (8, "box halving, bicubic, crop"), (12, "crop, bicubic")):
         options = {"resolution": resolution, "preprocessing": way}
-        dataclasses.replace(DATASETS.build("imagenet-256", **options), classes=("0", "1", "2")).add(tmp_path / "copy")
+        dataclasses.replace(DATASETS.build("imagenet-256", **options), asked="012").add(tmp_path / "copy")
         built[resolution, way] = DATASETS.build("imagenet-256", **options)
     assert len({d.fingerprints["train"] for d in built.values()}) == 3
     assert all(d.load("train").images.shape[2] == d.resolution for d in built.values())

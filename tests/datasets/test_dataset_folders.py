@@ -83,6 +83,21 @@ def test_names_that_are_no_utf8_are_names_of_classes(tmp_path: Path) -> None:
     assert own(2).classes == ("alpha", r"b\xe9ta")
 
 
+def test_the_classes_asked_for_are_those_of_the_copy(tmp_path: Path) -> None:
+    """Catches: the number of what was added before in the place of the one that is asked for now."""
+    copy = tmp_path / "copy"
+    for name in ("cat", "dog"):
+        put(copy / name)
+    own(2).add(copy)
+    with pytest.raises(InputError, match="has 2 class folders, and there are 3 classes"):
+        own(3).add(copy)
+    put(copy / "bird")
+    own(3).add(copy)
+    assert own(3).classes == ("bird", "cat", "dog")
+    own(1).add(copy)
+    assert own(1).classes == ("class-0",)
+
+
 def test_what_is_found_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Catches: a part taken for the whole, files left out and photographs that lie on their side without a word."""
     exif = Image.Exif()

@@ -127,6 +127,17 @@ def test_shards_and_variants_hold_the_same_tensors(tmp_path: Path) -> None:
     assert weight_files(tmp_path / "variant").left == (f"{STEM}.fp16.safetensors",)
 
 
+@pytest.mark.parametrize("length", [0x280, 0x480, 0x4D42])
+def test_a_header_may_begin_as_another_format_does(tmp_path: Path, length: int) -> None:
+    """Catches: weights taken for a pickle or a BMP by the two bytes of their header's length."""
+    save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors", {"note": "x" * (length - 120)})
+    content = (tmp_path / "a.safetensors").read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    padded = content[8 : 8 + size].ljust(length)
+    (tmp_path / "a.safetensors").write_bytes(length.to_bytes(8, "little") + padded + content[8 + size :])
+    assert read_weights(weight_files(tmp_path / "a.safetensors"))["a"].tolist() == [1, 1]
+
+
 def test_a_network_by_its_folder_may_lie_in_shards(tmp_path: Path) -> None:
     saved(tmp_path / "whole")
     peer().save_pretrained(tmp_path / "shards", max_shard_size="300KB")
@@ -229,6 +240,7 @@ ONE, TWO = (f"{STEM}-0000{i}-of-00002.safetensors" for i in (1, 2))
         (pickled("pytorch_model.ckpt"), r"holds a pickle \(pytorch_model\.ckpt\)"),
         (pickled(NAME), "a pickle under the name of safetensors"),
         (lambda p: pickled("x.pt")(p) / "x.pt", "x.pt: a pickle, and nothing is unpickled here"),
+        (lambda p: (empty(p) / NAME).write_text("version https://git-lfs") and p, "a pointer of Git LFS in the place of"),
         (pipeline, "is a whole pipeline; name the part that is meant: .*/unet, .*/vae"),
         (lambda p: shards(p, {"a": torch.zeros(1), "b": torch.zeros(1)}) / ONE, "one of 2 shards; give their folder"),
         (lambda p: [save_file({}, empty(p) / "a.safetensors"), save_file({}, p / "b.safetensors"), p][-1], r"\(a.safetensors, b"),
