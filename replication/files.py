@@ -13,20 +13,7 @@ from pathlib import Path
 from replication.types import InputError, RunError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what flock says on such a file system
-
-
-def expanded(path: str | Path, named: str) -> Path:
-    """The path with ~ written out; `named` is what the message calls its origin, a variable or an option.
-
-    Raises InputError where nobody knows whose home that is: a container's user may have none.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"{named}: nobody knows the home folder of {path} here; set {named} or HOME") from error
-
-
-BEGINNINGS = {
+BEGINNINGS = {  # of files that are taken for others
     b"version https://git-lfs": "a pointer of Git LFS in the place of the file, which `git lfs pull` fetches",
     b"<!": "a page of HTML, perhaps in the place of a download",
     b"<html": "a page of HTML, perhaps in the place of a download",
@@ -41,6 +28,17 @@ BEGINNINGS = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
+
+
+def expanded(path: str | Path, named: str) -> Path:
+    """The path with ~ written out; `named` is what the message calls its origin, a variable or an option.
+
+    Raises InputError where nobody knows whose home that is: a container's user may have none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{named}: nobody knows the home folder of {path} here; set {named} or HOME") from error
 
 
 def printable(text: str | Path) -> str:

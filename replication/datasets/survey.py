@@ -11,16 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from replication.datasets.mapped import each
 from replication.datasets.photographs import Copy, Expected, Photograph, opened_photograph
-from replication.datasets.pictures import DAMAGE, first_of, passed_over
+from replication.datasets.pictures import first_of, is_turned, passed_over, turned
 from replication.types import InputError
 
 GREY = ("1", "L", "LA", "P", "PA")  # modes of Pillow; a palette is how masks number their parts
 FEW = 3  # grey photographs that may share a folder by chance
-ORIENTATION = 0x0112  # of EXIF
 
 
 class Header(NamedTuple):
@@ -33,10 +30,10 @@ def survey(copy: Copy, root: Path, expected: Expected, smallest: int) -> list[st
 
     Raises InputError for a file that can't be opened or is smaller than `smallest`, and for what the module refuses.
     """
-    look, sizes, turned = partial(_header, smallest=smallest), Counter[str](), 0
+    look, sizes, lying = partial(_header, smallest=smallest), Counter[str](), 0
     for split, photographs in copy.splits.items():
         headers = list(each(look, photographs, f"{expected.name} {split}: looking at"))
-        turned += sum(header.turned for header in headers)
+        lying += sum(header.turned for header in headers)
         of_label: dict[int, list[int]] = defaultdict(list)
         for i, photograph in enumerate(photographs):
             of_label[photograph.label].append(i)
@@ -51,23 +48,12 @@ def survey(copy: Copy, root: Path, expected: Expected, smallest: int) -> list[st
     if published and n > published:
         raise InputError(f"{root}: {counted}, and {expected.name} has {published:,}: move away what is no part of it")
     known = f"; {expected.name} has {published:,} as published" if published not in (0, n) else ""
-    told = f"{turned:,} have an orientation in EXIF, which is not applied, as in the published code" if turned else ""
-    return [line for line in (counted + known, told, passed_over(copy.skipped)) if line]
+    return [line for line in (counted + known, turned(lying), passed_over(copy.skipped)) if line]
 
 
 def _header(photograph: Photograph, smallest: int) -> Header:
     with opened_photograph(photograph.file, smallest) as image:
-        return Header(image.mode in GREY, _is_turned(image.info.get("exif")))
-
-
-def _is_turned(block: bytes | None) -> bool:
-    """By the EXIF block; one that is damaged says nothing, and does no harm to the image."""
-    exif = Image.Exif()
-    try:
-        exif.load(block or b"")
-        return exif.get(ORIENTATION, 1) in range(2, 9)
-    except DAMAGE:
-        return False
+        return Header(image.mode in GREY, is_turned(image.info.get("exif", b"")))
 
 
 def _branches(files: Sequence[str]) -> list[str]:

@@ -35,9 +35,11 @@ from replication.datasets.pictures import (
     first_of,
     is_hidden,
     is_picture,
+    is_turned,
     opened_picture,
     passed_over,
     refuse_other_formats,
+    turned,
 )
 from replication.files import file_sha256, kind_of
 from replication.layers.weight_files import kind_of_no_safetensors
@@ -46,7 +48,8 @@ from replication.sampling.generation import chunks_in
 from replication.types import InputError
 
 FORMATS = ("PNG", "JPEG")
-JPEG = b"\xff\xd8\xff"  # how one begins
+JPEG, EXIF = b"\xff\xd8\xff", b"Exif\0\0"  # how one begins, and how its block of EXIF does
+BEGINNING = 4096  # bytes of a picture, enough for its orientation
 CHANNELS = {"L": 1, "RGB": 3}  # by Pillow's mode
 ARRAY = "arr_0"  # ADM's name for the images in its sample and reference batches
 BATCH = 256  # images decoded at a time
@@ -69,7 +72,7 @@ class ImageSet:
         [], Iterator[Tensor]
     ]  # in order, [B,C,H,W]; InputError for one that is damaged or of another shape
     sources: Sequence[Path]  # the files that they are in
-    beginnings: Callable[[], Iterator[bytes]] = lambda: iter(())  # of each picture, for its format
+    beginnings: Callable[[], Iterator[bytes]] = lambda: iter(())  # of each picture, for its format and orientation
     not_read: Sequence[str] = ()
 
     @property
@@ -81,10 +84,20 @@ class ImageSet:
         """(C, H, W)."""
         return self.shape[1:]
 
-    @cached_property
+    @property
     def jpegs(self) -> int:
         """How many came as JPEG."""
-        return sum(beginning.startswith(JPEG) for beginning in self.beginnings())
+        return self._jpegs_and_turned[0]
+
+    @property
+    def lying(self) -> str:
+        """How many are to be shown turned, in a sentence; empty for none."""
+        return turned(self._jpegs_and_turned[1])
+
+    @cached_property
+    def _jpegs_and_turned(self) -> tuple[int, int]:
+        jpegs = [beginning for beginning in self.beginnings() if beginning.startswith(JPEG)]
+        return len(jpegs), sum(is_turned(one[one.find(EXIF) :]) for one in jpegs if EXIF in one)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -213,7 +226,7 @@ def _of_pictures(
 
     def beginnings() -> Iterator[bytes]:
         with opened() as read:
-            yield from (read(name, len(JPEG)) for name in names)
+            yield from (read(name, BEGINNING) for name in names)
 
     with opened() as read, _picture(read, path, names[0]) as first:
         shape = CHANNELS[first.mode], first.height, first.width

@@ -76,7 +76,7 @@ def subject_of_images(path: Path) -> Subject:
     images = open_images(path)
     jpegs = f"{images.jpegs:,} of the images came as JPEG, which moves distances" if images.jpegs else ""
     title = printable(path)
-    notes = [f"{title}: {note}" for note in (images.passed_over, jpegs) if note]
+    notes = [f"{title}: {note}" for note in (images.passed_over, jpegs, images.lying) if note]
     return Subject(title, [images], images.of_image, notes=notes)
 
 

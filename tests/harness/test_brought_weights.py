@@ -91,7 +91,7 @@ def test_what_could_not_be_checked_is_said(tiny: Path, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert "'module.' was taken off the name of every tensor" in out
     assert "weights in float16 are kept as float32" in out
-    assert f"no {CONFIG} and no {SCHEDULER} beside the weights, so nothing could be checked" in out
+    assert f"no {CONFIG} and no {SCHEDULER} beside the weights that speaks of them, so nothing could be checked" in out
 
 
 def shards(folder: Path, tensors: Mapping[str, Tensor], stem: str = STEM, index: str = f"{NAME}.index.json") -> Path:

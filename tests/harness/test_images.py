@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from replication.harness.forensics.base import Wishes, base_of
 from replication.harness.images import ImageSet, open_images
 from replication.harness.own_images import check_shape, dataset_of
+from replication.harness.subjects import subject_of_images
 from replication.registry import DATASETS
 from replication.types import InputError
 
@@ -125,6 +126,18 @@ def test_the_content_tells_a_jpeg(tmp_path: Path, digits: torch.Tensor) -> None:
         assert open_images(path).jpegs == 40
     assert open_images(pictures(tmp_path / "png", digits, ".jpg", "PNG")).jpegs == 0
     assert torch.equal(read(tmp_path / "png"), digits)
+
+
+def test_an_orientation_in_exif_is_said(tmp_path: Path, digits: torch.Tensor) -> None:
+    """Catches: photographs that lie on their side without a word; a block of EXIF that is damaged and ends it all."""
+    folder, exif = pictures(tmp_path / "a", digits, ".jpg", "JPEG"), Image.Exif()
+    for orientation, name in ((1, "000.jpg"), (6, "001.jpg"), (8, "002.jpg")):
+        exif[0x0112] = orientation
+        Image.open(folder / name).copy().save(folder / name, exif=exif.tobytes())
+    Image.open(folder / "003.jpg").copy().save(folder / "003.jpg", exif=b"Exif\0\0MM\0*\xff")
+    assert open_images(folder).jpegs == 40
+    assert open_images(folder).lying.startswith("2 have an orientation in EXIF, which is not applied")
+    assert any("2 have an orientation" in note for note in subject_of_images(folder).notes)
 
 
 def test_the_fingerprint_is_that_of_the_content(tmp_path: Path, digits: torch.Tensor) -> None:
