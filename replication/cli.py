@@ -50,9 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"out of memory: try --set batch_size=N, or recipe.training.batch_size ({reason})", 1)
     except OSError as error:
-        if isinstance(error, BrokenPipeError) and options.work in PRINTING:  # `| head` has what it wanted
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would fail as well
-            return 0
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():  # `| head` has what it wanted
+            return 0 if options.work in PRINTING else 141  # as a shell has it for what SIGPIPE ended
         return _fail(f"{error.filename or 'system'}: {error.strerror or error}; what was finished before is kept", 1)
     except KeyboardInterrupt:
         if sys.stderr.isatty():
@@ -69,6 +68,16 @@ def _printable() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _reader_is_gone() -> bool:
+    """Whether it is standard output that nobody reads any more; what is still to be written there goes nowhere then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would fail as well
+        return True
+    return False
 
 
 @contextmanager

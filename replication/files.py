@@ -161,7 +161,7 @@ def _held_by_a_file(path: Path, what: str) -> Iterator[None]:
     lock = SoftFileLock(path)
     print(
         f"{path.parent}: this file system has no locks ({path.name} stands in for one); it is safer to set "
-        "REPLICATION_HOME to a folder on a local disk",
+        "REPLICATION_HOME, or REPLICATION_DATA for datasets, to a folder on a local disk",
         file=sys.stderr,
     )
     try:

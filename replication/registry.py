@@ -32,7 +32,8 @@ def unknown(kind: str, name: object, valid: list[str]) -> InputError:
     """The error for a name that does not exist: the nearest valid one, and all of them."""
     near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return InputError(f"unknown {kind} {name!r}{hint} (valid: {', '.join(valid)})")
+    shown = ", ".join(one if one.isprintable() else repr(one) for one in valid)
+    return InputError(f"unknown {kind} {name!r}{hint} (valid: {shown})")
 
 
 _adapter = cache(TypeAdapter)  # slow to make, like a signature, and a sweep asks for the same few once per cell
@@ -112,8 +113,12 @@ class Registry:
         checked = self._options(name, options)
         try:
             return self.get(name)(**checked)
-        except ValueError as error:  # a library's own words about a value, torch's about dropout = 2
-            raise InputError(f"{self.kind} {name!r}: {error}") from error
+        except (
+            ValueError,
+            ArithmeticError,
+            RuntimeError,
+        ) as error:  # a library's own words about a value, torch's for one
+            raise InputError(f"{self.kind} {name!r}: {_in_one_line(error)}") from error
 
     def defaults(self, name: str) -> dict[str, Any]:
         """Every option of the part with its default, inspect.Parameter.empty where it has none."""
@@ -218,6 +223,14 @@ class Registry:
 def _scalar(value: Any) -> Any:
     """The number itself where numpy or torch has it in an array without dimensions: np.int64(20), np.float32(0.5)."""
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def _in_one_line(error: Exception) -> str:
+    """What the error says, of pydantic's list the first."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _imported(module: str, what: str) -> ModuleType:

@@ -144,6 +144,18 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_a_reader_that_leaves_work_ends_it_in_silence(tiny: Path) -> None:
+    """`replicate run tiny | head -1`: as SIGPIPE would, 141. Catches: an exit code 0 for work that was cut."""
+    code = "import sys; from replication import cli\n"
+    code += "cli.work = lambda name: lambda options: [print('x' * 100, flush=True) for _ in range(100_000)]\n"
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-c", f"{code}sys.exit(cli.main(['run', 'tiny']))"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_output_of_work_that_was_cut_by_a_closed_pipe_is_an_error(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -154,6 +154,7 @@ class FirstStageCell(Job):
             "checkpoint.given": given or TRAINED,
             **figures,
             "timing.seconds_per_image": statistics.median(seconds),
+            "timing.batch_size": min(place.batch_size, len(images)),
             **provenance(place.device),
         }
         shown = torch.arange(STRIP_IMAGES) * len(images) // STRIP_IMAGES  # a split is sorted by label
@@ -174,6 +175,7 @@ def first_stage_cells(experiment: Experiment, profile_name: str, check: bool = T
         try:
             dataset = part.build(DATASETS)
             first_stage = row.first_stage.completed(dataset)
+            first_stage.key(dataset)  # which builds every part that it names
             if check:
                 first_stage.check(dataset)
             published = experiment.published(row)
