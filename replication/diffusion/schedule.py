@@ -151,7 +151,12 @@ def capped_betas(alpha_bar: Tensor, max_beta: float) -> Tensor:
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta)
 
 
+MOST_STEPS = 1_000_000
+
+
 def check_steps(T: int) -> None:
-    """Refuse a T that is no positive whole number; raises InputError."""
+    """Refuse a T that is no positive whole number, or whose tables would not fit; raises InputError."""
     if T < 1:
         raise InputError(f"T must be a positive whole number of steps, not {T!r}")
+    if T > MOST_STEPS:
+        raise InputError(f"T = {T}: tables of more than {MOST_STEPS:,} steps are not kept")

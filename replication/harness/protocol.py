@@ -42,7 +42,7 @@ class Protocol(Settings):
     extractor: Part
     labels: LabelPolicy = "balanced"  # how labels are chosen where the model is conditional
     precision: Precision = "float32"
-    resamples: int = Field(default=200, ge=2)  # of the bootstrap
+    resamples: int = Field(default=200, ge=2, le=100_000)  # of the bootstrap
     nll_images: int = Field(default=0, ge=0)  # of the test split; 0 is all of them
 
     @model_validator(mode="before")

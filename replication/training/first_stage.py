@@ -4,12 +4,15 @@ Rombach et al. 2022, section 3.1 and appendix G: reconstruction + regularizer + 
 over an image's values (`Autoencoder.reconstruct` has how the official sums translate).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
 from replication.datasets.dataset import Dataset
@@ -30,9 +33,31 @@ class _Uninitialised(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+MOST_LAYERS = 50_000  # of a network; published ones have thousands
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """What is built in it lies on the meta device. Raises InputError for a network without end: a slip in a depth."""
+    built = 0
+
+    def count(*_: object) -> None:
+        nonlocal built
+        built += 1
+        if built > MOST_LAYERS:
+            raise InputError(f"a network of more than {MOST_LAYERS:,} layers")
+
+    counting = register_module_module_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        counting.remove()
+
+
 @cache  # many rows ask for few autoencoders, which take time to build even without memory
 def _latent_shape(autoencoder: str, image: tuple[int, int, int]) -> tuple[int, int, int]:
-    with torch.device("meta"), _Uninitialised():
+    with without_memory(), _Uninitialised():
         return Part.model_validate_json(autoencoder).build(AUTOENCODERS).latent_shape(image)
 
 
@@ -125,7 +150,7 @@ class FirstStage(Settings):
     def check(self, dataset: Dataset) -> None:
         """Build every part, the networks without memory; raises InputError for whatever doesn't fit the dataset."""
         loss, base, what = self.loss, self.decoder_of, f"first stage {self.autoencoder}"
-        with torch.device("meta"):
+        with without_memory():
             autoencoder, discriminator = self.build_autoencoder(), self.build_discriminator()
         self.latent_shape(dataset.shape)
         if not any(True for _ in autoencoder.parameters()):

@@ -15,7 +15,7 @@ from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import CONDITIONS, DATASETS, MODELS, OBJECTIVES, SCHEDULES
 from replication.settings import Part, Settings, content_key
 from replication.training.diffusers_options import Meaning, check_training
-from replication.training.first_stage import FirstStage
+from replication.training.first_stage import FirstStage, without_memory
 from replication.training.settings import Training, without_steps
 from replication.types import InputError
 
@@ -96,7 +96,7 @@ class Recipe(Settings):
         dataset, condition, shape = self.build_dataset(), self.build_condition(), self.latent_shape()
         if self.first_stage is not None:
             self.first_stage.check(dataset)
-        with torch.device("meta"):
+        with without_memory():
             network = self.build_network()
         if beside := network.state_dict().keys() - dict(network.named_parameters()).keys():
             raise InputError(f"network {self.network}: no checkpoint keeps {sorted(beside)}, which are no parameters")

@@ -51,10 +51,14 @@ def plan(path: Path, **settings: str) -> list:
         (("seeds = [0]", f"seeds = [{'9' * 5000}]"), "this is not valid TOML"),
         (("seeds = [0]", f"seeds = {'[' * 5000}"), "this is not valid TOML"),
         (("beta_end = 0.3", "beta_end = nan"), "schedule.options: option 'beta_end' is no number, text, list or table, but nan"),
-        (("T = 20, beta_end = 0.3", "T = 20, beta_start = -1.0"), "schedule 'linear': a schedule needs at least one beta"),
+        (("T = 20, beta_end = 0.3", "T = 20, beta_start = -1.0"), "a schedule needs at least one beta"),
         (('objective = "simple"', 'objective = "simple"\nfirst_stage = "a"\n[profiles.cpu.first_stages.a]\nautoencoder = { name = "kl-f2", width = "x" }\n'
           'loss = { perceptual = "none", regularizer_weight = 1e-6 }\ntraining = { base = "x" }\n[bases.x]\nsteps = 2\nbatch_size = 8\nlearning_rate = 1e-3\n'
           'warmup = 1\nema_decay = 0.5\nflip = false'), r"tiny\.toml: profiles\.cpu\.first_stages\.a: autoencoder 'kl-f2': option 'width'"),
+        (('network = "ddpm-digits"', 'network = { name = "dit", depth = 1000000000, width = 8, heads = 1, patch = 4 }'), "a network of more than 50,000 layers"),
+        (('network = "ddpm-digits"', 'network = { name = "dit", depth = 1, width = 4611686018427387904, heads = 1, patch = 4 }'), "model 'dit': "),
+        (("T = 20, beta_end", "T = 2000000000, beta_end"), "T = 2000000000: tables of more than 1,000,000 steps"),
+        (("resamples = 5", "resamples = 5000000"), r"protocol\.resamples: .*less than or equal to 100000"),
         (("beta_end = 0.3", "beta_end = 1979-05-27"), "option 'beta_end' is no number, text, list or table"),
         (('name = "tiny"\nn = 16', 'name = "suite-digits"\nchanged = {}\nn = 16'), "what is changed in a named protocol is found, not"),
         (("seeds = [0]", "seeds = [0]\ndrop_last = 2000"), "drop_last = 2000 leaves 0 of the 359 images of the reference"),
