@@ -4,6 +4,7 @@ The module of a command is imported when the command is run: help, lists and wro
 """
 
 import argparse
+import gc
 import io
 import os
 import signal
@@ -12,10 +13,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from replication.deadline import OutOfTime
+from replication.progress import be_quiet
+from replication.terminal import has_colour
 from replication.types import InputError, RunError
 
 PARTS = ("dataset", "extractor", "metric", "model", "objective", "sampler", "schedule", "spacing")  # of check and new
@@ -23,6 +27,52 @@ PRINTING = {  # what they compute is kept, or is what they print
     "data.list_datasets", "data.verify", "machine.doctor", "measure.measure_images", "parts.check", "parts.list_parts",
     "report.claims", "report.compare", "run.plan", "weights.list_weights",
 }  # fmt: skip
+
+TABLES = {  # that a terminal is shown as far as they fit
+    "run.run_experiments", "run.plan", "report.claims", "report.compare", "report.verify", "measure.measure_images",
+    "machine.doctor", "weights.list_weights", "forensics.forensics",
+}  # fmt: skip
+AS_JSON = {
+    "run.plan", "parts.list_parts", "report.compare", "report.claims", "report.verify", "machine.doctor",
+    "measure.measure_images",
+}  # fmt: skip
+EXAMPLES = {
+    "run.run_experiments": (
+        "run ddpm",
+        "run ddpm --row DDIM --set protocol.n=500",
+        "run ddpm ldm --profile gpu --budget 1500",
+    ),
+    "run.plan": ("plan ddpm", "plan dit --profile paper --all", "plan ddpm --json"),
+    "run.sample": ('sample ldm --row "LDM-text" --prompt "the digit seven" -n 8 --out sevens.png',),
+    "forensics.forensics": (
+        "forensics ddpm",
+        "forensics ddpm --only ema --only quantizer",
+        "forensics images/ --dataset cifar10",
+    ),
+    "measure.measure_images": (
+        "measure images/ --reference cifar10",
+        "measure ddpm:DDIM:20 --compare ddpm:DDPM:1000",
+        "measure samples.npz --protocol ddpm-2020 --json",
+        "measure ddpm --profile cpu",
+    ),
+    "report.report": ("report ddpm", "report --publish"),
+    "report.claims": ("claims", "claims ddpm --json"),
+    "report.verify": ("verify ddpm", "verify --json"),
+    "report.compare": ("compare ddpm:DDPM:1000 ddpm:DDIM:20", "compare dit:DiT:50 ldm:LDM:50 --unequal"),
+    "machine.sync_rows": ("sync",),
+    "archive.export": ("export rows.zip", "export rows.zip ddpm --samples 'DDIM x 20'"),
+    "archive.import_": ("import rows.zip",),
+    "data.list_datasets": ("data list",),
+    "data.add": ("data add cifar10 cifar-10-binary.tar.gz", "data add own-images photographs/ --set resolution=64"),
+    "data.verify": ("data verify", "data verify digits"),
+    "weights.list_weights": ("weights list",),
+    "weights.add": ("weights add ddpm --row DDIM --network unet/diffusion_pytorch_model.safetensors",),
+    "parts.list_parts": ("list", "list samplers", "list experiments --json"),
+    "parts.check": ("check sampler ddim", "check metric my_metric.py:MyMetric"),
+    "parts.new": ("new sampler my-sampler",),
+    "machine.doctor": ("doctor", "doctor --json"),
+    "machine.bench_all": ("bench", "bench sampling distance"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = _parser().parse_args(arguments)
             if "device" in options:  # it computes: what does not fit together shows now, not after hours
                 import torchvision  # noqa: F401
+            if options.work in PRINTING:  # a tenth of their time is a search for garbage of which they make none
+                gc.disable()
+            be_quiet(options.quiet)
             do = work(options.work)
         do(options)
         sys.stdout.flush()
@@ -57,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stderr.isatty():
             print(file=sys.stderr)  # the terminal wrote ^C
         return _fail("interrupted; the same command goes on from here", 130)
+    finally:
+        gc.enable()
     return 0
 
 
@@ -104,18 +159,27 @@ def work(name: str) -> Any:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"replicate: {message}", file=sys.stderr)
+    name = "\033[31mreplicate\033[0m" if sys.stderr.isatty() and has_colour() else "replicate"
+    print(f"{name}: {message}", file=sys.stderr)
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="replicate", description="Replicate diffusion papers, cell by cell.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_experiments(commands)
     _add_results(commands)
     _add_material(commands)
     _add_parts(commands)
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("diffusion-replication")
+    except PackageNotFoundError:  # a copy of the source that nobody has installed
+        return "of a source tree"
 
 
 def _add_experiments(commands: Any) -> None:
@@ -164,7 +228,6 @@ def _add_experiments(commands: Any) -> None:
     measure.add_argument("--reference", help="a dataset, or images as above; by default the dataset of their shape")
     measure.add_argument("--protocol", help="a named one, e.g. ddpm-2020; by default the suite's own, or the row's")
     measure.add_argument("--compare", metavar="OTHER", help="as many other images: differences and ratios")
-    measure.add_argument("--json", action="store_true", help="one object, with columns as rows have them")
     _add_profile(measure, None)
     _add_set(measure, "one key of the protocol, or of the experiment's profile")
     _add_device(measure)
@@ -181,7 +244,6 @@ def _add_results(commands: Any) -> None:
     verify = _added(commands, "verify", "report.verify", text)
     verify.add_argument("experiments", nargs="*", metavar="EXPERIMENT")
     verify.add_argument("--profile", help="of the experiments; by default all that have rows here")
-    verify.add_argument("--json", action="store_true", help="one object, by table")
     compare = _added(commands, "compare", "report.compare", "set two rows side by side, if their protocols allow it")
     compare.add_argument("rows", nargs=2, metavar="EXPERIMENT:LABEL:STEPS")
     _add_profile(compare)
@@ -239,13 +301,31 @@ def _add_parts(commands: Any) -> None:
     text = "look at this machine: versions, device, folders, data, weights, tracking store"
     _add_device(_added(commands, "doctor", "machine.doctor", text))
     text = "measure speed as ratios: the sampling loop, latents, DiT, the Fréchet distance"
-    _add_device(_added(commands, "bench", "machine.bench_all", text))
+    bench = _added(commands, "bench", "machine.bench_all", text)
+    bench.add_argument(
+        "sections", nargs="*", metavar="SECTION", help="forward, training, sampling, latents, distance; default: all"
+    )
+    _add_device(bench)
 
 
 def _added(commands: Any, name: str, work: str, text: str) -> argparse.ArgumentParser:
     """A parser for the command; `commands` is argparse's action, whose class is private."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    examples = "\n".join(f"  replicate {example}" for example in EXAMPLES[work])
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=f"for example:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.set_defaults(work=work)
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    if work in TABLES:
+        parser.add_argument(
+            "--all", action="store_true", help="whole tables on a terminal too: wider and longer than it is"
+        )
+    if work in AS_JSON:
+        parser.add_argument("--json", action="store_true", help="the same for a program")
     return parser
 
 

@@ -12,7 +12,7 @@ import inspect
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -32,8 +32,15 @@ def unknown(kind: str, name: object, valid: list[str]) -> InputError:
     """The error for a name that does not exist: the nearest valid one, and all of them."""
     near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    shown = ", ".join(one if one.isprintable() else repr(one) for one in valid)
-    return InputError(f"unknown {kind} {name!r}{hint} (valid: {shown})")
+    return InputError(f"unknown {kind} {name!r}{hint} (valid: {listed(valid)})")
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names in one line, quoted where they hold a comma, a blank end or what does not print, and would read as others."""
+    return ", ".join(
+        name if name.isprintable() and "," not in name and name == name.strip() else repr(name)
+        for name in map(str, names)
+    )
 
 
 _adapter = cache(TypeAdapter)  # slow to make, like a signature, and a sweep asks for the same few once per cell
@@ -234,6 +241,8 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _imported(module: str, what: str) -> ModuleType:
+    if module in sys.modules:  # a report asks ten thousand times
+        return sys.modules[module]
     try:
         return importlib.import_module(module)
     except Exception as error:

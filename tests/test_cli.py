@@ -1,11 +1,15 @@
 """The command line: exit codes, one message, no traceback."""
 
 import ast
+import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -17,6 +21,7 @@ from replication.cli import main
 from replication.harness import home
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.sources import ASKED
+from replication.registry import REGISTRIES, unknown
 from replication.types import RunError
 
 
@@ -273,8 +278,8 @@ def test_out_of_memory_is_one_message_and_other_errors_are_not_hidden(
 
 def test_list_without_a_kind_lists_the_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
-    kinds = capsys.readouterr().out.split()
-    assert {"samplers", "models", "protocols", "choices", "published"} <= set(kinds)
+    kinds = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"experiments", "metrics", "claims", "protocols", "choices", "published", *REGISTRIES} == set(kinds)
     for kind in kinds:
         assert main(["list", kind]) == 0
         lines = capsys.readouterr().out.splitlines()
@@ -307,3 +312,63 @@ def test_several_experiments_share_a_budget_and_what_is_left_ends_with_75(
     assert main(["plan", "tiny"]) == main(["plan", "other"]) == 0
     assert capsys.readouterr().out.count("to run") == 0
     assert main(["run", "tiny", "othr", "--device", "cpu"]) == 2
+
+
+def test_names_with_commas_are_quoted() -> None:
+    """Catches a list that a reader takes for more names than there are."""
+    error = unknown("row", "DDIM", ["DDIM, clip x0", "DDPM", " blank"])
+    assert str(error).endswith("(valid: 'DDIM, clip x0', DDPM, ' blank')")
+
+
+@pytest.mark.parametrize("example", [example for examples in cli.EXAMPLES.values() for example in examples])
+def test_the_examples_of_help_are_commands(example: str) -> None:
+    assert cli._parser().parse_args(shlex.split(example)).work in cli.EXAMPLES
+
+
+def test_every_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("run", "plan", "verify", "claims", "list", "bench", "doctor", "data add", "weights add"):
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--help"])
+        assert f"for example:\n  replicate {command}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("replicate ")
+
+
+def test_json_of_what_is_printed(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Strict JSON, and nothing beside it. Catches a line of prose on standard output, and claims that blame a missing cell
+    on the experiment where `--row` left it out."""
+
+    def of(*arguments: str) -> Any:
+        assert main([*arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
+
+    assert [line["state"] for line in of("plan", "tiny")["cells"]] == ["to run"] * 3
+    assert main(["run", "tiny", "--quiet", "--row", "DDIM"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "--row DDIM ran no other" in printed.out
+    assert "DDPM x 4 of tiny is not run" in printed.out
+    assert "is no cell" not in printed.out
+    assert main(["run", "tiny"]) == 0
+    capsys.readouterr()
+    (claim,) = of("claims", "tiny")
+    assert claim["claim"] == "few"
+    assert claim["verdicts"][0]["word"] in ("not judged", "inconclusive", "supported", "refuted", "not tested")
+    found = of("compare", "tiny:DDIM:2", "tiny:sigma-hat:2")
+    assert [row["label"] for row in found["rows"]] == ["DDIM", "sigma-hat"]
+    assert any(line["figure"].startswith("FD-digits") for line in found["lines"])
+    assert of("list", "metrics")["kid"].startswith("KID: ")
+    assert of("list", "experiments") == {"tiny": "tiny (cpu)"}
+    assert {line["what"] for line in of("doctor")["found"]} >= {"state", "torch", "tracking"}
+
+
+def test_mlflow_and_alembic_do_not_speak(tiny: Path) -> None:
+    """A whole run in a process of its own: progress lines, without a carriage return, and no word of a library."""
+    command, here = [sys.executable, "-m", "replication", "run", "tiny"], str(Path(cli.__file__).parents[1])
+    done = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONPATH": here})
+    assert b"\r" not in done.stdout + done.stderr
+    assert not [line for line in done.stderr.decode().splitlines() if not re.match(r"[^:]+: \d+/\d+ \w+, \d+ s", line)]

@@ -4,15 +4,28 @@ All runs of a line use the same weights, batch and times, or the same features, 
 slows down slows them all; figures are medians over the turns.
 """
 
+from collections.abc import Iterator, Sequence
+
 import torch
 
 from replication.bench.distance import bench_distance
 from replication.bench.networks import bench_forward, bench_training
 from replication.bench.sampling import bench_latents, bench_sampling
+from replication.registry import unknown
 
-COMPARISONS = (bench_forward, bench_training, bench_sampling, bench_latents, bench_distance)
+COMPARISONS = {
+    "forward": bench_forward,
+    "training": bench_training,
+    "sampling": bench_sampling,
+    "latents": bench_latents,
+    "distance": bench_distance,
+}
 
 
-def bench(device: torch.device) -> str:
-    """A Markdown table of each comparison."""
-    return "\n\n".join(compare(device) for compare in COMPARISONS)
+def bench(device: torch.device, names: Sequence[str] = ()) -> Iterator[str]:
+    """A Markdown table of each comparison, or of those named, when it is done. Raises InputError for an unknown name."""
+    for name in names:
+        if name not in COMPARISONS:
+            raise unknown("section", name, list(COMPARISONS))
+    for name in names or COMPARISONS:
+        yield COMPARISONS[name](device)

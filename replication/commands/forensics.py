@@ -13,6 +13,7 @@ from replication.harness.home import project, state
 from replication.harness.workplace import Workplace
 from replication.report.forensics import printed, write_forensics
 from replication.report.page import write_page
+from replication.terminal import show
 
 
 def forensics(options: argparse.Namespace) -> None:
@@ -21,7 +22,7 @@ def forensics(options: argparse.Namespace) -> None:
     wishes = Wishes(options.profile, options.row, options.steps, options.protocol, options.dataset, settings)
     base = base_of(options.subject, wishes)
     rows = investigate(base, choices, Workplace(state(), device_of(options.device), base.batch_size))
-    print("\n" + printed(rows))
+    show("\n" + printed(rows), options.all)
     # results/ holds the experiment's own table, whole; of anything else only what somebody wants kept
     whole = base.drawn_as and not (base.checkpoint or settings or options.only or options.row or options.steps)
     results = project() / "results"

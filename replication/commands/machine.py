@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from replication.bench import bench
-from replication.commands.options import device_of
+from replication.commands.options import device_of, print_json
 from replication.harness.home import project, state
 from replication.harness.provenance import LIBRARIES, device_name
 from replication.harness.store import Store
@@ -17,6 +17,7 @@ from replication.harness.sweep import all_journals, sync
 from replication.registry import DATASETS, EXTRACTORS, REGISTRIES
 from replication.report.reproduced import committed_rows, tags_beside
 from replication.report.tables import markdown
+from replication.terminal import show
 from replication.types import InputError
 
 
@@ -37,7 +38,8 @@ def sync_rows(_: argparse.Namespace) -> None:
 
 
 def bench_all(options: argparse.Namespace) -> None:
-    print(bench(device_of(options.device)))
+    for table in bench(device_of(options.device), options.sections):
+        print(f"{table}\n", flush=True)
 
 
 def doctor(options: argparse.Namespace) -> None:
@@ -54,7 +56,10 @@ def doctor(options: argparse.Namespace) -> None:
     except InputError as error:
         lines.append(("tracking", f"{store.shown} cannot be used"))
         trouble.append(str(error))
-    print(markdown(["what", "found"], lines))
+    if options.json:
+        print_json({"found": [{"what": what, "found": found} for what, found in lines], "trouble": trouble})
+    else:
+        show(markdown(["what", "found"], lines), options.all)
     if trouble:
         raise InputError("; ".join(trouble))
 

@@ -1,9 +1,8 @@
 """`replicate measure`: images of one's own, a row's stored samples, or the rows of an experiment measured again."""
 
 import argparse
-import json
 
-from replication.commands.options import device_of, jobs_named, workplace
+from replication.commands.options import device_of, jobs_named, print_json, workplace
 from replication.files import expanded
 from replication.harness.home import check_unambiguous, experiments, project, state
 from replication.harness.store import Store
@@ -18,10 +17,12 @@ from replication.harness.subjects import (
 )
 from replication.harness.sweep import journal_of, measure_again
 from replication.harness.workplace import Workplace
+from replication.registry import listed
 from replication.report.measured import joint_figures, joint_record, printed
 from replication.report.reproduced import committed_rows, tags_beside
 from replication.report.rows import rows_of
 from replication.report.tables import main_tables
+from replication.terminal import show
 from replication.types import InputError
 
 BATCH = 256  # of the extractor
@@ -46,9 +47,9 @@ def measure_images(options: argparse.Namespace) -> None:
     pairs = joint_figures(one, other) if other else {}
     if options.json:
         compared = {"other": other.record, "paired": joint_record(pairs)} if other else {}
-        print(json.dumps({**one.record, **compared}, indent=1, allow_nan=False))
+        print_json({**one.record, **compared})
     else:
-        print(printed(one, other, pairs))
+        show(printed(one, other, pairs), options.all)
 
 
 def _subject(name: str, options: argparse.Namespace, place: Workplace) -> Subject:
@@ -73,8 +74,8 @@ def _again(options: argparse.Namespace) -> None:
     without = [job.title for job in measure_again(jobs, place, Store(place.state), tags)]
     rows = rows_of(jobs, journal_of(jobs, place.state))
     if options.json:
-        print(json.dumps({"rows": list(rows.values()), "without_samples": without}, indent=1, allow_nan=False))
+        print_json({"rows": list(rows.values()), "without_samples": without})
         return
-    print("\n\n".join(map(str, main_tables(jobs, rows))))
+    show("\n\n".join(map(str, main_tables(jobs, rows))), options.all)
     if without:
-        print(f"\nnot measured again, for their samples are not stored: {', '.join(without)}")
+        print(f"\nnot measured again, for their samples are not stored: {listed(without)}")

@@ -1,6 +1,8 @@
 """What the arguments of several commands stand for: the jobs of an experiment, and where they are computed."""
 
 import argparse
+import json
+from typing import Any
 
 import torch
 
@@ -9,6 +11,7 @@ from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.home import state
 from replication.harness.job import Job, jobs_of
 from replication.harness.jobs.cell import Cell
+from replication.harness.journal import plain
 from replication.harness.workplace import Workplace
 from replication.registry import unknown
 from replication.report.claims import claims_of
@@ -21,6 +24,11 @@ def jobs_named(options: argparse.Namespace) -> tuple[Experiment, list[Job]]:
     jobs = jobs_of(experiment, options.profile)
     claims_of(experiment)  # what is wrong in a claim is found before anything is run
     return experiment, jobs
+
+
+def print_json(content: Any) -> None:
+    """For `--json`: strict JSON, where a figure that is not finite is a text."""
+    print(json.dumps(plain(content), indent=1, allow_nan=False))
 
 
 def cells_named(options: argparse.Namespace) -> tuple[Experiment, list[Cell]]:

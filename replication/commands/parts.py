@@ -1,6 +1,7 @@
 """`replicate list`, `check` and `new`: the parts that exist, the contract tests of one, and a template to begin one from."""
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -12,10 +13,31 @@ from typing import Any
 
 from replication.harness.experiment_file import read_toml, toml_value
 from replication.harness.forensics.sources import ASKED, SOURCES
-from replication.harness.home import catalogue
+from replication.harness.home import catalogue, experiments
 from replication.registry import REGISTRIES, unknown
 from replication.types import InputError, RunError
 
+KINDS = {
+    "experiments": "What can be run: a table of a paper with its cells and claims, in several sizes.",
+    "schedules": "The noise of a training: alpha and sigma at every time.",
+    "spacings": "Which times a sampler visits.",
+    "samplers": "How an image goes from one time to the next.",
+    "objectives": "What a training minimises.",
+    "models": "Networks of the papers, by the names of their sizes.",
+    "autoencoders": "First stages: from images to latents and back.",
+    "perceptual": "Perceptual distances in the loss of a first stage.",
+    "discriminators": "Discriminators in the loss of a first stage.",
+    "datasets": "Images with a fingerprint, to train on and to compare with.",
+    "conditions": "What images are drawn by: a class, a caption.",
+    "extractors": "Networks whose features distances are taken of.",
+    "metrics": "Figures of a row, each with its source.",
+    "quantities": "Figures that follow from theory, for claims without rows.",
+    "claims": "Kinds of claims: how the words of a paper are judged.",
+    "jobs": "What makes a row of a table.",
+    "protocols": "What fixes a metric besides the model: n, seeds, reference, extractor, with the source.",
+    "choices": "What `replicate forensics` changes, one at a time, with who asked for it.",
+    "published": "Tables that papers print, beside which rows are set.",
+}
 CHECKS = {
     **dict.fromkeys(("sampler", "spacing", "schedule", "objective"), "diffusion"),
     **dict.fromkeys(("dataset", "extractor", "metric"), "measuring"),
@@ -24,11 +46,11 @@ CHECKS = {
 
 
 def list_parts(options: argparse.Namespace) -> None:
-    kinds = [*REGISTRIES, "protocols", "choices", "published"]
     if options.kind is None:
-        print("\n".join(kinds))
-        return
-    if options.kind == "protocols":
+        explained = KINDS
+    elif options.kind == "experiments":
+        explained = {name: _titled(read_toml(path)) for name, path in experiments().items()}
+    elif options.kind == "protocols":
         explained = {name: str(read_toml(path).get("source", "")) for name, path in catalogue("protocols").items()}
     elif options.kind == "published":
         explained = {name: _printed(read_toml(path)) for name, path in catalogue("published").items()}
@@ -38,8 +60,17 @@ def list_parts(options: argparse.Namespace) -> None:
         explained = {name: parts.summary(name) for name in parts.names()}
         print("".join(f"replicate: {reason}\n" for reason in parts.unreadable), end="", file=sys.stderr)
     else:
-        raise unknown("kind", options.kind, kinds)
-    print("\n".join(f"{name:24} {sentence}" for name, sentence in explained.items()))
+        raise unknown("kind", options.kind, list(KINDS))
+    if options.json:
+        print(json.dumps(explained, indent=1))
+    else:
+        print("\n".join(f"{name:24} {sentence}" for name, sentence in explained.items()))
+
+
+def _titled(table: Mapping[str, Any]) -> str:
+    """What an experiment is, in one line."""
+    profiles = ", ".join(table.get("profiles", {})) or "claims alone"
+    return f"{table.get('title', '')} ({profiles})"
 
 
 def _printed(table: Mapping[str, Any]) -> str:

@@ -1,11 +1,11 @@
 """`replicate report`, `verify`, `claims` and `compare`."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from replication.commands.options import print_json
 from replication.files import all_or_nothing, write_atomically
 from replication.harness.experiment import SIZES, experiment_names, load_experiment
 from replication.harness.home import project, state
@@ -15,9 +15,9 @@ from replication.harness.journal import Record, plain
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of
 from replication.metrics.uncertainty import Replicates
-from replication.report.claims import Evidence, markdown_claims
-from replication.report.claims.evidence import evidence_of
-from replication.report.compare import comparison, find_row
+from replication.report.claims import Evidence, claims_as_json, markdown_claims
+from replication.report.claims.evidence import Known, evidence_of
+from replication.report.compare import compared, find_row
 from replication.report.forensics import committed_forensics, write_forensics
 from replication.report.page import write_page
 from replication.report.readme import refreshed
@@ -25,6 +25,7 @@ from replication.report.reproduced import TAG, Reproduction, committed_rows, rep
 from replication.report.rows import replicates_of, rows_of
 from replication.report.write import write_claims, write_report
 from replication.settings import content_key
+from replication.terminal import show
 from replication.types import InputError, RunError
 
 
@@ -83,9 +84,9 @@ def verify(options: argparse.Namespace) -> None:
             if beside := _beside_committed(jobs_of(experiment, profile, check=False)):
                 found[stem] = beside
     if options.json:
-        print(json.dumps({stem: beside.as_json() for stem, beside in found.items()}, indent=1, allow_nan=False))
+        print_json({stem: beside.as_json() for stem, beside in found.items()})
     else:
-        print("\n\n".join(f"{stem}\n\n{beside.table()}\n\n{beside}" for stem, beside in found.items()))
+        show("\n\n".join(f"{stem}\n\n{beside.table()}\n\n{beside}" for stem, beside in found.items()), options.all)
     if not found:
         asked = ", ".join(options.experiments) or "any experiment"
         raise InputError(
@@ -103,7 +104,11 @@ def _refresh_readme() -> None:
 
 
 def claims(options: argparse.Namespace) -> None:
-    print(markdown_claims(evidence_on(options.experiments or experiment_names())), end="")
+    every = evidence_on(options.experiments or experiment_names())
+    if options.json:
+        print_json(claims_as_json(every))
+    else:
+        show(markdown_claims(every).rstrip("\n"), options.all)
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -117,15 +122,20 @@ def compare(options: argparse.Namespace) -> None:
         found.append(find_row(row, cells, rows))
         replicates |= replicates_of({found[-1]["cell"]: found[-1]}, journal, committed)
     labels = cells[0].protocol.metric_labels
-    print(comparison(found[0], found[1], labels, options.unequal, replicates))
+    table = compared(found[0], found[1], labels, options.unequal, replicates)
+    if options.json:
+        print_json({"rows": found, **table.as_json()})
+    else:
+        show(table, options.all)
 
 
 def evidence_on(names: Sequence[str]) -> list[Evidence]:
     """What there is about each profile of the named experiments; one of claims alone is about every profile."""
     experiments = [load_experiment(name) for name in names]
     every = dict.fromkeys([*SIZES, *(profile for experiment in experiments for profile in experiment.profiles)])
+    known: Known = {}
     return [
-        evidence_of(experiment, profile, state(), project() / "results")
+        evidence_of(experiment, profile, state(), project() / "results", known)
         for experiment in experiments
         for profile in experiment.profiles or every
     ]

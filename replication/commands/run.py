@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from replication.commands.options import cells_named, jobs_named, workplace
+from replication.commands.options import cells_named, jobs_named, print_json, workplace
 from replication.deadline import Deadline, OutOfTime
 from replication.files import expanded, write_atomically
 from replication.harness.experiment import Experiment
@@ -19,12 +19,14 @@ from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
 from replication.harness.versions import reasons
 from replication.harness.workplace import Workplace, keeping, planned_trainings
+from replication.registry import listed
 from replication.report.claims import Evidence, claims_of, markdown_claim
 from replication.report.claims.evidence import others_of
 from replication.report.plots import picture_grid
 from replication.report.reproduced import committed_rows, reproduction, tags_beside
 from replication.report.rows import replicates_of, rows_of
-from replication.report.tables import main_tables, markdown
+from replication.report.tables import Table, main_tables, tables_of
+from replication.terminal import show
 from replication.types import SEEDS, InputError, RunError
 
 
@@ -49,6 +51,7 @@ def run_experiments(options: argparse.Namespace) -> None:
 
 def _run_experiment(options: argparse.Namespace, experiment: Experiment, jobs: list[Job], place: Workplace) -> None:
     place = keeping(place, planned_trainings(w for job in jobs for w in job.trainings(place)))
+    every = jobs
     if options.row:
         named = [job for label in dict.fromkeys(options.row) for job in of_row(jobs, label)]
         needed = {key for job in named for key in job.needs}
@@ -57,16 +60,20 @@ def _run_experiment(options: argparse.Namespace, experiment: Experiment, jobs: l
     committed = committed_rows(results / f"{experiment.name}-{options.profile}.csv")
     run(jobs, place, Store(place.state), tags_beside(committed))
     claims = claims_of(experiment)
-    others = others_of(experiment, claims, options.profile, state(), results)
-    rows = rows_of(jobs, journal)
+    others = others_of(experiment, claims, options.profile, state(), results, {})
+    rows = rows_of(every, journal)
     replicates = replicates_of(rows, journal, results / f"{experiment.name}-{options.profile}.csv")
-    evidence = Evidence(experiment, options.profile, jobs, rows, claims, others, replicates)
+    evidence = Evidence(experiment, options.profile, every, rows, claims, others, replicates)
     for table in main_tables(jobs, rows):
-        print(f"\n{table}\n")
+        show(f"\n{table}\n", options.all)
+    if options.row and claims:
+        print(
+            f"The claims are judged by every row of the profile that there is; --row {listed(options.row)} ran no other.\n"
+        )
     for claim in claims:
-        print(markdown_claim(claim, evidence))
+        show(markdown_claim(claim, evidence), options.all)
     if committed:
-        print(reproduction(rows.values(), committed))
+        show(reproduction([rows[job.key] for job in jobs if job.key in rows], committed))
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -84,14 +91,17 @@ def plan(options: argparse.Namespace) -> None:
             snapshot,
         ]
         lines.append([*of_cell, published, _state(cell, rows.get(cell.key))])
-    print(markdown(["cell", "sampler", "spacing", "steps", "NFE", "snapshot", "paper", "state"], lines))
-    for table in main_tables([job for job in jobs if not isinstance(job, Cell)], rows):
-        print(f"\n{table}")
+    tables = {"cells": Table(["cell", "sampler", "spacing", "steps", "NFE", "snapshot", "paper", "state"], lines)}
+    tables |= tables_of([job for job in jobs if not isinstance(job, Cell)], rows)
     place = Workplace(state(), torch.device("cpu"), batch_size=1)
     planned = planned_trainings(wanted for job in jobs for wanted in job.trainings(place))
     lines = [[one.snapshots.key[:12], one.title, " ".join(map(str, one.steps)), str(one.to_do())] for one in planned]
     lines.append(["", "all", "", str(sum(one.to_do() for one in planned))])
-    print("\n" + markdown(["training", "first used by", "snapshots after", "steps to do"], lines))
+    tables["trainings"] = Table(["training", "first used by", "snapshots after", "steps to do"], lines)
+    if options.json:
+        print_json({name: table.as_json()["lines"] for name, table in tables.items()})
+    else:
+        show("\n\n".join(map(str, tables.values())), options.all)
 
 
 def _state(job: Job, row: Record | None) -> str:

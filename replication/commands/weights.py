@@ -9,13 +9,14 @@ from replication.harness.job import of_row
 from replication.harness.jobs.first_stage import first_stage_cells
 from replication.registry import unknown
 from replication.report.tables import markdown
+from replication.terminal import show
 from replication.training.first_stage import FirstStage
 from replication.types import InputError
 
 
-def list_weights(_: argparse.Namespace) -> None:
+def list_weights(options: argparse.Namespace) -> None:
     columns = ["part", "what", "spelling", "address", "licence"]
-    print(markdown(columns, [[f.part, f.what, f.spelling, f.url, f.licence] for f in published()]))
+    show(markdown(columns, [[f.part, f.what, f.spelling, f.url, f.licence] for f in published()]), options.all)
 
 
 def add(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """An experiment: one TOML file, typed and strict. What is run, what the paper prints, which claims are judged."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -10,7 +11,7 @@ from pydantic import Field, PositiveInt, ValidationError, field_validator, model
 
 from replication.files import printable
 from replication.harness.experiment_file import read_toml, written_out
-from replication.harness.home import catalogue, experiments, find_experiment, project
+from replication.harness.home import catalogue, experiments, experiments_beside, find_experiment, project
 from replication.harness.protocol import Protocol
 from replication.harness.published import Published, PublishedTable, PublishedValue
 from replication.registry import unknown
@@ -142,7 +143,20 @@ def load_experiment(name: str, settings: Mapping[str, str] | None = None, profil
         raise InputError(
             f"{printable(path)}: the name is not UTF-8, and rows and tables carry it: give the file another"
         )
-    content = written_out(path, settings or {}, profile, Row.model_fields)
+    if settings:
+        return _read(path, settings, profile)
+    around = (experiments_beside(path), catalogue("protocols"), catalogue("published"))
+    files = [path, *(file for found in around for file in found.values() if os.access(file, os.R_OK))]
+    return _unchanged(path, tuple(file.read_bytes() for file in files), project())
+
+
+@cache  # claims name each other's experiments; whatever one may take something from is part of the key
+def _unchanged(path: Path, _contents: tuple[bytes, ...], _project: Path) -> Experiment:
+    return _read(path, {}, "")
+
+
+def _read(path: Path, settings: Mapping[str, str], profile: str) -> Experiment:
+    content = written_out(path, settings, profile, Row.model_fields)
     for key in {"name", "path"} & content.keys():
         raise InputError(f"{path}: {key}: an experiment is called as its file is; leave the key out")
     if isinstance(own := content.get("tables", {}), dict):

@@ -139,7 +139,18 @@ def comparison(
     unequal: bool = False,
     replicates: Mapping[str, Replicates] | None = None,
 ) -> str:
-    """A Markdown table of the figures that both rows have, and below it in what else their protocols differ.
+    """`compared` as text."""
+    return str(compared(a, b, labels, unequal, replicates))
+
+
+def compared(
+    a: Record,
+    b: Record,
+    labels: Mapping[str, str],
+    unequal: bool = False,
+    replicates: Mapping[str, Replicates] | None = None,
+) -> Table:
+    """The figures that both rows have, with notes on in what else their protocols differ.
 
     Where both rows have replicates (by record["cell"]) of one stream and of the same images, the interval is that of the joint
     draws: what the rows owe to common noise and a common reference cancels, and their correlation is printed. Else their
@@ -162,10 +173,10 @@ def comparison(
             if difference and (why := bias_decides([a, b], column)):
                 word, biased = "", [*biased, why]
             lines.append([label + mark, *figures, difference, word, paired])
-    table = Table(["figure", one, other, "difference [95 %]", "so", "paired"], lines)
     also = ", ".join(named_differences([a, b]))
     notes = [*biased, *([f"{mark} unequal: {found}"] if found else [])]
-    return "\n\n".join([str(table), *notes, *([f"the rows differ also in {also}"] if also else [])])
+    notes += [f"the rows differ also in {also}"] if also else []
+    return Table(["figure", one, other, "difference [95 %]", "so", "paired"], lines, notes=notes)
 
 
 def _difference(one: Resampled, other: Resampled, column: str) -> tuple[str, str, str]:

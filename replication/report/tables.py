@@ -43,6 +43,11 @@ class Table:
         lines = [[line[i] for i in order] for line in self.lines]
         return Table([self.columns[i] for i in order], lines, self.keys, self.notes)
 
+    def as_json(self) -> dict[str, Any]:
+        """The same for a program: texts by heading, line by line."""
+        lines = [dict(zip(self.columns, line, strict=True)) for line in self.lines]
+        return {"lines": lines, "notes": list(self.notes)}
+
     def __str__(self) -> str:
         return "\n\n".join([markdown(self.columns, self.lines), *self.notes])
 

@@ -1,6 +1,8 @@
 """Verdicts on claims: one file per kind of claim."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from replication.report.claims.claim import Claim, claims_of
 from replication.report.claims.evidence import Evidence, with_rows
@@ -12,6 +14,7 @@ __all__ = [
     "Evidence",
     "Verdict",
     "answered",
+    "claims_as_json",
     "claims_of",
     "judge",
     "markdown_claim",
@@ -61,6 +64,19 @@ def markdown_claims(evidence: Sequence[Evidence]) -> str:
         parts.append(f"## {escaped(e.experiment.title)} ({e.profile})")
         parts += [markdown_claim(claim, e).rstrip("\n") for claim in e.claims]
     return "\n\n".join(parts) + "\n"
+
+
+def claims_as_json(evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
+    """The whole list for a program: every claim of every profile with its answer and its verdicts."""
+    return [
+        {
+            "claim": c.name, "experiment": e.experiment.name, "profile": e.profile, "statement": c.statement,
+            "citation": c.citation, "answer": answered(c, judge(c, e)),
+            "verdicts": [{**asdict(v), "needed": str(v.needed)} for v in judge(c, e)],
+        }
+        for e in with_rows(evidence)
+        for c in e.claims
+    ]  # fmt: skip
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:

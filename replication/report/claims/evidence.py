@@ -149,6 +149,9 @@ class Evidence:
         return labels.get(name, name.replace("_", " "))
 
 
+Known = dict[tuple[Path | None, str], Evidence]  # by the file of an experiment and a profile
+
+
 def differing(records: Sequence[Record], columns: Iterable[str], allowed: bool) -> tuple[str, ...]:
     """In what rows that are compared in `columns` are unequal, for the mark on the verdict.
 
@@ -169,28 +172,37 @@ def with_rows(evidence: Sequence[Evidence]) -> list[Evidence]:
     return sorted((e for e in evidence if e.profile in found), key=lambda e: (e.size, e.profile))
 
 
-def evidence_of(experiment: Experiment, profile: str, state: Path, results: Path) -> Evidence:
-    """The rows that decide an experiment's claims, from journals or results/; raises InputError for a wrong claim."""
+def evidence_of(
+    experiment: Experiment, profile: str, state: Path, results: Path, known: Known | None = None
+) -> Evidence:
+    """The rows that decide an experiment's claims, from journals or results/; raises InputError for a wrong claim.
+
+    `known`: tables that were read for other experiments of this project, and are not read again.
+    """
+    known = {} if known is None else known
     claims = claims_of(experiment)
-    others = others_of(experiment, claims, profile, state, results)
+    others = others_of(experiment, claims, profile, state, results, known)
     if not experiment.profiles:
         return Evidence(experiment, profile, [], {}, claims, others)
-    return replace(_table(experiment, profile, state, results), claims=claims, others=others)
+    return replace(_table(experiment, profile, state, results, known), claims=claims, others=others, verdicts={})
 
 
 def others_of(
-    experiment: Experiment, claims: Sequence[Claim], profile: str, state: Path, results: Path
+    experiment: Experiment, claims: Sequence[Claim], profile: str, state: Path, results: Path, known: Known
 ) -> dict[str, Evidence]:
     """That of the other experiments that the claims name, where they have this profile."""
     claimed = [(claim, point.experiment) for claim in claims for point in claim.named() if isinstance(point, Point)]
     names = dict.fromkeys(name for claim, name in claimed if name and name not in (experiment.name, claim.awaits))
     tables = {name: sibling(experiment, name) for name in names}
-    return {name: _table(other, profile, state, results) for name, other in tables.items() if profile in other.profiles}
+    there = {name: other for name, other in tables.items() if profile in other.profiles}
+    return {name: _table(other, profile, state, results, known) for name, other in there.items()}
 
 
-def _table(experiment: Experiment, profile: str, state: Path, results: Path) -> Evidence:
+def _table(experiment: Experiment, profile: str, state: Path, results: Path, known: Known) -> Evidence:
     """The rows of one profile, with no claims."""
-    jobs, committed = jobs_of(experiment, profile, check=False), results / f"{experiment.name}-{profile}.csv"
-    journal = journal_of(jobs, state)
-    rows = rows_of(jobs, journal, committed)
-    return Evidence(experiment, profile, jobs, rows, replicates=replicates_of(rows, journal, committed))
+    if (key := (experiment.path, profile)) not in known:
+        jobs, committed = jobs_of(experiment, profile, check=False), results / f"{experiment.name}-{profile}.csv"
+        journal = journal_of(jobs, state)
+        rows = rows_of(jobs, journal, committed)
+        known[key] = Evidence(experiment, profile, jobs, rows, replicates=replicates_of(rows, journal, committed))
+    return known[key]
