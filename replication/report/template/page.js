@@ -30,9 +30,7 @@ function reveal(hash) {
     target = document.getElementById(id);
   }
   for (let part = target; part; part = part.parentElement) {
-    if (part.localName !== "details") continue;
-    fill(part);
-    part.open = true;
+    if (part.localName === "details") part.open = true;
   }
   if (target.localName === "tr") openRow(target);
   target.querySelector(":scope > summary, :scope > th a")?.focus({ preventScroll: true });
