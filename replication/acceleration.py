@@ -17,7 +17,7 @@ from replication.types import InputError
 RECOMPILED = (
     64  # sizes, precisions and modes of one network's code that stay compiled at a time; PyTorch's own limit is 8
 )
-WASTE = 1.125  # a batch is filled up to one that is compiled already, if that is at most so many times as large
+WASTE = 8  # a batch is filled up to one that is compiled already with this part of it, or with two images: chunks differ by one
 APART = {torch.float64: 1e-6, torch.float32: 1e-2, torch.bfloat16: 1e-1}  # |compiled - eager| / |eager| by arithmetic
 
 
@@ -88,11 +88,11 @@ class CompiledNetwork(nn.Module):
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
         given, size = len(x), len(x)
         if not torch.is_grad_enabled():
-            size = min((n for n in self._sizes if given <= n <= WASTE * given), default=given)
+            size = min((n for n in self._sizes if 0 <= n - given <= max(2, given // WASTE)), default=given)
             self._sizes.add(size)
+        x, timestep = _filled(x, size), _filled(timestep, size).contiguous()
         x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
-        inputs = [None if one is None else _filled(one, size).contiguous() for one in (timestep, cond)]
-        answer = self._run(_filled(x, size), *inputs)
+        answer = self._run(x, timestep, None if cond is None else _filled(cond, size).contiguous())
         if self._run.fails:
             Policy.compiles = False
         return answer[:given]
@@ -102,7 +102,6 @@ def accelerated(network: nn.Module, device: torch.device) -> nn.Module:
     """The network, compiled where the device's are; its weights may go on changing."""
     if not Policy.on(device):
         return network
-    torch.backends.cudnn.benchmark = True  # shapes stay the same from step to step
     return CompiledNetwork(network)
 
 

@@ -48,10 +48,12 @@ EAGER = "+eager"
 def device_of(name: str) -> torch.device:
     """The device itself; auto is CUDA where there is one, and "+eager" behind a name leaves networks uncompiled.
 
+    cuDNN looks for the fastest convolutions there, since shapes stay the same from step to step.
     Raises InputError for one that is not there.
     """
     if name.endswith(EAGER):
         Policy.compiles, name = False, name.removesuffix(EAGER)
+    torch.backends.cudnn.benchmark = True
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
