@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from pretended import CUDA, Pretended
 from torch import Tensor
 from training_recipes import CPU, recipe
 
@@ -16,6 +18,8 @@ from replication.acceleration import Compiled, CompiledNetwork, Policy
 from replication.check.models import randomize
 from replication.checkpoint import load_checkpoint
 from replication.diffusion import Denoiser
+from replication.layers import unet
+from replication.layers.unet import by_channels
 from replication.noise import _compiled_normals, standard_normals
 from replication.registry import MODELS, SCHEDULES
 from replication.sampling import generation
@@ -158,3 +162,36 @@ def test_compiling_is_in_no_time(graphs: list[Any], tmp_path: Path, monkeypatch:
     with_noise_alone, with_both = sorted(set(timed))
     assert (with_noise_alone, with_both) == (1, 2)
     assert torch.equal(*sets)
+
+
+def test_a_norm_by_channels_is_a_group_norm() -> None:
+    """Answer and gradients, max-abs 1e-4 of unit size, on channels of unequal means. Catches a variance within channels alone."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 8, 6, 6) * torch.rand(8, 1, 1) + 3 * torch.randn(8, 1, 1)
+    weight, bias, ahead = torch.randn(8), torch.randn(8), torch.randn(3, 8, 6, 6)
+    answers = []
+    for norm in (lambda *a: F.group_norm(a[0], 2, *a[1:], eps=1e-6), lambda *a: by_channels(a[0], 2, *a[1:], eps=1e-6)):
+        given = [a.clone().requires_grad_() for a in (x, weight, bias)]
+        answer = norm(*given)
+        answers.append([answer, *torch.autograd.grad((answer * ahead).sum(), given)])
+    for one, other in zip(*answers, strict=True):
+        assert (one - other).abs().max() <= 1e-4 * one.abs().max()
+
+
+@torch.no_grad()
+def test_a_network_is_the_same_with_its_norms_by_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """max-abs 1e-5 of the largest. Catches a network whose norms stay PyTorch's own where its code is compiled for CUDA."""
+    plain, (x, t) = network(), images(4)
+    expected, norms = plain(x, t), 0
+
+    def counted(*arguments: Any) -> Tensor:
+        nonlocal norms
+        norms += 1
+        return by_channels(*arguments)
+
+    monkeypatch.setattr(unet, "by_channels", counted)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    with Pretended():
+        answer = plain.to(CUDA)(x.to(CUDA), t.to(CUDA)).cpu()
+    assert norms == sum(isinstance(m, torch.nn.GroupNorm) for m in plain.modules())
+    assert (answer - expected).abs().max() <= 1e-5 * expected.abs().max()

@@ -125,7 +125,14 @@ def _training(name: str, batch: int, size: Size, device: torch.device) -> list[s
     shape = network.in_channels, network.resolution, network.resolution
     images = torch.randint(0, 256, (4 * batch, *shape), dtype=torch.uint8)
     data = Pixels(images, torch.zeros(len(images), dtype=torch.int64), device)
-    settings = {"steps": 1, "batch_size": batch, "learning_rate": 1e-4, "warmup": 0, "ema_decay": 0.999, "flip": False}
+    settings = {
+        "steps": 10**6,
+        "batch_size": batch,
+        "learning_rate": 1e-4,
+        "warmup": 0,
+        "ema_decay": 0.999,
+        "flip": False,
+    }
     recipe = Recipe.model_validate(
         {
             "dataset": "digits" if shape[0] == 1 else "cifar10",
@@ -137,6 +144,7 @@ def _training(name: str, batch: int, size: Size, device: torch.device) -> list[s
         }
     )
     state = NetworkState(recipe, device)
+    state.prepare(data)
     runs: dict[str, Callable[[], object]] = {"ours": lambda: state.advance(data)}
     if reference is not None:
         plain = copy.deepcopy(reference).to(device).train()

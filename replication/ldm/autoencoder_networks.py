@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from replication.layers.unet import Attention, Level, ResnetBlock, doubled
+from replication.layers.unet import Attention, GroupNorm, Level, ResnetBlock, doubled
 
 
 class Levels(NamedTuple):
@@ -50,7 +50,7 @@ class Encoder(nn.Module):
         self.middle1 = ResnetBlock(c, c, 0, 0.0, groups)
         self.middle_attention = Attention(c, groups)
         self.middle2 = ResnetBlock(c, c, 0, 0.0, groups)
-        self.norm_out = nn.GroupNorm(groups, c, eps=1e-6)
+        self.norm_out = GroupNorm(groups, c, eps=1e-6)
         self.conv_out = nn.Conv2d(c, c_out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class Decoder(nn.Module):
             c = width * multiplier
             if i > 0:
                 self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
-        self.norm_out = nn.GroupNorm(groups, c, eps=1e-6)
+        self.norm_out = GroupNorm(groups, c, eps=1e-6)
         self.conv_out = nn.Conv2d(c, c_out, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from replication.layers.conditioning import LabelEmbedding, TokenEncoder
-from replication.layers.unet import attend
+from replication.layers.unet import GroupNorm, attend
 from replication.types import InputError
 
 EPS = 1e-6
@@ -74,7 +74,7 @@ class SpatialTransformer(nn.Module):
 
     def __init__(self, channels: int, context: int, heads: int, groups: int, depth: int):
         super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, EPS)
+        self.norm = GroupNorm(groups, channels, EPS)
         self.proj_in = nn.Conv2d(channels, channels, 1)
         self.blocks = nn.ModuleList(TransformerBlock(channels, context, heads) for _ in range(depth))
         self.proj_out = nn.Conv2d(channels, channels, 1)
