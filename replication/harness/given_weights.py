@@ -70,13 +70,14 @@ def under_its_names(registry: Registry, part: Part, network: nn.Module, found: W
     for prefix in ("", _shared_prefix(weights)):
         short = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
         remarks = [f"{path}: {prefix!r} was taken off the name of every tensor"] if prefix else []
-        if dict(network.named_parameters()).keys() <= short.keys() <= network.state_dict().keys():
+        whole = dict(network.named_parameters()).keys() <= short.keys() <= network.state_dict().keys()
+        spelt = [one for one in known if any(name.startswith(one.begins) for name in short)]
+        if whole or (not spelt and short.keys() & network.state_dict().keys()):
             return _checked(under_our_names(short, (), network, str(path)), weights, {}, remarks, path)
-        for spelling in known:
-            if any(name.startswith(spelling.begins) for name in short):
-                options = spelling.options(network) if spelling.options else {}
-                remarks += [f"{path}: {said}" for said in [spelling.remark(short)] if said]
-                return _checked(_converted(spelling, short, network, path), weights, options, remarks, path)
+        if spelt:
+            options = spelt[0].options(network) if spelt[0].options else {}
+            remarks += [f"{path}: {said}" for said in [spelt[0].remark(short)] if said]
+            return _checked(_converted(spelt[0], short, network, path), weights, options, remarks, path)
     named = ", ".join(f"{spelling.begins}*" for spelling in known) or "none"
     theirs = ", ".join(sorted(weights)[:3]) or "nothing"
     raise InputError(

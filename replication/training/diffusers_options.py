@@ -79,8 +79,8 @@ def check_options(folder: Path, options: Options, meaning: Meaning | None) -> li
     lacking += [SCHEDULER] if scheduler is None and meaning is not None else []
     if lacking:
         remarks.append(
-            f"{folder}: no {' and no '.join(lacking)} beside the weights that speaks of them, so nothing could be checked of "
-            "what changes no tensor's shape: the recipe's word stands"
+            f"no {' and no '.join(lacking)} beside the weights speaks of them, so nothing could be checked of what changes no "
+            "tensor's shape: the recipe's word stands"
         )
     return remarks
 

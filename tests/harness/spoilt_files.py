@@ -88,11 +88,11 @@ def mutated(content: bytes, chance: Random) -> bytes:
 
 def array(chance: Random) -> bytes:
     """A member of an .npz, whose header may state anything, and be followed by anything."""
-    if chance.random() < 0.5:
-        shape = chance.choice(((12, 8, 8, 1), (12, 8, 8, 3), (12, 3, 8, 8), (12, 8, 8), (9, 8, 8, 1)))
+    if chance.random() < 0.7:
+        shape = (12, 8, 8, 1) if chance.random() < 0.8 else chance.choice(((12, 3, 8, 8), (12, 8, 8), (9, 8, 8, 1)))
         buffer = io.BytesIO()
-        np.save(buffer, np.zeros(shape, chance.choice((np.uint8, np.uint8, np.float32, np.int64))))
-        return mutated(buffer.getvalue(), chance)
+        np.save(buffer, np.zeros(shape, np.uint8 if chance.random() < 0.8 else chance.choice((np.float32, np.int64))))
+        return mutated(buffer.getvalue(), chance) if chance.random() < 0.3 else buffer.getvalue()
     shape = ", ".join(str(chance.choice(SIDES)) for _ in range(chance.choice((0, 1, 3, 4, 4, 5))))
     descr = chance.choice(DTYPES)
     stated = f"{{'descr': {descr if descr[0] == '[' else repr(descr)}, 'fortran_order': {chance.choice(('False', 'True', '0'))}, 'shape': ({shape},), }}"
@@ -112,7 +112,7 @@ def archive(members: list[tuple[str, bytes]], chance: Random) -> bytes:
     with zipfile.ZipFile(buffer, "w") as file:
         for name, content in members:
             file.writestr(name, content, chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)))
-    return mutated(buffer.getvalue(), chance) if chance.random() < 0.7 else buffer.getvalue()
+    return mutated(buffer.getvalue(), chance) if chance.random() < 0.5 else buffer.getvalue()
 
 
 def picture(chance: Random) -> bytes:

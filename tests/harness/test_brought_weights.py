@@ -91,7 +91,7 @@ def test_what_could_not_be_checked_is_said(tiny: Path, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert "'module.' was taken off the name of every tensor" in out
     assert "weights in float16 are kept as float32" in out
-    assert f"no {CONFIG} and no {SCHEDULER} beside the weights that speaks of them, so nothing could be checked" in out
+    assert f"no {CONFIG} and no {SCHEDULER} beside the weights speaks of them, so nothing could be checked" in out
 
 
 def shards(folder: Path, tensors: Mapping[str, Tensor], stem: str = STEM, index: str = f"{NAME}.index.json") -> Path:
@@ -270,6 +270,21 @@ def test_numbers_that_no_network_has_are_refused(tiny: Path, capsys: pytest.Capt
     assert add(tiny / "w.safetensors") == 2
     assert "no published spelling of model ddpm-digits" in capsys.readouterr().err
     assert not (tiny / "runs" / "checkpoints").exists()
+
+
+def test_a_part_of_our_own_names_is_named_by_what_is_missing(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches: half of a network called a spelling that nobody knows."""
+    weights = {name: p.detach() for name, p in MODELS.build("ddpm-digits").named_parameters()}
+    for changed, message in (
+        (
+            {name: t for name, t in weights.items() if name != "conv_out.bias"},
+            "nothing there for 'conv_out.bias' of our",
+        ),
+        ({**weights, "extra": torch.zeros(1)}, "'extra' has no place in our network"),
+    ):
+        save_file(changed, tiny / "w.safetensors")
+        assert add(tiny / "w.safetensors") == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_this_suite_has_its_own_place(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,6 +128,7 @@ def test_the_content_tells_a_jpeg(tmp_path: Path, digits: torch.Tensor) -> None:
     assert torch.equal(read(tmp_path / "png"), digits)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_an_orientation_in_exif_is_said(tmp_path: Path, digits: torch.Tensor) -> None:
     """Catches: photographs that lie on their side without a word; a block of EXIF that is damaged and ends it all."""
     folder, exif = pictures(tmp_path / "a", digits, ".jpg", "JPEG"), Image.Exif()
