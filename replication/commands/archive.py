@@ -2,42 +2,37 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import torch
-
+from replication.checkpoint import load_metadata
+from replication.files import file_sha256
 from replication.harness.archive import export_archive, import_archive
-from replication.harness.experiment import load_experiment
 from replication.harness.home import state
-from replication.harness.job import rows_among
-from replication.harness.jobs.cell import Cell, cells_of
+from replication.harness.jobs.cell import SAMPLES
 from replication.harness.journal import Record
+from replication.harness.store import steps_of
 from replication.harness.sweep import all_journals
-from replication.harness.workplace import Workplace
 from replication.registry import unknown
 from replication.sampling.generation import chunks_in
+from replication.training.snapshots import GIVEN
 from replication.types import InputError
 
 
 def export(options: argparse.Namespace) -> None:
-    place = Workplace(state(), torch.device("cpu"), batch_size=1)
-    found = {journal: journal.rows() for journal in all_journals(place.state)}
+    """By the journal alone: an experiment need not be as it was, or be there at all, for its rows to travel."""
+    home = state()
+    found = {journal: rows for journal in all_journals(home) if (rows := journal.rows())}
     names = sorted({row["experiment"] for rows in found.values() for row in rows})
     for name in options.experiments:
         if name not in names:
             raise InputError(f"export: {unknown('experiment with rows here', name, names)}")
-    wanted = {j: rows for j, rows in found.items() if rows and rows[0]["experiment"] in (options.experiments or names)}
-    cells = [cell for rows in wanted.values() for cell in _cells(rows)] if options.samples or options.weights else []
-    for pattern in [*(options.samples or ()), *(options.weights or ())]:
-        if not any(_asked(cell, [pattern]) for cell in cells):
-            raise InputError(f"export: there is no row {pattern!r} here, as in 'DDIM x 20' or '* x 50'")
-    drawn = [cell for cell in cells if _asked(cell, options.samples)]
-    folders = {cell.sample_place(seed, place).folder for cell in drawn for seed in cell.protocol.seeds}
-    chunks = [chunk.path for folder in sorted(folders) for chunk in chunks_in(folder)]
-    snapshots = {path for cell in cells if _asked(cell, options.weights) for path in _snapshots(cell, place)}
-    written = export_archive(options.file, place.state, wanted, chunks, sorted(snapshots))
+    wanted = {j: rows for j, rows in found.items() if rows[0]["experiment"] in (options.experiments or names)}
+    rows = [row for of in wanted.values() for row in of]
+    chunks = {path for row in _asked(rows, options.samples) for path in _chunks(row, home)}
+    snapshots = _snapshots(list(_asked(rows, options.weights)), home)
+    written = export_archive(options.file, home, wanted, sorted(chunks), snapshots)
     print(f"wrote {options.file}, {options.file.stat().st_size:,} bytes: {_counted(written)}")
 
 
@@ -48,22 +43,38 @@ def import_(options: argparse.Namespace) -> None:
         print("`replicate report` makes tables of them, `replicate sync` gives them to MLflow")
 
 
-def _cells(rows: list[Record]) -> list[Cell]:
-    """The cells that have these rows, all of one table."""
-    cells = cells_of(load_experiment(rows[0]["experiment"]), rows[0]["profile"], check=False)
-    done = rows_among(cells, rows)
-    return [cell for cell in cells if cell.key in done]
+def _asked(rows: Iterable[Record], patterns: list[str] | None) -> Iterator[Record]:
+    """The rows that these patterns name; raises InputError for a pattern that names none."""
+    titles = [(f"{row['label']}{steps_of(row)}", row) for row in rows]
+    for pattern in patterns or ():
+        named = [row for title, row in titles if fnmatchcase(title, pattern)]
+        if not named:
+            raise InputError(f"export: there is no row {pattern!r} here, as in 'DDIM x 20' or '* x 50'")
+        yield from named
 
 
-def _asked(cell: Cell, patterns: list[str] | None) -> bool:
-    return any(fnmatchcase(cell.title, pattern) for pattern in patterns or ())
+def _chunks(row: Record, home: Path) -> Iterator[Path]:
+    if "sampling.steps" not in row:
+        return  # of a first stage, which draws none
+    if SAMPLES not in row:
+        raise InputError(f"export: row {row['label']!r} is from before rows named their samples: it can travel without")
+    for folder in sorted((home / "samples" / row[SAMPLES]).glob("seed-*")):
+        yield from (chunk.path for chunk in chunks_in(folder))
 
 
-def _snapshots(cell: Cell, place: Workplace) -> Iterator[Path]:
-    recipe = cell.recipe
-    yield place.snapshots(recipe).after(recipe.training.steps)
-    if stage := recipe.first_stage:
-        yield place.stage_snapshots(stage, recipe.build_dataset()).after(stage.training.steps)
+def _snapshots(rows: list[Record], home: Path) -> list[Path]:
+    """Those that the rows were drawn with; raises InputError where one is not here any more."""
+    columns = ("checkpoint.sha256", "checkpoint.first_stage_sha256")
+    wanted = {row[column] for row in rows for column in columns if row.get(column, "none") != "none"}
+    files = [
+        path for folder in ("checkpoints", "first-stages") for path in sorted((home / folder).glob("*.safetensors"))
+    ]
+    found = {load_metadata(path).get(GIVEN) or file_sha256(path): path for path in files} if wanted else {}
+    if missing := wanted - found.keys():
+        raise InputError(
+            f"export: the weights with SHA-256 {min(missing)[:12]}, of a row that was asked for, are not here"
+        )
+    return [found[sha256] for sha256 in sorted(wanted)]
 
 
 def _counted(members: Counter[str]) -> str:

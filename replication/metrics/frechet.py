@@ -22,6 +22,9 @@ from replication.registry import METRICS
 ENOUGH = 10  # images for each feature, below which FD is no straight line in 1/n any more: no FD-infinity is given
 SPLITS = 8  # random halvings that FD-infinity averages over
 BATCH_BYTES = 1 << 26  # of the matrices whose eigenvalues are computed together: a GPU is idle with one of 256x256
+SMALL = (
+    512  # a matrix of this size is solved on the CPU: 3 ms of one thread for 256x256, where a GPU has too little to do
+)
 COLUMNS = 256  # of a block; of symmetric matrices half is computed
 
 
@@ -160,8 +163,14 @@ def distances(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Of as many `FrechetDistance.parts`, float64 [K]; where their matrices are of one size, all go through at once."""
     together = len({len(product) for _, product in parts}) == 1
     batches = [torch.stack([product for _, product in parts])] if together else [product[None] for _, product in parts]
-    roots = [torch.linalg.eigvalsh(batch, UPLO="L").clamp(min=0).sqrt().sum(1) for batch in batches]
+    roots = [_eigenvalues(batch).clamp(min=0).sqrt().sum(1) for batch in batches]
     return torch.stack([traces for traces, _ in parts]) - 2 * torch.cat(roots)
+
+
+def _eigenvalues(matrices: Tensor) -> Tensor:
+    """Of symmetric matrices [K,k,k], given on and below the diagonal: [K,k], on their device."""
+    where = "cpu" if matrices.shape[-1] <= SMALL else matrices.device
+    return torch.linalg.eigvalsh(matrices.to(where), UPLO="L").to(matrices.device)
 
 
 def frechet_distance(generated: Tensor, reference: Tensor) -> float:

@@ -14,6 +14,8 @@ from harness.tiny import write_tiny
 
 from replication.cli import main
 from replication.harness.archive import MANIFEST, import_archive
+from replication.harness.journal import Journal
+from replication.training.loop import CURVE
 from replication.types import InputError
 
 Change = Callable[[dict[str, bytes]], None]
@@ -29,6 +31,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patched.delenv("MLFLOW_TRACKING_URI", raising=False)
         write_tiny(folder)
         assert main(["run", "tiny", "--device", "cpu"]) == 0
+        curve = {"experiment": "tiny", "profile": "cpu", "training": "ab" * 32, "title": "DDPM"}
+        Journal(folder / "runs" / "journal" / "tiny-cpu").write_curve({**curve, **{key: [1.0, 2.0] for key in CURVE}})
         assert main(["report", "tiny"]) == 0
         assert main(["export", "all.zip", "--samples", "*", "--weights", "DDIM x 2"]) == 0
         assert main(["export", "rows.zip", "tiny"]) == 0
@@ -123,7 +127,9 @@ def rewritten(source: Path, out: Path, change: Change, manifest: bool = True) ->
 
 
 def of_kind(members: dict[str, bytes], begins: str, ends: str) -> str:
-    return next(name for name in sorted(members) if name.startswith(begins) and name.endswith(ends))
+    """The first name of that kind; of a row's, none of a curve."""
+    named = (name for name in sorted(members) if name.startswith(begins) and name.endswith(ends))
+    return next(name for name in named if "/curves/" in begins or "/curves/" not in name)
 
 
 def changed(begins: str, ends: str, work: Callable[[bytes], bytes]) -> Change:
@@ -166,6 +172,9 @@ ROW = ("journal/tiny-cpu/", ".json")
         (changed(*ROW, edited(experiment="other")), "of another table"),
         (changed(*ROW, lambda _: b"[" * 100_000), "no row and no curve"),
         (changed(*ROW, lambda _: b"[]"), "no row and no curve"),
+        (changed("journal/tiny-cpu/curves/", ".json", edited(training="0" * 64)), "the curve of another training"),
+        (changed("journal/tiny-cpu/curves/", ".json", edited(loss=[1.0])), "not equally long"),
+        (changed("journal/tiny-cpu/curves/", ".json", edited(loss=["1", "2"])), "what is no number"),
         (changed("journal/", ".png", lambda png: png[:40]), "not what its name says"),
         (changed("journal/", ".safetensors", lambda file: file[:-8]), "not what its name says"),
         (changed("samples/", ".safetensors", lambda file: file[:100]), "not what its name says"),
@@ -240,6 +249,18 @@ def test_what_is_no_archive_is_said_in_one_message(exported: Path, other: Path) 
         archive.writestr(MANIFEST, json.dumps({"format": 2, "members": {}}))
     with pytest.raises(InputError, match="its format is 2"):
         import_archive(other / "bad.zip", other / "runs")
+
+
+def test_rows_of_a_changed_experiment_take_their_samples_and_weights_along(
+    exported: Path, other: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Drawn with --set, and the experiment has another name by now. Catches an export that looks for rows by its file."""
+    shutil.copytree(exported / "runs", other / "runs")
+    assert main(["run", "tiny", "--device", "cpu", "--row", "DDIM", "--set", "recipe.training.steps=3"]) == 0
+    (other / "experiments" / "tiny.toml").rename(other / "experiments" / "another.toml")
+    capsys.readouterr()
+    assert main(["export", "set.zip", "--samples", "DDIM x 2", "--weights", "DDIM x 2"]) == 0
+    assert "4 chunks, 1 curves, 4 replicates, 4 rows, 4 strips, 2 weights" in capsys.readouterr().out
 
 
 def test_what_is_asked_for_and_not_there_is_said(

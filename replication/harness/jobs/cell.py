@@ -70,6 +70,7 @@ from replication.training.recipe import Recipe, takes_null
 from replication.types import InputError
 
 NO_SAMPLES = ("reconstructions", "originals", "codes")  # parts of a Material that a cell never has
+SAMPLES = "checkpoint.samples"  # the column of a row with the name of its images' folder
 MEASURING_SECONDS = 10.0  # before a deadline, for decoding, features, metrics and resampling
 OF_DRAWING = ("checkpoint.", "env.")  # columns of a row's first stage that its chunks do not tell
 
@@ -192,6 +193,7 @@ class Cell(Job):
             "checkpoint.given": model.given["checkpoint"] or TRAINED,
             "checkpoint.first_stage_sha256": model.sha256.get(FIRST_STAGE, "none"),
             "checkpoint.first_stage_given": model.given.get(FIRST_STAGE) or TRAINED,
+            SAMPLES: self.sample_key,
             **provenance(place.device),
             **timing_columns(sets, beside),
         }
