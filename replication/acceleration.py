@@ -5,6 +5,7 @@ convolutions and matrix products, which becomes one kernel in place of several: 
 What cannot be compiled, or answers otherwise once compiled, runs as it is, after one warning.
 """
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -75,13 +76,15 @@ class CompiledNetwork(nn.Module):
     """`network(x [B,C,H,W], timestep [B], cond)`, compiled; the weights, and `encode`, are the network's own.
 
     Compiled code is for one layout in memory, so that inputs are brought to one. Without gradients a batch a little
-    smaller than one that is compiled is filled up to it: chunks that differ by one image share their code.
+    smaller than one that is compiled is filled up to it: chunks that differ by one image share their code. Under autocast
+    a network that is not trained runs as a copy whose weights are cast already, or each would be cast at each evaluation.
     """
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network, self._run = network, Compiled(network.forward)
         self._sizes: set[int] = set()
+        self._cast: Compiled | None = None
         if hasattr(network, "encode"):
             self.encode = network.encode
 
@@ -92,10 +95,27 @@ class CompiledNetwork(nn.Module):
             self._sizes.add(size)
         x, timestep = _filled(x, size), _filled(timestep, size).contiguous()
         x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
-        answer = self._run(x, timestep, None if cond is None else _filled(cond, size).contiguous())
-        if self._run.fails:
+        run = self._of_cast(x.device.type) if torch.is_autocast_enabled(x.device.type) else self._run
+        answer = run(x, timestep, None if cond is None else _filled(cond, size).contiguous())
+        if run.fails:
             Policy.compiles = False
         return answer[:given]
+
+    def _of_cast(self, device: str) -> Compiled:
+        if torch.is_grad_enabled() or any(p.requires_grad for p in self.network.parameters()):
+            return self._run
+        if self._cast is None:
+            self._cast = Compiled(with_cast_weights(self.network, torch.get_autocast_dtype(device)).forward)
+        return self._cast
+
+
+def with_cast_weights(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy whose convolutions and linear maps have weights of autocast's dtype, which it would round them to itself."""
+    cast = copy.deepcopy(network)
+    for module in cast.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(dtype)
+    return cast
 
 
 def accelerated(network: nn.Module, device: torch.device) -> nn.Module:

@@ -14,13 +14,14 @@ from torch import Tensor
 from training_recipes import CPU, recipe
 
 from replication import acceleration
-from replication.acceleration import Compiled, CompiledNetwork, Policy
+from replication.acceleration import Compiled, CompiledNetwork, Policy, with_cast_weights
 from replication.check.models import randomize
 from replication.checkpoint import load_checkpoint
 from replication.diffusion import Denoiser
 from replication.layers import unet
 from replication.layers.unet import by_channels
 from replication.noise import _compiled_normals, standard_normals
+from replication.numerics import numerics
 from replication.registry import MODELS, SCHEDULES
 from replication.sampling import generation
 from replication.sampling.generation import SamplePlace, SampleRequest, Sampling, Source, generate
@@ -162,6 +163,28 @@ def test_compiling_is_in_no_time(graphs: list[Any], tmp_path: Path, monkeypatch:
     with_noise_alone, with_both = sorted(set(timed))
     assert (with_noise_alone, with_both) == (1, 2)
     assert torch.equal(*sets)
+
+
+@pytest.mark.parametrize("name", ["ddpm-digits", "ldm-unet", "dit", "mm-dit"])
+@torch.no_grad()
+def test_cast_weights_answer_as_autocast_does(name: str) -> None:
+    """Exact. Catches a weight that autocast leaves in float32, and a cast that changes the network itself."""
+    small = {"depth": 1, "width": 16, "heads": 2, "patch": 2, "channels": 1, "resolution": 8}
+    text = {"vocabulary": 9, "length": 4}
+    options = {
+        "ldm-unet": {"resolution": 8, "channels": 1, "width": 8, "multipliers": [1, 1], "blocks": 1, "attention": [2], "heads": 1, "groups": 4, "context": 8, "text_layers": 1, **text},
+        "dit": {**small, "classes": 5},
+        "mm-dit": {**small, **text},
+    }  # fmt: skip
+    plain, (x, t) = MODELS.build(name, **options.get(name, {})).eval().requires_grad_(False), images(4)
+    randomize(plain, seed=2)
+    of_images = torch.ones(4, dtype=torch.int64)
+    cond = {"ddpm-digits": None, "dit": of_images}.get(name, of_images[:, None].expand(4, 4))
+    cond = None if cond is None else plain.encode(cond)
+    with numerics("bf16", CPU):
+        expected, answer = plain(x, t, cond), with_cast_weights(plain, torch.bfloat16)(x, t, cond)
+    assert torch.equal(expected, answer)
+    assert all(p.dtype == torch.float32 for p in plain.parameters())
 
 
 def test_a_norm_by_channels_is_a_group_norm() -> None:

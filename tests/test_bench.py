@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from replication.bench import distance, networks, sampling
+from replication.bench import breakdown, distance, networks, sampling
 
 
 def test_bench_prints_floor_loop_and_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +59,20 @@ def test_bench_prints_distances_that_agree(monkeypatch: pytest.MonkeyPatch) -> N
     cells = [cell.strip() for cell in distance.bench_distance(torch.device("cpu")).splitlines()[2].split("|")]
     assert cells[1].startswith("n = 60, D = 64")
     assert float(cells[5]) < 1e-6
+
+
+def test_bench_says_where_a_step_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation and a training step; the kinds add up to what was at work, to the digits shown, and only one trains.
+
+    Catches: operations that are counted with those that they consist of, and a step that the profiler does not see.
+    """
+    monkeypatch.setitem(networks.SIZES, "cpu", networks.Size({}, {"ddpm-digits": 4}, 64, "float32"))
+    monkeypatch.setattr(breakdown, "STEPS", 1)
+    heading, _, *lines = breakdown.bench_breakdown(torch.device("cpu")).splitlines()
+    columns = [cell.strip() for cell in heading.strip("|").split("|")]
+    for line in lines:
+        row = dict(zip(columns, (cell.strip() for cell in line.strip("|").split("|")), strict=True))
+        kinds = [float(row[kind]) for kind in breakdown.KINDS]
+        assert sum(kinds) == pytest.approx(float(row["at work"]), rel=0.02)
+        assert float(row["products"]) > 0
+        assert (float(row["optimiser"]) > 0) == row["ms of a step"].startswith("training")

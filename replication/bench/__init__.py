@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from replication.bench.breakdown import bench_breakdown
 from replication.bench.distance import bench_distance
 from replication.bench.networks import bench_forward, bench_training
 from replication.bench.sampling import bench_latents, bench_sampling
@@ -19,6 +20,7 @@ COMPARISONS = {
     "sampling": bench_sampling,
     "latents": bench_latents,
     "distance": bench_distance,
+    "breakdown": bench_breakdown,
 }
 
 

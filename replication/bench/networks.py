@@ -119,8 +119,9 @@ def _forward(name: str, batch: int, size: Size, device: torch.device) -> list[st
     return [f"{name}, batch {batch}", f"{multiply_adds / 1e9:.3g}", *cells, difference]
 
 
-def _training(name: str, batch: int, size: Size, device: torch.device) -> list[str]:
-    network, reference = _pair(name)
+def training_state(name: str, batch: int, size: Size, device: torch.device) -> tuple[NetworkState, Pixels]:
+    """A training of the network on noise, before its first step, and what it is trained on."""
+    network, _ = _pair(name)
     assert isinstance(network, UNet)
     shape = network.in_channels, network.resolution, network.resolution
     images = torch.randint(0, 256, (4 * batch, *shape), dtype=torch.uint8)
@@ -143,7 +144,11 @@ def _training(name: str, batch: int, size: Size, device: torch.device) -> list[s
             "training": {**settings, "precision": size.precision},
         }
     )
-    state = NetworkState(recipe, device)
+    return NetworkState(recipe, device), data
+
+
+def _training(name: str, batch: int, size: Size, device: torch.device) -> list[str]:
+    (_, reference), (state, data) = _pair(name), training_state(name, batch, size, device)
     state.prepare(data)
     runs: dict[str, Callable[[], object]] = {"ours": lambda: state.advance(data)}
     if reference is not None:
