@@ -234,7 +234,9 @@ class _Walk:
                 folders.clear()
                 continue
             if real in self._seen:
-                raise InputError(f"{folder} is the same folder as one in {self._seen[real]}: whose images are they?")
+                raise InputError(
+                    f"{folder} is the same folder as one in {self._seen[real]}: two places cannot share images"
+                )
             self._seen[real] = place
             folders[:] = sorted(name for name in folders if not is_hidden(name))
             yield folder, folders, sorted(name for name in files if not is_hidden(name))

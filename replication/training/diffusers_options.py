@@ -61,20 +61,23 @@ def check_options(folder: Path, options: Options, meaning: Meaning | None) -> li
     Returns what is to be said of those that could not be compared. Raises InputError that names every option which is not
     the recipe's.
     """
-    config, scheduler = read_config(folder / CONFIG), scheduler_beside(folder)
-    found, remarks = [], []
-    if config is not None:
-        found += [f"{CONFIG}: {one}" for one in _differing(config, options)]
+    config, remarks = read_config(folder / CONFIG), []
+    scheduler = None if meaning is None else scheduler_beside(folder)
+    of_network = [f"{CONFIG}: {one}" for one in _differing(config, options)] if config else []
+    of_training = (
+        [f"{SCHEDULER}: {one}" for one in differing_training(scheduler, meaning)] if scheduler and meaning else []
+    )
+    if found := of_network + of_training:
+        ways = ["give weights of the recipe's options"]
+        ways += ["state these in the recipe"] if of_training else []
+        if meaning and of_network:
+            ways.append(f'take the network as it is: network = {{ name = "diffusers", path = "{folder}" }}')
+        listed, on = "; ".join(found), ", or ".join(ways)
+        raise InputError(f"{folder}: these weights compute something else than the recipe: {listed}. The ways on: {on}")
+    if config:
         known = {name for of_class in options.values() for name in of_class} | OF_SHAPE | OF_NOTHING
         if new := [name for name, value in config.items() if not (name in known or name.startswith("_") or not value)]:
             remarks.append(f"{folder / CONFIG}: not known here, and not compared: {', '.join(sorted(new))}")
-    if meaning is not None and scheduler is not None:
-        found += [f"{SCHEDULER}: {one}" for one in differing_training(scheduler, meaning)]
-    if found:
-        raise InputError(
-            f"{folder}: these weights compute something else than the recipe's network: {'; '.join(found)}. Give weights of "
-            f'the recipe\'s options, or take the network as it is: network = {{ name = "diffusers", path = "{folder}" }}'
-        )
     lacking = [] if config and options else [CONFIG]
     lacking += [SCHEDULER] if scheduler is None and meaning is not None else []
     if lacking:

@@ -167,7 +167,7 @@ def pipe(path: Path) -> None:
         (lambda p: two(p, "Train", "train"), 1, "has both Train/ and train/, each of which may be the train split"),
         (lambda p: two(p, "train", "extra"), 1, "extra/ holds images beside train/: no split would have them"),
         (lambda p: two(p, "valley", "holiday_test"), 1, "has holiday_test/ and no train/"),
-        (shared_between_splits, 1, "test is the same folder as one in .*train: whose images are they"),
+        (shared_between_splits, 1, "test is the same folder as one in .*train: two places cannot share images"),
         (above, 2, "1 holds no images"),
         (no_folder, 1, "11.png: a link that leads nowhere"),
         (pipe, 1, "11.png: a link that leads nowhere, or no file"),

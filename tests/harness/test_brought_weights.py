@@ -351,7 +351,10 @@ def test_each_option_of_the_training_is_refused(
     """Catches: a schedule that is compared by its name, and an output read as another one; also of a network by its folder."""
     folder = saved(tiny / "unet", {**LINEAR, **changed})
     assert add(folder) == 2
-    assert re.search(f"{SCHEDULER}: .*{message}", capsys.readouterr().err)
+    err = capsys.readouterr().err
+    assert re.search(f"{SCHEDULER}: .*{message}", err)
+    assert "or state these in the recipe" in err
+    assert "diffusers" not in err  # that network would be refused as well
     path = write_tiny(tiny, ('network = "ddpm-digits"', f'network = {{ name = "diffusers", path = "{folder}" }}'))
     assert main(["plan", str(path)]) == 2
     assert "was trained otherwise than the recipe says" in capsys.readouterr().err
@@ -466,7 +469,9 @@ def test_a_first_stage_s_options_are_compared(project: Path, capsys: pytest.Capt
         str(project / "vae"),
     ]
     assert main(command) == 2
-    assert "norm_num_groups = 4, the recipe has 2" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "norm_num_groups = 4, the recipe has 2" in err
+    assert err.rstrip().endswith("The ways on: give weights of the recipe's options")
     config = json.loads((project / "vae" / CONFIG).read_text())
     (project / "vae" / CONFIG).write_text(json.dumps({**config, "norm_num_groups": 2}))
     assert main(command) == 0
