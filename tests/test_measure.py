@@ -142,6 +142,7 @@ WRONG = {
     "key": (["a.npz", "--set", "protocol.resample=3"], "unknown key 'resample'; did you mean 'resamples'"),
     "seeds": (["a.npz", "--set", "protocol.seeds=[7]"], "--set protocol.seeds: the images are there already"),
     "preparation": (["a.npz", "--set", "protocol.preprocessing=none"], "that is stated by the reference, digits"),
+    "two-things": (["a.npz", "--reference", "digits"], "--reference digits: a dataset is called so, and it lies in this folder too"),
     "split": (["a.npz", "--reference", "b.npz", "--set", "protocol.reference=test"], "stated by the reference, b.npz"),
     "drop-last": (["a.npz", "--set", "protocol.drop_last=2000"], "protocol.drop_last = 2000 leaves 0 of the 1,438 images"),
     "drop-last-of-file": (["a.npz", "--reference", "b.npz", "--set", "protocol.drop_last=31"], "leaves 0 of the 30 images"),
@@ -164,6 +165,8 @@ def test_wrong_input_exits_with_2(here: Path, name: str, capsys: Capture) -> Non
     write_tiny(here)
     save("few.npz", noisy(20, 10.0))
     save("colour.npz", noisy(30, 10.0).expand(-1, 3, -1, -1))
+    if name == "two-things":
+        (here / "digits").mkdir()
     assert main(["measure", *arguments]) == 2
     error = capsys.readouterr()
     assert message in error.err

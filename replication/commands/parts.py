@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
+from replication.files import expanded
 from replication.harness.experiment_file import read_toml, toml_value
 from replication.harness.forensics.sources import ASKED, SOURCES
 from replication.harness.home import catalogue, experiments
@@ -97,7 +97,7 @@ def _importable(name: str) -> str:
     file, colon, part = name.rpartition(":")
     if not colon or not file.endswith(".py"):
         return name
-    path = Path(file).expanduser().resolve()
+    path = expanded(file, "HOME").resolve()
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
     sys.path.insert(0, str(path.parent))

@@ -1,9 +1,9 @@
 """`replicate weights list`, `add`: where published weights are, and how they become the checkpoint of a row."""
 
 import argparse
-from pathlib import Path
 
 from replication.commands.options import cells_named, workplace
+from replication.files import expanded
 from replication.harness.given_weights import Given, give_first_stage, give_network, published
 from replication.harness.job import of_row
 from replication.harness.jobs.first_stage import first_stage_cells
@@ -38,9 +38,9 @@ def add(options: argparse.Namespace) -> None:
     if options.first_stage:
         if stage is None:
             raise InputError(f"row {options.row!r} is a model of pixels: it has no first stage")
-        _said(give_first_stage(stage, dataset, Path(options.first_stage).expanduser(), place))
+        _said(give_first_stage(stage, dataset, expanded(options.first_stage, "--first-stage"), place))
     if options.network:
-        _said(give_network(recipe, Path(options.network).expanduser(), place))
+        _said(give_network(recipe, expanded(options.network, "--network"), place))
 
 
 def _said(given: Given) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from replication.datasets.dataset import Dataset
-from replication.files import printable
+from replication.files import expanded, printable
 from replication.harness.experiment import load_experiment
 from replication.harness.images import ImageSet, Shape, open_images
 from replication.harness.job import rows_among
@@ -107,8 +107,11 @@ def reference_of(named: str | None, subject: Subject) -> Reference:
 
     A dataset of photographs is taken at the images' resolution. Raises InputError for what is neither, and for another shape.
     """
-    if named is not None and Path(named).expanduser().exists():
-        images = open_images(Path(named).expanduser())
+    if named is not None and (path := expanded(named, "HOME")).exists():
+        if named in DATASETS.names():
+            why = f"a dataset is called so, and it lies in this folder too: say ./{named}"
+            raise InputError(f"--reference {named}: {why}, or go to another folder for the dataset")
+        images = open_images(path)
         check_shape(images, subject.shape, subject.title)
         return Reference(images, printable(named))
     if named is not None and named not in DATASETS.names() and ":" not in named:
