@@ -38,13 +38,15 @@ def report(options: argparse.Namespace) -> None:
     if not (options.experiments or any(evidence.rows for evidence in every)):
         raise InputError(f"there is nothing to report: no experiment has rows in {state()} or {results}")
     asked = [e for e in every if not options.experiments or e.experiment.name in options.experiments]
+    reproduced: dict[str, str] = {}
     with all_or_nothing(results) as written:
         for evidence in asked + evidence_on([name for name in options.experiments if name not in names]):
             if not evidence.jobs:
                 continue
             journal, described = journal_of(evidence.jobs, state()), {}
             if not options.publish and (beside := _beside_committed(evidence.jobs)) and beside.compared:
-                evidence, described = replace(evidence, reproduced=f"{beside}."), {TAG: str(beside)}
+                reproduced[evidence.stem], described = f"{beside}.", {TAG: str(beside)}
+                evidence = replace(evidence, reproduced=reproduced[evidence.stem])
                 print(f"{evidence.stem}: {beside}")
             files = [results / file.name for file in write_report(evidence, journal, written)]
             print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
@@ -54,6 +56,7 @@ def report(options: argparse.Namespace) -> None:
         print(f"wrote {(results / write_claims(every, written).name).relative_to(project())}")
         for stem, rows in committed_forensics(written).items():
             write_forensics(rows, written / stem)
+        every = [replace(e, reproduced=reproduced.get(e.stem, "")) for e in every]
         print(f"wrote {(results / write_page(every, written).name).relative_to(project())}")
     if options.publish:
         _refresh_readme()

@@ -117,6 +117,7 @@ def test_a_run_says_whether_it_reproduced_and_so_do_report_mlflow_and_verify(
         files.append({p.name: p.read_bytes() for p in Path("results").iterdir()})
     assert files[0] == files[1], "a report compares with what is committed, not with what it wrote"
     assert "\n\nreproduced: 3 of 3 distances" in Path("results/tiny-cpu.md").read_text()
+    assert "Beside the committed rows: reproduced: 3 of 3 distances" in Path("results/index.html").read_text()
     assert readme.read_text() == before, "README is of those who publish rows"
 
     row = next((tmp_path / "second" / "journal" / "tiny-cpu").glob("*.json"))
