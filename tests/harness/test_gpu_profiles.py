@@ -6,7 +6,6 @@ from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.training.settings import Training
 
-SHORT = {"class, guidance 1", "class, guidance 2"}  # measured on a lent GPU before there was this rule
 NAMES = ("ddpm", "ldm", "dit", "samplers", "scaling", "schedules", "parameterizations")
 
 
@@ -19,9 +18,9 @@ def left(training: Training) -> float:
 def test_no_average_still_holds_its_first_weights(name: str) -> None:
     """0.999 over 2,000 steps left 14 % of them, and images of noise. Catches steps that are cut and a decay that is not."""
     of = {cell.label: cell.recipe for cell in cells_of(load_experiment(name), "gpu", check=False)}
-    assert {label for label, recipe in of.items() if left(recipe.training) >= 1e-3} <= SHORT
+    assert not [label for label, recipe in of.items() if left(recipe.training) >= 1e-3]
     stages = {recipe.first_stage.name: recipe.first_stage.training for recipe in of.values() if recipe.first_stage}
-    assert {stage for stage, training in stages.items() if left(training) >= 1e-3} <= {"kl-f2"}
+    assert not [stage for stage, training in stages.items() if left(training) >= 1e-3]
 
 
 @pytest.mark.parametrize("name", NAMES)

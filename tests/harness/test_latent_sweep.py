@@ -81,7 +81,7 @@ def test_the_report_shows_first_stages_beside_the_papers(project: Path, capsys: 
     assert "0.58" in line
     assert Image.open(results / "latent-cpu-reconstructions.png").size[0] > 100
     page = (results / "index.html").read_text()
-    assert page.count("test images, and below them") == 1
+    assert len(re.findall('alt="[^"]*test images, and below them', page)) == 1
     before = (results / "latent-cpu.md").read_text(), (results / "latent-cpu.csv").read_text()
     for file in (project / "runs" / "journal").rglob("*.json"):
         file.unlink()
