@@ -7,6 +7,7 @@ import argparse
 import gc
 import io
 import os
+import select
 import signal
 import sys
 import threading
@@ -127,12 +128,13 @@ def _printable() -> None:
 
 def _reader_is_gone() -> bool:
     """Whether it is standard output that nobody reads any more; what is still to be written there goes nowhere then."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit would fail as well
-        return True
-    return False
+    out = sys.stdout.fileno()
+    asked = select.poll()  # whatever was flushed or dropped before: the pipe itself knows
+    asked.register(out, 0)
+    gone = any(events & select.POLLERR for _, events in asked.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out)  # or the flush at exit would fail as well
+    return gone
 
 
 @contextmanager

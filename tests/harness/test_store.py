@@ -36,7 +36,7 @@ from replication.report.tables import main_tables
 from replication.types import InputError, RunError
 
 ROW: Record = {
-    "cell": "c",
+    "cell": "c" * 64,
     "experiment": "tiny",
     "profile": "cpu",
     "label": "DDIM",
@@ -89,7 +89,7 @@ def test_doctor_looks_at_the_address(
     assert main(["doctor"]) == 2
     printed = capsys.readouterr()
     assert "| tracking " in printed.out
-    assert "mysql+nothing://me:***@db/mlflow cannot be used" in printed.out
+    assert "mysql+nothing://me:***@db/mlflow cannot be used" in printed.out.replace("\\", "")  # a Markdown table
     assert "s3cret" not in printed.out + printed.err
 
 
@@ -266,7 +266,7 @@ def test_passwords_are_not_kept(project: Path, monkeypatch: pytest.MonkeyPatch) 
     journal.write(Computed(ROW, b"png"))
     monkeypatch.setattr(Store, "log", lambda *_: None)
     assert sync(journal, store, trust_marks=True) == 1
-    assert journal.synced_with("c") == "http://me:***@127.0.0.1:9"
+    assert journal.synced_with("c" * 64) == "http://me:***@127.0.0.1:9"
     assert sync(journal, store, trust_marks=True) == 0
 
 
