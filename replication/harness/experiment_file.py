@@ -45,6 +45,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 MOST_ROWS = 100_000  # of one grid
 OF_TABLE = ("dataset", "published")  # what a first stage states about its row in the table, not about itself
 
+DEEPEST = 50  # tables within tables
+
 
 def read_toml(path: Path) -> Table:
     """The file's content; raises InputError where it is no TOML, can't be read, or has what no key can hold."""
@@ -71,7 +73,11 @@ def toml_value(key: str, text: str) -> Any:
 
 
 def _check_values(value: Any, file: str, where: str = "") -> None:
-    """Raises InputError for a whole number of more than TOML's 64 bits, and for control characters but tabs and line ends."""
+    """Raises InputError for whole numbers of more than TOML's 64 bits, control characters but tabs and line ends, and tables
+    within tables without end, which what reads them later could not follow.
+    """
+    if where.count(".") >= DEEPEST:
+        raise InputError(f"{file}: {where[:60]}...: tables within tables, more than {DEEPEST} deep")
     if isinstance(value, dict | list):
         for key, below in value.items() if isinstance(value, dict) else enumerate(value):
             _check_values(key, file, where)

@@ -4,6 +4,7 @@ The distance decides: it is equal to DIGITS digits, or inside the committed row'
 are compared in the same way and counted, and decide nothing: of a hundred figures of other weights five lie outside by chance.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -171,9 +172,11 @@ def tags_beside(committed: Sequence[Record]) -> Callable[[Record], dict[str, str
 
 
 def _word(row: Record, other: Record, column: str) -> Word | None:
-    """What a figure comes to beside the committed one; None where one has none, or one of another version of its metric."""
+    """What a figure comes to beside the committed one; None where one has none that is finite, or of another version."""
     figure, stated = row.get(column), other.get(column)
     if figure is None or stated is None or unequal_version([row, other], column):
+        return None
+    if not (math.isfinite(figure) and math.isfinite(stated)):
         return None
     if f"{figure:.{DIGITS}g}" == f"{stated:.{DIGITS}g}":
         return "equal"

@@ -9,6 +9,9 @@ import pytest
 from harness.mutated_toml import complaint, mutated, text_of
 from harness.tiny import TOML
 
+from replication.harness.experiment import load_experiment
+from replication.types import InputError
+
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
 
@@ -51,3 +54,11 @@ def test_the_slips_are_of_many_kinds(project: Path) -> None:
     mutants = [mutated(content, choose) for _ in range(60)]
     assert sum(mutant == content for mutant in mutants) < 6
     assert len({repr(mutant) for mutant in mutants}) > 50
+
+
+def test_tables_within_tables_have_an_end(tmp_path: Path) -> None:
+    """Three thousand dotted keys are valid TOML. Catches a RecursionError of whatever reads them after the parser."""
+    path = tmp_path / "deep.toml"
+    path.write_text('title = "x"\npapers = []\nprofiles.cpu' + ".a" * 3000 + " = 1\n")
+    with pytest.raises(InputError, match=r"deep\.toml: profiles\.cpu\.a.*more than 50 deep"):
+        load_experiment(str(path))
