@@ -128,7 +128,10 @@ def _printable() -> None:
 
 def _reader_is_gone() -> bool:
     """Whether it is standard output that nobody reads any more; what is still to be written there goes nowhere then."""
-    out = sys.stdout.fileno()
+    try:
+        out = sys.stdout.fileno()
+    except io.UnsupportedOperation:  # a stream of text alone, which has no reader that could go
+        return False
     asked = select.poll()  # whatever was flushed or dropped before: the pipe itself knows
     asked.register(out, 0)
     gone = any(events & select.POLLERR for _, events in asked.poll(0))
