@@ -12,9 +12,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tqdm import tqdm
-
 from replication.files import expanded, file_sha256, locked, unwritable
+from replication.progress import bar
 from replication.types import InputError
 
 CHUNK = 1 << 18  # bytes read at a time
@@ -90,14 +89,16 @@ def _receive(remote: Remote, part: Path, received: int, otherwise: str) -> None:
         if total not in (None, size):
             _refuse(remote, part, f"the server has {total:,} bytes, expected {size:,}")
         file.truncate(start)
-        with tqdm(total=size, initial=start, unit="B", unit_scale=True, desc=remote.filename) as bar:
+        done = start
+        with bar(size, remote.filename, "B", start) as shown:
             for chunk in _chunks(remote, response):
                 file.write(chunk)
-                bar.update(len(chunk))
-                if size and bar.n > size:  # a server that states no size may never end
+                shown.update(len(chunk))
+                done += len(chunk)
+                if size and done > size:  # a server that states no size may never end
                     break
-    if size and bar.n < size:
-        raise _lost(remote, f"it ended after {bar.n:,} of {size:,} bytes")
+    if size and done < size:
+        raise _lost(remote, f"it ended after {done:,} of {size:,} bytes")
 
 
 def _connect(remote: Remote, part: Path, received: int, otherwise: str) -> HTTPResponse:

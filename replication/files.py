@@ -85,19 +85,21 @@ def replaced(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def all_or_nothing(folder: Path) -> Iterator[Path]:
-    """A copy of the folder's files to write to with the functions here; at the end, what was written replaces the original.
+    """The folder's files, to write to with the functions here; at the end, what was written replaces the original.
 
-    If the body raises, the folder stays as it was. Raises RunError where it can't be written.
+    If the body raises, the folder stays as it was. They are hard links, which the functions here replace and never write
+    into, or copies where a file system has no links. Raises RunError where the folder can't be written.
     """
     copy = folder / f".{os.getpid()}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".*.partial"):
-            if not Path("/proc", left.name.split(".")[1]).exists():  # its writer was killed
+            writer = left.name.split(".")[1]
+            if writer.isdecimal() and not Path("/proc", writer).exists():  # it was killed
                 shutil.rmtree(left, ignore_errors=True)
         copy.mkdir()
         files = [file for file in folder.iterdir() if file.is_file()]
-        before = {file.name: Path(shutil.copy2(file, copy)).stat().st_ino for file in files}
+        before = {file.name: _linked(file, copy / file.name).stat().st_ino for file in files}
         try:
             yield copy
             now = {file.name: file.stat().st_ino for file in copy.iterdir()}
@@ -110,6 +112,14 @@ def all_or_nothing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(copy, ignore_errors=True)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def _linked(file: Path, other: Path) -> Path:
+    try:
+        os.link(file, other)
+    except OSError:
+        shutil.copy2(file, other)
+    return other
 
 
 def file_sha256(path: Path) -> str:

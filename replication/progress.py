@@ -23,8 +23,8 @@ def bar(total: int | None, description: str, unit: str, initial: int = 0, enable
     from tqdm import tqdm
 
     return tqdm(
-        total=total, initial=initial, desc=description, unit=unit, disable=not shown, mininterval=0.2, file=sys.stderr,
-        dynamic_ncols=True,
+        total=total, initial=initial, desc=description, unit=unit, unit_scale=unit == "B", disable=not shown,
+        mininterval=0.2, file=sys.stderr, dynamic_ncols=True,
     )  # fmt: skip
 
 

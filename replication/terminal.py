@@ -1,7 +1,7 @@
 """What a terminal is shown of a text with Markdown tables: tables that fit, words in colour. Files and pipes get all of it.
 
-Columns that are too wide are cut, the last ones left out and long tables ended, each with a line that says so and how to
-have it all. No colour where NO_COLOR is set (no-color.org) or TERM is dumb.
+Columns that are too wide are cut, the last ones left out (but not the verdict) and long tables ended, each with a line that
+says so and how to have it all. No colour where NO_COLOR is set (no-color.org) or TERM is dumb.
 """
 
 import os
@@ -13,6 +13,7 @@ from itertools import groupby
 
 NARROW = 12  # characters that a column keeps at least
 ROWS = 40  # of a table
+KEPT = ("verdict", "state", "so")  # columns that a table is read for
 COLOURS = {
     32: ("supported", "reproduced", "equal to 4 digits", "inside the interval", "done"),
     31: ("refuted", "not reproduced", "outside the interval"),
@@ -22,6 +23,7 @@ _COLOUR_OF = {word: colour for colour, words in COLOURS.items() for word in word
 # where a cell or a line begins with one of them
 _WORD = re.compile(rf"(^|\| )({'|'.join(sorted(_COLOUR_OF, key=len, reverse=True))})\b", re.MULTILINE)
 _CELL = re.compile(r"(?<!\\) \| ")
+_ESCAPE = re.compile(r"\\([^\w\s])")  # what Markdown needs and a terminal does not
 
 
 def show(text: object, whole: bool = False) -> None:
@@ -29,7 +31,7 @@ def show(text: object, whole: bool = False) -> None:
     shown = str(text)
     if sys.stdout.isatty():
         shown = shown if whole else fitted(shown, shutil.get_terminal_size().columns)
-        shown = coloured(shown) if has_colour() else shown
+        shown = _ESCAPE.sub(r"\1", coloured(shown) if has_colour() else shown)
     print(shown, flush=True)
 
 
@@ -64,10 +66,13 @@ def _table(lines: Sequence[str], width: int) -> list[str]:
         notes.append("the ends of long cells")
         while _total(widths) > width and max(widths) > NARROW:  # the widest first, as far as it takes
             widths[widths.index(max(widths))] -= 1
-        shown = max([n for n in range(1, len(widths) + 1) if _total(widths[:n]) <= width], default=1)
-        if shown < len(widths):
-            notes.append(f"{len(widths) - shown} more columns ({', '.join(head[shown:])})")
-        widths = [min(w, max(1, width - 4)) for w in widths[:shown]]
+        order = sorted(range(len(head)), key=lambda i: (i > 0 and head[i] not in KEPT, i))
+        fitting = [n for n in range(1, len(order) + 1) if _total([widths[i] for i in order[:n]]) <= width]
+        shown, left = sorted(order[: max(fitting, default=1)]), sorted(order[max(fitting, default=1) :])
+        if left:
+            notes.append(f"{len(left)} more columns ({', '.join(head[i] for i in left)})")
+        widths = [min(widths[i], max(1, width - 4)) for i in shown]
+        head, *body = ([row[i] for i in shown] for row in (head, *body))
     found = [_line(row, widths) for row in (head, ["-" * w for w in widths], *body)]
     return found + ([f"... {' and '.join(notes)}: --all"] if notes else [])
 
@@ -77,5 +82,5 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = (text if len(text) <= w else f"{text[: w - 3]}..." for text, w in zip(row, widths, strict=False))
+    cells = (text if len(text) <= w else f"{text[: w - 3]}..." for text, w in zip(row, widths, strict=True))
     return "| " + " | ".join(cell.ljust(w) for cell, w in zip(cells, widths, strict=True)) + " |"

@@ -66,6 +66,8 @@ def test_run_then_report(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["run", "tiny", "--set", "protocol.n=-1"], "protocol.n"),
         (["run", "tiny", "--device", "gpu"], "unknown device 'gpu'"),
         (["run", "tiny", "--profile", "gpu"], "unknown profile"),
+        (["run", "tiny", "--budget", "-5"], "--budget -5: it is seconds"),
+        (["run", "tiny", "--budget", "nan"], "--budget nan"),
         (["compare", "tiny:a:1", "tiny:b:1", "--profile", "tpu"], "unknown profile of tiny.toml 'tpu'"),
         (["list", "smplers"], "unknown kind 'smplers'; did you mean 'samplers'"),
         (["data", "add", "cifar11", "."], "unknown dataset 'cifar11'; did you mean 'cifar10'"),
@@ -139,9 +141,13 @@ def test_the_choices_listed_are_those_that_are_made(capsys: pytest.CaptureFixtur
     ]
 
 
-@pytest.mark.parametrize("arguments", [["list", "samplers"], ["claims", "ddpm"]])
-def test_a_reader_that_goes_away_is_no_error(arguments: list[str]) -> None:
-    """`| head -1`. Catches "Broken pipe", and Python's complaint when it flushes at exit."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["list", "samplers"], ["plan", "ddpm", "--profile", "paper"]])
+def test_a_reader_that_goes_away_is_no_error(
+    arguments: list[str], unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`| head -1`, of less and of more than a buffer. Catches "Broken pipe", and Python's complaint when it flushes at exit."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run([sys.executable, "-m", "replication", *arguments], stdout=write, stderr=subprocess.PIPE)

@@ -46,6 +46,18 @@ def test_the_copy_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_else_is_in_a_folder_is_left_alone(tmp_path: Path) -> None:
+    """A user's own folder, whatever its name, is no leftover, and large files are not copied: same inode before and within."""
+    (tmp_path / ".mine.partial").mkdir()
+    write_atomically(tmp_path / "film", b"large")
+    with all_or_nothing(tmp_path) as copy:
+        assert (copy / "film").samefile(tmp_path / "film")
+        write_atomically(copy / "film", b"another")
+        assert (tmp_path / "film").read_bytes() == b"large"
+    assert (tmp_path / ".mine.partial").is_dir()
+    assert (tmp_path / "film").read_bytes() == b"another"
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot write .*file"), all_or_nothing(tmp_path / "file"):

@@ -33,6 +33,13 @@ def test_tables_fit(width: int) -> None:
     assert left_out.endswith(": --all") == (width < 200)
 
 
+def test_what_a_table_is_read_for_stays() -> None:
+    """Catches: a verdict that is left out since it comes last."""
+    lines = fitted(TABLE, 40).split("\n")
+    assert [line.split("|")[-2].strip() for line in lines if line.startswith("|")][::2] == ["verdict", "supported"]
+    assert next(line for line in lines if line.startswith("...")).endswith("(a column of words, FD): --all")
+
+
 def test_long_tables_end() -> None:
     lines = fitted("\n".join(["| n |", "| - |", *(f"| {i} |" for i in range(100))]), 80).split("\n")
     assert lines[-2:] == ["| 39 |", "... 60 more rows: --all"]
@@ -54,8 +61,9 @@ def test_no_colour_where_nobody_wants_it(variable: str, value: str, monkeypatch:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
-    show("| state |\n| - |\n| done |")
+    show("| state |\n| - |\n| done |\n| a \\| b, \\*\\* |")
     assert "\033[32mdone" in terminal.getvalue()
+    assert "| a | b, ** " in terminal.getvalue()  # as it is meant, not as Markdown writes it
     monkeypatch.setattr(sys, "stdout", terminal := Terminal())
     monkeypatch.setenv(variable, value)
     show("| state |\n| - |\n| done |")

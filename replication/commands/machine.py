@@ -46,8 +46,8 @@ def doctor(options: argparse.Namespace) -> None:
     """What this machine has, as a table; raises InputError for what would stop a run of profile cpu."""
     trouble = []
     place, store = next(path for path in (state(), *state().parents) if path.exists()), Store(state())
-    if not os.access(place, os.W_OK):
-        trouble.append(f"{place} is not writable: set REPLICATION_HOME to a folder that is")
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        trouble.append(f"{place} is no folder that can be written to: set REPLICATION_HOME to a folder that is")
     space = f"{state()}: {shutil.disk_usage(place).free / 1e9:.0f} GB free"
     lines = [("state", space), *_found(device_of(options.device))]
     try:

@@ -35,6 +35,8 @@ def run_experiments(options: argparse.Namespace) -> None:
 
     One that fails does not keep the next from its turn, and what was wrong with it is raised at the end.
     """
+    if options.budget is not None and not options.budget >= 0:
+        raise InputError(f"--budget {options.budget:g}: it is seconds, and not below 0")
     deadline = Deadline.within(options.budget)
     asked = [argparse.Namespace(**vars(options), experiment=name) for name in dict.fromkeys(options.experiments)]
     failed: list[RunError] = []

@@ -21,13 +21,13 @@ from pathlib import Path, PurePath
 import numpy as np
 import safetensors.torch
 from safetensors import SafetensorError
-from tqdm import tqdm
 
 from replication.datasets.dataset import Dataset, Split
 from replication.datasets.photographs import split_of
 from replication.datasets.pictures import DAMAGE, MOST_BYTES, is_hidden, opened_picture
 from replication.download import Remote, data_home, download
 from replication.files import locked, write_atomically
+from replication.progress import bar
 from replication.registry import unknown
 from replication.types import InputError
 
@@ -123,9 +123,11 @@ def read_copy(path: Path, dataset: Archived) -> dict[str, Examples]:
         return _read_records(path, dataset)
     found: dict[str, tuple[list[np.ndarray], list[int]]] = {split: ([], []) for split in dataset.fingerprints}
     encoded = _parquet_rows(path, dataset) if any(path.glob("*.parquet")) else _image_files(path, dataset)
-    for split, label, content, where in tqdm(encoded, desc=dataset.name, unit="image"):
-        found[split][0].append(_decoded(content, where, dataset))
-        found[split][1].append(label)
+    with bar(None, dataset.name, "image") as shown:
+        for split, label, content, where in encoded:
+            found[split][0].append(_decoded(content, where, dataset))
+            found[split][1].append(label)
+            shown.update()
     if not any(images for images, _ in found.values()):
         raise InputError(f"{path} holds no copy of {dataset.name}; it can be added from {ACCEPTED}")
     for split, (images, _) in found.items():
@@ -173,7 +175,7 @@ def _image_files(path: Path, dataset: Archived) -> Encoded:
 def _read_records(path: Path, dataset: Archived) -> dict[str, Examples]:
     wanted = {name for names in dataset.records.values() for name in names}
     members = _members(path, dataset, lambda name: name.name in wanted)
-    files = {name.name: content for name, content in tqdm(members, desc=path.name, total=len(wanted), unit="file")}
+    files = {name.name: content for name, content in members}
     if missing := sorted(wanted - files.keys()):
         raise InputError(f"{path} has no {missing[0]}; the binary version of the archive is needed")
     labels = dataset.labels

@@ -58,11 +58,11 @@ HALVED = "checkpoints"  # the folder of snapshots that travel as float16
 
 
 class Member(NamedTuple):
-    """One file of an archive: its name there, its kind, and what of it the name tells."""
+    """One file of an archive: its name there, its kind, and the parts of the name: of which journal, key, steps or images."""
 
     name: str
     kind: str
-    told: dict[str, str]
+    fields: dict[str, str]
 
 
 class Taken(NamedTuple):
@@ -230,7 +230,7 @@ def _json(member: Member, file: Path, path: Path) -> dict[str, Any]:
 
 def _row(member: Member, file: Path, path: Path) -> Record:
     """The row, whose key has to be what its setting and versions make it."""
-    record, key = _json(member, file, path), member.told["key"]
+    record, key = _json(member, file, path), member.fields["key"]
     versions = {c.removeprefix(COLUMN): v for c, v in record.items() if c.startswith(COLUMN)}
     setting = record.get("setting", record.get("cell"))
     if not (
@@ -239,14 +239,14 @@ def _row(member: Member, file: Path, path: Path) -> Record:
         raise InputError(f"{path}: {member.name} is not the row of its key")
     made = content_key({"setting": setting, **of}) if (of := raised(versions)) else setting
     folder = f"{record.get('experiment')}-{record.get('profile')}"
-    if made != key or folder != member.told["journal"] or not isinstance(record.get("label"), str):
+    if made != key or folder != member.fields["journal"] or not isinstance(record.get("label"), str):
         raise InputError(f"{path}: {member.name}: this row's content does not make its key, or is of another table")
     return record
 
 
 def _check_content(member: Member, file: Path, rows: Mapping[str, Record], path: Path) -> None:
     """Raises InputError for what is damaged, belongs to no row, or is of another key than its name says."""
-    where, told = f"{path}: {member.name}", member.told
+    where, fields = f"{path}: {member.name}", member.fields
     if member.kind in OF_ROWS and member.name.rpartition(".")[0] not in rows:
         raise InputError(f"{where} belongs to no row of the archive")
     try:
@@ -255,24 +255,24 @@ def _check_content(member: Member, file: Path, rows: Mapping[str, Record], path:
                 picture.verify()
         elif member.kind == "replicates":
             found = load_replicates(file)
-            if list(found) != [told["key"]]:
+            if list(found) != [fields["key"]]:
                 raise InputError("not the replicates of its row")
             replicates_of_row(rows[member.name.removesuffix(".safetensors")], file, found)
         elif member.kind == "curves":
-            _check_curve(_json(member, file, path), told)
+            _check_curve(_json(member, file, path), fields)
         elif member.kind == "chunks":
-            _check_chunk(file, int(told["stop"]) - int(told["start"]))
+            _check_chunk(file, int(fields["stop"]) - int(fields["start"]))
         elif member.kind == "weights":
             header = load_metadata(file)
             named = (content_key(header.get("identity")), str(header.get("step")), bool(header.get(GIVEN)))
-            if named != (told["key"], told["steps"], True) or header.get("key") != told["key"]:
+            if named != (fields["key"], fields["steps"], True) or header.get("key") != fields["key"]:
                 raise InputError("weights of another training, or of another number of steps")
     except (InputError, ValueError, TypeError, KeyError, SyntaxError, Image.DecompressionBombError, OSError) as error:
         reason = str(error).replace(str(file), member.name)
         raise InputError(f"{where} is not what its name says ({reason})") from error
 
 
-def _check_curve(curve: Curve, told: Mapping[str, str]) -> None:
+def _check_curve(curve: Curve, fields: Mapping[str, str]) -> None:
     steps = curve.get("step")
     columns = [values for values in curve.values() if isinstance(values, list)]
     if not steps or any(len(values) != len(steps) for values in columns):
@@ -280,7 +280,7 @@ def _check_curve(curve: Curve, told: Mapping[str, str]) -> None:
     if not all(isinstance(value, (int, float)) for values in columns for value in values):
         raise InputError("it holds what is no number")
     folder = f"{curve.get('experiment')}-{curve.get('profile')}"
-    if curve.get("training") != told["key"] or folder != told["journal"] or not isinstance(curve.get("title"), str):
+    if curve.get("training") != fields["key"] or folder != fields["journal"] or not isinstance(curve.get("title"), str):
         raise InputError("the curve of another training")
 
 
