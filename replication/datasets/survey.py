@@ -1,10 +1,12 @@
 """What the headers of a copy's photographs say, before hours are spent on decoding them.
 
-Refused are more images than the dataset was published with, and trees in which a folder of grey images lies beside
-photographs in colour, as the masks of a downloaded set do. A copy that is only a part is taken, with a line that says so.
+Refused are more images than the dataset was published with, and what looks like the masks of a downloaded set: a folder of
+grey images beside photographs in colour, folders called so with the photographs' own file names, and files called like
+another one with _mask or the like at the end. A copy that is only a part is taken, with a line that says so.
 """
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +19,14 @@ from replication.datasets.pictures import first_of, is_turned, passed_over, turn
 from replication.types import InputError
 
 GREY = ("1", "L", "LA", "P", "PA")  # modes of Pillow; a palette is how masks number their parts
-FEW = 3  # grey photographs that may share a folder by chance
+FEW = 3  # grey photographs that may share a folder by chance, and files that may be called like others
+BESIDE = {  # words in the names of folders that hold something about photographs
+    "annotation", "annotations", "depth", "gt", "label", "labels", "mask", "masks", "seg", "segmentation", "segmentations",
+}  # fmt: skip
+
+
+ENDED = re.compile(r"(.+)([-_. ][A-Za-z]+)")  # a file's stem, of another's and a word
+MOST = 0.9  # of the photographs have one
 
 
 class Header(NamedTuple):
@@ -38,9 +47,11 @@ def survey(copy: Copy, root: Path, expected: Expected, smallest: int) -> list[st
         for i, photograph in enumerate(photographs):
             of_label[photograph.label].append(i)
         for chosen in of_label.values():
-            branches = _branches([photographs[i].file for i in chosen])
+            files = [photographs[i].file for i in chosen]
+            branches = _branches(files)
             found = list(zip(branches, (headers[i].grey for i in chosen), strict=True))
             _refuse_masks(found)
+            _refuse_companions(files)
             sizes.update(branches)
     n, published = sizes.total(), expected.published
     listed = [f"{os.path.relpath(place, root)}/ ({count:,})" for place, count in sizes.most_common()]
@@ -62,6 +73,34 @@ def _branches(files: Sequence[str]) -> list[str]:
     trunk = os.path.commonpath(set(folders))
     below = [folder[len(trunk) :].strip(os.sep).partition(os.sep)[0] for folder in folders]
     return [os.path.join(trunk, name) if name else trunk for name in below]
+
+
+def _refuse_companions(files: Sequence[str]) -> None:
+    """Raises InputError where most files have a companion of nearly or wholly the same name, as photographs have masks."""
+    stems: dict[str, set[str]] = defaultdict(set)
+    for file in files:
+        folder, name = os.path.split(file)
+        stems[folder].add(os.path.splitext(name)[0])
+    ends = Counter(
+        found[2]
+        for of_folder in stems.values()
+        for stem in of_folder
+        if (found := ENDED.fullmatch(stem)) and found[1] in of_folder
+    )
+    for end, n in ends.items():
+        if n >= FEW and n >= MOST * (sum(map(len, stems.values())) - n):
+            raise InputError(
+                f"{os.path.dirname(files[0])}: {n:,} images are called like another one with {end} at the end: these are "
+                "two sets, as photographs and their masks are. Move one of them away"
+            )
+    for folder, names in stems.items():
+        if BESIDE & set(re.split("[^a-z]+", os.path.basename(folder).casefold())):
+            for other, photographs in stems.items():
+                if other != folder and len(names & photographs) >= max(FEW, MOST * len(names)):
+                    raise InputError(
+                        f"{folder} has images of the same names as {other}: by its name it holds something about them. Name "
+                        "the folder of one of them"
+                    )
 
 
 def _refuse_masks(found: Sequence[tuple[str, bool]]) -> None:

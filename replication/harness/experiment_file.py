@@ -95,6 +95,8 @@ def written_out(path: Path, settings: Mapping[str, str], profile: str, keys: Col
     to refuse. Raises InputError naming the file and the key.
     """
     file = _File(path)
+    if not isinstance(bases := file.raw.get("bases", {}), dict):
+        raise InputError(f"{path}: bases = {bases!r}: a table of tables that others start from")
     content = {key: file.whole(value, key, file.raw) for key, value in file.raw.items() if key != "bases"}
     profiles = _tables(content.get("profiles"))
     if settings and profile not in profiles:

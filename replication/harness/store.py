@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from replication.files import locked
 from replication.harness.journal import MEASURED, PROVENANCE, Curve, Record, plain
@@ -28,6 +28,7 @@ VARIABLE = "MLFLOW_TRACKING_URI"
 ADVICE = f"an address is http://HOST:PORT or sqlite:///FILE, and without {VARIABLE} the store is under runs/"
 BATCH = 100  # parameters in one call, at most
 _USER = re.compile(r"//([^/@:]*:)?(.*)@")  # user and password, which an address may hold, up to the last @
+_OPTIONS = re.compile(r"\?.*", re.DOTALL)  # a token or a password may be among them
 
 
 def steps_of(record: Record) -> str:
@@ -54,8 +55,8 @@ class Store:
 
     @property
     def shown(self) -> str:
-        """The address without its password: what is printed and kept."""
-        return _USER.sub(lambda user: f"//{user[1] or ''}***@", self.address)
+        """The address without its password and its options: what is printed and kept."""
+        return _OPTIONS.sub("?***", _USER.sub(lambda user: f"//{user[1] or ''}***@", self.address))
 
     @property
     def is_remote(self) -> bool:
@@ -122,7 +123,7 @@ class Store:
                 "and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, say who you are"
             )
         # one that does not know the experiment says so in JSON; an answer of a few words is taken for MLflow's
-        known = answer.status_code < 400 or (isinstance(found, dict) and "error_code" in found)
+        known = answer.status_code < 300 or (isinstance(found, dict) and "error_code" in found)
         if not known or answer.text.lstrip().startswith("<"):
             raise InputError(
                 f"{self._named}: what answers ({answer.status_code} {answer.reason}) is no MLflow server; give its root, "
@@ -137,6 +138,7 @@ class Store:
         """To a database, once: MLflow itself tries for minutes. Raises what the driver does, or that there is none."""
         from mlflow.store.db.db_types import DATABASE_ENGINES
         from sqlalchemy import create_engine, make_url
+        from sqlalchemy.exc import SAWarning
 
         if not self.address.lower().startswith(tuple(DATABASE_ENGINES)):
             return
@@ -148,11 +150,13 @@ class Store:
             file.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(file if file.exists() else file.parent, os.W_OK):
                 raise InputError(f"{self._named}: {file} is not writable; {ADVICE}")
-        engine = create_engine(url)
-        try:
-            engine.connect().close()
-        finally:
-            engine.dispose()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SAWarning)  # that an option is not known, among others
+            engine = create_engine(url)
+            try:
+                engine.connect().close()
+            finally:
+                engine.dispose()
 
     def _check_usable(self, name: str, experiment: Mapping[str, Any]) -> None:
         """Raises InputError for an experiment that takes no runs, or whose files would land where nobody looks."""
@@ -205,6 +209,7 @@ class Store:
         user = _USER.search(self.address)
         known = [
             user[2] if user else "",
+            *(value for _, value in parse_qsl(self.address.partition("?")[2]) if len(value) > 3),  # no letter of a word
             *(os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("PASSWORD", "TOKEN")),
         ]
         text = text.replace(self.address, self.shown)

@@ -77,9 +77,9 @@ def report_blocks(rows: Sequence[Record]) -> dict[str, list[Block]]:
 
 
 def printed(rows: Sequence[Record]) -> str:
-    """What the terminal shows: base, table, and what was not changed."""
-    blocks = next(iter(report_blocks(rows).values()))
-    return "\n\n".join(_markdown(block) for block in blocks if block not in (PICTURE, PAIRED))
+    """What the terminal shows: of what, its base, the table, and what was not changed."""
+    title, blocks = next(iter(report_blocks(rows).items()))
+    return "\n\n".join([title, *(_markdown(block) for block in blocks if block not in (PICTURE, PAIRED))])
 
 
 def markdown_report(rows: Sequence[Record], stem: str) -> str:

@@ -28,6 +28,7 @@ SCHEDULE_NAMES = {
     "sigmoid": "sigmoid_beta",
 }
 DEFAULTS = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
+PRECONDITIONED = ("EDM", "CM", "KarrasVe", "ScoreSdeVe")  # beginnings of classes whose networks see x_t scaled
 OF_SCHEDULE = (*DEFAULTS, "trained_betas", "rescale_betas_zero_snr")
 MOST_STEPS = 1_000_000  # of a schedule that a file states
 OF_SHAPE = {  # options that tensors show
@@ -82,8 +83,8 @@ def check_options(folder: Path, options: Options, meaning: Meaning | None) -> li
     lacking += [SCHEDULER] if scheduler is None and meaning is not None else []
     if lacking:
         remarks.append(
-            f"no {' and no '.join(lacking)} beside the weights speaks of them, so nothing could be checked of what changes no "
-            "tensor's shape: the recipe's word stands"
+            f"no {' and no '.join(lacking)} beside the weights speaks of them: what only that could say was not checked, such "
+            "as options that change no tensor's shape, and the recipe's word stands"
         )
     return remarks
 
@@ -116,6 +117,8 @@ def differing_training(scheduler: Mapping[str, Any], meaning: Meaning) -> list[s
     """Each option of a scheduler that is not how the network was trained; what only a sampler reads is no matter."""
     found, kind = [], _json(scheduler["_class_name"])
     flow = str(scheduler["_class_name"]).startswith("FlowMatch")
+    if str(scheduler["_class_name"]).startswith(PRECONDITIONED):
+        return [f"_class_name = {kind}, whose network sees its input scaled, and the recipe's sees x_t as it is"]
     output = scheduler.get("prediction_type", "epsilon")
     if ("velocity" if flow else OUTPUTS.get(str(output))) != meaning.parameterization:
         said = f"_class_name = {kind}" if flow else f"prediction_type = {_json(output)}"

@@ -129,6 +129,15 @@ def masks(path: Path) -> None:
     put(path / "set" / "annotations" / "1", 6, ".png", "P")
 
 
+def masks_beside_each(path: Path) -> None:
+    """In colour, as tools of today write them, under the names of the photographs and a word."""
+    put(path, 12, ".jpg")
+    put(path / "moved", 12, ".png")
+    for file in (path / "moved").iterdir():
+        file.rename(path / f"{file.stem}_mask.png")
+    (path / "moved").rmdir()
+
+
 def more_than_published(path: Path) -> None:
     for part in "ab":
         put(path / part, 10)
@@ -160,6 +169,8 @@ def pipe(path: Path) -> None:
     [
         (masks, 1, r"annotations holds 12 grey images alone, and .*images photographs in colour"),
         (lambda p: (put(p, 9, ".jpg"), put(p / "masks", 3, mode="1")), 1, "masks holds 3 grey images alone"),
+        (masks_beside_each, 1, "12 images are called like another one with _mask at the end"),
+        (lambda p: (put(p / "images", 12), put(p / "SegLabels" / "labels", 12)), 1, "labels has images of the same names"),
         (more_than_published, 1, r"20 images in a/ \(10\), b/ \(10\), and toys has 15: move away"),
         (lambda p: (put(p / "part", 10), put(p / "bitmaps", 10, ".bmp")), 1, r"\(10 BMP; the first is bitmaps/0\.bmp\)"),
         (lambda p: put(p, 10, ".gif"), 1, r"\(10 GIF; the first is 0\.gif\): save them as PNG"),
@@ -188,6 +199,17 @@ def test_copies_that_could_mean_two_things_are_refused(
     with pytest.raises(InputError, match=message):
         toys.add(tmp_path)
     assert not own(count).present()
+
+
+def test_numbers_and_a_few_second_versions_are_no_masks(tmp_path: Path) -> None:
+    """Catches: photographs 1 and 1_2 taken for two sets, and folders that each count from 0."""
+    for folder in ("a", "b"):
+        put(tmp_path / folder, 12)
+        for i in range(12):
+            (tmp_path / folder / f"{i}.png").with_name(f"{i}_2.png").symlink_to(tmp_path / folder / f"{i}.png")
+        Image.open(tmp_path / folder / "0.png").save(tmp_path / folder / "0_edited.png")
+    faces().add(tmp_path)
+    assert sum(faces().sizes.values()) == 50
 
 
 def test_labels_of_imagenet_are_in_the_order_of_its_ids(tmp_path: Path) -> None:

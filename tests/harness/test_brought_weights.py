@@ -91,7 +91,7 @@ def test_what_could_not_be_checked_is_said(tiny: Path, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert "'module.' was taken off the name of every tensor" in out
     assert "weights in float16 are kept as float32" in out
-    assert f"no {CONFIG} and no {SCHEDULER} beside the weights speaks of them, so nothing could be checked" in out
+    assert f"no {CONFIG} and no {SCHEDULER} beside the weights speaks of them" in out
 
 
 def shards(folder: Path, tensors: Mapping[str, Tensor], stem: str = STEM, index: str = f"{NAME}.index.json") -> Path:
@@ -340,6 +340,10 @@ def test_each_option_that_changes_the_function_is_refused(
         ({"trained_betas": [0.1] * 20}, "trained_betas = "),
         ({"beta_end": "high"}, 'beta_end = "high"'),
         (
+            {**LINEAR, "_class_name": "EDMEulerScheduler"},
+            '_class_name = "EDMEulerScheduler", whose network sees its input scaled',
+        ),
+        (
             {"_class_name": "FlowMatchEulerDiscreteScheduler"},
             ".*the recipe's parameterization is 'eps'; .*: _class_name",
         ),
@@ -431,7 +435,7 @@ def test_a_configuration_of_somebody_else_is_no_word_on_these(tmp_path: Path) ->
     """Catches: any config.json taken for diffusers', a crash on what is no JSON, and an option of tomorrow passed over."""
     known = options_of(MODELS, "ddpm-digits")
     (tmp_path / CONFIG).write_text('{"architectures": ["CLIPModel"]}')
-    assert "nothing could be checked" in check_options(tmp_path, known, None)[0]
+    assert f"no {CONFIG} beside the weights speaks of them" in check_options(tmp_path, known, None)[0]
     for spoilt in ("{", "[" * 100_000, "\0"):
         (tmp_path / CONFIG).write_text(spoilt)
         with pytest.raises(InputError, match=f"{CONFIG}: not readable as JSON"):

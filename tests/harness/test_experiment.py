@@ -341,6 +341,7 @@ def test_an_old_shorthand_is_an_unknown_key(project: Path) -> None:
             "unknown key 'training_seeds'.*grid",
         ),
         (("[profiles.cpu]\n", '[profiles.cpu]\nlike = "ddpm"\n'), "unknown key 'like'.*valid: base"),
+        (('title = "tiny"\n', 'title = "tiny"\nbases = 5\n'), "bases = 5: a table of tables"),
         (('title = "tiny"\n', 'title = "tiny"\nrows = []\n'), "top level: unknown key 'rows'.*bases"),
     ):
         with pytest.raises(InputError, match=message):

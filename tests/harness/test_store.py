@@ -59,6 +59,7 @@ ROW: Record = {
         ("sqlite:///:memory:", "in memory"),
         ("sqlite:///{folder}", "unable to open database file"),
         ("sqlite:///{folder}/text", "file is not a database"),
+        ("sqlite:///{folder}/a?b=c", "Query string argument(s) 'b' are not accepted"),
         ("nothing+postgresql://db/mlflow", "unsupported URI"),
         ("postgresql+nothing://db/mlflow", "Can't load plugin"),
         ("http://localhost:5000x", "this is not an address"),
@@ -68,6 +69,8 @@ ROW: Record = {
         ("http://me:s3/cret@localhost", "this is not an address"),
         ("http://127.0.0.1:9", "the tracking server does not answer (Connection refused"),
         ("https://me:s3cret@127.0.0.1:9", "the tracking server does not answer"),
+        ("http://127.0.0.1:9?token=s3cret", "the tracking server does not answer"),
+        ("mysql+nothing://db/mlflow?user=me&password=s3cret", "Can't load plugin"),
     ],
 )
 def test_an_address_that_mlflow_cannot_use(
@@ -131,6 +134,7 @@ BROKEN = json.dumps({"error_code": "INTERNAL_ERROR", "message": "the database is
         (200, DELETED, "mlflow experiments restore --experiment-id 7"),
         (200, "<!doctype html><title>Log in</title>", "is no MLflow server"),
         (404, "Not Found", "is no MLflow server"),
+        (302, "x", "is no MLflow server"),
         (500, BROKEN, "the tracking server fails (the database is gone)"),
         (403, "{}", "refuses (403 Forbidden)"),
     ],
