@@ -141,13 +141,17 @@ def families(labels: Sequence[str]) -> dict[str, str]:
 
 
 def looks(labels: Sequence[str]) -> dict[str, Look]:
-    """How each label is drawn; a colour that comes again does so with another dash."""
+    """How each label is drawn; a colour that comes again does so with another dash, and not with a marker that it had."""
     family_of, members, found = families(labels), Counter[str](), {}
     position = {family: i for i, family in enumerate(dict.fromkeys(family_of.values()))}
-    for marker, (label, family) in enumerate(family_of.items()):
+    drawn: list[list[int]] = [[] for _ in COLOURS]  # markers in each colour
+    for i, (label, family) in enumerate(family_of.items()):
         rounds, colour = divmod(position[family], len(COLOURS))
-        found[label] = Look(family, colour, (members[family] + rounds) % len(DASHES), marker % len(MARKERS))
+        turn = [(i + shift) % len(MARKERS) for shift in range(len(MARKERS))]
+        marker = min(turn, key=drawn[colour].count)  # the next one that this colour has had least often
+        found[label] = Look(family, colour, (members[family] + rounds) % len(DASHES), marker)
         members[family] += 1
+        drawn[colour].append(marker)
     return found
 
 
