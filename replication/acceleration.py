@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from replication.types import InputError
 
-RECOMPILED = (
-    64  # sizes, precisions and modes of one network's code that stay compiled at a time; PyTorch's own limit is 8
-)
+RECOMPILED = 64  # sizes, precisions and modes of one network's code that stay compiled; PyTorch's own limit is 8
 WASTE = 8  # a batch is filled up to one that is compiled already with this part of it, or with two images: chunks differ by one
 APART = {torch.float64: 1e-6, torch.float32: 1e-2, torch.bfloat16: 1e-1}  # |compiled - eager| / |eager| by arithmetic
 

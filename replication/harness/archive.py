@@ -54,6 +54,7 @@ MEMBERS = {  # kind -> the names that its members have
     }.items()
 }
 OF_ROWS = ("strips", "replicates")
+DAMAGED = (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError)  # of zipfile while it reads
 HALVED = "checkpoints"  # the folder of snapshots that travel as float16
 
 
@@ -176,15 +177,6 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
         return {name: (str(of["sha256"]), int(of["bytes"])) for name, of in manifest["members"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, *DAMAGED) as error:
         raise InputError(f"{path}: no archive of `replicate export`: {MANIFEST} cannot be read ({error!r})") from error
-
-
-DAMAGED = (
-    zipfile.BadZipFile,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-)  # what zipfile raises while it reads
 
 
 def _unpack(archive: zipfile.ZipFile, member: Member, stated: tuple[str, int], out: Path, path: Path) -> None:

@@ -37,7 +37,7 @@ Images = SampleSet | ImageSet  # n of them, read batch by batch
 
 STRIP_IMAGES = 10
 ONE_SIZE = (
-    0.1  # batches that differ by no more count as one size: the chunks of a set are equally large but for one image
+    0.1  # batches that differ by no more are of one size: the chunks of a set are equally large but for one image
 )
 # what a row keeps where its chunks do not tell, those from before they held a floor, and the device's peak
 BESIDE = ("timing.floor_seconds", "timing.peak_memory_bytes")

@@ -22,9 +22,7 @@ from replication.registry import METRICS
 ENOUGH = 10  # images for each feature, below which FD is no straight line in 1/n any more: no FD-infinity is given
 SPLITS = 8  # random halvings that FD-infinity averages over
 BATCH_BYTES = 1 << 26  # of the matrices whose eigenvalues are computed together: a GPU is idle with one of 256x256
-SMALL = (
-    512  # a matrix of this size is solved on the CPU: 3 ms of one thread for 256x256, where a GPU has too little to do
-)
+SMALL = 512  # side of matrices solved on the CPU: 3 ms of one thread for 256x256, where a GPU has too little to do
 COLUMNS = 256  # of a block; of symmetric matrices half is computed
 
 

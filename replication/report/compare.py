@@ -132,17 +132,6 @@ def find_row(name: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> Re
     return rows[valid[name].key]
 
 
-def comparison(
-    a: Record,
-    b: Record,
-    labels: Mapping[str, str],
-    unequal: bool = False,
-    replicates: Mapping[str, Replicates] | None = None,
-) -> str:
-    """`compared` as text."""
-    return str(compared(a, b, labels, unequal, replicates))
-
-
 def compared(
     a: Record,
     b: Record,

@@ -30,7 +30,6 @@ SCHEDULE_NAMES = {
 DEFAULTS = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 PRECONDITIONED = ("EDM", "CM", "KarrasVe", "ScoreSdeVe")  # beginnings of classes whose networks see x_t scaled
 OF_SCHEDULE = (*DEFAULTS, "trained_betas", "rescale_betas_zero_snr")
-MOST_STEPS = 1_000_000  # of a schedule that a file states
 OF_SHAPE = {  # options that tensors show
     "in_channels", "out_channels", "block_out_channels", "layers_per_block", "down_block_types", "mid_block_type",
     "up_block_types", "downsample_type", "upsample_type", "add_attention", "num_class_embeds", "cross_attention_dim",
@@ -176,7 +175,7 @@ def _schedule(scheduler: Mapping[str, Any]) -> DiscreteSchedule | None:
     if (trained := scheduler.get("trained_betas")) is not None:
         return DiscreteSchedule(torch.tensor(trained, dtype=torch.float64))
     name, steps = SCHEDULE_NAMES.get(str(stated["beta_schedule"])), stated["num_train_timesteps"]
-    if name is None or not isinstance(steps, int) or steps > MOST_STEPS:
+    if name is None or not isinstance(steps, int):
         return None
     ends = {} if name == "cosine" else {end: float(stated[end]) for end in ("beta_start", "beta_end")}
     if scheduler.get("rescale_betas_zero_snr"):

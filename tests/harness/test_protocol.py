@@ -8,7 +8,7 @@ from harness.tiny import TOML, write_tiny
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.harness.protocol import named_protocol, protocol_names
-from replication.report.compare import comparison, differences
+from replication.report.compare import compared, differences
 from replication.report.tables import MARK
 from replication.types import InputError
 
@@ -85,7 +85,7 @@ def test_what_no_protocol_can_be_is_refused_by_name(tmp_path: Path, text: str, m
 
 
 def test_rows_of_equal_protocol_are_compared_without_a_mark() -> None:
-    assert MARK not in comparison(ROW, {**ROW, "label": "DDPM", "protocol.seeds": "0 1"}, {"fd": "FD"})
+    assert MARK not in str(compared(ROW, {**ROW, "label": "DDPM", "protocol.seeds": "0 1"}, {"fd": "FD"}))
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_rows_that_differ_are_refused_unless_asked_for_and_then_marked(key: str,
     other = {**ROW, key: value}
     assert differences([ROW, other]) == [named]
     with pytest.raises(InputError, match=named):
-        comparison(ROW, other, {"fd": "FD"})
-    assert f"FD{MARK}" in comparison(ROW, other, {"fd": "FD"}, unequal=True)
+        str(compared(ROW, other, {"fd": "FD"}))
+    assert f"FD{MARK}" in str(compared(ROW, other, {"fd": "FD"}, unequal=True))
 
 
 def test_a_reference_that_cannot_be_prepared_as_stated_is_refused(tmp_path: Path) -> None:

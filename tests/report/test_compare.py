@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from replication.metrics.uncertainty import Replicates
-from replication.report.compare import VERSIONS, comparison, differences, named_differences
+from replication.report.compare import VERSIONS, compared, differences, named_differences
 from replication.types import InputError
 
 LABELS = {"fd": "FD-digits", "kid": "KID-digits", "is": "IS-digits"}
@@ -30,7 +30,7 @@ def row(fd: float, se: float, **columns: object) -> dict[str, object]:
 )
 def test_a_difference_is_one_where_its_interval_leaves_zero_out(fd: float, word: str) -> None:
     """Standard errors 0.09 and 0.12 add up to 0.15. Catches errors that are added, or left out of one row."""
-    table = comparison(row(1.0, 0.09), row(fd, 0.12), LABELS)
+    table = str(compared(row(1.0, 0.09), row(fd, 0.12), LABELS))
     assert f"{word} " in table.splitlines()[-1]
     assert f"[{fd - 1 - 0.294:+.3g}, {fd - 1 + 0.294:+.3g}]" in table
     assert "KID" not in table  # it has no error in these rows
@@ -39,8 +39,8 @@ def test_a_difference_is_one_where_its_interval_leaves_zero_out(fd: float, word:
 def test_unequal_rows_are_refused_or_marked() -> None:
     unequal = row(1.1, 0.1, **{"protocol.n": 50})
     with pytest.raises(InputError, match="n 500 against 50"):
-        comparison(row(1.0, 0.1), unequal, LABELS)
-    asked = comparison(row(1.0, 0.1), unequal, LABELS, unequal=True)
+        str(compared(row(1.0, 0.1), unequal, LABELS))
+    asked = str(compared(row(1.0, 0.1), unequal, LABELS, unequal=True))
     assert "FD-digits†" in asked
     assert asked.endswith("† unequal: n 500 against 50")
 
@@ -49,11 +49,11 @@ def test_what_a_protocol_leaves_to_the_images_is_named_and_not_refused() -> None
     """Case 67. Catches: a field that is compared and not named, and labels of a row that draws none."""
     settings = {"protocol.ema": "true", "protocol.quantizer": "round", "protocol.precision": "float32"}
     others = {"protocol.ema": "false", "protocol.quantizer": "truncate", "protocol.precision": "bf16"}
-    table = comparison(row(1.0, 0.1, **settings), row(1.1, 0.1, **others, **{"protocol.labels": "balanced"}), LABELS)
+    table = str(compared(row(1.0, 0.1, **settings), row(1.1, 0.1, **others, **{"protocol.labels": "balanced"}), LABELS))
     assert table.endswith(
         "\n\nthe rows differ also in ema (true, false), quantizer (round, truncate), precision (float32, bf16)"
     )
-    assert "differ also" not in comparison(row(1.0, 0.1, **settings), row(1.1, 0.1, **settings), LABELS)
+    assert "differ also" not in str(compared(row(1.0, 0.1, **settings), row(1.1, 0.1, **settings), LABELS))
 
 
 def test_a_metric_of_two_versions_is_not_compared() -> None:
@@ -63,7 +63,7 @@ def test_a_metric_of_two_versions_is_not_compared() -> None:
     """
     now = row(2.0, 0.1, **{"version.fd": 2, "version.is": 1, "metric.is": 2.0, "metric.is_se": 0.1})
     before = row(1.0, 0.1, **{"metric.is": 1.9, "metric.is_se": 0.1})
-    lines = {line.split(" |")[0].strip("| "): line for line in comparison(before, now, LABELS).splitlines()}
+    lines = {line.split(" |")[0].strip("| "): line for line in str(compared(before, now, LABELS)).splitlines()}
     assert "not compared: version of fd 1 against 2" in lines["FD-digits"]
     assert "[" not in lines["FD-digits"]
     assert "no difference seen" in lines["IS-digits"]
@@ -76,7 +76,7 @@ def test_images_or_intervals_of_two_versions_are_marked() -> None:
     old, now = {}, {"version.interval": 2}
     assert named_differences([old, old, now], VERSIONS) == ["version of the intervals (1, 2)"]
     assert named_differences([{"version.guidance": 1}, {}], VERSIONS) == []
-    table = comparison(row(1.0, 0.1), row(1.1, 0.1, **{"version.sampling": 2}), LABELS)
+    table = str(compared(row(1.0, 0.1), row(1.1, 0.1, **{"version.sampling": 2}), LABELS))
     assert "FD-digits†" in table
     assert table.endswith("† unequal: version of the sampling loop (1, 2)")
 
@@ -86,9 +86,9 @@ def test_no_word_follows_from_a_distance_whose_bias_decides(column: str) -> None
     """100 images a feature on both sides, and one fewer on either. Catches: "higher" for a difference that bias hides."""
     worse = {"metric.is": 2.0, "metric.is_se": 0.1}
     rows = row(1.0, 0.1, **worse), row(9.0, 0.1, **worse)
-    assert "| higher " in comparison(*rows, LABELS)
+    assert "| higher " in str(compared(*rows, LABELS))
     few = [{**of, column: 499} for of in rows]
-    table = comparison(*few, LABELS)
+    table = str(compared(*few, LABELS))
     fd, score = (next(line for line in table.splitlines() if name in line) for name in ("FD-digits", "IS-digits"))
     assert "higher" not in fd
     assert "+8 [" in fd
@@ -106,15 +106,15 @@ def test_rows_of_one_stream_are_paired() -> None:
     common, *own = torch.randn(3, 2000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     rows = [row(1.0, 1.0, cell="a"), row(1.1, 1.0, cell="b")]
     kept = {cell: Replicates("s", {"metric.fd": 5 + common + part / 100}) for cell, part in zip("ab", own, strict=True)}
-    line = comparison(*rows, LABELS, replicates=kept).splitlines()[-1]
+    line = str(compared(*rows, LABELS, replicates=kept)).splitlines()[-1]
     low, high = map(float, re.search(r"\[(\S+), (\S+)\]", line).groups())
     assert (high - low) / 2 == pytest.approx(1.96 * 2**0.5 / 100, rel=0.1)
     assert low < 0.1 < high
     assert "| higher" in line
     assert "r = 1.000" in line
-    apart = comparison(*rows, LABELS, replicates={**kept, "b": Replicates("t", kept["b"].values)}).splitlines()[-1]
+    apart = str(compared(*rows, LABELS, replicates={**kept, "b": Replicates("t", kept["b"].values)})).splitlines()[-1]
     assert "no difference seen" in apart
     assert "no: other draws" in apart
     elsewhere = {**rows[1], "recipe.dataset": "another"}
-    assert "no: other draws" in comparison(rows[0], elsewhere, LABELS, replicates=kept)
-    assert comparison(*rows, LABELS, replicates={"a": kept["a"]}).splitlines()[-1].endswith("| no     |")
+    assert "no: other draws" in str(compared(rows[0], elsewhere, LABELS, replicates=kept))
+    assert str(compared(*rows, LABELS, replicates={"a": kept["a"]})).splitlines()[-1].endswith("| no     |")
