@@ -40,7 +40,7 @@ docs: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
-# Breaks the samplers and what is around them in 69 ways, one at a time, and expects the tests to notice each.
+# Breaks the samplers and what is around them in 70 ways, one at a time, and expects the tests to notice each.
 mutants: $(READY)
 	$(BIN)/python tests/mutants.py
 
