@@ -24,8 +24,15 @@ class Settings(BaseModel):
         return type(self).model_validate({**fields, **changes})
 
 
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # characters that turn the direction of what follows
+
+
 def _one_line(text: str) -> str:
-    if not text or text != text.strip() or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in text):
+    if (
+        not text
+        or text != text.strip()
+        or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") or c in TURNING for c in text)
+    ):
         raise ValueError("must be one line of text, without control characters, and without spaces at its ends")
     return text
 

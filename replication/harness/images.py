@@ -259,6 +259,8 @@ def _in_npz(path: Path) -> ImageSet:
         arrays = [name.removesuffix(".npy") for name in members if name.endswith(".npy")]
         name = ARRAY if ARRAY in arrays else arrays[0] if len(arrays) == 1 else None
         if name is None:
+            if all(is_picture(member, FORMATS) for member in members) and members:
+                raise InputError(f"{path}: holds pictures and no array, as a ZIP does: give it the suffix .zip")
             held = f"it holds {first_of(arrays or members) or 'nothing'}"
             raise InputError(f"{path}: has no array {ARRAY!r}, {held}; save it with numpy.savez(path, {ARRAY}=...)")
         if (entry := archive.getinfo(f"{name}.npy")).flag_bits & 1:
@@ -312,7 +314,10 @@ def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:
     version, _ = np.lib.format.read_magic(member)
     if version not in read:
         raise ValueError(f"version {version} of numpy's format has no arrays of numbers")
-    return read[version](member)
+    shape, fortran, dtype = read[version](member)
+    if any(isinstance(side, bool) for side in shape):  # Python counts them as numbers
+        raise ValueError(f"a shape of {shape}")
+    return shape, fortran, dtype
 
 
 def _in_chunks(path: Path) -> ImageSet:

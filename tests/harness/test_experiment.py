@@ -43,6 +43,7 @@ def plan(path: Path, **settings: str) -> list:
         (("T = 20", "T = 0"), "T must be a positive whole number of steps, not 0"),
         (('title = "tiny"', "title = tiny"), "this is not valid TOML"),
         (('title = "tiny"', 'title = "a\\nb"'), "title: must be one line of text"),
+        (('title = "tiny"', 'title = "a\\u202eb"'), "title: must be one line of text"),
         (('title = "tiny"', 'title = "tiny"\nname = "other"'), "name: an experiment is called as its file is"),
         (('label = "sigma-hat"\nsampler', 'label = " sigma-hat"\nsampler'), "label: must be one line of text, .* spaces at its ends"),
         (('label = "sigma-hat"\nsampler', 'label = "a\\u0000b"\nsampler'), r"rows\.2\.label: 'a\\x00b' holds a control character"),

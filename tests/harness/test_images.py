@@ -160,6 +160,13 @@ def _grey(n: int, side: int = 8, channels: int = 1) -> np.ndarray:
     return np.zeros((n, side, side, channels), dtype=np.uint8)
 
 
+def _shaped(path: Path, shape: tuple[int, ...]) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("arr_0.npy", header.getvalue() + bytes(64))
+
+
 def _bare(path: Path) -> None:
     with open(path, "wb") as file:
         np.save(file, _grey(12))
@@ -227,7 +234,9 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "none.npz": (lambda p: _npz(p, arr_0=_grey(12)[:, :0]), "there are no images in it"),
     "double.npz": (lambda p: _twice(p, "arr_0.npy"), "arr_0.npy is in this archive more than once"),
     "secret.npz": (lambda p: (_npz(p, arr_0=_grey(12)), _lock(p)), "arr_0 needs a password"),
-    "pictures.npz": (lambda p: _member(p, "12.png", b""), "no array 'arr_0', it holds 00.png, 01.png, 02.png, ..."),
+    "pictures.npz": (lambda p: _member(p, "12.png", b""), "holds pictures and no array, as a ZIP does: give it the suffix .zip"),
+    "named.npz": (lambda p: _member(p, "notes.txt", b""), "no array 'arr_0', it holds 00.png, 01.png, 02.png, ..."),
+    "bools.npz": (lambda p: _shaped(p, (True, 8, 8, 1)), "this .npz is damaged, or is none"),
     "bare.npz": (_bare, "is no archive but a single array; save it with numpy.savez"),
     "spoilt.npz": (_spoilt, "this .npz is damaged"),
     "page.npz": (lambda p: p.write_text("<!DOCTYPE html>"), "its content is a page of HTML, perhaps in the place"),
