@@ -293,6 +293,13 @@ def test_list_without_a_kind_lists_the_kinds(capsys: pytest.CaptureFixture[str])
         assert all(len(line.split(maxsplit=1)) == 2 for line in lines), kind
 
 
+def test_claims_are_listed_by_name_behind_their_kinds(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "claims", "--json"]) == 0
+    names = list(json.loads(capsys.readouterr().out))
+    assert names[0] in REGISTRIES["claims"].names()
+    assert [name for name in names if name not in REGISTRIES["claims"].names()] == ["tiny: few"]
+
+
 def test_doctor_and_data_list(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     assert main(["data", "list"]) == 0

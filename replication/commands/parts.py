@@ -4,7 +4,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from importlib.resources import files
@@ -32,7 +32,7 @@ KINDS = {
     "extractors": "Networks whose features distances are taken of.",
     "metrics": "Figures of a row, each with its source.",
     "quantities": "Figures that follow from theory, for claims without rows.",
-    "claims": "Kinds of claims: how the words of a paper are judged.",
+    "claims": "Kinds of claims, by which the words of a paper are judged, and the claims of each experiment.",
     "jobs": "What makes a row of a table.",
     "protocols": "What fixes a metric besides the model: n, seeds, reference, extractor, with the source.",
     "choices": "What `replicate forensics` changes, one at a time, with who asked for it.",
@@ -58,13 +58,23 @@ def list_parts(options: argparse.Namespace) -> None:
         explained = SOURCES | {name: f"asked, and not moved here: {seen}" for name, seen in ASKED.items()}
     elif parts := REGISTRIES.get(options.kind) or REGISTRIES.get(f"{options.kind}s"):
         explained = {name: parts.summary(name) for name in parts.names()}
+        if parts is REGISTRIES["claims"]:
+            explained |= dict(_claims())
         print("".join(f"replicate: {reason}\n" for reason in parts.unreadable), end="", file=sys.stderr)
     else:
         raise unknown("kind", options.kind, list(KINDS))
     if options.json:
         print(json.dumps(explained, indent=1))
     else:
-        print("\n".join(f"{name:24} {sentence}" for name, sentence in explained.items()))
+        width = max(24, *map(len, explained))
+        print("\n".join(f"{name:{width}} {sentence}" for name, sentence in explained.items()))
+
+
+def _claims() -> Iterator[tuple[str, str]]:
+    """(experiment and name, statement) of every claim."""
+    for experiment, path in experiments().items():
+        for claim in read_toml(path).get("claim", []):
+            yield f"{experiment}: {claim.get('name', '')}", str(claim.get("statement", ""))
 
 
 def _titled(table: Mapping[str, Any]) -> str:
