@@ -1,8 +1,8 @@
-"""What runs compiled: on CUDA the networks and the noise, by torch.compile; on the CPU nothing, so that rows stay bit by bit.
+"""What makes networks and noise fast on CUDA: torch.compile, and CUDA graphs. On the CPU nothing, so that rows stay bit by bit.
 
-Compiled without CUDA graphs. A chunk's kernels take far longer than their launches; the gain is in what is between the
-convolutions and matrix products, which becomes one kernel in place of several: norms, activations, casts of autocast.
-What cannot be compiled, or answers otherwise once compiled, runs as it is, after one warning.
+Compiled, what is between the convolutions and matrix products becomes one kernel in place of several: norms, activations,
+casts of autocast. Replayed, the launches of the kernels cost nothing. What cannot be compiled or recorded, or answers
+otherwise once compiled, runs as it is, after one warning.
 """
 
 import copy
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from replication.replay import Replayed
 from replication.types import InputError
 
 RECOMPILED = 64  # sizes, precisions and modes of one network's code that stay compiled; PyTorch's own limit is 8
@@ -21,13 +22,22 @@ APART = {torch.float64: 1e-6, torch.float32: 1e-2, torch.bfloat16: 1e-1}  # |com
 
 
 class Policy:
-    """Of this process: whether networks are compiled on CUDA. Its times are all of one kind: a failure is the end of it."""
+    """Of this process: what is done on CUDA. Its times are all of one kind: a failure is the end of it."""
 
-    compiles = True
+    compiles = replays = True
 
     @classmethod
-    def on(cls, device: torch.device) -> bool:
+    def compiles_on(cls, device: torch.device) -> bool:
         return cls.compiles and device.type == "cuda"
+
+    @classmethod
+    def replays_on(cls, device: torch.device) -> bool:
+        return cls.replays and device.type == "cuda"
+
+    @classmethod
+    def name(cls, device: torch.device) -> str:
+        """What is done to a network there: "compiled", "replayed" or nothing, "". What is compiled is replayed too."""
+        return "compiled" if cls.compiles_on(device) else "replayed" if cls.replays_on(device) else ""
 
 
 class Compiled:
@@ -70,19 +80,23 @@ class Compiled:
         warnings.warn(f"{name} {why}; it runs without", RuntimeWarning, stacklevel=3)
 
 
-class CompiledNetwork(nn.Module):
-    """`network(x [B,C,H,W], timestep [B], cond)`, compiled; the weights, and `encode`, are the network's own.
+class AcceleratedNetwork(nn.Module):
+    """`network(x [B,C,H,W], timestep [B], cond)`, compiled, replayed, or both; weights and `encode` are the network's own.
 
-    Compiled code is for one layout in memory, so that inputs are brought to one. Without gradients a batch a little
-    smaller than one that is compiled is filled up to it: chunks that differ by one image share their code. Under autocast
+    Compiled or recorded code is for one layout in memory, so that inputs are brought to one. Without gradients a batch a
+    little smaller than one that is known is filled up to it: chunks that differ by one image share their code. Under autocast
     a network that is not trained runs as a copy whose weights are cast already, or each would be cast at each evaluation.
+    A training replays its whole step, so that an evaluation with gradients is not replayed by itself.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module, compiles: bool = True, replays: bool = True):
         super().__init__()
-        self.network, self._run = network, Compiled(network.forward)
+        self.network, self.compiles, self.replays = network, compiles, replays
         self._sizes: set[int] = set()
-        self._cast: Compiled | None = None
+        self._runs: dict[
+            tuple[bool, torch.dtype | None], Callable[..., Any]
+        ] = {}  # by the dtype that weights are cast to
+        self._compiled: list[Compiled] = []
         if hasattr(network, "encode"):
             self.encode = network.encode
 
@@ -93,18 +107,25 @@ class CompiledNetwork(nn.Module):
             self._sizes.add(size)
         x, timestep = _filled(x, size), _filled(timestep, size).contiguous()
         x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
-        run = self._of_cast(x.device.type) if torch.is_autocast_enabled(x.device.type) else self._run
-        answer = run(x, timestep, None if cond is None else _filled(cond, size).contiguous())
-        if run.fails:
+        run = self._run(x.device.type)
+        answer: Tensor = run(x, timestep, None if cond is None else _filled(cond, size).contiguous())
+        if any(compiled.fails for compiled in self._compiled):
             Policy.compiles = False
+        if isinstance(run, Replayed) and run.fails:
+            Policy.replays = False
         return answer[:given]
 
-    def _of_cast(self, device: str) -> Compiled:
-        if torch.is_grad_enabled() or any(p.requires_grad for p in self.network.parameters()):
-            return self._run
-        if self._cast is None:
-            self._cast = Compiled(with_cast_weights(self.network, torch.get_autocast_dtype(device)).forward)
-        return self._cast
+    def _run(self, device: str) -> Callable[..., Any]:
+        trained = torch.is_grad_enabled() or any(p.requires_grad for p in self.network.parameters())
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) and not trained else None
+        key = trained, dtype
+        if key not in self._runs:
+            network = self.network if dtype is None else with_cast_weights(self.network, dtype)
+            run: Callable[..., Any] = network.forward
+            if self.compiles:
+                self._compiled.append(run := Compiled(run))
+            self._runs[key] = Replayed(run) if self.replays and not trained else run
+        return self._runs[key]
 
 
 def with_cast_weights(network: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -117,10 +138,14 @@ def with_cast_weights(network: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def accelerated(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network, compiled where the device's are; its weights may go on changing."""
-    if not Policy.on(device):
-        return network
-    return CompiledNetwork(network)
+    """The network as the device runs it fastest; its weights may go on changing while they require gradients."""
+    compiles, replays = Policy.compiles_on(device), Policy.replays_on(device)
+    return AcceleratedNetwork(network, compiles, replays) if compiles or replays else network
+
+
+def replayed(function: Callable[..., Any], device: torch.device, effects: bool = False) -> Callable[..., Any]:
+    """The function, replayed where the device's are; see Replayed."""
+    return Replayed(function, effects) if Policy.replays_on(device) else function
 
 
 def _filled(x: Tensor, size: int) -> Tensor:

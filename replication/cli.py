@@ -358,7 +358,11 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda; cuda+eager: without compiling networks")
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu or cuda; cuda+replay compiles nothing, cuda+eager records nothing either",
+    )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from replication.acceleration import Compiled, Policy
+from replication.replay import Replayed
 from replication.types import SEEDS, InputError
 
 _WORD = 0xFFFFFFFF
@@ -52,8 +53,15 @@ def standard_normals(images: Tensor, draws: Tensor, key: Tensor, size: int) -> T
     return torch.stack(normals, dim=-1).flatten(1)[:, :size].float()
 
 
-# eager, its hundred small kernels cost as much as a small network
+# as they are, its hundred small kernels cost as much as a small network
 _compiled_normals = cache(partial(Compiled, standard_normals, torch.float64, dynamic=True))
+_replayed_normals = cache(partial(Replayed, standard_normals))
+
+
+def _normals_on(device: torch.device) -> Callable[..., Tensor]:
+    if Policy.compiles_on(device):
+        return _compiled_normals()
+    return _replayed_normals() if Policy.replays_on(device) else standard_normals
 
 
 class ImageNoise:
@@ -72,9 +80,7 @@ class ImageNoise:
             raise InputError(f"seed {seed}: a seed is a whole number from 0 to 2^64 - 1")
         self.indices = indices.to(device=device, dtype=torch.int64)[:, None]
         self.key = torch.tensor([seed & _WORD, seed >> 32], device=self.indices.device)
-        self._normals: Callable[..., Tensor] = (
-            _compiled_normals() if Policy.on(self.indices.device) else standard_normals
-        )
+        self._normals = _normals_on(self.indices.device)
 
     def __call__(self, draw: int, shape: Sequence[int]) -> Tensor:
         if shape[0] != len(self.indices):

@@ -116,13 +116,14 @@ class Pretended(TorchFunctionMode):
 
     def __enter__(self) -> Self:
         OnCuda.waits = self.waits
-        self._compiles, Policy.compiles = Policy.compiles, False  # there is nothing to compile for
+        self._before = Policy.compiles, Policy.replays
+        Policy.compiles = Policy.replays = False  # there is nothing to compile for, nor to record
         self._within.__enter__()
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        Policy.compiles = self._compiles
+        Policy.compiles, Policy.replays = self._before
         super().__exit__(*error)
         self._within.__exit__(*error)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from training_recipes import CPU, recipe
 
 from replication import acceleration
-from replication.acceleration import Compiled, CompiledNetwork, Policy, with_cast_weights
+from replication.acceleration import AcceleratedNetwork, Compiled, Policy, with_cast_weights
 from replication.check.models import randomize
 from replication.checkpoint import load_checkpoint
 from replication.diffusion import Denoiser
@@ -41,7 +41,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     torch._dynamo.reset()
     _compiled_normals.cache_clear()
     monkeypatch.setattr(acceleration.torch, "compile", partial(torch.compile, backend=backend, fullgraph=True))
-    monkeypatch.setattr(Policy, "on", classmethod(lambda policy, device: policy.compiles))
+    monkeypatch.setattr(Policy, "compiles_on", classmethod(lambda policy, device: policy.compiles))
     monkeypatch.setattr(Policy, "compiles", True)
     yield made
     torch._dynamo.reset()
@@ -62,7 +62,7 @@ def images(n: int) -> tuple[Tensor, Tensor]:
 def test_chunks_that_differ_by_one_image_share_their_code(graphs: list[Any]) -> None:
     """max-abs 1e-5. Catches a smaller batch that is compiled anew in a timed chunk, and rows that fill it coming back."""
     plain = network()
-    compiled = CompiledNetwork(plain)
+    compiled = AcceleratedNetwork(plain, replays=False)
     for n in (32, 31, 32, 30):
         answer = compiled(*images(n))
         assert len(answer) == n
@@ -75,7 +75,7 @@ def test_chunks_that_differ_by_one_image_share_their_code(graphs: list[Any]) -> 
 @torch.no_grad()
 def test_a_layout_is_no_reason_to_compile_again(graphs: list[Any]) -> None:
     """Catches a guard on strides: a step's state has another layout than the first noise, and a time is one number."""
-    compiled, (x, t) = CompiledNetwork(network()), images(4)
+    compiled, (x, t) = AcceleratedNetwork(network(), replays=False), images(4)
     for given in (x, x.contiguous(memory_format=torch.channels_last), x.transpose(2, 3).contiguous().transpose(2, 3)):
         compiled(given, t)
         compiled(given, torch.tensor(5.0).expand(4))
@@ -94,7 +94,7 @@ def test_what_cannot_be_compiled_runs_after_one_warning(monkeypatch: pytest.Monk
     monkeypatch.setattr(acceleration.torch, "compile", broken)
     monkeypatch.setattr(Policy, "compiles", True)
     plain = network()
-    compiled = CompiledNetwork(plain)
+    compiled = AcceleratedNetwork(plain, replays=False)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for _ in range(3):
@@ -155,7 +155,7 @@ def test_compiling_is_in_no_time(graphs: list[Any], tmp_path: Path, monkeypatch:
     plain, schedule = network(), SCHEDULES.build("linear")
     settings = Sampling.model_validate({"sampler": "ancestral", "spacing": "uniform", "steps": 4, "clip": "x0"})
     sets = []
-    for name, net in (("plain", plain), ("compiled", CompiledNetwork(plain))):
+    for name, net in (("plain", plain), ("compiled", AcceleratedNetwork(plain, replays=False))):
         place = SamplePlace(tmp_path / name, 8, CPU, progress=False)
         sets.append(
             generate(Source(Denoiser(net, schedule, "v"), (1, 8, 8)), SampleRequest(settings, 15, 0), place).images

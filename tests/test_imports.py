@@ -13,7 +13,17 @@ FILES = sorted(p for p in ROOT.rglob("*.py") if not p.name.startswith("."))
 # What each part of the package may import of the package, its own modules apart. A folder whose docstring cites its paper
 # is a paper's, and needs no entry here.
 GROUND = {"types", "registry"}
-COMMON = GROUND | {"settings", "files", "checkpoint", "numerics", "acceleration", "noise", "progress", "pixels"}
+COMMON = GROUND | {
+    "settings",
+    "files",
+    "checkpoint",
+    "numerics",
+    "replay",
+    "acceleration",
+    "noise",
+    "progress",
+    "pixels",
+}
 COMMON |= {"deadline", "download", "cost"}
 PAPERS = {
     p.parent.name

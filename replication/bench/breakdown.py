@@ -1,5 +1,6 @@
 """Where the time of a step goes: the device's kernels by kind, their number, and how long it is at work at all."""
 
+import copy
 import re
 from collections.abc import Callable
 from functools import partial
@@ -8,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from replication.acceleration import CompiledNetwork
+from replication.acceleration import Policy, accelerated
 from replication.bench.networks import SIZES, training_state
 from replication.metrics.timing import Stopwatch
 from replication.numerics import Precision, numerics
+from replication.replay import WARMUPS
 from replication.report.tables import markdown
 
 STEPS = 5  # of which the mean is printed
@@ -27,19 +29,19 @@ KINDS = {
 
 
 def bench_breakdown(device: torch.device) -> str:
-    """Milliseconds of evaluations and of training steps; on CUDA as they are and compiled."""
-    size, lines = SIZES[device.type], []
-    for name, batch in size.training.items():
-        state, data = training_state(name, batch, size, device)
-        x, _, _ = state.batch(data)
-        networks: dict[str, nn.Module] = {"eager": state.network}
-        if device.type == "cuda":
-            networks["compiled"] = CompiledNetwork(state.network)
-        for how, network in networks.items():
-            state.denoiser.network = network
+    """Milliseconds of evaluations and of training steps; on CUDA as they are, replayed, and compiled too."""
+    size, lines, before = SIZES[device.type], [], (Policy.replays, Policy.compiles)
+    for how in ("eager", "replayed", "compiled") if device.type == "cuda" else ("eager",):
+        Policy.replays, Policy.compiles = how != "eager", how == "compiled"
+        for name, batch in size.training.items():
+            state, data = training_state(name, batch, size, device)
+            state.prepare(data)
+            x, _, _ = state.batch(data)
+            network = accelerated(copy.deepcopy(state.network).requires_grad_(False), device)
             what = f"{name}, batch {batch}, {size.precision}, {how}"
             lines.append([f"evaluation, {what}", *_line(partial(_evaluate, network, x, size.precision), device)])
             lines.append([f"training step, {what}", *_line(partial(state.advance, data), device)])
+    Policy.replays, Policy.compiles = before
     return markdown(["ms of a step", "taken", "at work", "kernels", *KINDS], lines)
 
 
@@ -50,7 +52,7 @@ def _evaluate(network: nn.Module, x: Tensor, precision: Precision) -> None:
 
 
 def _line(step: Callable[[], object], device: torch.device) -> list[str]:
-    for _ in range(3):
+    for _ in range(WARMUPS + 1):
         step()
     with Stopwatch(device) as watch:  # without the profiler, which takes time itself
         for _ in range(STEPS):

@@ -42,17 +42,19 @@ def workplace(options: argparse.Namespace, experiment: Experiment) -> Workplace:
     return Workplace(state(), device_of(options.device), experiment.profile(options.profile).batch_size)
 
 
-EAGER = "+eager"
+EAGER, REPLAY = "+eager", "+replay"
 
 
 def device_of(name: str) -> torch.device:
-    """The device itself; auto is CUDA where there is one, and "+eager" behind a name leaves networks uncompiled.
+    """The device itself; auto is CUDA where there is one, and behind a name "+replay" leaves networks
+    uncompiled, "+eager" their kernels launched one by one too.
 
     cuDNN looks for the fastest convolutions there, since shapes stay the same from step to step.
     Raises InputError for one that is not there.
     """
-    if name.endswith(EAGER):
-        Policy.compiles, name = False, name.removesuffix(EAGER)
+    Policy.replays = not name.endswith(EAGER)
+    Policy.compiles = Policy.replays and not name.endswith(REPLAY)
+    name = name.removesuffix(EAGER).removesuffix(REPLAY)
     torch.backends.cudnn.benchmark = True
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

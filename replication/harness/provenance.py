@@ -30,11 +30,11 @@ def provenance(device: torch.device, group: str = "env") -> dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
-    """The processor's own name, as the driver or the kernel gives it; with ", compiled" where networks run so.
+    """The processor's own name, as the driver or the kernel gives it; with ", compiled" or ", replayed" where networks run so.
 
     Times of unequal names are not compared, and those of one row's chunks have one name.
     """
-    return _processor(device) + (", compiled" if Policy.on(device) else "")
+    return ", ".join(filter(None, [_processor(device), Policy.name(device)]))
 
 
 @cache

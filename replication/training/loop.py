@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from replication.acceleration import replayed
 from replication.checkpoint import load_checkpoint
 from replication.deadline import Deadline, OutOfTime
 from replication.noise import stream_seed
@@ -50,8 +51,7 @@ class EMA:
         """After optimiser step number `step`, counted from 1."""
         first = 0.0 if step == 1 else self.decay
         decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else first
-        current = [p.detach() for p in network.parameters()]
-        torch._foreach_lerp_(list(self.weights.values()), current, 1 - decay)
+        torch._foreach_lerp_(list(self.weights.values()), list(network.parameters()), 1 - decay)
 
 
 class Step(NamedTuple):
@@ -64,7 +64,8 @@ class Step(NamedTuple):
 class TrainingState(ABC):
     """What one training carries from step to step: all of it is in a snapshot.
 
-    `of` is what is trained, `network` where its weights are; `beside` and `optimizers`: by name, what else is kept.
+    `of` is what is trained, `network` where its weights are; `beside` and `optimizers`: by name, what else is kept;
+    `starts`: from which step on an optimiser works.
     """
 
     kind: str  # of `of`, in the header of a snapshot
@@ -76,7 +77,8 @@ class TrainingState(ABC):
         self.of, self.settings, self.device = of, of.training, device
         self.network = self.placed(network)
         self.ema = EMA(network, self.settings.ema_decay, self.settings.ema_warmup)
-        self.optimizers = {"network": self.optimizer(network)}
+        self.optimizers, self.starts = {"network": self.optimizer(network)}, {"network": 0}
+        self._learn = replayed(self.learn, device, effects=True)
         self.beside: dict[str, nn.Module] = {}
         self.curve: list[list[float]] = []
 
@@ -84,9 +86,11 @@ class TrainingState(ABC):
         return network.to(self.device).to(memory_format=torch.channels_last).train()
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        decay, fused = self.settings.weight_decay, True if self.device.type == "cuda" else None
+        """On CUDA of one kernel, whose learning rate lies on the device, so that a recorded step takes each step's."""
+        cuda, decay = self.device.type == "cuda", self.settings.weight_decay
+        rate = torch.zeros((), device=self.device) if cuda else 0.0
         return torch.optim.AdamW(
-            network.parameters(), lr=0.0, betas=self.betas, eps=1e-8, weight_decay=decay, fused=fused
+            network.parameters(), rate, self.betas, eps=1e-8, weight_decay=decay, fused=cuda or None, capturable=cuda
         )
 
     @property
@@ -97,7 +101,11 @@ class TrainingState(ABC):
 
     def advance(self, data: TrainingData) -> Step:
         """One step on the next batch."""
-        done = self.learn(*self.batch(data))
+        drawn = self.drawn(*self.batch(data))
+        for name, optimizer in self.optimizers.items():
+            since = max(self.step - self.starts[name], 0)
+            set_learning_rate(optimizer, self.settings.learning_rate * warmup(since, self.settings))
+        done = self._learn(*drawn)
         self.step += 1
         self.ema.update(self.network, self.step)
         return done
@@ -113,8 +121,12 @@ class TrainingState(ABC):
         """What only a first step takes, before the clock starts."""
 
     @abstractmethod
-    def learn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> Step:
-        """Step `self.step`, counted from 0, on the examples numbered `chosen`, Int[B]; random draws are seeded already."""
+    def drawn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Any, ...]:
+        """What `learn` takes for the examples numbered `chosen`, Int[B]: all that is random is drawn here, seeded already."""
+
+    @abstractmethod
+    def learn(self, *drawn: Any) -> Step:
+        """One step: kernels on the device alone, which may be recorded."""
 
     @property
     def suspicious(self) -> bool:
@@ -242,18 +254,22 @@ def curve_in(path: Path) -> dict[str, list[float]]:
     return dict(zip(CURVE, shown.T.tolist(), strict=True))
 
 
-def descend(
-    losses: Iterable[Tensor], network: nn.Module, optimizer: torch.optim.Optimizer, step: int, settings: Training
-) -> Step:
-    """One optimiser step at step number `step`, counted from 0, on the mean of the losses of a batch's parts.
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def descend(losses: Iterable[Tensor], network: nn.Module, optimizer: torch.optim.Optimizer, settings: Training) -> Step:
+    """One optimiser step on the mean of the losses of a batch's parts.
 
     The next loss is asked for when the gradient of the one before is done: memory need only hold one part.
     """
     optimizer.zero_grad(set_to_none=True)
     seen = [add_gradient(loss, settings) for loss in losses]
     norm = nn.utils.clip_grad_norm_(network.parameters(), settings.grad_clip or math.inf)
-    for group in optimizer.param_groups:
-        group["lr"] = settings.learning_rate * warmup(step, settings)
     optimizer.step()
     return Step(unless_spoilt(torch.stack(seen).mean(), norm), norm)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from replication.acceleration import Policy, accelerated
+from replication.acceleration import Policy, accelerated, replayed
 from replication.deadline import NEVER, Deadline
 from replication.metrics.timing import repeated
 from replication.noise import stream_seed
@@ -63,26 +63,31 @@ class NetworkState(TrainingState):
 
     def prepare(self, data: TrainingData) -> None:
         """Compile the network, where that is done at all and the steps that are left take long enough."""
-        if not Policy.on(self.device):
+        if not Policy.compiles_on(self.device):
             return
-        seconds = min(repeated(lambda: self._gradient(data), self.device, repeats=3, warmups=2))
+        drawn = self.drawn(*self.batch(data))
+        gradient = replayed(self._gradient, self.device)
+        seconds = min(repeated(lambda: gradient(*drawn), self.device, repeats=3))
         if seconds * (self.settings.steps - self.step) > PAYS:
             self.denoiser = self.recipe.build_denoiser(accelerated(self.network, self.device))
-            self._gradient(data)
+            self._gradient(*drawn)
 
-    def _gradient(self, data: TrainingData) -> None:
-        """That of the next batch, of which nothing stays."""
-        for loss in self._losses(*self.batch(data)):
+    def _gradient(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> None:
+        """Computed, and nothing of it stays."""
+        for loss in self._losses(x0, cond, t, noise):
             add_gradient(loss, self.settings)
         self.network.zero_grad(set_to_none=True)
 
-    def learn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> Step:
-        losses = self._losses(x0, labels, chosen)
-        return descend(losses, self.network, self.optimizers["network"], self.step, self.settings)
-
-    def _losses(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> Iterator[Tensor]:
+    def drawn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """x_0, its condition, times and noise."""
         t = self.objective.draw_times(len(x0), self.denoiser.schedule, x0.device)
-        noise, cond = torch.randn_like(x0), self._condition(labels, chosen)
+        noise = torch.randn_like(x0)
+        return x0, self._condition(labels, chosen), t, noise
+
+    def learn(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Step:
+        return descend(self._losses(x0, cond, t, noise), self.network, self.optimizers["network"], self.settings)
+
+    def _losses(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Iterator[Tensor]:
         for part in self.parts:
             yield self._loss(x0[part], None if cond is None else cond[part], t[part], noise[part])
 

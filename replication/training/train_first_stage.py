@@ -79,13 +79,17 @@ class FirstStageState(TrainingState):
         if self.discriminator is not None:
             self.beside["discriminator"] = self.placed(self.discriminator)
             self.optimizers["discriminator"] = self.optimizer(self.discriminator)
+            self.starts["discriminator"] = stage.loss.discriminator_start
         self.perceptual = stage.build_perceptual().to(device)
         windows = self.settings.steps // loop.WATCH_STEPS
         self.health = self.beside["health"] = Health(self.autoencoder.codebook_size, device, windows)
 
-    def learn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> Step:
+    def drawn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """x_0, the posterior's noise, and whether the discriminator takes part."""
         noise = torch.randn(len(x0), *self.autoencoder.latent_shape(x0.shape[1:]), device=x0.device)
-        adversarial = self.discriminator is not None and self.step >= self.stage.loss.discriminator_start
+        return x0, noise, self.discriminator is not None and self.step >= self.stage.loss.discriminator_start
+
+    def learn(self, x0: Tensor, noise: Tensor, adversarial: bool) -> Step:
         seen: list[tuple[Tensor, Tensor | None, Tensor]] = []  # part after part: reconstructed, codes, loss
 
         def losses() -> Iterator[Tensor]:
@@ -99,7 +103,7 @@ class FirstStageState(TrainingState):
                 seen.append((answer.x.detach(), answer.codes, reconstruction.detach()))
                 yield loss
 
-        done = descend(losses(), self.autoencoder, self.optimizers["network"], self.step, self.settings)
+        done = descend(losses(), self.autoencoder, self.optimizers["network"], self.settings)
         judged = self._train_discriminator(x0, [x for x, _, _ in seen]) if adversarial else None
         for _, codes, reconstruction in seen:
             self.health.add(codes, reconstruction, judged)
@@ -112,7 +116,7 @@ class FirstStageState(TrainingState):
         return loss.discriminator_weight * weight * wanted
 
     def _train_discriminator(self, x: Tensor, made: Sequence[Tensor]) -> Tensor:
-        """One step, whose warm-up counts from its own first; its loss, NaN if the gradient was not finite.
+        """One step; its loss, NaN if the gradient was not finite.
 
         made: the reconstructions of x, part after part.
         """
@@ -125,8 +129,7 @@ class FirstStageState(TrainingState):
                     loss = discriminator_loss(discriminator(x[part]), discriminator(reconstructed))
                 yield loss
 
-        own = self.step - self.stage.loss.discriminator_start
-        return descend(losses(), discriminator, self.optimizers["discriminator"], own, self.settings).loss
+        return descend(losses(), discriminator, self.optimizers["discriminator"], self.settings).loss
 
     @property
     def suspicious(self) -> bool:

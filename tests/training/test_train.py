@@ -327,7 +327,7 @@ def test_the_gradient_is_clipped_to_its_norm_or_not_at_all(clip: float, left: fl
     layer = nn.Linear(2, 1, bias=False)
     loss = (layer.weight * torch.tensor([[3.0, 4.0]])).sum()
     settings = recipe(grad_clip=clip).training
-    norm = descend([loss], layer, torch.optim.SGD(layer.parameters(), lr=0.0), 5, settings).gradient_norm
+    norm = descend([loss], layer, torch.optim.SGD(layer.parameters(), lr=0.0), settings).gradient_norm
     assert layer.weight.grad is not None
     assert abs(float(norm) - 5) <= 1e-5
     assert abs(float(layer.weight.grad.norm()) - left) <= 1e-5
