@@ -282,7 +282,12 @@ def _add_material(commands: Any) -> None:
     actions = weights.add_subparsers(required=True, metavar="ACTION")
     text = "published files that can be added, with their addresses and licences"
     _added(actions, "list", "weights.list_weights", text)
-    add = _added(actions, "add", "weights.add", "from safetensors, under diffusers' names or the official code's")
+    add = _added(
+        actions,
+        "add",
+        "weights.add",
+        "from safetensors or torch's files, as diffusers or the official code names tensors",
+    )
     _add_experiment(add, profile="paper")
     add.add_argument("--row", help="the label of a row in the experiment's table")
     add.add_argument("--stage", help="or the name of a first stage in its table of those")

@@ -6,9 +6,8 @@ finite numbers. What is stated beside the weights is compared with the recipe (t
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
-from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -19,13 +18,13 @@ from replication.checkpoint import load_metadata
 from replication.datasets.dataset import Dataset
 from replication.files import locked
 from replication.harness.workplace import Workplace
-from replication.layers.weight_files import WeightFiles, not_finite, read_weights, weight_files
+from replication.layers.weight_files import SUFFIX, WeightFiles, not_finite, read_weights, weight_files
 from replication.layers.weights import Options, Published, Spelling, Weights, under_our_names
-from replication.registry import AUTOENCODERS, MODELS, Registry
+from replication.registry import AUTOENCODERS, MODELS, Registry, listed
 from replication.settings import Part
 from replication.training.data import encoder_sha256, images_of
 from replication.training.diffusers_options import CONFIG, check_options
-from replication.training.first_stage import FirstStage
+from replication.training.first_stage import FirstStage, without_memory
 from replication.training.recipe import Recipe
 from replication.training.snapshots import ENCODER, Snapshots
 from replication.training.train import NetworkState
@@ -64,32 +63,62 @@ class Given(NamedTuple):
 
 def under_its_names(registry: Registry, part: Part, network: nn.Module, found: WeightFiles) -> Taken:
     """The tensors as the parameters of the part's network; raises InputError where they are not all of them."""
-    weights, path = read_weights(found), found.files[0]
+    if own_name := _of_this_suite(path := found.files[0]):
+        raise InputError(
+            f"{path}: a checkpoint of this suite: copy it into checkpoints/ of REPLICATION_HOME, called {own_name}"
+        )
+    weights = read_weights(found)
     module = _beside(registry, part.name)
     known = [spelling for spelling in module.SPELLINGS if isinstance(network, spelling.of)] if module else []
-    for prefix in ("", _shared_prefix(weights)):
-        short = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
-        remarks = [f"{path}: {prefix!r} was taken off the name of every tensor"] if prefix else []
-        whole = dict(network.named_parameters()).keys() <= short.keys() <= network.state_dict().keys()
+    own, parameters = network.state_dict().keys(), dict(network.named_parameters()).keys()
+    for prefix, short in _copies(weights):
         spelt = [one for one in known if any(name.startswith(one.begins) for name in short)]
-        if whole or (not spelt and short.keys() & network.state_dict().keys()):
-            return _checked(under_our_names(short, (), network, str(path)), weights, {}, remarks, path)
+        if (parameters <= short.keys() <= own) or (not spelt and short.keys() & own):
+            taken: Weights = under_our_names(short, (), network, str(path))
+            return _checked(taken, weights, {}, _which_copy(prefix, weights, path), path)
         if spelt:
             options = spelt[0].options(network) if spelt[0].options else {}
-            remarks += [f"{path}: {said}" for said in [spelt[0].remark(short)] if said]
-            return _checked(_converted(spelt[0], short, network, path), weights, options, remarks, path)
+            remarks = [f"{path}: {said}" for said in [spelt[0].remark(short)] if said]
+            taken = _converted(spelt[0], short, network, path)
+            return _checked(taken, weights, options, [*_which_copy(prefix, weights, path), *remarks], path)
     named = ", ".join(f"{spelling.begins}*" for spelling in known) or "none"
     theirs = ", ".join(sorted(weights)[:3]) or "nothing"
     raise InputError(
         f"{path}: no published spelling of {registry.kind} {part} (tensors would be named: {named}), it holds {theirs}"
-        f"{_of_this_suite(path)}"
     )
 
 
-def _shared_prefix(weights: Weights) -> str:
-    """What all names begin with: "module.", of data parallelism, "_orig_mod.", of a compiled network, or the like."""
-    columns = zip(*(name.split(".") for name in weights), strict=False)
-    return "".join(f"{column[0]}." for column in takewhile(lambda column: len(set(column)) == 1, columns))
+# how trainers call the copies of a network's weights in one file, in the order in which they are wanted: averages first
+AVERAGED = ("ema", "ema_model", "model_ema", "ema_state_dict", "params_ema", "state_dict_ema")
+RAW = ("state_dict", "model_state_dict", "model", "net_model", "online_model", "network", "net", "params")
+
+
+def _copies(weights: Weights, prefix: str = "") -> Iterator[tuple[str, Weights]]:
+    """(what was taken off the names, the tensors without it): as they are, then the copies that their names tell of.
+
+    What all names begin with is no name either: "module.", of data parallelism, "_orig_mod.", of a compiled network.
+    """
+    yield prefix, weights
+    first = {name.partition(".")[0] for name in weights if "." in name}
+    for word in first if len(first) == 1 else [word for word in (*AVERAGED, *RAW) if word in first]:
+        beginning = f"{word}."
+        inside = {name.removeprefix(beginning): t for name, t in weights.items() if name.startswith(beginning)}
+        yield from _copies(inside, prefix + beginning)
+
+
+def _which_copy(prefix: str, weights: Weights, path: Path) -> list[str]:
+    """What is to be said of the copy under that prefix, and of those that were left."""
+    left = sorted({name.partition(".")[0] for name in weights if not name.startswith(prefix)})
+    averages = [word for word in left if word in AVERAGED]
+    if prefix and not left:
+        return [f"{path}: {prefix!r} was taken off the name of every tensor"]
+    if prefix.partition(".")[0] in AVERAGED:
+        return [
+            f"{path}: the averaged weights were taken, those under {prefix!r}, and what is under {listed(left)} was left"
+        ]
+    if averages:
+        return [f"{path}: what is under {listed(averages)} are no weights of this network: the raw ones were taken"]
+    return [f"{path}: of the tensors those under {prefix!r} were taken, and not {listed(left)}"] if prefix else []
 
 
 def _converted(spelling: Spelling, weights: Weights, network: nn.Module, path: Path) -> Weights:
@@ -117,15 +146,12 @@ def _type(tensor: Tensor) -> str:
 
 
 def _of_this_suite(path: Path) -> str:
-    """A hint for a checkpoint that was trained by this suite, perhaps elsewhere."""
+    """The name of a checkpoint that was trained by this suite, perhaps elsewhere; empty for any other file."""
     try:
         header = load_metadata(path)
     except InputError:
         return ""
-    if "key" not in header:
-        return ""
-    name = f"{header['key']}-{header['step']}.safetensors"
-    return f"; it is a checkpoint of this suite: copy it into checkpoints/ of REPLICATION_HOME, called {name}"
+    return f"{header['key']}-{header['step']}{SUFFIX}" if "key" in header else ""
 
 
 def give_network(recipe: Recipe, path: Path, place: Workplace) -> Given:
@@ -135,10 +161,11 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Given:
     Raises InputError for a file that holds no weights of this network, or weights of one that computes or means something
     else; RunError where the checkpoint can't be written.
     """
-    network, encoder, stage, found = recipe.build_network(), None, recipe.first_stage, weight_files(path)
+    encoder, stage, found = None, recipe.first_stage, weight_files(path)
+    with without_memory():  # its names and shapes: the weights go from file to file
+        network = recipe.build_network()
     taken = under_its_names(MODELS, recipe.network, network, found)
     remarks = check_options(found.folder, taken.options, recipe.meaning())
-    network.load_state_dict(taken.weights, strict=False)
     if stage is not None:
         dataset = recipe.build_dataset()
         if not place.stage_snapshots(stage, dataset).found(stage.training.steps):
@@ -147,21 +174,26 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Given:
             )
         encoder = encoder_sha256(place.autoencoder(stage, dataset)[0])
     notes = {NetworkState.kind: recipe.model_dump(), ENCODER: encoder}
-    written = _give(network, place.snapshots(recipe), recipe.training.steps, found, notes, place)
+    written = _give(taken.weights, network, place.snapshots(recipe), recipe.training.steps, found, notes, place)
     return Given(written, [*_left(found), *taken.remarks, *remarks])
 
 
 def give_first_stage(stage: FirstStage, dataset: Dataset, path: Path, place: Workplace) -> Given:
     """Make the weights in `path` the first stage of a dataset, likewise; the scale is measured where it is to be."""
-    autoencoder, found = stage.build_autoencoder(), weight_files(path)
+    found = weight_files(path)
+    with without_memory():
+        autoencoder = stage.build_autoencoder()
     taken = under_its_names(AUTOENCODERS, stage.autoencoder, autoencoder, found)
     remarks = check_options(found.folder, taken.options, None)
-    autoencoder.to(place.device).load_state_dict(taken.weights, strict=False)
+    tensors = taken.weights
     if autoencoder.scaling == "std":
+        autoencoder = stage.build_autoencoder().to(place.device)
+        autoencoder.load_state_dict(tensors, strict=False)
         measure_scale(autoencoder, images_of(dataset, stage.training, place.device), stage.training)
         remarks.append(f"the scale of latents is measured, {float(autoencoder.scale):.5g}, whatever {CONFIG} says")
+        tensors = autoencoder.state_dict()
     snapshots, notes = place.stage_snapshots(stage, dataset), {FirstStageState.kind: stage.model_dump()}
-    written = _give(autoencoder, snapshots, stage.training.steps, found, notes, place)
+    written = _give(tensors, autoencoder, snapshots, stage.training.steps, found, notes, place)
     return Given(written, [*_left(found), *taken.remarks, *remarks])
 
 
@@ -170,6 +202,7 @@ def _left(found: WeightFiles) -> list[str]:
 
 
 def _give(
+    weights: Weights,
     network: nn.Module,
     snapshots: Snapshots,
     steps: int,
@@ -183,4 +216,4 @@ def _give(
             raise InputError(
                 f"{target}: there is a checkpoint already; move it away, and its rows with it, to give another"
             )
-        return snapshots.give(network, steps, found.sha256(), notes)
+        return snapshots.give(weights, network, steps, found.sha256(), notes)

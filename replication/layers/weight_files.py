@@ -1,20 +1,25 @@
-"""The files that weights lie in: one safetensors file, or a folder as diffusers saves it, whole or in shards.
+"""The files that weights lie in: one file of safetensors or of torch, or a folder of such, whole or in shards.
 
-    FILE.safetensors
-    FOLDER/diffusion_pytorch_model.safetensors                  the first choice; FOLDER's only other file is as good, as
-    FOLDER/diffusion_pytorch_model.VARIANT.safetensors          fp16 or non_ema
-    FOLDER/diffusion_pytorch_model.safetensors.index.json       says which shard holds each tensor, and every shard is read
+    FILE.safetensors, FILE.pt, FILE.ckpt, FILE.bin, FILE.pth
+    FOLDER/diffusion_pytorch_model.safetensors                   the first choice; FOLDER's only other file is as good, as
+    FOLDER/diffusion_pytorch_model.VARIANT.safetensors           fp16 or non_ema, and then the same with .bin or the like
+    FOLDER/diffusion_pytorch_model.safetensors.index.json        says which shard holds each tensor, and every shard is read
 
-Nothing is unpickled: .bin, .ckpt and .pt have to be converted first.
+Torch's files are pickles, and read by `weights_only` alone, which makes tensors and plain tables and runs nothing. What
+trainers keep beside the weights (HARMLESS) becomes an empty object; any other class refuses the file. Tensors stay in
+the file until they are used, but for files from before torch 1.6, which cannot be mapped.
 """
 
 import hashlib
 import json
+import pickle
 import re
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -22,15 +27,37 @@ from torch import Tensor
 from replication.files import file_sha256, kind_of
 from replication.types import InputError
 
-NAME = "diffusion_pytorch_model.safetensors"  # diffusers'
-SUFFIX = ".safetensors"
-INDEX = re.compile(r".+\.safetensors\.index(\.\w+)?\.json")
-SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(.*)\.safetensors")
-PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".bin.index.json")
-CONVERT = (
-    'nothing is unpickled here. Convert it where you trust it, and give the new file: python -c "import sys, torch, '
-    "safetensors.torch as s; w = torch.load(sys.argv[1], weights_only=True); w = w.get('state_dict', w); "
-    "s.save_file({k: t.contiguous() for k, t in w.items() if torch.is_tensor(t)}, 'converted.safetensors')\" FILE"
+STEM, SUFFIX = "diffusion_pytorch_model", ".safetensors"  # diffusers'
+NAME = f"{STEM}{SUFFIX}"
+PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+OBJECTS = (".pkl", ".pickle")
+INDEX = re.compile(r".+\.(safetensors|bin)\.index(\.\w+)?\.json")
+SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})(.*)\.(safetensors|bin)")
+DEPTH = 8  # of tables inside a checkpoint
+OF_OBJECTS = (
+    "a pickle of whole objects, which only their own code can make again, and nothing foreign is run here. Where you trust it, "
+    "save its weights with that code at hand, and give the new file. EDM's networks: python -c \"import pickle, sys, torch; "
+    "torch.save(pickle.load(open(sys.argv[1], 'rb'))['ema'].state_dict(), 'weights.pt')\" FILE"
+)
+
+
+class _Bookkeeping:
+    """What stands in the place of HARMLESS classes: it takes whatever is said of them, and does nothing."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __new__(cls, *_: object) -> "_Bookkeeping":
+        return super().__new__(cls)
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+HARMLESS = (  # records of trainers: DiT's and SiT's arguments, Lightning's callbacks in LDM's files, numpy's scalars
+    "argparse.Namespace",
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
 )
 
 
@@ -59,8 +86,8 @@ def weight_files(path: Path) -> WeightFiles:
         raise InputError(f"{path}: there is no such file")
     if INDEX.fullmatch(path.name):
         return _shards(path)
-    if path.name.lower().endswith(PICKLES):
-        raise InputError(f"{path}: a pickle, and {CONVERT}")
+    if path.name.lower().endswith(OBJECTS):
+        raise InputError(f"{path}: {OF_OBJECTS}")
     if shard := SHARD.fullmatch(path.name):
         raise InputError(f"{path}: one of {int(shard[2])} shards; give their folder, or its index.json")
     return WeightFiles((path,))
@@ -91,9 +118,10 @@ def not_finite(weights: Mapping[str, Tensor]) -> str:
 
 def _in_folder(folder: Path) -> WeightFiles:
     names = sorted(file.name for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    whole = [name for name in names if name.endswith(SUFFIX) and not SHARD.fullmatch(name)]
+    whole = [name for name in names if name.endswith((SUFFIX, *PICKLES)) and not SHARD.fullmatch(name)]
     there = [*whole, *(name for name in names if INDEX.fullmatch(name))]
-    usual = [name for name in there if name in (NAME, f"{NAME}.index.json")]
+    there = [name for name in there if SUFFIX in name] or there  # the same weights often lie beside them as pickles
+    usual = [name for name in there if name.startswith((NAME, f"{STEM}.bin")) and name.count(".") in (1, 3)]
     chosen = usual or there
     if len(chosen) > 1:
         raise InputError(f"{folder}: holds several weights ({', '.join(chosen)}); name one of them")
@@ -107,13 +135,13 @@ def _what_else(folder: Path, names: Sequence[str]) -> str:
     """What a folder without weights holds, and what to do."""
     if shards := [shard for name in names if (shard := SHARD.fullmatch(name))]:
         return f"holds {len(shards)} of {int(shards[0][2])} shards and no {NAME}.index.json, which says what is in them"
-    if pickles := [name for name in names if name.endswith(PICKLES)]:
-        return f"holds a pickle ({pickles[0]}), and {CONVERT}"
+    if objects := [name for name in names if name.endswith(OBJECTS)]:
+        return f"holds {objects[0]}, {OF_OBJECTS}"
     parts = [part.name for part in sorted(folder.iterdir()) if part.is_dir() and _holds_weights(part)]
     if parts:
         named = ", ".join(str(folder / part) for part in parts)
         return f"is a whole pipeline; name the part that is meant: {named}"
-    return f"holds no {NAME}, and no other safetensors file"
+    return f"holds no {NAME}, and no other file of weights ({', '.join((SUFFIX, *PICKLES))})"
 
 
 def _holds_weights(folder: Path) -> bool:
@@ -127,8 +155,8 @@ def _shards(index: Path) -> WeightFiles:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{index}: no index of shards, with a table weight_map ({error})") from error
     names = sorted(set(places.values()))
-    if odd := [name for name in names if Path(name).name != name or not name.endswith(SUFFIX)]:
-        raise InputError(f"{index}: {odd[0]!r} is no safetensors file of this folder")
+    if odd := [name for name in names if Path(name).name != name or not name.endswith((SUFFIX, *PICKLES))]:
+        raise InputError(f"{index}: {odd[0]!r} is no file of weights of this folder")
     if missing := [name for name in names if not (index.parent / name).is_file()]:
         raise InputError(f"{index}: {len(missing)} of its {len(names)} shards are missing, the first is {missing[0]}")
     if not names:
@@ -141,14 +169,76 @@ def _shards(index: Path) -> WeightFiles:
 
 
 def _loaded(file: Path) -> dict[str, Tensor]:
+    kind = kind_of_no_safetensors(file)
+    if kind in (kind_of(b"\x80\2"), kind_of(b"PK\3\4")):
+        if file.suffix == SUFFIX:  # torch goes by the name
+            raise InputError(f"{file}: a pickle under the name of safetensors; call it {file.stem}.pt")
+        return _unpickled(file)
     try:
         return load_file(file)
     except (SafetensorError, OSError, ValueError, RuntimeError, LookupError) as error:
-        kind = kind_of_no_safetensors(file)
-        if kind in (kind_of(b"\x80\2"), kind_of(b"PK\3\4")):
-            raise InputError(f"{file}: a pickle under the name of safetensors, and {CONVERT}") from error
         reason = f"its content is {kind}" if kind else str(error)
-        raise InputError(f"{file}: not a readable safetensors file ({reason}); copy or convert it again") from error
+        raise InputError(f"{file}: not a readable file of weights ({reason}); copy or convert it again") from error
+
+
+def _unpickled(file: Path) -> dict[str, Tensor]:
+    """Of a file of torch's: the tensors of all its tables, whose names are joined by dots."""
+    zipped = zipfile.is_zipfile(file)
+    try:
+        with torch.serialization.safe_globals([(_Bookkeeping, name) for name in HARMLESS]):
+            content = torch.load(file, map_location="cpu", mmap=zipped, weights_only=True)
+        tensors = dict(_tensors(content))
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{file}: {_why_not(str(error))}") from error
+    except (
+        RuntimeError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        AssertionError,
+    ) as error:
+        inside = zipfile.ZipFile(file).namelist() if zipped else []
+        if zipped and not any(name.endswith("data.pkl") for name in inside):
+            raise InputError(
+                f"{file}: a ZIP archive of {len(inside)} files and none of torch's; unpack it first"
+            ) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{file}: not a readable file of weights ({reason}); copy it again") from error
+    if not tensors:
+        raise InputError(f"{file}: holds no tensors under names, but {type(content).__name__}")
+    return tensors
+
+
+def _tensors(content: object, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Those in tables that are keyed by names; optimisers number theirs, and are left with everything else."""
+    if not isinstance(content, Mapping) or depth > DEPTH:
+        return
+    for name, value in content.items():
+        if not isinstance(name, str):
+            continue
+        if isinstance(value, Tensor):
+            yield prefix + name, value.detach()
+        else:
+            yield from _tensors(value, f"{prefix}{name}.", depth + 1)
+
+
+def _why_not(reason: str) -> str:
+    """What torch's refusal says, without its advice to read the file nevertheless."""
+    if blocked := re.search(r"GLOBAL ([\w.]+) whose module \w+ is blocked", reason):
+        return f"a pickle that calls {blocked[1]}, which no weights have to: do not trust this file"
+    if named := re.search(r"GLOBAL ([\w.]+)", reason):
+        return (
+            f"a pickle that needs {named[1]}, and tensors and plain tables alone are read (weights_only). Where you trust "
+            "it and have the code of that class, save the weights by themselves and give the new file: "
+            "torch.save(checkpoint['state_dict'], 'weights.pt'), or whatever it calls them"
+        )
+    stated = [line.strip() for line in reason.splitlines() if "rror:" in line] or [
+        reason.strip()[:200] or "no reason stated"
+    ]
+    return f"not a readable pickle of weights ({stated[0]}); copy it again"
 
 
 def kind_of_no_safetensors(file: Path) -> str:

@@ -3,6 +3,7 @@
 How far a training goes is no part of what it is: `<key>-<steps>.safetensors` is the same whether training ended there or
 went on. A file holds `weights.*`, `ema.*` and `buffers.*` of a network and, unless it was given, the optimisers' moments
 `adam.*`, the `curve` and what else the training carries from step to step; its header holds the training's identity.
+Published weights that were given are there once, as `ema.*`.
 """
 
 import json
@@ -22,6 +23,7 @@ from replication.types import InputError
 
 # in the header, SHA-256s:
 GIVEN = "given"  # of the published file that the weights are from
+ONE_COPY = "one_copy"  # not one, but whether its weights are the raw and the averaged ones at once
 ENCODER = "encoder"  # of the encoder whose latents were trained on; None for pixels
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -89,10 +91,16 @@ class Snapshots:
         """Atomically; raises RunError if it can't be written."""
         save_checkpoint(path, tensors, {"key": self.key, "identity": self.identity, "step": step, **notes})
 
-    def give(self, network: nn.Module, steps: int, sha256: str, notes: Mapping[str, Any]) -> Path:
-        """A snapshot of weights that were published, raw and averaged in one; sha256: of their file."""
-        tensors = network_tensors(network, {name: p.clone() for name, p in network.named_parameters()})
-        self.save(self.after(steps), tensors, steps, {**notes, GIVEN: sha256})
+    def give(
+        self, weights: Mapping[str, Tensor], network: nn.Module, steps: int, sha256: str, notes: Mapping[str, Any]
+    ) -> Path:
+        """A snapshot of weights of the network that were published, kept once: they are raw and averaged in one.
+
+        sha256: of their file.
+        """
+        parameters = dict(network.named_parameters()).keys()
+        tensors = {f"{'ema' if n in parameters else 'buffers'}.{n}": _single(t) for n, t in weights.items()}
+        self.save(self.after(steps), tensors, steps, {**notes, GIVEN: sha256, ONE_COPY: True})
         return self.after(steps)
 
     def load(
@@ -102,7 +110,7 @@ class Snapshots:
 
         Raises InputError if the file is missing, corrupt, of another training or of another number of steps.
         """
-        kind = "ema." if ema else "weights."
+        kind = "ema." if ema or load_metadata(path).get(ONE_COPY) else "weights."
         tensors, header = load_checkpoint(path, (kind, "buffers."))
         self.check(header, path, steps)
         if not any(name.startswith(kind) for name in tensors):
@@ -111,6 +119,11 @@ class Snapshots:
             )
         network.load_state_dict(named(tensors, kind) | named(tensors, "buffers."))
         return network.to(device).to(memory_format=torch.channels_last).requires_grad_(False).eval()
+
+
+def _single(tensor: Tensor) -> Tensor:
+    """What is computed with: numbers of fewer bits are kept as float32."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def network_tensors(network: nn.Module, averaged: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from oracles.diffusers_dit import peer_dit, said_by
+from oracles.official_dit import official_dit
 from replication.check.models import randomize
 from replication.dit.blocks import BLOCKS
 from replication.dit.model import DiT, sincos_positions, unpatchify
@@ -315,3 +316,16 @@ def test_an_official_checkpoint_of_another_size_is_refused_by_name() -> None:
         from_official(official(small(seed=2, depth=1)), small())
     with pytest.raises(InputError, match=r"'y_embedder\.embedding_table\.weight' has shape \(12, 32\), not \(11, 32\)"):
         from_official(official(small(seed=2, classes=11)), small())
+
+
+def test_official_weights_answer_as_the_official_arithmetic() -> None:
+    """max-abs <= 1e-5, of answers of size 1. Catches: cosines and sines, shift and scale, or rows and columns exchanged, and
+    heads split otherwise than qkv of the official code is."""
+    theirs = official_dit(seed=3, resolution=8, classes=5, depth=3, width=48, heads=4)
+    network = DiT(resolution=8, channels=4, classes=5, depth=3, width=48, heads=4, patch=2).eval()
+    network.load_state_dict(from_official(theirs.state_dict(), network))
+    x, t, y = torch.randn(4, 4, 8, 8), torch.tensor([0.0, 3, 500, 999]), torch.tensor([0, 2, 4, 5])
+    with torch.no_grad():
+        answer = theirs(x, t, y)
+        assert answer.abs().mean() > 0.1
+        assert (network(x, t, y) - answer).abs().max() <= 1e-5

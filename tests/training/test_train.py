@@ -118,7 +118,8 @@ def test_what_is_continued_is_the_last_snapshot_before_the_end(tmp_path: Path, m
 def test_weights_that_were_given_are_not_trained_on(tmp_path: Path, uninterrupted: dict[str, Tensor]) -> None:
     """Bit-identical. Catches published weights, which have no moments, continued as if they were a shorter training."""
     snapshots = Snapshots(tmp_path, recipe().training_identity())
-    snapshots.give(recipe().build_network(), 3, "0" * 64, {"recipe": recipe().model_dump()})
+    network = recipe().build_network()
+    snapshots.give(network.state_dict(), network, 3, "0" * 64, {"recipe": recipe().model_dump()})
     assert load_checkpoint(snapshots.after(3))[1][GIVEN] == "0" * 64
     assert_identical(trained(recipe(), tmp_path), uninterrupted)
 
