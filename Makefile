@@ -1,6 +1,7 @@
 # Two commands do everything: `make replicate-ddpm` and `make test`. Each does its own set-up.
 #   make replicate-ddpm                the main job, on the embedded dataset, on the CPU; likewise replicate-ldm,
-#                                      replicate-dit and replicate-scaling
+#                                      replicate-dit, replicate-samplers, replicate-guidance and replicate-scaling
+#   make replicate-ldm PROFILE=evening photographs, on two CPU cores, in hours; it trains what samplers and guidance sample from
 #   make replicate-ddpm PROFILE=gpu    CIFAR-10 on one GPU (profile `paper` likewise)
 #   make gpu BUDGET=540                what is worth most on one GPU, within so many seconds; again, to go on from there
 #   make replicate-ddpm SET="protocol.n=500 batch_size=100"    change keys of the profile
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-REPLICATIONS := $(addprefix replicate-,ddpm ldm dit scaling)
+REPLICATIONS := $(addprefix replicate-,ddpm ldm dit samplers guidance scaling)
 .PHONY: help setup test lint docs mutants $(REPLICATIONS) gpu forensics tables verify claims bench ui lock
 
 help:

@@ -11,14 +11,14 @@ from replication.harness.experiment import load_experiment
 from replication.harness.home import project
 from replication.harness.jobs.cell import Cell, cells_of, cost_columns
 
-PROFILES = ("cpu", "gpu")
+PROFILES = ("cpu", "evening", "gpu")
 
 
 def table_of_the_file() -> tuple[dict[str, float], dict[str, dict[str, tuple[float, ...]]]]:
     """The table in the head of scaling.toml, millions of multiply-adds: the nominal one at 1x, and each family's four."""
     nominal, found = {}, {}
     for line in (project() / "experiments" / "scaling.toml").read_text(encoding="utf-8").splitlines():
-        match = re.fullmatch(r"# +(cpu|gpu|DiT|U-Net)((?: +[0-9.]+){4})", line)
+        match = re.fullmatch(r"# +(cpu|evening|gpu|DiT|U-Net)((?: +[0-9.]+){4})", line)
         if match is None:
             continue
         name, numbers = match[1], tuple(map(float, match[2].split()))
