@@ -35,6 +35,8 @@ def families(profile: str) -> dict[str, dict[int, list[Cell]]]:
     """Cells by family and size."""
     found: dict[str, dict[int, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells_of(load_experiment("scaling"), profile):
+        if cell.label.endswith(", half"):
+            continue  # of the same trainings, on the way
         family, size, seed = cell.label.split(", ")
         assert seed == f"seed {cell.recipe.training.seed}"
         found[family][int(size.removesuffix("x"))].append(cell)
