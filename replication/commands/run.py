@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from replication.commands.options import cells_named, jobs_named, print_json, workplace
+from replication.conditions.captions import Captioned
 from replication.deadline import Deadline, OutOfTime
 from replication.files import expanded, write_atomically
 from replication.harness.experiment import Experiment
@@ -28,6 +29,8 @@ from replication.report.rows import replicates_of, rows_of
 from replication.report.tables import Table, main_tables, tables_of
 from replication.terminal import show
 from replication.types import SEEDS, InputError, RunError
+
+PROMPTED_AT = 3.0  # the guidance that prompts are drawn with where no row is named
 
 
 def run_experiments(options: argparse.Namespace) -> None:
@@ -116,9 +119,18 @@ def _state(job: Job, row: Record | None) -> str:
     return f"done, without {', '.join(lacking)}" if lacking else "done"
 
 
+def _row_on_text(cells: list[Cell]) -> str:
+    """The label of the first row that reads any text, of those whose guidance is nearest to PROMPTED_AT."""
+    rows = [cell for cell in cells if isinstance(cell.recipe.build_condition(), Captioned)]
+    if not rows:
+        labels = dict.fromkeys(cell.label for cell in cells if cell.recipe.condition)
+        raise InputError(f"--row: no row of this table reads texts; those on labels are {listed(labels) or 'none'}")
+    return min(rows, key=lambda cell: abs((g.weight if (g := cell.sampling.guidance) else 1.0) - PROMPTED_AT)).label
+
+
 def sample(options: argparse.Namespace) -> None:
     experiment, cells = cells_named(options)
-    cell = find_cell(cells, options.row, options.steps)
+    cell = find_cell(cells, options.row or _row_on_text(cells), options.steps)
     if options.n < 1:
         raise InputError(f"-n {options.n}: at least one image for each prompt")
     if not 0 <= options.seed < SEEDS:

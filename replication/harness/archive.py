@@ -91,7 +91,9 @@ def export_archive(
     files |= {_name(file, state): file for file in chunks}
     with TemporaryDirectory() as lean:
         for snapshot in snapshots:
-            files[_name(snapshot, state)] = _averaged(snapshot, Path(lean) / snapshot.name)
+            files[_name(snapshot, state)] = averaged(
+                snapshot, Path(lean) / snapshot.name, None if snapshot.parent.name == HALVED else ()
+            )
         members = {name: {"sha256": file_sha256(file), "bytes": file.stat().st_size} for name, file in files.items()}
         manifest = json.dumps({"format": FORMAT, "members": members}, sort_keys=True, indent=1)
         with replaced(path.absolute()) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
@@ -126,11 +128,15 @@ def _name(file: Path, state: Path) -> str:
     return file.relative_to(state).as_posix()
 
 
-def _averaged(snapshot: Path, out: Path) -> Path:
-    """A file with the averaged weights of a snapshot alone, in the form of weights that were given."""
+def averaged(snapshot: Path, out: Path, halved: Collection[str] | None = None) -> Path:
+    """A file with the averaged weights of a snapshot alone, in the form of weights that were given.
+
+    halved: the modules whose weights become float16; None: all.
+    """
     tensors, header = load_checkpoint(snapshot, ("ema.", "buffers."))
-    if snapshot.parent.name == HALVED:
-        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and (halved is None or name.split(".")[1] in halved):
+            tensors[name] = tensor.half()
     save_checkpoint(out, tensors, {**header, GIVEN: header.get(GIVEN) or file_sha256(snapshot)})
     return out
 

@@ -7,6 +7,7 @@ Published weights that were given are there once, as `ema.*`.
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ GIVEN = "given"  # of the published file that the weights are from
 ONE_COPY = "one_copy"  # not one, but whether its weights are the raw and the averaged ones at once
 ENCODER = "encoder"  # of the encoder whose latents were trained on; None for pixels
 Network = TypeVar("Network", bound=nn.Module)
+SHIPPED = Path(__file__).parents[1] / "checkpoints"  # those that come with the package, and a card for each
+VARIABLE = "REPLICATION_SHIPPED"  # "none": as if there were none, to train them anew
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,11 @@ class Snapshots:
         return content_key(self.identity)
 
     def after(self, steps: int) -> Path:
-        """Where the snapshot after so many steps is, or will be."""
-        return self.folder / f"{self.key}-{steps}.safetensors"
+        """Where the snapshot after so many steps is, or will be: in the package where one ships and none is here."""
+        own = self.folder / f"{self.key}-{steps}.safetensors"
+        shipped = SHIPPED / own.name
+        found = not own.exists() and os.environ.get(VARIABLE) != "none" and shipped.exists()
+        return shipped if found else own
 
     def unfinished(self, steps: int) -> Path:
         """What a training to that step has reached so far, written anew every few seconds and gone at the end."""
