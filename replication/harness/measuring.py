@@ -56,7 +56,8 @@ def kept_features(
     """Of any images that others are compared with, likewise; `fingerprint` stands for their content."""
     folder = place.state / "references"
     known = {"fingerprint": fingerprint, "preprocessing": preprocessing}
-    return reference_features(images, extractor, folder, **known, device=place.device)
+    key = extractor.name, extractor.sha256, *known.values()
+    return place.reference(key, lambda: reference_features(images, extractor, folder, **known, device=place.device))
 
 
 def measured(material: Material, place: Workplace) -> tuple[Record, Replicates | None]:
@@ -98,7 +99,7 @@ def against(whole: Features, sets: Sequence[Images], protocol: Protocol, place: 
     """Sets of images and the features that they are measured against, less what the protocol leaves out of them."""
     extractor, kept = protocol.extractor.build(EXTRACTORS), protocol.reference_count(len(whole))
     # a split is sorted by label, so what is left out is taken evenly from the whole of it
-    reference = whole if kept == len(whole) else whole[torch.arange(kept) * len(whole) // kept]
+    reference = whole if kept == len(whole) else whole.part(kept)
     generated = [extractor(s.batches(), device=place.device, total=s.n) for s in sets]
     return Material(generated, reference, resamples=protocol.resamples, device=place.device)
 

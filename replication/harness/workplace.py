@@ -18,6 +18,7 @@ from replication.deadline import NEVER, Deadline
 from replication.diffusion.denoiser import Denoiser
 from replication.files import file_sha256, locked
 from replication.ldm.autoencoder import Autoencoder
+from replication.metrics.features import Features
 from replication.numerics import numerics
 from replication.registry import AUTOENCODERS
 from replication.training.data import Encoded, Latents, TrainingData, cached_moments, encoder_sha256, images_of
@@ -30,6 +31,7 @@ from replication.types import InputError
 
 FIRST_STAGE = "first_stage"  # of Model.sha256 and Model.given
 HELD = 2  # models that stay loaded, for the next cells
+HELD_REFERENCES = 4  # likewise, features of a split: the two that a row needs, and those of another extractor
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,15 @@ class Workplace:
     deadline: Deadline = NEVER
     milestones: Mapping[str, Collection[int]] = field(default_factory=dict)
     _held: dict[tuple[Path, Path | None, bool], Model] = field(default_factory=dict, repr=False, compare=False)
+    _references: dict[tuple[str, ...], Features] = field(default_factory=dict, repr=False, compare=False)
+
+    def reference(self, key: tuple[str, ...], compute: Callable[[], Features]) -> Features:
+        """Features of real images, computed if need be; the last HELD_REFERENCES stay loaded, and what is made of them."""
+        if key not in self._references:
+            while len(self._references) >= HELD_REFERENCES:
+                del self._references[next(iter(self._references))]
+            self._references[key] = compute()
+        return self._references[key]
 
     def snapshots(self, recipe: Recipe) -> Snapshots:
         """Those of a recipe's training, which others share that differ in steps or in the decoder alone."""

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from replication.metrics.kept import kept
 from replication.types import InputError
 
 PARTS = ("values", "logits", "spatial")
@@ -36,6 +38,15 @@ class Features:
 
     def __getitem__(self, rows: Tensor) -> "Features":
         return Features(**{name: part[rows] for name, part in self.parts().items()}, extractor=self.extractor)
+
+    def part(self, n: int) -> "Features":
+        """n of them, evenly through their order."""
+        return kept(self.values, ("part", n), lambda: self[torch.arange(n) * len(self) // n])
+
+    def on(self, device: str | torch.device) -> Tensor:
+        """The values on a device, of which each has one copy."""
+        there = torch.device(device)
+        return self.values if self.values.device == there else kept(self.values, there, lambda: self.values.to(there))
 
     @property
     def widths(self) -> dict[str, int]:

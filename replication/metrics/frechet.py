@@ -9,12 +9,13 @@ one.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from replication.metrics.kept import LARGEST, content, kept
 from replication.metrics.metric import VARIETY, Material, Measurement, Metric, with_interval
 from replication.metrics.uncertainty import Draws, Influence, calibrated, linear_part
 from replication.registry import METRICS
@@ -173,7 +174,12 @@ def _eigenvalues(matrices: Tensor) -> Tensor:
 
 def frechet_distance(generated: Tensor, reference: Tensor) -> float:
     """FD of values [N,D] and [M,D]."""
-    return FrechetDistance(fit(reference))(fit(generated)).item()
+    return kept(reference, "distance", lambda: _to(reference))(fit(generated)).item()
+
+
+def _to(reference: Tensor, counts: Tensor | None = None) -> FrechetDistance:
+    """The distance to values [M,D], in which row i is taken counts[i] times."""
+    return FrechetDistance(fit(reference, counts))
 
 
 def without_bias(generated: Tensor, reference: Tensor, seed: int) -> Tensor:
@@ -186,12 +192,16 @@ def without_bias(generated: Tensor, reference: Tensor, seed: int) -> Tensor:
     subsets; and a line through smaller sizes would only take in more of the curve. The value may be negative, as KID may.
     """
     generator = torch.Generator().manual_seed(seed)
-    whole = frechet_distance(generated, reference)
-    estimates = []
-    for _ in range(SPLITS):
-        halves = (torch.randperm(len(v), generator=generator).tensor_split(2) for v in (generated, reference))
-        distances = [frechet_distance(generated[g], reference[r]) for g, r in zip(*halves, strict=True)]
-        estimates.append(2 * whole - sum(distances) / 2)
+    halves = [
+        [torch.randperm(len(v), generator=generator).tensor_split(2) for v in (generated, reference)]
+        for _ in range(SPLITS)
+    ]
+    key = "halves", len(generated), seed
+    to_halves = kept(reference, key, lambda: [[_to(reference[rows]) for rows in of] for _, of in halves])
+    whole, estimates = frechet_distance(generated, reference), []
+    for (of_generated, _), to in zip(halves, to_halves, strict=True):
+        apart = [distance(fit(generated[rows])).item() for rows, distance in zip(of_generated, to, strict=True)]
+        estimates.append(2 * whole - sum(apart) / 2)
     return torch.tensor(estimates, dtype=torch.float64)
 
 
@@ -214,6 +224,16 @@ def influence(generated: Tensor, reference: Tensor) -> Influence:
     return Influence(of_x, of_y)
 
 
+def _resampled(reference: Tensor, draws: Draws) -> Iterable[FrechetDistance]:
+    """The distance to each resample of the reference, of which all are kept where they are small."""
+
+    def each() -> Iterator[FrechetDistance]:
+        return (_to(reference, counts.to(reference.device)) for counts in draws.reference)
+
+    small = 16 * len(draws.reference) * reference.shape[1] ** 2 <= LARGEST  # two float64 matrices for each
+    return kept(reference, content(draws.reference), lambda: list(each())) if small else each()
+
+
 def resampled_fd(
     generated: Sequence[Tensor], reference: Tensor, points: Sequence[float], draws: Draws
 ) -> tuple[Tensor, Tensor]:
@@ -224,8 +244,8 @@ def resampled_fd(
     device, replicates = reference.device, []
     together = max(BATCH_BYTES // (8 * reference.shape[1] ** 2), 1)
     waiting: list[tuple[Tensor, Tensor]] = []
-    for seeds, counts, of_reference in zip(draws.seeds.tolist(), draws.generated, draws.reference, strict=True):
-        distance = FrechetDistance(fit(reference, of_reference.to(device)))
+    resampled = _resampled(reference, draws)
+    for seeds, counts, distance in zip(draws.seeds.tolist(), draws.generated, resampled, strict=True):
         fits = [fit(generated[s], row[: draws.sizes[s]].to(device)) for s, row in zip(seeds, counts, strict=True)]
         waiting += [distance.parts(gaussian) for gaussian in fits]
         if len(waiting) >= together:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from replication.metrics.kept import kept
 from replication.metrics.metric import VARIETY, Material, Measurement, Metric, with_interval
 from replication.metrics.uncertainty import Influence, linear_part
 from replication.registry import METRICS
@@ -140,7 +141,7 @@ def manifold(generated: Tensor, generated_radii: Tensor, real: Tensor) -> Manifo
     for which, values in (("generated", generated), ("reference", real)):
         if len(values) <= K_DENSITY:
             raise InputError(f"metrics: {len(values)} {which} images; density needs more than {K_DENSITY}")
-    neighbours = nearest_distances(real, real, K_DENSITY + 1)
+    neighbours = kept(real, "neighbours", lambda: nearest_distances(real, real, K_DENSITY + 1))
     real_radii, wide_radii = neighbours[:, K_PRECISION], neighbours[:, K_DENSITY]
     precision, density = generated_radii.new_zeros(len(generated), dtype=torch.bool), torch.zeros_like(generated_radii)
     recall, coverage = (real_radii.new_zeros(len(real), dtype=torch.bool) for _ in range(2))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from replication.metrics.features import Features
+from replication.metrics.kept import content, kept
 from replication.metrics.manifold import nearest_distances
 from replication.metrics.metric import VARIETY, Material, Measurement, Metric, Row, columns
 from replication.metrics.uncertainty import Interval, wilson
@@ -74,7 +75,9 @@ def memorisation(generated: Tensor, training: Tensor, held_out: Tensor, resample
         if values.ndim != 2 or not len(values) or values.shape[1] != training.shape[1]:
             shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in sets.items())
             raise InputError(f"memorisation: {which} images must be [N,D] of the training images' width; got {shapes}")
-    near, baseline = (nearest_distances(values, training, 1)[:, 0].double().cpu() for values in (generated, held_out))
+    near = nearest_distances(generated, training, 1)
+    baseline = kept(held_out, ("to", content(training)), lambda: nearest_distances(held_out, training, 1))
+    near, baseline = (distances[:, 0].double().cpu() for distances in (near, baseline))
     generator = torch.Generator().manual_seed(seed)
     replicates = torch.stack(
         [

@@ -97,7 +97,7 @@ class Material:
     @cached_property
     def real(self) -> Tensor | None:
         """Features [M,D] of the reference, on the device."""
-        return None if self.reference is None else self.reference.values.to(self.device)
+        return None if self.reference is None else self.reference.on(self.device)
 
     @cached_property
     def sample_logits(self) -> list[Tensor] | None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from replication.metrics.kept import content, kept
 from replication.metrics.uncertainty import Draws, Influence, linear_part
 
 ROWS = 1024  # rows of a kernel matrix held at a time
@@ -40,8 +41,10 @@ def discrepancy(
     """Of values [N,D] per seed against [M,D]; a seed's subsets are counts [K,N] of its images and [K,M] of the reference."""
     real, m = reference.double(), len(reference)
     subsets = subsets or [(torch.empty(0, len(values)), torch.empty(0, m)) for values in generated]
-    of_real = torch.cat([draws.reference, *(part for _, part in subsets)]).double().to(real.device)
-    within_real, each_real = _within(real, kernel, of_real)
+    counted = torch.cat([draws.reference, *(part.to(draws.reference) for _, part in subsets)])
+    of_real = counted.double().to(real.device)
+    key = kernel, content(counted)
+    within_real, each_real = kept(reference, key, lambda: _within(real, kernel, of_real))
     points, inside, of_subsets, replicates, influences = [], [], [], [], []
     for index, (values, (taken, _)) in enumerate(zip(generated, subsets, strict=True)):
         resamples, counts = draws.of_seed(index)
