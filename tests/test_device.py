@@ -113,7 +113,7 @@ def test_a_first_stage_trains_on_the_device(kind: str, precision: str, tmp_path:
 @pytest.mark.gpu
 @pytest.mark.parametrize("settings", [{}, {"accumulate": 2}, {"precision": "bf16"}], ids=str)
 def test_replayed_steps_are_those_of_a_plain_training(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    """Steps 4 to 12 are replayed, with dropout, dropped labels and a warm-up. Weights 1e-4 of the largest, losses too.
+    """Steps 4 to 12 are replayed, with dropout, dropped labels and a warm-up. Weights max-abs 1e-5, in bf16 5e-3.
 
     Catches draws that a recording repeats, a learning rate or a batch that stays that of the recording, a step done twice.
     """
@@ -130,7 +130,7 @@ def test_replayed_steps_are_those_of_a_plain_training(settings: dict[str, Any], 
     for name, tensor in trained[0].items():
         if name.startswith(("weights.", "ema.")):
             other = trained[1][name]
-            assert (tensor - other).abs().max() <= (5e-3 if "precision" in settings else 1e-4) * other.abs().max(), name
+            assert (tensor - other).abs().max() <= (5e-3 if "precision" in settings else 1e-5), name
 
 
 @pytest.mark.gpu

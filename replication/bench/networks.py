@@ -98,7 +98,7 @@ def _forward(name: str, batch: int, size: Size, device: torch.device) -> list[st
     x = torch.randn(batch, network.in_channels, network.resolution, network.resolution, device=device)
     timestep = torch.full((batch,), 500.0, device=device)
     cond = torch.arange(batch, device=device) % network.classes if isinstance(network, DiT) else None
-    ours = accelerated(_ready(network, device), device)
+    ours = accelerated(_ready(network, device).requires_grad_(False), device)
 
     def in_our_precision(run: Callable[..., Any]) -> Callable[[], Any]:
         def forward() -> Any:
