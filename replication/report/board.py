@@ -88,6 +88,7 @@ def _judged(claim: Claim, experiment: str, name: str, found: Mapping[tuple[Verdi
     tested.sort(key=lambda verdicts: max(map(pixels, data_of(claim, found[verdicts][0])), default=0), reverse=True)
     readings = [_reading(claim, verdicts, found[verdicts]) for verdicts in tested or list(found)[:1]]
     leads = {answer.lead for answer in readings[0]["answers"]}
+    on = {reading["on"]: tuple(answer.lead for answer in reading["answers"]) for reading in reversed(readings)}
     group = "open" if LEADS["inconclusive"] in leads else "untested" if leads == {NEITHER} else "answered"
     untried = [e for verdicts, of in found.items() if verdicts not in tested for e in of if e.jobs and not e.rows]
     return {
@@ -96,6 +97,8 @@ def _judged(claim: Claim, experiment: str, name: str, found: Mapping[tuple[Verdi
         "anchor": f"claim-{experiment}-{name}",
         "group": group,
         "readings": readings,
+        # of two profiles on the same images the first counts
+        "differ": f"The answers {' and '.join(reversed(on))} differ." if len(set(on.values())) > 1 else "",
         "untried": untried if tested else [],
     }
 

@@ -48,6 +48,7 @@ from replication.report.write import TRAINING, all_tables, pictures_of, shared_c
 ROWS = 400  # of a section: what a page can hold; the others are in the CSV beside it
 LONG = 12  # lines of a table, from which on it is closed at first
 KEY_DIGITS = 12
+PHOTOGRAPHS = "photographs.png"  # what the page opens with, where it is there: `replicate sample` draws it
 SIZE = 1_450_000  # bytes, of 1.5 MB: pictures that do not fit in it are links to their files
 DIGITS = 6  # of a figure in a whole row; the CSV has all of them
 GROUPED = ("sampling", "metric", "timing", "cost", "first_stage", "protocol", "recipe", "checkpoint", "env")
@@ -106,7 +107,8 @@ def page(evidence: Sequence[Evidence], folder: Path) -> str:
     claims = board(ordered)
     rows = [record for section in sections for record in section["evidence"].rows.values()]
     forensics = {stem: report_blocks(found) for stem, found in committed_forensics(folder).items()}
-    pictures = {folder / f"{stem}.png": PICTURE for stem in forensics}
+    pictures = {folder / PHOTOGRAPHS: "drawn from a prompt in each line, by the models of the tables below"}
+    pictures |= {folder / f"{stem}.png": PICTURE for stem in forensics}
     pictures |= {path: f"{s['evidence'].experiment.title}: {seen}" for s in sections for path, _, seen in s["pictures"]}
     protocols = max((len(section["protocols"]) for section in sections), default=0)
     parts = {

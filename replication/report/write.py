@@ -2,8 +2,8 @@
 
 The rows' replicates are in -replicates.safetensors.
 Where papers have values for the cells, -published.csv has them beside the measured ones; where there are first stages,
-there is -reconstructions.png; where rows differ in the guidance weight, -guidance.png; where there are curves of
-trainings, -training.png.
+there is -reconstructions.png; where rows differ in the guidance weight, -guidance.png; where they are of several snapshots of
+one training, -learning.png; where there are curves of trainings, -training.png.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,11 +21,13 @@ from replication.report.beside_papers import HEADING, Comparison, comparisons, p
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.guidance import guidance_plot, guidance_sweeps
 from replication.report.latex import latex_report
+from replication.report.learning import learning_curves, learning_plot
 from replication.report.plots import distance_plot, picture_grid, refresh, strips_of, training_plot
 from replication.report.rows import csv_text, replicates_beside
 from replication.report.tables import Table, escaped, tables_of
 
 GUIDANCE = ("guidance", "Guidance", "class accuracy, distance, precision and recall against the guidance weight")
+LEARNING = ("learning", "What more training brings", "distance against the images that each network has seen")
 TRAINING = ("training", "Training", "loss, gradient norm, learning rate and speed of each training against its steps")
 SHOWN = 12  # values of a column of the protocol or the provenance
 
@@ -66,6 +68,8 @@ def _pictures(evidence: Evidence, journal: Journal) -> Iterator[tuple[str, Any, 
         yield "", shown, partial(distance_plot, cells, rows, title)
         if sweeps := guidance_sweeps(cells, rows):
             yield f"-{GUIDANCE[0]}", [title, distance, sweeps], partial(guidance_plot, sweeps, distance, title)
+        if learned := learning_curves(cells, rows):
+            yield f"-{LEARNING[0]}", [title, distance, learned], partial(learning_plot, learned, distance, title)
         if trained := sorted(journal.curves().values(), key=lambda curve: str(curve["title"])):
             yield f"-{TRAINING[0]}", [title, trained], partial(training_plot, trained, title)
     for kind in dict.fromkeys(type(job) for job in evidence.jobs):
@@ -85,7 +89,7 @@ def all_tables(evidence: Evidence, found: Sequence[Comparison]) -> dict[str, Tab
 
 def pictures_of(evidence: Evidence) -> list[tuple[str, str, str]]:
     """What may be shown: the end of the file's name, a heading, and what is to be seen."""
-    return [GUIDANCE, TRAINING, *dict.fromkeys(job.picture for job in evidence.jobs)]
+    return [GUIDANCE, LEARNING, TRAINING, *dict.fromkeys(job.picture for job in evidence.jobs)]
 
 
 def write_claims(evidence: Sequence[Evidence], folder: Path) -> Path:

@@ -661,3 +661,35 @@ def test_page_says_the_same_without_scripts(tab: Browser, path: Path) -> None:
     finally:
         tab.devtools("Emulation.setScriptExecutionDisabled", value=False)
     assert (tables, images, hidden) == (path.read_text().count("<table"), 2, True)
+
+
+def test_answers_that_differ_between_images_are_said_to(results: Path) -> None:
+    """On top and in the list of claims. Catches an answer on photographs beside the opposite one on digits without a word."""
+    experiment = load_experiment("ddpm")
+    claims = claims_of(experiment)
+
+    def judged(of_gpu: float) -> list[Evidence]:
+        found = []
+        for profile, candidate in (("cpu", 1.25), ("gpu", of_gpu)):
+            cells = cells_of(experiment, profile, check=False)
+            rows = {}
+            for cell in cells:
+                fd = {1000: 1.0, 20: candidate if cell.label == "DDIM" else 100.0}.get(cell.sampling.steps, 50.0)
+                rows[cell.key] = record(fd, cell.sampling.steps, cell.key, cell.label)
+            found.append(Evidence(experiment, profile, cells, rows, claims))
+        return found
+
+    said = "The answers on cifar10, 32 × 32 colour and on digits, 8 × 8 grey differ."
+    text = page(judged(10.0), results)
+    assert said in text.split("</header>")[0]
+    assert text.count(said) == 2
+    assert said not in page(judged(1.25), results)
+
+
+def test_it_opens_with_photographs_where_there_are_some(evidence: list[Evidence], tmp_path: Path, text: str) -> None:
+    """Above the answer. Catches a picture that is not found, and a gap where there is none."""
+    Image.new("RGB", (320, 32), "teal").save(tmp_path / "photographs.png")
+    head = page(evidence, tmp_path).split("</header>")[0]
+    assert head.index("photographs.png") < head.index("<h1>")
+    assert 'src="data:image/' in head
+    assert "<figure" not in text.split("</header>")[0]

@@ -6,7 +6,8 @@ from typing import Any
 
 from replication.report.claims.claim import Claim, claims_of
 from replication.report.claims.evidence import Evidence, with_rows
-from replication.report.claims.verdict import Verdict, marks
+from replication.report.claims.halfway import marked_if_turned
+from replication.report.claims.verdict import TURNED, Verdict, corrected, marks
 from replication.report.tables import MARK, Table, escaped, stale_notes
 
 __all__ = [
@@ -38,7 +39,7 @@ def judge(claim: Claim, evidence: Evidence) -> list[Verdict]:
     """
     key = repr(claim)
     if key not in evidence.verdicts:
-        evidence.verdicts[key] = claim.judge(evidence)
+        evidence.verdicts[key] = corrected(marked_if_turned(claim, claim.judge(evidence), evidence))
     return evidence.verdicts[key]
 
 
@@ -122,6 +123,9 @@ def notes(verdicts: Sequence[Verdict]) -> str:
         found.append(f"{MARK} The rows differ in {'; '.join(unequal)}.")
     if also := dict.fromkeys(difference for v in verdicts for difference in v.also):
         found.append(f"The rows differ also in {', '.join(also)}.")
+    if turned := {v.definition: v.at_half for v in verdicts if v.at_half}:
+        words = "; ".join(f"{definition}: {word}" for definition, word in turned.items())
+        found.append(f"{TURNED} Another word at half of the training ({words}): more training may turn it again.")
     return " ".join(found + stale_notes({v.definition: v.stale for v in verdicts if v.stale}))
 
 

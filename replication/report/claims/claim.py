@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, Valid
 from replication.harness.experiment import Experiment, Size, explained, sibling
 from replication.registry import CLAIMS, METRICS, QUANTITIES, unknown
 from replication.report.claims.answer import Answer, general_answer
-from replication.report.claims.verdict import Range, Verdict, corrected
+from replication.report.claims.verdict import Range, Verdict
 from replication.settings import Line, Part, Settings
 from replication.types import InputError
 
@@ -116,8 +116,8 @@ class Claim(Settings):
         raise NotImplementedError
 
     def judge(self, evidence: Any) -> list[Verdict]:
-        """One verdict for each reading, corrected for their number."""
-        return corrected([reading.verdict(self, evidence) for reading in self.readings(evidence)])
+        """One verdict for each reading, as if it were the only one."""
+        return [reading.verdict(self, evidence) for reading in self.readings(evidence)]
 
     def deciding(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
         """Those that the answer rests on."""

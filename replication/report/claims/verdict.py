@@ -19,6 +19,7 @@ from replication.metrics.uncertainty import Z95
 from replication.report.tables import MARK, STALE
 
 Word = Literal["supported", "refuted", "inconclusive", "does not discriminate", "not judged", "not tested"]
+TURNED = "§"  # on a word that was another one at half of the training, and may turn again
 LEVEL = 0.05  # of all words of a claim together
 
 
@@ -82,7 +83,8 @@ class Verdict:
     `published` is the same figure from the papers' own numbers, where they print what it takes, and `source` the table that
     has them. `reason`: why it was not tested, or why its word is not that of the interval alone; `differing`: in what the
     rows are unequal that were compared all the same, and `also` in what that does not forbid it; `stale`: in what versions
-    rows are not today's. `pairing`: how the rows' errors go together.
+    rows are not today's. `pairing`: how the rows' errors go together. `at_half`: the word at half of the training, where that
+    was another one.
     `p`: of the word, corrected by Holm for the claim's other readings; None where there is no test. `controls`: what
     rows get under this definition that should not pass, by cell; None for one that is not run.
     """
@@ -103,10 +105,11 @@ class Verdict:
     controls: Mapping[str, float | None] = field(default_factory=dict, hash=False)
     source: str = ""
     stale: str = ""
+    at_half: str = ""
 
     @property
     def marked(self) -> str:
-        """The word, with a mark where unequal rows were compared, and with another where rows are of earlier versions."""
+        """The word, with marks where unequal rows were compared, where rows are of earlier versions, and where it turned."""
         return " ".join([self.word, *marks([self])])
 
     @property
@@ -117,9 +120,14 @@ class Verdict:
 
 
 def marks(verdicts: Sequence[Verdict]) -> list[str]:
-    """Of any of the verdicts: that unequal rows were compared, and that rows are of earlier versions, "fd 1 -> 2"."""
+    """Of any of the verdicts: unequal rows that were compared, rows of earlier versions, "fd 1 -> 2", a word that turned."""
     stale = "; ".join(dict.fromkeys(v.stale for v in verdicts if v.stale))
-    return [MARK] * any(v.differing for v in verdicts) + [f"{STALE} (of earlier versions: {stale})"] * bool(stale)
+    turned = "; ".join(dict.fromkeys(v.at_half for v in verdicts if v.at_half))
+    return [
+        *[MARK] * any(v.differing for v in verdicts),
+        *[f"{STALE} (of earlier versions: {stale})"] * bool(stale),
+        *[f"{TURNED} (at half of the training: {turned})"] * bool(turned),
+    ]
 
 
 def corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -1,0 +1,55 @@
+"""How far a table would still go: the distance against the images that a network has seen, from snapshots of its training."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from replication.harness.jobs.cell import Cell
+from replication.harness.journal import Record
+from replication.report.plots import COLOURS, DASHES, MARKERS, NAMED_CURVES, drawing
+
+LEAST_SNAPSHOTS = 2  # below, there is no curve
+
+
+class Learning(NamedTuple):
+    """Rows of snapshots of one training that are sampled and measured alike, by rising number of images seen."""
+
+    name: str
+    seen: list[int]
+    records: list[Record]
+
+
+def learning_curves(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Learning]:
+    """Those with enough snapshots, in the table's order, each by the label of its last one."""
+    found: dict[tuple[str, ...], dict[int, Cell]] = {}
+    for cell in cells:
+        if "metric.fd" in rows.get(cell.key, {}):
+            setting, training = cell.sampling, cell.recipe.training
+            protocol = cell.protocol.model_dump_json(exclude={"changed"})
+            same = (cell.recipe.training_key, setting.model_dump_json(), protocol)
+            found.setdefault(same, {}).setdefault(training.steps * training.batch_size, cell)
+    return [
+        Learning(of[max(of)].title, sorted(of), [rows[of[seen].key] for seen in sorted(of)])
+        for of in found.values()
+        if len(of) >= LEAST_SNAPSHOTS
+    ]
+
+
+def learning_plot(curves: Sequence[Learning], distance: str, title: str) -> bytes:
+    """PNG bytes, both axes logarithmic, with 95 % intervals; `distance` is what the distance is called."""
+    with drawing(7, 4) as (figure, picture):
+        axes = figure.subplots()
+        for i, curve in enumerate(curves):
+            values, low, high = ([r[f"metric.fd{end}"] for r in curve.records] for end in ("", "_low", "_high"))
+            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            dash = DASHES[i // len(COLOURS) % len(DASHES)]
+            axes.fill_between(curve.seen, low, high, color=colour, alpha=0.12, linewidth=0)
+            axes.plot(curve.seen, values, dash, color=colour, marker=marker, markersize=4, label=curve.name)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("images seen in training")
+        axes.set_ylabel(distance)
+        axes.grid(alpha=0.25, linewidth=0.5, which="both")
+        if len(curves) <= NAMED_CURVES:
+            figure.legend(frameon=False, loc="outside right upper", fontsize=7)
+        figure.suptitle(f"{title}: what more training brings")
+    return picture.getvalue()
