@@ -26,15 +26,15 @@ from replication.types import InputError, RunError
 PARTS = ("dataset", "extractor", "metric", "model", "objective", "sampler", "schedule", "spacing")  # of check and new
 PRINTING = {  # what they compute is kept, or is what they print
     "data.list_datasets", "data.verify", "machine.doctor", "measure.measure_images", "parts.check", "parts.list_parts",
-    "report.claims", "report.compare", "run.plan", "weights.list_weights",
+    "report.claims", "report.compare", "plan.plan", "weights.list_weights",
 }  # fmt: skip
 
 TABLES = {  # that a terminal is shown as far as they fit
-    "run.run_experiments", "run.plan", "report.claims", "report.compare", "report.verify", "measure.measure_images",
+    "run.run_experiments", "plan.plan", "report.claims", "report.compare", "report.verify", "measure.measure_images",
     "machine.doctor", "weights.list_weights", "forensics.forensics",
 }  # fmt: skip
 AS_JSON = {
-    "run.plan", "parts.list_parts", "report.compare", "report.claims", "report.verify", "machine.doctor",
+    "plan.plan", "parts.list_parts", "report.compare", "report.claims", "report.verify", "machine.doctor",
     "measure.measure_images",
 }  # fmt: skip
 EXAMPLES = {
@@ -43,7 +43,11 @@ EXAMPLES = {
         "run ddpm --row DDIM --set protocol.n=500",
         "run ddpm ldm --profile gpu --budget 1500",
     ),
-    "run.plan": ("plan ddpm", "plan dit --profile paper --all", "plan ddpm --json"),
+    "plan.plan": (
+        "plan ddpm",
+        "plan dit --profile paper --all",
+        "plan ddpm --row DDIM --only sampling.steps=20 --json",
+    ),
     "run.sample": ('sample ldm --row "LDM-text" --prompt "the digit seven" -n 8 --out sevens.png',),
     "forensics.forensics": (
         "forensics ddpm",
@@ -82,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _ended_by_ctrl_c():
             options = _parser().parse_args(arguments)
-            if "device" in options:  # it computes: what does not fit together shows now, not after hours
+            if (
+                "device" in options and options.work != "plan.plan"
+            ):  # what does not fit together shows now, not after hours
                 import torchvision  # noqa: F401
             if options.work in PRINTING:  # a tenth of their time is a search for garbage of which they make none
                 gc.disable()
@@ -194,12 +200,15 @@ def _add_experiments(commands: Any) -> None:
     )
     _add_profile(run)
     _add_set(run, "one key of the profile")
-    run.add_argument("--row", action="append", help="only the row of this label, and its first stage; may be repeated")
+    _add_choice(run)
     text = "end within so many seconds: begin no cell that would not, stop trainings at a snapshot; exit 75 if rows are left"
     run.add_argument("--budget", type=float, metavar="SECONDS", help=text)
     _add_device(run)
-    plan = _added(commands, "plan", "run.plan", "list the cells of an experiment, checked, without computing anything")
+    text = "what a run would do: cells and trainings, checked, with their estimated seconds, disk and memory"
+    plan = _added(commands, "plan", "plan.plan", text)
     _add_experiment(plan)
+    _add_choice(plan)
+    _add_device(plan)
     sample = _added(commands, "sample", "run.sample", "draw images of your own prompts, and write them to a PNG")
     _add_experiment(sample)
     sample.add_argument(
@@ -347,6 +356,13 @@ def _add_experiment(parser: argparse.ArgumentParser, profile: str = "cpu") -> No
     _add_set(parser, "one key of the profile")
 
 
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    text = "only the row of this label, and its first stage; may be repeated"
+    parser.add_argument("--row", action="append", help=text)
+    text = "only rows with this value in this column, e.g. sampling.steps=20; may be repeated"
+    parser.add_argument("--only", action="append", default=[], type=_pair, metavar="KEY=VALUE", help=text)
+
+
 def _add_profile(parser: argparse.ArgumentParser, profile: str | None = "cpu") -> None:
     """With None, the command sees whether one was named: it may be about images, which have none."""
     parser.add_argument("--profile", default=profile, help=f"of the experiment; by default {profile or 'cpu'}")
@@ -360,7 +376,7 @@ def _add_set(parser: argparse.ArgumentParser, what: str) -> None:
 def _pair(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise InputError(f"--set {text}: write it as key=value, e.g. --set protocol.n=500")
+        raise InputError(f"{text}: write it as key=value, e.g. --set protocol.n=500")
     return key, value
 
 

@@ -9,7 +9,7 @@ import torch
 from replication.acceleration import Policy
 from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.home import state
-from replication.harness.job import Job, jobs_of
+from replication.harness.job import Job, jobs_of, of_row
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import plain
 from replication.harness.workplace import Workplace
@@ -24,6 +24,28 @@ def jobs_named(options: argparse.Namespace) -> tuple[Experiment, list[Job]]:
     jobs = jobs_of(experiment, options.profile)
     claims_of(experiment)  # what is wrong in a claim is found before anything is run
     return experiment, jobs
+
+
+def chosen(jobs: list[Job], options: argparse.Namespace) -> list[Job]:
+    """The jobs of --row and --only, and behind them those that train what they build on; all where neither is given.
+
+    Several values of one key of --only are alternatives, several keys hold at once. Raises InputError for what no job has.
+    """
+    named = [job for label in dict.fromkeys(options.row or ()) for job in of_row(jobs, label)] or jobs
+    wanted: dict[str, list[str]] = {}
+    for key, value in options.only:
+        wanted.setdefault(key, []).append(value)
+    for key, values in wanted.items():
+        known = [job for job in named if key in job.columns]
+        if not known:
+            columns = dict.fromkeys(column for job in named for column in job.columns)
+            raise unknown("column", key, list(columns))
+        found = [job for job in known if str(job.columns[key]) in values]
+        if not found:
+            raise unknown(f"value of {key}", values[0], [*dict.fromkeys(str(job.columns[key]) for job in known)])
+        named = found
+    needed = {key for job in named for key in job.needs}
+    return named + [job for job in jobs if job.key in needed and job not in named] if len(named) < len(jobs) else jobs
 
 
 def print_json(content: Any) -> None:

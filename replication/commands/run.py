@@ -4,21 +4,17 @@ import argparse
 import sys
 from dataclasses import replace
 
-import torch
-
-from replication.commands.options import cells_named, jobs_named, print_json, workplace
+from replication.commands.options import cells_named, chosen, jobs_named, workplace
 from replication.conditions.captions import Captioned
 from replication.deadline import Deadline, OutOfTime
 from replication.files import expanded, write_atomically
 from replication.harness.experiment import Experiment
 from replication.harness.home import project, state
-from replication.harness.job import Job, of_row
+from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell, find_cell
-from replication.harness.journal import Record
 from replication.harness.measuring import strip
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
-from replication.harness.versions import reasons
 from replication.harness.workplace import Workplace, keeping, planned_trainings
 from replication.registry import listed
 from replication.report.claims import Evidence, claims_of, markdown_claim
@@ -26,7 +22,7 @@ from replication.report.claims.evidence import others_of
 from replication.report.plots import picture_grid
 from replication.report.reproduced import committed_rows, reproduction, tags_beside
 from replication.report.rows import replicates_of, rows_of
-from replication.report.tables import Table, main_tables, tables_of
+from replication.report.tables import main_tables
 from replication.terminal import show
 from replication.types import SEEDS, InputError, RunError
 
@@ -56,11 +52,7 @@ def run_experiments(options: argparse.Namespace) -> None:
 
 def _run_experiment(options: argparse.Namespace, experiment: Experiment, jobs: list[Job], place: Workplace) -> None:
     place = keeping(place, planned_trainings(w for job in jobs for w in job.trainings(place)))
-    every = jobs
-    if options.row:
-        named = [job for label in dict.fromkeys(options.row) for job in of_row(jobs, label)]
-        needed = {key for job in named for key in job.needs}
-        jobs = named + [job for job in jobs if job.key in needed and job not in named]
+    every, jobs = jobs, chosen(jobs, options)
     results, journal = project() / "results", journal_of(jobs, place.state)
     committed = committed_rows(results / f"{experiment.name}-{options.profile}.csv")
     run(jobs, place, Store(place.state), tags_beside(committed))
@@ -71,52 +63,13 @@ def _run_experiment(options: argparse.Namespace, experiment: Experiment, jobs: l
     evidence = Evidence(experiment, options.profile, every, rows, claims, others, replicates)
     for table in main_tables(jobs, rows):
         show(f"\n{table}\n", options.all)
-    if options.row and claims:
-        print(
-            f"The claims are judged by every row of the profile that there is; --row {listed(options.row)} ran no other.\n"
-        )
+    if len(jobs) < len(every) and claims:
+        asked = [f"--row {label}" for label in options.row or ()] + [f"--only {k}={v}" for k, v in options.only]
+        print(f"The claims are judged by every row of the profile that there is; {' '.join(asked)} ran no other.\n")
     for claim in claims:
         show(markdown_claim(claim, evidence), options.all)
     if committed:
         show(reproduction([rows[job.key] for job in jobs if job.key in rows], committed))
-
-
-def plan(options: argparse.Namespace) -> None:
-    _, jobs = jobs_named(options)
-    rows, lines = rows_of(jobs, journal_of(jobs, state())), []
-    for cell in [job for job in jobs if isinstance(job, Cell)]:
-        published = ", ".join(f"{metric} {value:g}" for metric, value in cell.targets.items())
-        snapshot = f"{cell.recipe.training_key[:12]}-{cell.recipe.training.steps}"
-        of_cell = [
-            cell.key[:12],
-            cell.label,
-            str(cell.sampling.spacing),
-            str(cell.sampling.steps),
-            str(cell.nfe()),
-            snapshot,
-        ]
-        lines.append([*of_cell, published, _state(cell, rows.get(cell.key))])
-    tables = {"cells": Table(["cell", "sampler", "spacing", "steps", "NFE", "snapshot", "paper", "state"], lines)}
-    tables |= tables_of([job for job in jobs if not isinstance(job, Cell)], rows)
-    place = Workplace(state(), torch.device("cpu"), batch_size=1)
-    planned = planned_trainings(wanted for job in jobs for wanted in job.trainings(place))
-    lines = [[one.snapshots.key[:12], one.title, " ".join(map(str, one.steps)), str(one.to_do())] for one in planned]
-    lines.append(["", "all", "", str(sum(one.to_do() for one in planned))])
-    tables["trainings"] = Table(["training", "first used by", "snapshots after", "steps to do"], lines)
-    if options.json:
-        print_json({name: table.as_json()["lines"] for name, table in tables.items()})
-    else:
-        show("\n\n".join(map(str, tables.values())), options.all)
-
-
-def _state(job: Job, row: Record | None) -> str:
-    """Whether there is anything to do for a job, and why."""
-    if row is None:
-        return "to run"
-    if changed := job.changes(row):
-        return f"stale: {reasons(changed)}"
-    lacking = job.lacking(row)
-    return f"done, without {', '.join(lacking)}" if lacking else "done"
 
 
 def _row_on_text(cells: list[Cell]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
+from replication.harness.expected import Ahead
 from replication.harness.experiment import Experiment
 from replication.harness.journal import Computed, Record
 from replication.harness.protocol import Protocol
@@ -95,6 +96,10 @@ class Job(Settings):
     def trainings(self, place: Workplace) -> list[PlannedTraining]:
         """Those whose snapshots it needs, each behind those that it builds on."""
         return []
+
+    def ahead(self, place: Workplace) -> Ahead:
+        """What there is to do for it, of which nothing has been done yet; trainings are apart."""
+        raise NotImplementedError
 
     def compute(self, place: Workplace) -> Computed:
         """What it comes to. What has been computed of it before is used."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from replication.acceleration import Policy
+from replication.metrics.timing import conditions
 
 ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")  # what would answer for another repository
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "torch-fidelity")
@@ -23,29 +23,9 @@ def provenance(device: torch.device, group: str = "env") -> dict[str, str]:
         "dirty": dirty,
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
-        "device": device_name(device),
-        "threads": str(torch.get_num_threads()),
+        **conditions(device),
     }
     return {f"{group}.{name}": value for name, value in found.items()}
-
-
-def device_name(device: torch.device) -> str:
-    """The processor's own name, as the driver or the kernel gives it; with ", compiled" or ", replayed" where networks run so.
-
-    Times of unequal names are not compared, and those of one row's chunks have one name.
-    """
-    return ", ".join(filter(None, [_processor(device), Policy.name(device)]))
-
-
-@cache
-def _processor(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 @cache

@@ -185,11 +185,13 @@ class Workplace:
 
 @dataclass(frozen=True)
 class PlannedTraining:
-    """`steps`: after which a snapshot is used, rising; the training goes on to the last of them."""
+    """`steps`: after which a snapshot is used, rising; the training goes on to the last of them. `of`: what is trained."""
 
     title: str
     snapshots: Snapshots
     steps: list[int]
+    of: Recipe | FirstStage
+    of_dataset: Dataset
 
     def to_do(self) -> int:
         """How many steps are still to be done."""
@@ -204,13 +206,17 @@ def trainings_of_stage(stage: FirstStage, dataset: Dataset, place: Workplace) ->
     """A first stage's, behind that of the one that it is the decoder of."""
     bases = trainings_of_stage(stage.decoder_of, dataset, place) if stage.decoder_of else []
     title = f"first stage {stage.name}, {dataset.resolution} px"
-    return [*bases, PlannedTraining(title, place.stage_snapshots(stage, dataset), [stage.training.steps])]
+    return [
+        *bases,
+        PlannedTraining(title, place.stage_snapshots(stage, dataset), [stage.training.steps], stage, dataset),
+    ]
 
 
 def trainings_of_recipe(title: str, recipe: Recipe, place: Workplace) -> list[PlannedTraining]:
     """A network's, behind that of its first stage."""
-    stages = trainings_of_stage(recipe.first_stage, recipe.build_dataset(), place) if recipe.first_stage else []
-    return [*stages, PlannedTraining(title, place.snapshots(recipe), [recipe.training.steps])]
+    dataset = recipe.build_dataset()
+    stages = trainings_of_stage(recipe.first_stage, dataset, place) if recipe.first_stage else []
+    return [*stages, PlannedTraining(title, place.snapshots(recipe), [recipe.training.steps], recipe, dataset)]
 
 
 def planned_trainings(wanted: Iterable[PlannedTraining]) -> list[PlannedTraining]:

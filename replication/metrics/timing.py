@@ -1,15 +1,44 @@
 """Time, measured: the device's queue is empty when the clock starts and when it stops."""
 
 import math
+import platform
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 
 import torch
 
+from replication.acceleration import Policy
+
 VERSION = 2  # of the rule for a median and its interval; at 1 the smallest and the largest were the interval
+
+
+def conditions(device: torch.device) -> dict[str, str]:
+    """What of this process changes a time and no figure, by the column `env.*` that it has in a row."""
+    return {"device": device_name(device), "threads": str(torch.get_num_threads())}
+
+
+def device_name(device: torch.device) -> str:
+    """The processor's own name, as the driver or the kernel gives it; with ", compiled" or ", replayed" where networks run so.
+
+    Times of unequal names are not compared, and those of one row's chunks have one name.
+    """
+    return ", ".join(filter(None, [_processor(device), Policy.name(device)]))
+
+
+@cache
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 class Stopwatch:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from replication.acceleration import replayed
 from replication.checkpoint import load_checkpoint
 from replication.deadline import Deadline, OutOfTime
+from replication.metrics.timing import conditions
 from replication.noise import stream_seed
 from replication.numerics import float32_as
 from replication.progress import bar
@@ -29,6 +30,7 @@ from replication.training.snapshots import ENCODER, Snapshots, named, network_te
 from replication.types import RunError
 
 CHECKPOINT_SECONDS = 30.0
+MADE_BY = "made_by"  # in the header of a snapshot: under which conditions its seconds were
 SAVING_SECONDS = 8.0  # before a deadline, for the last snapshot and the row's curve
 WATCH_STEPS = 50  # reading the loss waits for the device, so not on every step
 CURVE = ("step", "loss", "learning_rate", "gradient_norm", "images_per_second", "seconds")  # of a watched step
@@ -156,7 +158,8 @@ class TrainingState(ABC):
     def notes(self) -> dict[str, Any]:
         """What a snapshot's header holds besides: among others all that is trained, as it is when it ends here."""
         reached = self.of.with_fields(training=self.settings.with_fields(steps=self.step))
-        return {"loss": self.loss, "seconds": self.seconds, self.kind: reached.model_dump()}
+        took = {"seconds": self.seconds, MADE_BY: conditions(self.device)}
+        return {"loss": self.loss, **took, self.kind: reached.model_dump()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that `restore` needs."""

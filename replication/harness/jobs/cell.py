@@ -4,6 +4,7 @@ Computed, it goes from the checkpoint to images, to features, to metrics, to the
 replication/cost.py: what reads the condition is part of the network, decoding a latent is not.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from replication.deadline import NEVER
 from replication.diffusion.denoiser import Denoise
 from replication.diffusion.variance import check_variance
 from replication.harness.clip_pair import ClipPair, clip_pair
+from replication.harness.expected import Ahead
 from replication.harness.experiment import Experiment
 from replication.harness.job import Job, of_row
 from replication.harness.jobs.cell_tables import CELL_TABLES
@@ -35,8 +37,9 @@ from replication.harness.measuring import (
     strip_png,
     timing_columns,
 )
+from replication.harness.passes import FLOAT, of_decoder, of_extractor, of_network, of_step
 from replication.harness.protocol import Protocol
-from replication.harness.provenance import device_name, provenance
+from replication.harness.provenance import provenance
 from replication.harness.versions import (
     DRAWN,
     TIMING,
@@ -50,7 +53,7 @@ from replication.harness.versions import (
 from replication.harness.workplace import FIRST_STAGE, Model, PlannedTraining, Workplace, trainings_of_recipe
 from replication.metrics import timing
 from replication.metrics.metric import Material, metrics
-from replication.metrics.timing import peak_memory, reset_peak_memory
+from replication.metrics.timing import device_name, peak_memory, reset_peak_memory
 from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.pixels import QUANTIZERS, quantize
@@ -181,6 +184,29 @@ class Cell(Job):
 
     def trainings(self, place: Workplace) -> list[PlannedTraining]:
         return trainings_of_recipe(self.label, self.recipe, place)
+
+    def ahead(self, place: Workplace) -> Ahead:
+        recipe, protocol, sampling, dataset = self.recipe, self.protocol, self.sampling, self.recipe.build_dataset()
+        batch, n = min(place.batch_size, protocol.n), protocol.n * len(protocol.seeds)
+        network, features = of_network(recipe, batch), of_extractor(protocol.extractor, batch)
+        drawing = network.work * self.nfe() + of_step(recipe, sampling, batch).work * sampling.steps
+        memory = FLOAT * network.parameters + network.memory
+        if recipe.first_stage:
+            decoder = of_decoder(recipe.first_stage, dataset, batch)
+            drawing += decoder.work
+            memory = max(memory, decoder.memory) + FLOAT * decoder.parameters
+        images = protocol.nll_images or dataset.sizes["test"]
+        bits = network.work * (recipe.build_schedule().T * images / batch if self.nll else 0)
+        real = protocol.reference_count(dataset.sizes[protocol.reference])
+        return Ahead(
+            str(recipe.network),
+            protocol.precision,
+            measuring=features.work * (n / batch) + bits,
+            memory=max(memory, FLOAT * features.parameters + features.memory * (n + real) // batch),
+            sets={self.sample_place(seed, place).folder: protocol.n for seed in protocol.seeds},
+            drawing=drawing * (1 / batch),
+            image=math.prod(dataset.shape),
+        )
 
     def compute(self, place: Workplace) -> Computed:
         model = place.model(self.recipe, self.protocol.ema)

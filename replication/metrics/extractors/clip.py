@@ -47,6 +47,7 @@ class ClipExtractor(_Clip):
     """
 
     name, family, layers = "clip-vit-b-32", "clip", ("clip",)
+    multiply_adds, width = 4.41e9, 512
     remote = Remote(MODEL_URLS[name], MODEL_METADATA[name]["hash"])
     variable = "REPLICATION_CLIP_WEIGHTS"
 
@@ -62,6 +63,7 @@ class ClipLargeExtractor(_Clip):
     """
 
     name, family, layers, version = "clip-vit-l-14-336", "clip-l14-336", ("clip",), "1"
+    multiply_adds, width = 191.0e9, 768
     remote = Remote(MODEL_URLS[f"{name}px"], MODEL_METADATA[f"{name}px"]["hash"])
     variable = "REPLICATION_CLIP_L14_336_WEIGHTS"
 

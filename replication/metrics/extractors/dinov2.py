@@ -99,6 +99,7 @@ class Dinov2Extractor(PublishedExtractor):
     """
 
     name, family, layers, version = "dinov2-vit-l-14", "dinov2", ("dinov2",), "1"
+    multiply_adds, width = 81.0e9, 1024
     remote = Remote(
         "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
         "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
@@ -118,6 +119,7 @@ class Dinov2BaseExtractor(PublishedExtractor):
     """
 
     name, family, layers = "dinov2-vit-b-14", "dinov2-b14", ("dinov2",)
+    multiply_adds, width = 23.2e9, 768
     remote = Remote(
         "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth",
         "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73",

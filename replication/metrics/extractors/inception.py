@@ -43,6 +43,7 @@ class InceptionExtractor(PublishedExtractor):
 
     name, family, is_fid = "inception-v3-compat", "inception", True
     layers = ("2048", "logits_unbiased", "spatial")
+    multiply_adds, width = 5.67e9, 2048 + 1008 + 2023
     remote = Remote(WEIGHTS, WEIGHTS.removesuffix(".pth").rsplit("-", 1)[1])  # its hash's start
     variable = "REPLICATION_INCEPTION_WEIGHTS"
 

@@ -1,0 +1,141 @@
+"""What passes of a recipe's networks do: counted on the meta device (cost.py), each of its kind once in a process."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from replication.cost import Work, counted
+from replication.datasets.dataset import Dataset
+from replication.diffusion.denoiser import Denoiser
+from replication.diffusion.sampling import sample
+from replication.metrics.extractor import EmbeddedExtractor
+from replication.noise import ImageNoise
+from replication.registry import EXTRACTORS, SAMPLERS
+from replication.sampling.generation import Sampling
+from replication.settings import Part
+from replication.training.first_stage import FirstStage, without_memory
+from replication.training.recipe import Recipe
+
+FLOAT = 4  # bytes
+LOOPED = 4  # steps of a sampler that are counted
+TRAFFIC_PER_STEP = 2  # a training step's bytes and calls, beside those of its forward pass
+OPTIMIZING = 16  # how often a step's end reads or writes a weight: Adam, the average, the norm of the gradient
+JUDGED = 10  # passes of the discriminator in a step: 4 behind the autoencoder's gradient and its adaptive weight, 6 of its own
+
+
+class Pass(NamedTuple):
+    """Of a batch: what it does, the most bytes that it makes, and the parameters that it goes through."""
+
+    work: Work
+    memory: int = 0
+    parameters: int = 0
+
+
+_known: dict[tuple[Any, ...], Pass] = {}
+
+
+def _once(key: tuple[Any, ...], count: Callable[[], Pass], meta: bool = True) -> Pass:
+    if key not in _known:
+        with without_memory() if meta else nullcontext():
+            _known[key] = count()
+    return _known[key]
+
+
+def of_network(recipe: Recipe, batch: int, trained: bool = False) -> Pass:
+    """One evaluation; `trained`: with all that is kept for its gradient."""
+    shape = recipe.latent_shape()
+
+    def count() -> Pass:
+        network, x = recipe.build_network().train(trained), torch.empty(batch, *shape)
+        with torch.set_grad_enabled(trained):
+            counter = counted(lambda: network(x, torch.empty(batch), recipe.null(batch, "meta")))
+        return Pass(counter.work, counter.peak, sum(p.numel() for p in network.parameters()))
+
+    return _once((str(recipe.network), str(recipe.condition), shape, batch, trained), count)
+
+
+def of_step(recipe: Recipe, sampling: Sampling, batch: int) -> Pass:
+    """One step of a sampler without its evaluations: its arithmetic, and the noise that it draws."""
+    shape, schedule = recipe.latent_shape(), recipe.build_schedule()
+    sampler = sampling.sampler.build(SAMPLERS)
+
+    def count() -> Pass:
+        learned = recipe.build_objective().learns_variance
+        denoiser: Denoiser = recipe.build_denoiser(lambda x, *_: torch.cat([x, x], dim=1) if learned else x)
+        times, x_T = sampling.times(schedule)[: LOOPED + 1], torch.empty(batch, *shape, device="meta")
+        noise = ImageNoise(0, torch.arange(batch), "meta")
+        work = counted(lambda: sample(denoiser, sampler, times, x_T, noise, sampling.clip)).work
+        return Pass(work * (1 / (len(times) - 1)))
+
+    model = str(recipe.schedule), recipe.parameterization, str(recipe.objective)
+    return _once((*model, str(sampling.sampler), str(sampling.spacing), sampling.clip, shape, batch), count, meta=False)
+
+
+def of_decoder(stage: FirstStage, dataset: Dataset, batch: int) -> Pass:
+    """Latents to images."""
+    return _of_stage("decode", stage, dataset, batch)
+
+
+def of_encoder(stage: FirstStage, dataset: Dataset, batch: int) -> Pass:
+    """Images to what is kept of them for latents."""
+    return _of_stage("moments", stage, dataset, batch)
+
+
+def of_reconstruction(stage: FirstStage, dataset: Dataset, batch: int, trained: bool = False) -> Pass:
+    """Images to latents to images; `trained`: and the loss, without a discriminator's."""
+    return _of_stage("reconstruct", stage, dataset, batch, trained)
+
+
+def of_extractor(part: Part, batch: int) -> Pass:
+    """Features of images; its memory is that of the features alone. Published networks state what they do."""
+    extractor = part.build(EXTRACTORS)
+
+    def count() -> Pass:
+        if not isinstance(extractor, EmbeddedExtractor):
+            return Pass(Work(extractor.multiply_adds * batch), FLOAT * extractor.width * batch)
+        network, images = extractor.classifier().eval(), torch.empty(batch, *extractor.shape, dtype=torch.uint8)
+        answers: list[Tensor] = []
+        with torch.no_grad():
+            work = counted(lambda: answers.extend(network(images))).work
+        return Pass(work, FLOAT * sum(x.numel() for x in answers))
+
+    return _once((part.name, batch), count)
+
+
+def _of_stage(what: str, stage: FirstStage, dataset: Dataset, batch: int, trained: bool = False) -> Pass:
+    shape = stage.latent_shape(dataset.shape)
+
+    def count() -> Pass:
+        autoencoder = stage.build_autoencoder().train(trained)
+        x, z = torch.empty(batch, *dataset.shape), torch.empty(batch, *shape)
+        perceptual = stage.build_perceptual().to("meta") if trained else None
+
+        def run() -> None:
+            if what != "reconstruct":
+                getattr(autoencoder, what)(z if what == "decode" else x)
+                return
+            made = autoencoder.reconstruct(x, z)
+            if perceptual is not None:
+                stage.loss.reconstruction(perceptual, x, made.x)
+
+        with torch.set_grad_enabled(trained):
+            counter = counted(run)
+        return Pass(counter.work, counter.peak, sum(p.numel() for p in autoencoder.parameters()))
+
+    return _once((what, str(stage.autoencoder), str(stage.loss), dataset.shape, batch, trained), count)
+
+
+def of_discriminator(stage: FirstStage, dataset: Dataset, batch: int) -> Pass:
+    """Its judgement of images; nothing without one."""
+
+    def count() -> Pass:
+        network = stage.build_discriminator()
+        if network is None:
+            return Pass(Work())
+        counter = counted(lambda: network(torch.empty(batch, *dataset.shape)))
+        return Pass(counter.work, counter.peak, sum(p.numel() for p in network.parameters()))
+
+    return _once((str(stage.loss.discriminator), dataset.shape, batch), count)

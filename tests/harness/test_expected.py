@@ -1,0 +1,131 @@
+"""What a plan says is ahead: counted exactly, timed by what was timed here, and nothing for what is done."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import write_tiny
+from torch import nn
+
+from replication.cli import main
+from replication.cost import Work, counted
+from replication.harness import expected
+from replication.harness.passes import of_step
+from replication.harness.workplace import Workplace
+from replication.metrics.throughput import Throughput
+from replication.metrics.timing import conditions
+from replication.registry import SAMPLERS
+
+CPU = torch.device("cpu")
+Planned = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Planned:
+    """`replicate plan tiny --json` on a machine that does a thousand million of anything in a second."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPLICATION_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(expected, "throughput", lambda *_: Throughput(1e9, 1e9, 1e9))
+    write_tiny(tmp_path)
+
+    def of(*options: str) -> dict[str, Any]:
+        capsys.readouterr()
+        assert main(["plan", "tiny", "--json", *options]) == 0
+        return dict(json.loads(capsys.readouterr().out))
+
+    return of
+
+
+def test_what_a_run_does_is_counted_and_what_it_holds() -> None:
+    """A linear map of 3 to 5 on 7 rows and a ReLU: 105 multiply-adds, 2 x 140 bytes, both outputs alive at a time.
+
+    Catches views and inputs that count as made, and memory that is never given back.
+    """
+    network = nn.Sequential(nn.Linear(3, 5), nn.ReLU()).to("meta")
+    with torch.no_grad():
+        counter = counted(lambda: network(torch.empty(7, 3, device="meta").view(7, 3)))
+    assert (counter.work.multiply_adds, counter.work.bytes) == (105, 2 * 140 + 7 * 3 * 4)
+    assert (counter.peak, counter.alive) == (7 * 3 * 4 + 2 * 140, 0)
+
+
+def test_seconds_disk_and_memory_of_each_row_and_in_all(planned: Planned) -> None:
+    """More NFE take longer, the sum is the sum, memory is the most and not the sum; nothing is left of what is done."""
+    plan = planned()
+    cells, trainings, (whole,) = plan["cells"], plan["trainings"], plan["all"]
+    assert [cell["NFE"] for cell in cells] == [4, 2, 2]
+    assert cells[0]["seconds"] > cells[1]["seconds"] > 0
+    assert whole["seconds"] == pytest.approx(sum(line["seconds"] for line in [*cells, *trainings]), abs=0.01)
+    assert whole["memory"] == max(line["memory"] for line in [*cells, *trainings])
+    assert cells[0]["disk"] - 16 * 64 == expected.BESIDE_IMAGES  # sixteen images of 8x8 bytes
+    assert trainings[0]["disk"] == 2 * 4 * 4 * 284_513  # a snapshot and what it grows from, four copies of each weight
+    assert main(["run", "tiny", "--quiet"]) == 0
+    plan = planned()
+    assert {cell["state"] for cell in plan["cells"]} == {"done"}
+    assert plan["all"] == [{"jobs to do": 0, "seconds": 0, "disk": 0, "memory": 0}]
+    assert plan["trainings"] == []
+
+
+def test_images_that_are_there_or_shared_are_not_drawn_again(planned: Planned) -> None:
+    """With fewer images than are stored, a row is measured alone; of n more, those alone are drawn."""
+    whole = planned("--set", "protocol.n=32")["cells"][1]["disk"]
+    assert main(["run", "tiny", "--quiet", "--row", "DDIM"]) == 0
+    assert planned("--set", "protocol.n=12")["cells"][1]["disk"] == expected.BESIDE_IMAGES
+    assert planned("--set", "protocol.n=32")["cells"][1]["disk"] == whole - 16 * 64
+
+
+def test_rows_of_this_machine_correct_what_was_counted(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that took thrice what was counted makes the others of its network take thrice as long; of other threads, not."""
+    assert main(["run", "tiny", "--quiet", "--row", "DDIM"]) == 0
+    before = planned()["cells"][0]["seconds"]
+    (path,) = Path("home/journal/tiny-cpu").glob("*.json")
+    row = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(
+        json.dumps({**row, "timing.seconds_per_image": 3e3 * row["timing.seconds_per_image"]}), encoding="utf-8"
+    )
+    assert planned()["cells"][0]["seconds"] > 100 * before
+    monkeypatch.setattr(expected, "conditions", lambda device: {**conditions(device), "threads": "99"})
+    assert planned()["cells"][0]["seconds"] < 100 * before
+
+
+def test_only_some_rows_are_planned_and_run(planned: Planned, capsys: pytest.CaptureFixture[str]) -> None:
+    """By label and by the value of a column; what no row has is refused with the nearest one that there is."""
+    assert [cell["sampler"] for cell in planned("--row", "DDIM")["cells"]] == ["DDIM"]
+    by_column = planned("--only", "sampling.steps=2", "--only", "sampling.clip=x0")["cells"]
+    assert [(cell["sampler"], cell["steps"]) for cell in by_column] == [("sigma-hat", 2)]
+    assert main(["plan", "tiny", "--only", "sampling.step=2"]) == 2
+    assert "did you mean 'sampling.steps'" in capsys.readouterr().err
+    assert main(["plan", "tiny", "--only", "sampling.steps=3"]) == 2
+    assert "valid: 4, 2" in capsys.readouterr().err
+    assert main(["run", "tiny", "--quiet", "--only", "sampling.steps=4"]) == 0
+    assert [cell["state"] for cell in planned()["cells"]] == ["done", "to run", "to run"]
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS.names() if ":" not in name])
+def test_the_arithmetic_of_every_sampler_is_counted(planned: Planned, sampler: str) -> None:
+    """On the meta device, where a step that reads a number off an image fails: some of its own traffic, no products."""
+    from replication.harness.experiment import load_experiment
+    from replication.harness.jobs.cell import cells_of
+    from replication.settings import Part
+
+    cell = cells_of(load_experiment("tiny"), "cpu", check=False)[0]
+    work = of_step(cell.recipe, cell.sampling.with_fields(sampler=Part(name=sampler)), 8).work
+    assert work.bytes > 8 * 64 * 8
+    assert work.multiply_adds == 0
+
+
+def test_a_training_goes_on_from_its_snapshot(planned: Planned) -> None:
+    """Half of the steps are half of the time; and its own pace is what its snapshot says."""
+    assert main(["run", "tiny", "--quiet", "--row", "DDIM"]) == 0
+    (of_six,) = planned("--set", "recipe.training.steps=6")["trainings"]
+    (of_four,) = planned("--set", "recipe.training.steps=4")["trainings"]
+    assert (of_six["steps to do"], of_four["steps to do"]) == (4, 2)
+    assert of_six["seconds"] == pytest.approx(2 * of_four["seconds"], abs=0.002)
+    assert Work() + Work(1, 2, 3) * 2 == Work(2, 4, 6)
+
+
+def test_a_place_without_rows_or_snapshots_takes_what_was_counted() -> None:
+    """No pace is known: the factor is one."""
+    assert expected.Forecast(Workplace(Path("nowhere"), CPU, 8))._pace("any") == 1.0
