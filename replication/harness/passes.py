@@ -1,7 +1,7 @@
 """What passes of a recipe's networks do: counted on the meta device (cost.py), each of its kind once in a process."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from replication.sampling.generation import Sampling
 from replication.settings import Part
 from replication.training.first_stage import FirstStage, without_memory
 from replication.training.recipe import Recipe
+from replication.types import InputError
 
 FLOAT = 4  # bytes
 LOOPED = 4  # steps of a sampler that are counted
@@ -119,7 +120,8 @@ def _of_stage(what: str, stage: FirstStage, dataset: Dataset, batch: int, traine
                 return
             made = autoencoder.reconstruct(x, z)
             if perceptual is not None:
-                stage.loss.reconstruction(perceptual, x, made.x)
+                with suppress(InputError):  # weights that are not here yet: less is counted
+                    stage.loss.reconstruction(perceptual, x, made.x)
 
         with torch.set_grad_enabled(trained):
             counter = counted(run)

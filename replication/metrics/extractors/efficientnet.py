@@ -96,6 +96,7 @@ class EfficientNetExtractor(PublishedExtractor):
     """FD-efficientnet-lite0, of colour: 1,280 features of an ImageNet classifier (extra `imagenet`, 19 MB)."""
 
     name, family, layers, version = "efficientnet-lite0", "efficientnet-lite0", ("values", "logits"), "1"
+    multiply_adds, width = 0.4e9, 1280 + 1000
     remote = Remote(
         "efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
