@@ -4,7 +4,7 @@ import argparse
 import sys
 from dataclasses import replace
 
-from replication.commands.options import cells_named, chosen, jobs_named, workplace
+from replication.commands.options import cells_named, chosen, device_of, jobs_named, workplace
 from replication.conditions.captions import Captioned
 from replication.deadline import Deadline, OutOfTime
 from replication.files import expanded, write_atomically
@@ -24,6 +24,7 @@ from replication.report.reproduced import committed_rows, reproduction, tags_bes
 from replication.report.rows import replicates_of, rows_of
 from replication.report.tables import main_tables
 from replication.terminal import show
+from replication.training.processes import started_together
 from replication.types import SEEDS, InputError, RunError
 
 PROMPTED_AT = 3.0  # the guidance that prompts are drawn with where no row is named
@@ -39,13 +40,15 @@ def run_experiments(options: argparse.Namespace) -> None:
     deadline = Deadline.within(options.budget)
     asked = [argparse.Namespace(**vars(options), experiment=name) for name in dict.fromkeys(options.experiments)]
     failed: list[RunError] = []
-    for one, (experiment, jobs) in [(one, jobs_named(one)) for one in asked]:
-        try:
-            _run_experiment(one, experiment, jobs, replace(workplace(one, experiment), deadline=deadline))
-        except RunError as error:
-            failed.append(error)
-            if len(asked) > 1:
-                print(f"{experiment.name}: {error}", file=sys.stderr, flush=True)
+    with started_together(device_of(options.device)) as processes:
+        for one, experiment, jobs in [(one, *jobs_named(one)) for one in asked]:
+            place = replace(workplace(one, experiment), deadline=deadline, processes=processes)
+            try:
+                _run_experiment(one, experiment, jobs, place)
+            except RunError as error:
+                failed.append(error)
+                if len(asked) > 1:
+                    print(f"{experiment.name}: {error}", file=sys.stderr, flush=True)
     if failed:
         raise next((error for error in failed if not isinstance(error, OutOfTime)), failed[0])
 
@@ -56,6 +59,8 @@ def _run_experiment(options: argparse.Namespace, experiment: Experiment, jobs: l
     results, journal = project() / "results", journal_of(jobs, place.state)
     committed = committed_rows(results / f"{experiment.name}-{options.profile}.csv")
     run(jobs, place, Store(place.state), tags_beside(committed))
+    if not place.processes.first:
+        return
     claims = claims_of(experiment)
     others = others_of(experiment, claims, options.profile, state(), results, {})
     rows = rows_of(every, journal)

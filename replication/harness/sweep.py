@@ -1,6 +1,8 @@
 """A sweep: the jobs of a profile that have no row of today's versions are computed, one after the other, and journalled."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from replication.deadline import OutOfTime
@@ -8,8 +10,9 @@ from replication.files import locked
 from replication.harness.job import Job, in_order, rows_among
 from replication.harness.journal import Journal, Record
 from replication.harness.store import Store
-from replication.harness.workplace import Workplace, planned_trainings
+from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
 from replication.training.loop import curve_in
+from replication.training.processes import ALONE
 from replication.types import RunError
 
 Tags = Callable[[Record], Mapping[str, str]]  # of a row's run in MLflow, beside those of its provenance
@@ -32,6 +35,7 @@ def all_journals(state: Path) -> list[Journal]:
 def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tags) -> None:
     """Compute what is missing row by row, each after what it needs; a row is in the journal before it is in MLflow.
 
+    Where the place has several processes, all call this: they train together, and the first one does the rest.
     A row of earlier versions is measured again from its stored samples, and computed anew where there are none.
     Raises InputError at once if data, weights or the tracking server are missing; RunError when a job fails, or at the
     end when MLflow did not take a row; OutOfTime at the end for jobs that the place's deadline left no time for. Rows that
@@ -40,10 +44,19 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tag
     journal = journal_of(jobs, place.state)
     rows = rows_among(jobs, journal.rows())
     missing = [job for job in in_order(jobs) if job.key not in rows or job.changes(rows[job.key])]
-    if missing or _unsynced(journal, store):
-        store.check(jobs[0].experiment)
-    for check in {name: check for job in missing for name, check in job.prerequisites(place).items()}.values():
-        check()
+
+    def check_all() -> None:
+        if missing or _unsynced(journal, store):
+            store.check(jobs[0].experiment)
+        for check in {name: check for job in missing for name, check in job.prerequisites(place).items()}.values():
+            check()
+
+    place.processes.on_first(check_all)
+    if place.processes.several:
+        _train_together(jobs, missing, place)
+        if not place.processes.first:
+            return
+        place = replace(place, processes=ALONE)
     if len(missing) < len(jobs):
         print(f"{len(jobs) - len(missing)} of {len(jobs)} rows are done already", flush=True)
     put_off: list[OutOfTime] = []
@@ -89,9 +102,21 @@ def measure_again(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tag
     return without
 
 
+def _train_together(jobs: Sequence[Job], missing: Sequence[Job], place: Workplace) -> None:
+    """The trainings that the first process finds missing. One that fails is left to the jobs that need it."""
+    planned = {one.snapshots.key: one for one in _trainings(jobs, place)}
+    for key in place.processes.on_first(lambda: [o.snapshots.key for o in _trainings(missing, place) if o.to_do()]):
+        with suppress(RunError):
+            planned[key].done_in(place)
+
+
+def _trainings(jobs: Sequence[Job], place: Workplace) -> list[PlannedTraining]:
+    return planned_trainings(wanted for job in jobs for wanted in job.trainings(place))
+
+
 def _keep_curves(jobs: Sequence[Job], place: Workplace, journal: Journal) -> None:
     """Of every training behind these jobs, as far as it has gone: of one that failed too."""
-    for one in planned_trainings(wanted for job in jobs for wanted in job.trainings(place)):
+    for one in _trainings(jobs, place):
         reached = one.snapshots.before(one.steps[-1] + 1)
         if reached and (curve := curve_in(reached[1]))["step"]:
             of = {"experiment": jobs[0].experiment, "profile": jobs[0].profile}

@@ -4,6 +4,7 @@ The trainings behind the jobs of a profile are planned here too: each once, with
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from replication.numerics import numerics
 from replication.registry import AUTOENCODERS
 from replication.training.data import Encoded, Latents, TrainingData, cached_moments, encoder_sha256, images_of
 from replication.training.first_stage import FirstStage
+from replication.training.processes import ALONE, Processes
 from replication.training.recipe import Recipe
 from replication.training.snapshots import GIVEN, Snapshots
 from replication.training.train import load_network, train
@@ -64,6 +66,7 @@ class Workplace:
     """`state` is the folder that holds it all; `milestones`: by a training's key, the steps that any row asks for.
 
     What would not end by the deadline is not begun: then, and where a training has to stop, OutOfTime is raised.
+    `processes`: those that train here together, all of which call what may train.
     """
 
     state: Path
@@ -72,6 +75,7 @@ class Workplace:
     progress: bool = True
     deadline: Deadline = NEVER
     milestones: Mapping[str, Collection[int]] = field(default_factory=dict)
+    processes: Processes = ALONE
     _held: dict[tuple[Path, Path | None, bool], Model] = field(default_factory=dict, repr=False, compare=False)
     _references: dict[tuple[str, ...], Features] = field(default_factory=dict, repr=False, compare=False)
 
@@ -93,20 +97,25 @@ class Workplace:
 
     def trained(self, recipe: Recipe) -> Path:
         """The snapshot after a recipe's steps: found by its header, or trained now. One process at a time trains."""
-        work = partial(train, recipe, data=partial(self._training_data, recipe))
+        alone = replace(self, processes=ALONE)  # each loads by itself
+        work = partial(train, recipe, data=partial(alone._training_data, recipe), processes=self.processes)
         return self._trained(self.snapshots(recipe), recipe.training.steps, work)
 
     def trained_first_stage(self, stage: FirstStage, dataset: Dataset) -> Path:
-        """The snapshot of a first stage, likewise."""
+        """The snapshot of a first stage, likewise; of several processes the first one trains it, and the others wait."""
+        if self.processes.several:
+            alone = replace(self, processes=ALONE)
+            return self.processes.on_first(lambda: alone.trained_first_stage(stage, dataset))
         base = partial(lambda base: self.autoencoder(base, dataset)[0], stage.decoder_of) if stage.decoder_of else None
         work = partial(train_first_stage, stage, dataset, base=base)
         return self._trained(self.stage_snapshots(stage, dataset), stage.training.steps, work)
 
     def _trained(self, snapshots: Snapshots, steps: int, work: Callable[..., Path]) -> Path:
-        if not snapshots.found(steps):
+        if not self.processes.on_first(lambda: snapshots.found(steps)):
             milestones = self.milestones.get(snapshots.key, ())
             self._held.clear()  # training needs the memory
-            with locked(self.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
+            lock = locked(self.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}")
+            with lock if self.processes.first else nullcontext():
                 of = {"milestones": milestones, "progress": self.progress, "deadline": self.deadline}
                 work(folder=snapshots.folder, device=self.device, **of)
         return snapshots.after(steps)
@@ -192,6 +201,15 @@ class PlannedTraining:
     steps: list[int]
     of: Recipe | FirstStage
     of_dataset: Dataset
+
+    def done_in(self, place: Workplace) -> None:
+        """Train it there to each of its steps; raises as `train` does."""
+        for steps in self.steps:
+            reached = self.of.with_fields(training=self.of.training.with_fields(steps=steps))
+            if isinstance(reached, Recipe):
+                place.trained(reached)
+            else:
+                place.trained_first_stage(reached, self.of_dataset)
 
     def to_do(self) -> int:
         """How many steps are still to be done."""

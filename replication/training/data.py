@@ -22,6 +22,7 @@ from replication.numerics import numerics
 from replication.pixels import to_signed
 from replication.progress import bar
 from replication.settings import content_key
+from replication.training.processes import in_layout_of
 from replication.training.settings import Training
 
 RESIDENT_BYTES = 16 << 30  # a split up to this size lies on the device; of a larger one, each batch is moved there
@@ -41,10 +42,11 @@ class TrainingData(ABC):
         return len(self.labels)
 
     @abstractmethod
-    def batch(self, chosen: Tensor, flip: bool) -> Tensor:
+    def batch(self, chosen: Tensor, flip: bool, used: Tensor | None = None) -> Tensor:
         """x_0 of the examples chosen, Int[B], on the device: Float[B,C,H,W]; each mirrored or not by a coin with `flip`.
 
-        It draws from torch's own generator, which the training seeds for every step.
+        It draws from torch's own generator, which the training seeds for every step. `used`, Int[b]: the rows that are looked
+        at, by default all; what is dear is not done for others, and what is drawn is the same.
         """
 
     def _rows(self, chosen: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ class Pixels(TrainingData):
     def of(cls, split: Split, device: torch.device) -> "Pixels":
         return cls(split.images, split.labels, device)
 
-    def batch(self, chosen: Tensor, flip: bool) -> Tensor:
+    def batch(self, chosen: Tensor, flip: bool, used: Tensor | None = None) -> Tensor:
         x0 = to_signed(self._rows(chosen))
         x0 = x0.contiguous(memory_format=torch.channels_last)
         return torch.where(_coin(len(x0), x0.device), x0.flip(-1), x0) if flip else x0
@@ -89,8 +91,12 @@ class Encoded(TrainingData):
         super().__init__(images.content, images.labels, images.device)
         self.images, self.autoencoder, self.encoder = images, autoencoder, encoder
 
-    def batch(self, chosen: Tensor, flip: bool) -> Tensor:
-        moments = _moments(self.autoencoder, self.images.batch(chosen, flip))
+    def batch(self, chosen: Tensor, flip: bool, used: Tensor | None = None) -> Tensor:
+        x = self.images.batch(chosen, flip)
+        moments = _moments(self.autoencoder, x if used is None else x[used])
+        if used is not None:  # what is drawn below follows the shape of the whole batch, and its order in memory
+            whole = in_layout_of(moments, moments.new_zeros(len(x), *moments.shape[1:]))
+            moments = whole.index_copy(0, used.to(x.device), moments)
         noise = torch.randn_like(self.autoencoder.latent(moments))
         return self.autoencoder.latent(moments, noise).contiguous(memory_format=torch.channels_last)
 
@@ -106,7 +112,7 @@ class Latents(TrainingData):
         self.autoencoder, self.encoder = autoencoder, encoder
         self.shape = autoencoder.latent(content[:1].to(device)).shape[1:]  # [c,h,w]
 
-    def batch(self, chosen: Tensor, flip: bool) -> Tensor:
+    def batch(self, chosen: Tensor, flip: bool, used: Tensor | None = None) -> Tensor:
         if flip:
             chosen = chosen + len(self) * _coin(len(chosen), self.device).flatten().to(chosen)
         moments = self._rows(chosen)

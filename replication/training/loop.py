@@ -8,7 +8,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from replication.numerics import float32_as
 from replication.progress import bar
 from replication.training.data import TrainingData
 from replication.training.first_stage import FirstStage
+from replication.training.processes import ALONE, Processes
 from replication.training.recipe import Recipe
 from replication.training.settings import Training
 from replication.training.snapshots import ENCODER, Snapshots, named, network_tensors
@@ -75,12 +76,13 @@ class TrainingState(ABC):
     betas = (0.9, 0.999)
     step, seconds, loss = 0, 0.0, math.nan
 
-    def __init__(self, of: Recipe | FirstStage, network: nn.Module, device: torch.device):
-        self.of, self.settings, self.device = of, of.training, device
+    def __init__(self, of: Recipe | FirstStage, network: nn.Module, device: torch.device, processes: Processes = ALONE):
+        self.of, self.settings, self.device, self.processes = of, of.training, device, processes
         self.network = self.placed(network)
         self.ema = EMA(network, self.settings.ema_decay, self.settings.ema_warmup)
         self.optimizers, self.starts = {"network": self.optimizer(network)}, {"network": 0}
-        self._learn = replayed(self.learn, device, effects=True)
+        # PyTorch's averaging of gradients is not recorded
+        self._learn = self.learn if processes.several else replayed(self.learn, device, effects=True)
         self.beside: dict[str, nn.Module] = {}
         self.curve: list[list[float]] = []
 
@@ -97,9 +99,10 @@ class TrainingState(ABC):
 
     @property
     def parts(self) -> list[slice]:
-        """What of a batch goes through at once, part after part."""
+        """What of a batch goes through this process at once, part after part."""
         size = self.settings.batch_size // self.settings.accumulate
-        return [slice(i * size, (i + 1) * size) for i in range(self.settings.accumulate)]
+        own = self.processes.rows(size)
+        return [slice(i * size + own.start, i * size + own.stop) for i in range(self.settings.accumulate)]
 
     def advance(self, data: TrainingData) -> Step:
         """One step on the next batch."""
@@ -110,14 +113,20 @@ class TrainingState(ABC):
         done = self._learn(*drawn)
         self.step += 1
         self.ema.update(self.network, self.step)
-        return done
+        return done._replace(loss=self.processes.mean(done.loss))
 
     def batch(self, data: TrainingData) -> tuple[Tensor, Tensor, Tensor]:
-        """x_0, labels and numbers of the next step's examples; the step's random draws are seeded here."""
+        """x_0, labels and numbers of the next step's examples; the step's random draws are seeded here.
+
+        Of several processes each has the whole batch, so that draws are those of one, and x_0 at least of its own parts.
+        """
         settings = self.settings
+        own = (
+            torch.cat([torch.arange(part.start, part.stop) for part in self.parts]) if self.processes.several else None
+        )
         chosen = batch_indices(len(data), self.step, settings.batch_size, settings.seed, self.device)
         torch.manual_seed(stream_seed(self.stream, settings.seed, self.step))
-        return data.batch(chosen, settings.flip), data.labels[chosen], chosen
+        return data.batch(chosen, settings.flip, own), data.labels[chosen], chosen
 
     def prepare(self, data: TrainingData) -> None:  # noqa: B027
         """What only a first step takes, before the clock starts."""
@@ -199,24 +208,35 @@ def train_to_the_end(
     checkpoint_seconds: float,
     deadline: Deadline,
     what: str = "training",
+    processes: Processes = ALONE,
 ) -> Path:
     """The snapshot after `steps` steps: found, or trained from the last one before it, with one at each milestone.
 
     `start` and `load` give the state before the first step and the training data, and are called only if there is something
-    to do. Raises InputError for a snapshot that is corrupt, of another training, or trained on latents of another encoder;
+    to do. Of several processes all call this, and the first one's files and clock count.
+    Raises InputError for a snapshot that is corrupt, of another training, or trained on latents of another encoder;
     RunError when training diverges: the last good snapshot stays; OutOfTime at the deadline, with a snapshot to go on from.
     """
     unfinished = snapshots.unfinished(steps)
-    if snapshots.found(steps):
-        unfinished.unlink(missing_ok=True)  # of a process that was killed between the two
-        return snapshots.after(steps)
-    deadline.require(SAVING_SECONDS, what)
-    state, behind = start(), snapshots.before(steps)
-    data = load()
+
+    def there() -> Path | None:
+        """The last snapshot up to that step."""
+        if snapshots.found(steps):
+            unfinished.unlink(missing_ok=True)  # of a process that was killed between the two
+            return snapshots.after(steps)
+        deadline.require(SAVING_SECONDS, what)
+        before = snapshots.before(steps)
+        return before[1] if before else None
+
+    behind = processes.on_first(there)
+    if behind == snapshots.after(steps):
+        return behind
+    state = start()
+    data = processes.first_ahead(load)
     if behind:
-        tensors, header = load_checkpoint(behind[1])
-        snapshots.check(header, behind[1])
-        snapshots.check_encoder(header, behind[1], data.encoder)
+        tensors, header = load_checkpoint(behind)
+        snapshots.check(header, behind)
+        snapshots.check_encoder(header, behind, data.encoder)
         state.restore(tensors, header)
     state.prepare(data)
     saved = started = time.perf_counter()
@@ -229,6 +249,7 @@ def train_to_the_end(
             kept = state.step == steps or state.step in milestones
             over = not kept and deadline.left() < SAVING_SECONDS
             due = kept or over or now - saved >= checkpoint_seconds
+            over, due = processes.as_first(over, due)
             if due or state.step % WATCH_STEPS == 0:
                 if trouble := state.watch(step):
                     last = snapshots.before(steps)
@@ -241,12 +262,14 @@ def train_to_the_end(
                 state.finish(data)
             if kept or (due and not state.suspicious):
                 path = snapshots.after(state.step) if kept else unfinished
-                snapshots.save(path, state.tensors(), state.step, {ENCODER: data.encoder, **state.notes()})
+                notes = {ENCODER: data.encoder, **state.notes()}
+                processes.on_first(partial(snapshots.save, path, state.tensors(), state.step, notes))
             if over:
                 raise OutOfTime(f"{what}: out of time after {state.step:,} of {steps:,} steps")
             if due:
                 saved = time.perf_counter()
-    unfinished.unlink(missing_ok=True)
+    if processes.first:
+        unfinished.unlink(missing_ok=True)
     return snapshots.after(steps)
 
 

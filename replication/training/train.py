@@ -4,6 +4,7 @@ loop.py has the loop; here is what is trained.
 """
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from replication.noise import stream_seed
 from replication.numerics import numerics
 from replication.training.data import TrainingData, images_of
 from replication.training.loop import CHECKPOINT_SECONDS, Step, TrainingState, add_gradient, descend, train_to_the_end
+from replication.training.processes import ALONE, Processes, draw_for_whole, not_yet
 from replication.training.recipe import Recipe
 from replication.training.snapshots import Snapshots
 
@@ -29,17 +31,27 @@ def train(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     data: Callable[[], TrainingData] | None = None,
     deadline: Deadline = NEVER,
+    processes: Processes = ALONE,
 ) -> Path:
     """The snapshot in `folder` after the recipe's steps: found, or trained from the last one before it.
 
     `milestones`: steps at which one is kept on the way. `data` loads what is trained on, by default the dataset's images.
-    Raises as train_to_the_end does. On the CPU the weights are bit-identical however often training was interrupted, and at
-    whichever snapshots it stopped and went on.
+    Of several `processes` all call this. Raises as train_to_the_end does. On the CPU the weights are bit-identical however
+    often training was interrupted, and at whichever snapshots it stopped and went on.
     """
     snapshots = Snapshots(folder, recipe.training_identity())
     load = data or (lambda: images_of(recipe.build_dataset(), recipe.training, device))
-    start, steps = (lambda: NetworkState(recipe, device)), recipe.training.steps
-    return train_to_the_end(snapshots, steps, start, load, milestones, progress, checkpoint_seconds, deadline)
+    return train_to_the_end(
+        snapshots,
+        recipe.training.steps,
+        lambda: NetworkState(recipe, device, processes),
+        load,
+        milestones,
+        progress,
+        checkpoint_seconds,
+        deadline,
+        processes=processes,
+    )
 
 
 PAYS = 240.0  # seconds of gradients from which on it pays to compile: that takes about one minute and saves a third
@@ -50,9 +62,13 @@ class NetworkState(TrainingState):
 
     kind, stream = "recipe", "training"
 
-    def __init__(self, recipe: Recipe, device: torch.device):
+    def __init__(self, recipe: Recipe, device: torch.device, processes: Processes = ALONE):
         torch.manual_seed(stream_seed("weights", recipe.training.seed))
-        super().__init__(recipe, recipe.build_network(), device)
+        super().__init__(recipe, recipe.build_network(), device, processes)
+        part = recipe.training.batch_size // recipe.training.accumulate
+        self.share = processes.share(part)
+        if processes.several:
+            draw_for_whole(self.network, part, processes.rows(part))
         self.dataset, self.condition = recipe.build_dataset(), recipe.build_condition()
         self.null = recipe.null(recipe.training.batch_size, device)
         self.recipe, self.denoiser, self.objective = (
@@ -62,21 +78,31 @@ class NetworkState(TrainingState):
         )
 
     def prepare(self, data: TrainingData) -> None:
-        """Compile the network, where that is done at all and the steps that are left take long enough."""
-        if not Policy.compiles_on(self.device):
+        """Compile the network, where that is done at all and the steps that are left take long enough.
+
+        Of several processes, let its gradients be averaged from now on.
+        """
+        if not (Policy.compiles_on(self.device) or self.processes.several):
             return
-        drawn = self.drawn(*self.batch(data))
-        gradient = replayed(self._gradient, self.device)
-        seconds = min(repeated(lambda: gradient(*drawn), self.device, repeats=3))
-        if seconds * (self.settings.steps - self.step) > PAYS:
-            self.denoiser = self.recipe.build_denoiser(accelerated(self.network, self.device))
+        network, drawn = self.network, self.drawn(*self.batch(data))
+        if Policy.compiles_on(self.device):
+            gradient = replayed(self._gradient, self.device)
+            seconds = min(repeated(lambda: gradient(*drawn), self.device, repeats=3))
+            if self.processes.as_first(seconds * (self.settings.steps - self.step) > PAYS)[0]:
+                network = accelerated(self.network, self.device)
+        if self.processes.several:
+            network = self.processes.averaging(network, unused=self._gradient(*drawn))
+        if network is not self.network:
+            self.denoiser = self.recipe.build_denoiser(network)
             self._gradient(*drawn)
 
-    def _gradient(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> None:
-        """Computed, and nothing of it stays."""
+    def _gradient(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> bool:
+        """Computed, and nothing of it stays; whether any parameter had none."""
         for loss in self._losses(x0, cond, t, noise):
             add_gradient(loss, self.settings)
+        without = any(p.grad is None for p in self.network.parameters())
         self.network.zero_grad(set_to_none=True)
+        return without
 
     def drawn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """x_0, its condition, times and noise."""
@@ -89,11 +115,12 @@ class NetworkState(TrainingState):
 
     def _losses(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Iterator[Tensor]:
         for part in self.parts:
-            yield self._loss(x0[part], None if cond is None else cond[part], t[part], noise[part])
+            with not_yet(self.denoiser.network) if part != self.parts[-1] else nullcontext():  # the backward pass too
+                yield self._loss(x0[part], None if cond is None else cond[part], t[part], noise[part])
 
     def _loss(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
         with numerics(self.settings.precision, self.device):
-            return self.objective(self.denoiser, x0, cond, t, noise).mean()
+            return self.objective(self.denoiser, x0, cond, t, noise).mean() * self.share
 
     def _condition(self, labels: Tensor, chosen: Tensor) -> Tensor | None:
         """`cond` of these images: of some of them the null condition, so that guidance has its answer to that too."""

@@ -1,0 +1,179 @@
+"""The processes of one training: each works on its rows of every batch, and all have the same weights after every step.
+
+torchrun starts them and says in the environment who is who. A training of several processes is that of one: each makes the
+random draws of the whole batch and goes on with its own rows, gradients are averaged by PyTorch's DistributedDataParallel,
+and the first process alone looks at the clock, reads what there is and writes.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from replication.progress import be_quiet
+from replication.types import InputError, RunError
+
+T = TypeVar("T")
+PATIENCE = timedelta(days=30)  # others wait while the first one samples; torchrun ends them when it dies
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process is number `index`, from 0, of `count`; what is said "everywhere" is called by all of them."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.index == 0
+
+    @property
+    def several(self) -> bool:
+        return self.count > 1
+
+    def rows(self, n: int) -> slice:
+        """This process's part of n rows; parts differ by one row at most. Raises InputError where one would have none."""
+        if n < self.count:
+            raise InputError(
+                f"{self.count} processes train on parts of recipe.training.batch_size / accumulate = {n} images: "
+                "start no more than that, or accumulate less"
+            )
+        return slice(n * self.index // self.count, n * (self.index + 1) // self.count)
+
+    def share(self, n: int) -> float:
+        """What the mean over this process's rows counts in the mean over the processes, which is that over n rows then."""
+        rows = self.rows(n)
+        return self.count * (rows.stop - rows.start) / n
+
+    def on_first(self, do: Callable[[], T]) -> T:
+        """Everywhere: what `do` comes to in the first process, which alone does it, the two kinds of error included."""
+        if not self.several:
+            return do()
+        said: list[T | InputError | RunError | None] = [None]
+        if self.first:
+            try:
+                said = [do()]
+            except (InputError, RunError) as error:
+                said = [error]
+        distributed.broadcast_object_list(said)
+        if isinstance(said[0], InputError | RunError):
+            raise said[0]
+        return said[0]  # type: ignore[return-value]
+
+    def first_ahead(self, do: Callable[[], T]) -> T:
+        """Everywhere: what `do` comes to; the first process is done, and has written what it writes, when the others begin."""
+        made: list[T] = []
+        self.on_first(lambda: made.append(do()))
+        return made[0] if made else do()
+
+    def as_first(self, *decisions: bool) -> list[bool]:
+        """Everywhere: those of the first process."""
+        if not self.several:
+            return list(decisions)
+        said = torch.tensor(decisions)
+        distributed.broadcast(said, 0)
+        return said.tolist()
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Everywhere: x, the mean over the processes."""
+        if not self.several:
+            return x
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total / self.count
+
+    def averaging(self, network: nn.Module, unused: bool) -> nn.Module:
+        """The network, whose backward passes leave the processes' mean gradient; `unused`: of some parameters there is none.
+
+        All start from the weights of the first process.
+        """
+        on = next(network.parameters()).device
+        return DistributedDataParallel(
+            network,
+            device_ids=[on.index if on.index is not None else torch.cuda.current_device()]
+            if on.type == "cuda"
+            else None,
+            find_unused_parameters=unused,
+        )
+
+
+ALONE = Processes()
+
+
+def not_yet(network: object) -> AbstractContextManager[None]:
+    """Where gradients are only added up, to be averaged by the backward pass of the batch's last part."""
+    return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
+
+
+def in_layout_of(x: Tensor, whole: Tensor) -> Tensor:
+    """`whole`, with its numbers in the order in memory of x, some rows of it: draws follow that order."""
+    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return whole.contiguous(memory_format=torch.channels_last) if last else whole
+
+
+class DropoutOfWhole(nn.Dropout):
+    """Dropout of some rows of a batch of n, by the draws that one process makes for all of them."""
+
+    def __init__(self, p: float, n: int, rows: slice):
+        super().__init__(p)
+        self.n, self.rows = n, rows
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return x
+        each = len(x) // (self.rows.stop - self.rows.start)  # heads or windows may be folded into the batch
+        whole = in_layout_of(x, x.new_ones(self.n * each, *x.shape[1:]))
+        return x * F.dropout(whole, self.p)[self.rows.start * each : self.rows.stop * each]
+
+
+def draw_for_whole(network: nn.Module, n: int, rows: slice) -> None:
+    """Let every nn.Dropout of the network, which sees these rows of n, make the draws of all; other draws stay as they are."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Dropout):
+                setattr(module, name, DropoutOfWhole(child.p, n, rows).train(child.training))
+
+
+@contextmanager
+def started_together(device: torch.device) -> Iterator[Processes]:
+    """Those that torchrun started, over NCCL on CUDA and gloo on the CPU; ALONE without it.
+
+    The first one speaks for all: the others print nothing, show no bar, and end without an error where it reports one.
+    Raises InputError where there are fewer devices than processes.
+    """
+    index, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if "MASTER_ADDR" not in os.environ or count == 1:
+        yield ALONE
+        return
+    local = int(os.environ.get("LOCAL_RANK", index))
+    if device.type == "cuda":
+        if local >= torch.cuda.device_count():
+            raise InputError(
+                f"torchrun started process {local + 1} on this machine, and it has {torch.cuda.device_count()} GPUs: "
+                "give --nproc-per-node their number"
+            )
+        torch.cuda.set_device(local)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    processes = Processes(index, count)
+    try:
+        if processes.first:
+            yield processes
+        else:
+            with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+                be_quiet(True)
+                yield processes
+    except (InputError, RunError) as error:
+        if processes.first:
+            raise
+        raise SystemExit(0) from error  # or torchrun might end the first one before it has said what is wrong
+    finally:
+        distributed.destroy_process_group()
