@@ -30,7 +30,7 @@ def torchrun(processes: int, *arguments: str, cwd: Path | None = None) -> subpro
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
     environment |= {"OMP_NUM_THREADS": "1"}
     command = [*LAUNCH, str(processes), *arguments]
-    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
 def in_processes(n: int, folder: Path, *scenarios: str) -> dict[str, list[str]]:
