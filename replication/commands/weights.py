@@ -1,7 +1,9 @@
 """`replicate weights list`, `add`: where published weights are, and how they become the checkpoint of a row."""
 
 import argparse
+from pathlib import Path
 
+from replication.checkpoint import load_metadata
 from replication.commands.options import cells_named, workplace
 from replication.files import expanded
 from replication.harness.given_weights import Given, give_first_stage, give_network, published
@@ -11,12 +13,25 @@ from replication.registry import unknown
 from replication.report.tables import markdown
 from replication.terminal import show
 from replication.training.first_stage import FirstStage
+from replication.training.snapshots import SHIPPED
+from replication.training.train import NetworkState
+from replication.training.train_first_stage import FirstStageState
 from replication.types import InputError
 
 
 def list_weights(options: argparse.Namespace) -> None:
     columns = ["part", "what", "spelling", "address", "licence"]
-    show(markdown(columns, [[f.part, f.what, f.spelling, f.url, f.licence] for f in published()]), options.all)
+    lines = [[f.part, f.what, f.spelling, f.url, f.licence] for f in published()]
+    show(markdown(columns, [*map(_shipped, sorted(SHIPPED.glob("*.safetensors"))), *lines]), options.all)
+
+
+def _shipped(path: Path) -> list[str]:
+    """The line of a file that comes with the package; the title of its card says what it is."""
+    header = load_metadata(path)
+    of = header.get(NetworkState.kind) or header[FirstStageState.kind]
+    part = of["network" if NetworkState.kind in header else "autoencoder"]
+    title = path.with_suffix(".md").read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+    return [part["name"], title, "found where nothing was trained", f"{SHIPPED.name}/{path.name}", "MIT"]
 
 
 def add(options: argparse.Namespace) -> None:

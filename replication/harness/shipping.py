@@ -80,7 +80,8 @@ def _kept(
         "train it anew": f"`REPLICATION_SHIPPED=none replicate run {job.experiment} --profile {job.profile}`",
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in lines.items())
-    write_atomically(out.with_suffix(".md"), f"# {job.label}\n\n| | |\n|---|---|\n{table}\n".encode())
+    title = f"# {job.experiment}, {job.profile}: {job.label}"
+    write_atomically(out.with_suffix(".md"), f"{title}\n\n| | |\n|---|---|\n{table}\n".encode())
     return out
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from replication.cli import main
+from replication.commands import weights
 from replication.harness import shipping
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
@@ -26,7 +27,8 @@ def shipped(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert main(["run", "latent", "--row", "text", "--device", "cpu"]) == 0
     shipping.ship("latent", "text", None, "cpu", folder)
     monkeypatch.delenv("REPLICATION_HOME")
-    monkeypatch.setattr(snapshots, "SHIPPED", folder)
+    for module in (snapshots, weights):
+        monkeypatch.setattr(module, "SHIPPED", folder)
     capsys.readouterr()
     return folder
 
@@ -62,8 +64,8 @@ def test_a_run_finds_them_and_says_so_and_trains_anew_on_demand(shipped: Path, p
     assert len(list((project / "anew" / "first-stages").glob("*.safetensors"))) == 1
 
 
-def test_networks_and_decoders_ship_as_float16_and_each_has_a_card(shipped: Path) -> None:
-    """Catches a file of twice the size, an encoder in float16, and a card that is of another file."""
+def test_networks_and_decoders_ship_as_float16_and_each_has_a_card(shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """Catches a file of twice the size, an encoder in float16, a card that is of another file, and one that no list has."""
     files = sorted(shipped.glob("*.safetensors"))
     assert len(files) == 2
     for path in files:
@@ -75,6 +77,10 @@ def test_networks_and_decoders_ship_as_float16_and_each_has_a_card(shipped: Path
             kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
         whole = {name.split(".")[1] for name, dtype in kinds.items() if dtype == torch.float32}
         assert whole in (set(), {"encoder", "quant_conv", "scale"})
+    assert main(["weights", "list", "--all"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"package/{path.name}" in listed for path in files)
+    assert "latent, cpu: text" in listed
 
 
 def test_what_ships_is_small_and_of_todays_recipes() -> None:
