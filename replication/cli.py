@@ -35,7 +35,7 @@ TABLES = {  # that a terminal is shown as far as they fit
 }  # fmt: skip
 AS_JSON = {
     "plan.plan", "parts.list_parts", "report.compare", "report.claims", "report.verify", "machine.doctor",
-    "measure.measure_images",
+    "measure.measure_images", "weights.list_weights",
 }  # fmt: skip
 EXAMPLES = {
     "run.run_experiments": (
@@ -71,7 +71,15 @@ EXAMPLES = {
     "data.add": ("data add cifar10 cifar-10-binary.tar.gz", "data add own-images photographs/ --set resolution=64"),
     "data.verify": ("data verify", "data verify digits"),
     "weights.list_weights": ("weights list",),
-    "weights.add": ("weights add ddpm --row DDIM --network unet/diffusion_pytorch_model.safetensors",),
+    "weights.fetch_weights": (
+        "weights fetch dit-xl-2-256 sd-vae-ft-ema",
+        "weights fetch google/ddpm-cifar10-32",
+        "weights fetch https://example.org/model.ckpt",
+    ),
+    "weights.add": (
+        "weights add ddpm --row DDIM --network ddpm-ema-cifar10",
+        "weights add ddpm --row DDIM --network unet/diffusion_pytorch_model.safetensors",
+    ),
     "parts.list_parts": ("list", "list samplers", "list experiments --json"),
     "parts.check": ("check sampler ddim", "check metric my_metric.py:MyMetric"),
     "parts.new": ("new sampler my-sampler",),
@@ -291,8 +299,11 @@ def _add_material(commands: Any) -> None:
         _add_set(action, "one option of the dataset")
     weights = commands.add_parser("weights", help="published weights, as the checkpoint of a row")
     actions = weights.add_subparsers(required=True, metavar="ACTION")
-    text = "published files that can be added, with their addresses and licences"
+    text = "published files that can be added: for which rows, their addresses, sizes and licences, and whether they are here"
     _added(actions, "list", "weights.list_weights", text)
+    get = _added(actions, "fetch", "weights.fetch_weights", "download some, checked; what was interrupted goes on")
+    text = "of `weights list`, a model's id on the Hub (MODEL:FOLDER for a part of it), or an address"
+    get.add_argument("names", nargs="+", metavar="NAME", help=text)
     add = _added(
         actions,
         "add",
@@ -302,7 +313,8 @@ def _add_material(commands: Any) -> None:
     _add_experiment(add, profile="paper")
     add.add_argument("--row", help="the label of a row in the experiment's table")
     add.add_argument("--stage", help="or the name of a first stage in its table of those")
-    add.add_argument("--network", metavar="PATH", help="of the row's network: a file, or a folder of diffusers")
+    text = "of the row's network: a file, a folder of diffusers, or the name of weights that were fetched"
+    add.add_argument("--network", metavar="PATH", help=text)
     add.add_argument("--first-stage", metavar="PATH", help="of the first stage, the row's or the one named; likewise")
     _add_device(add)
 

@@ -6,7 +6,7 @@ Every download of the project is one of these: datasets, weights of extractors, 
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError
@@ -27,10 +27,11 @@ class Remote:
     url: str
     sha256: str
     size: int | None = None  # bytes, where known
+    token: str = field(default="", repr=False)  # that the address asks for, and not those that it leads on to
 
     @property
     def filename(self) -> str:
-        return self.url.rsplit("/", 1)[-1]
+        return self.url.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def megabytes(self) -> str:
@@ -102,9 +103,11 @@ def _receive(remote: Remote, part: Path, received: int, otherwise: str) -> None:
 
 
 def _connect(remote: Remote, part: Path, received: int, otherwise: str) -> HTTPResponse:
-    headers = {"Range": f"bytes={received}-"} if received else {}
+    request = Request(remote.url, headers={"Range": f"bytes={received}-"} if received else {})
+    if remote.token:
+        request.add_unredirected_header("Authorization", f"Bearer {remote.token}")
     try:
-        return urlopen(Request(remote.url, headers=headers), timeout=SILENCE)
+        return urlopen(request, timeout=SILENCE)
     except HTTPError as error:
         if error.code == 416:  # the server's file ends before ours does
             _refuse(

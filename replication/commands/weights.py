@@ -1,16 +1,18 @@
-"""`replicate weights list`, `add`: where published weights are, and how they become the checkpoint of a row."""
+"""`replicate weights list`, `fetch`, `add`: where published weights are, and how they become the checkpoint of a row."""
 
 import argparse
 from pathlib import Path
 
 from replication.checkpoint import load_metadata
-from replication.commands.options import cells_named, workplace
+from replication.commands.options import cells_named, print_json, workplace
 from replication.files import expanded
-from replication.harness.given_weights import Given, give_first_stage, give_network, published
+from replication.harness.fetched_weights import fetch, is_here, named, path_or_name, published, rows_of, size_of
+from replication.harness.given_weights import Given, give_first_stage, give_network
 from replication.harness.job import of_row
 from replication.harness.jobs.first_stage import first_stage_cells
+from replication.layers.weights import Published
 from replication.registry import unknown
-from replication.report.tables import markdown
+from replication.report.tables import Table
 from replication.terminal import show
 from replication.training.first_stage import FirstStage
 from replication.training.snapshots import SHIPPED
@@ -18,11 +20,17 @@ from replication.training.train import NetworkState
 from replication.training.train_first_stage import FirstStageState
 from replication.types import InputError
 
+SHOWN = 4  # rows beside one file
+COLUMNS = ("name", "part", "what", "size", "here", "rows", "licence", "SHA-256", "spelling", "address")
+
 
 def list_weights(options: argparse.Namespace) -> None:
-    columns = ["part", "what", "spelling", "address", "licence"]
-    lines = [[f.part, f.what, f.spelling, f.url, f.licence] for f in published()]
-    show(markdown(columns, [*map(_shipped, sorted(SHIPPED.glob("*.safetensors"))), *lines]), options.all)
+    files, here = published(), [_shipped(path) for path in sorted(SHIPPED.glob("*.safetensors"))]
+    if options.json:
+        lines = [{**dict(zip(COLUMNS, _line(file), strict=True)), "rows": rows_of(file)} for file in files]
+        print_json([*(dict(zip(COLUMNS, line, strict=True)) for line in here), *lines])
+    else:
+        show(str(Table(list(COLUMNS), [*here, *(_line(file) for file in files)])), options.all)
 
 
 def _shipped(path: Path) -> list[str]:
@@ -31,7 +39,28 @@ def _shipped(path: Path) -> list[str]:
     of = header.get(NetworkState.kind) or header[FirstStageState.kind]
     part = of["network" if NetworkState.kind in header else "autoencoder"]
     title = path.with_suffix(".md").read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
-    return [part["name"], title, "found where nothing was trained", f"{SHIPPED.name}/{path.name}", "MIT"]
+    size, rows = f"{path.stat().st_size / 1e6:,.1f} MB", "where nothing was trained"
+    return [path.stem[:12], part["name"], title, size, "yes", rows, "MIT", "", "ours", f"{SHIPPED.name}/{path.name}"]
+
+
+def _line(file: Published) -> list[str]:
+    address = f"{file.url}, {file.folder}" if file.folder else file.url
+    stated = file.sha256[:16] or ("the Hub states it" if file.hub else "not stated")
+    here = "yes" if is_here(file) else "no"
+    every = rows_of(file)
+    rows = "; ".join(every[:SHOWN]) + (f" and {len(every) - SHOWN} more" if len(every) > SHOWN else "")
+    return [file.name, file.part, file.what, size_of(file), here, rows, file.licence, stated, file.spelling, address]
+
+
+def fetch_weights(options: argparse.Namespace) -> None:
+    for file in [named(text) for text in options.names]:
+        where = fetch(file)
+        print(f"{file.name}: {where}; licence: {file.licence}")
+        for row in rows_of(file)[:SHOWN]:
+            experiment, _, label = row.partition(": ")
+            stage = label.removeprefix("first stage ")
+            what = f"--stage {stage} --first-stage" if stage != label else f"--row {label!r} --network"
+            print(f"  replicate weights add {experiment} {what} {file.name}")
 
 
 def add(options: argparse.Namespace) -> None:
@@ -53,9 +82,13 @@ def add(options: argparse.Namespace) -> None:
     if options.first_stage:
         if stage is None:
             raise InputError(f"row {options.row!r} is a model of pixels: it has no first stage")
-        _said(give_first_stage(stage, dataset, expanded(options.first_stage, "--first-stage"), place))
+        _said(give_first_stage(stage, dataset, _path(options.first_stage, "--first-stage"), place))
     if options.network:
-        _said(give_network(recipe, expanded(options.network, "--network"), place))
+        _said(give_network(recipe, _path(options.network, "--network"), place))
+
+
+def _path(text: str, option: str) -> Path:
+    return path_or_name(text, expanded(text, option))
 
 
 def _said(given: Given) -> None:

@@ -10,12 +10,13 @@ official code's: its sinusoids have divisor half - 1, and its second layer norm 
 
 import math
 import re
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from replication.dit.model import DiT, sincos_positions
-from replication.layers.weights import Option, Options, Published, Spelling, Table, Weights, under_our_names
+from replication.layers.weights import HUB, Option, Options, Published, Spelling, Table, Weights, under_our_names
 from replication.types import InputError
 
 _OFFICIAL: Table = (
@@ -128,14 +129,20 @@ def _fused(weights: Weights) -> dict[str, Tensor]:
     return fused
 
 
-_OFFICIAL_FILES, _HUB = "https://dl.fbaipublicfiles.com/DiT/models", "https://huggingface.co/facebook"
 SPELLINGS = (
     Spelling(DiT, "official", "x_embedder.", from_official),
     Spelling(DiT, "diffusers", "transformer_blocks.", from_diffusers, options),
 )
+_FILES, _NC = "https://dl.fbaipublicfiles.com/DiT/models", "CC-BY-NC-4.0"
+_256: dict[str, Any] = {"dataset": "imagenet-256", "resolution": 256, "steps": 7_000_000, "objective": "hybrid"}
+_512: dict[str, Any] = {"dataset": "imagenet-256", "resolution": 512, "steps": 3_000_000, "objective": "hybrid"}
+_MIT, _PART = "MIT, the repository's; none stated for the file", "transformer"
+_XL, _AT_256, _AT_512 = "dit-xl/2", "ImageNet 256", "ImageNet 512"
+_SIT = "ImageNet 256, on the straight line; its network gives the velocity"
 WEIGHTS = (
-    Published("dit-xl/2", "ImageNet 256", "official", f"{_OFFICIAL_FILES}/DiT-XL-2-256x256.pt", "CC-BY-NC-4.0"),
-    Published("dit-xl/2", "ImageNet 512", "official", f"{_OFFICIAL_FILES}/DiT-XL-2-512x512.pt", "CC-BY-NC-4.0"),
-    Published("dit-xl/2", "ImageNet 256", "diffusers", f"{_HUB}/DiT-XL-2-256", "CC-BY-NC-4.0"),
-    Published("dit-xl/2", "ImageNet 512", "diffusers", f"{_HUB}/DiT-XL-2-512", "CC-BY-NC-4.0"),
-)
+    Published("dit-xl-2-256", _XL, _AT_256, "official", f"{_FILES}/DiT-XL-2-256x256.pt", _NC, **_256),
+    Published("dit-xl-2-512", _XL, _AT_512, "official", f"{_FILES}/DiT-XL-2-512x512.pt", _NC, **_512),
+    Published("dit-xl-2-256-diffusers", _XL, _AT_256, "diffusers", f"{HUB}facebook/DiT-XL-2-256", _NC, **_256, folder=_PART),
+    Published("dit-xl-2-512-diffusers", _XL, _AT_512, "diffusers", f"{HUB}facebook/DiT-XL-2-512", _NC, **_512, folder=_PART),
+    Published("sit-xl-2-256", "sit-xl/2", _SIT, "official", f"{HUB}nyu-visionx/SiT-collections", _MIT, file="SiT-XL-2-256.pt"),
+)  # fmt: skip

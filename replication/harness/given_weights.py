@@ -5,11 +5,8 @@ layers/weights.py) has the spelling, which is seen from the tensors' names. Ever
 finite numbers. What is stated beside the weights is compared with the recipe (training/diffusers_options.py).
 """
 
-import importlib
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -17,9 +14,10 @@ from torch import Tensor, nn
 from replication.checkpoint import load_metadata
 from replication.datasets.dataset import Dataset
 from replication.files import locked
+from replication.harness.fetched_weights import beside
 from replication.harness.workplace import Workplace
 from replication.layers.weight_files import SUFFIX, WeightFiles, not_finite, read_weights, weight_files
-from replication.layers.weights import Options, Published, Spelling, Weights, under_our_names
+from replication.layers.weights import Options, Spelling, Weights, under_our_names
 from replication.registry import AUTOENCODERS, MODELS, Registry, listed
 from replication.settings import Part
 from replication.training.data import encoder_sha256, images_of
@@ -30,20 +28,6 @@ from replication.training.snapshots import ENCODER, Snapshots
 from replication.training.train import NetworkState
 from replication.training.train_first_stage import FirstStageState, measure_scale
 from replication.types import InputError
-
-
-def published() -> list[Published]:
-    """Every published file in the tables of the networks' and first stages' folders, in this package and in others."""
-    parts = [(registry, name) for registry in (MODELS, AUTOENCODERS) for name in registry.names()]
-    tables = {module.__name__: module for registry, name in parts if (module := _beside(registry, name)) is not None}
-    return [file for name in sorted(tables) for file in tables[name].WEIGHTS]
-
-
-def _beside(registry: Registry, name: str) -> ModuleType | None:
-    """The module `published_weights` in the part's folder, where there is one."""
-    package = registry.get(name).__module__.rpartition(".")[0]
-    module = f"{package}.published_weights"
-    return importlib.import_module(module) if package and find_spec(module) else None
 
 
 class Taken(NamedTuple):
@@ -68,7 +52,7 @@ def under_its_names(registry: Registry, part: Part, network: nn.Module, found: W
             f"{path}: a checkpoint of this suite: copy it into checkpoints/ of REPLICATION_HOME, called {own_name}"
         )
     weights = read_weights(found)
-    module = _beside(registry, part.name)
+    module = beside(registry, part.name)
     known = [spelling for spelling in module.SPELLINGS if isinstance(network, spelling.of)] if module else []
     own, parameters = network.state_dict().keys(), dict(network.named_parameters()).keys()
     for prefix, short in _copies(weights):

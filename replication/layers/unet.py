@@ -159,7 +159,7 @@ class UNet(Conditional):
     features and, in a network with a context, with the context [B,L,D]. eps: of the GroupNorms. cos_first: see
     timestep_embedding. pad_all_sides: the stride-2 convolutions are padded by 1 all around, or else right and below.
     scale_shift: how the embedding enters the blocks, see ResnetBlock. resampling_blocks: such blocks halve and double the
-    images, in the place of convolutions.
+    images, in the place of convolutions. timestep_scale: by which the timestep is multiplied first.
     classes: cond is a label Int[B] whose embedding is added to the time's; `classes` itself is the null label. encoder:
     makes the context of cond instead. With neither, cond is not looked at.
     Raises InputError where cond or the image size does not fit.
@@ -185,10 +185,12 @@ class UNet(Conditional):
         learned_variance: bool,
         scale_shift: bool = False,
         resampling_blocks: bool = False,
+        timestep_scale: float = 1.0,
         classes: int = 0,
         encoder: Encoder | None = None,
     ):
         super().__init__()
+        self.timestep_scale = timestep_scale
         self.resolution, self.in_channels, self.multipliers, self.blocks = resolution, in_channels, multipliers, blocks
         self.attends, self.groups, self.width = list(attends), groups, width
         self.cos_first, self.pad_all_sides = cos_first, pad_all_sides
@@ -246,6 +248,8 @@ class UNet(Conditional):
 
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
         self._check_size(x)
+        if self.timestep_scale != 1:
+            timestep = timestep * self.timestep_scale
         embedding = self.embed(timestep_embedding(timestep, self.width, self.cos_first))  # [B,4*width]
         condition = self.embedded(cond)
         context = () if condition is None or condition.ndim == 2 else (condition,)  # [B,L,D]

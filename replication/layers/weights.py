@@ -41,17 +41,38 @@ class Spelling(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A published file, of the paper in whose folder the table is.
+    """A published file or folder, of the paper in whose folder the table is.
 
-    sha256 is empty where nobody stated it: it is never measured on what was downloaded.
+    url: of a file, or of a model on the Hub; of one that holds several, `folder` is the part meant. A row may use a network
+    that was trained on its dataset and resolution, on its schedule and for its objective, to predict eps, and for as many
+    steps where the source states them. stages: the first stages that these weights are, "experiment:name". size (bytes) and
+    sha256 are left out where nobody states them: never measured on what was downloaded. The Hub states both for every file.
     """
 
+    name: str  # as `replicate weights fetch` takes it
     part: str  # the name of the network or first stage
     what: str  # data, and what is particular
     spelling: Literal["official", "diffusers"]
     url: str
     licence: str
+    dataset: str = ""
+    resolution: int = 0
+    steps: int = 0
+    schedule: str = "linear"
+    objective: str = "simple"
+    stages: tuple[str, ...] = ()
+    folder: str = ""
+    file: str = ""  # what it is called, where the address does not say
+    size: int | None = None
     sha256: str = ""
+
+    @property
+    def hub(self) -> str:
+        """The model's id on the Hub; empty for a file from elsewhere."""
+        return self.url.removeprefix(HUB) if self.url.startswith(HUB) else ""
+
+
+HUB = "https://huggingface.co/"
 
 
 # diffusers' words for the levels and blocks that DDPM's U-Net and LDM's autoencoders share, wherever in the network they
@@ -79,6 +100,31 @@ DIFFUSERS_UNET: Table = (
     (r"\.time_emb_proj\.", ".embed."),
     *DIFFUSERS_BLOCKS,
 )
+
+
+# and the words of DDIM's code, in which the official DDPM weights were carried from TensorFlow, and of LDM's first stages
+LEVELS: Table = (
+    (r"(^|\.)mid\.block_([12])\.", r"\1middle\2."),
+    (r"(^|\.)mid\.attn_1\.", r"\1middle_attention."),
+    (r"(^|\.)(down|up)\.(\d+)\.\2sample\.conv\.", r"\1\2sample.\3."),
+    (r"(^|\.)(down|up)\.(\d+)\.block\.", r"\1\2.\3.blocks."),
+    (r"(^|\.)(down|up)\.(\d+)\.attn\.", r"\1\2.\3.attentions."),
+    (r"\.nin_shortcut\.", ".shortcut."),
+    (r"(attentions?\.(?:\d+\.)*)proj_out\.", r"\1out."),
+)
+
+
+def as_run(weights: Weights, levels: int) -> dict[str, Tensor]:
+    """Weights that LEVELS names, their levels on the way up counted as they are run, as here, and not by their factor.
+
+    Their attention's 1x1 convolutions are linear layers here.
+    """
+    mine = {}
+    for name, tensor in weights.items():
+        own = re.sub(r"((?:^|\.)up\.)(\d+)", lambda m: f"{m[1]}{levels - 1 - int(m[2])}", name)
+        linear = ".attn" in own and tensor.shape[2:] == (1, 1)
+        mine[own] = tensor[:, :, 0, 0] if linear else tensor
+    return mine
 
 
 def renamed(name: str, table: Table) -> str:

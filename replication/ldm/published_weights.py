@@ -8,22 +8,25 @@ the autoencoder that takes the weights is built with the scaling they were publi
 """
 
 import itertools
-import re
 from collections.abc import Iterator
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from replication.layers.unet import Attention, UNet
 from replication.layers.weights import (
     DIFFUSERS_BLOCKS,
     DIFFUSERS_UNET,
+    HUB,
+    LEVELS,
     Option,
     Options,
     Published,
     Spelling,
     Table,
     Weights,
+    as_run,
     by_table,
     renamed,
     under_our_names,
@@ -68,16 +71,7 @@ _OFFICIAL: Table = (
     (r"\.skip_connection\.", ".shortcut."),
 )
 _CODEBOOK: Table = ((r"^quantize\.embedding\.", "codebook."),)
-_FIRST_STAGE: Table = (
-    *_CODEBOOK,
-    (r"\.mid\.block_([12])\.", r".middle\1."),
-    (r"\.mid\.attn_1\.", ".middle_attention."),
-    (r"\.(down|up)\.(\d+)\.\1sample\.conv\.", r".\1sample.\2."),
-    (r"\.(down|up)\.(\d+)\.block\.", r".\1.\2.blocks."),
-    (r"\.(down|up)\.(\d+)\.attn\.", r".\1.\2.attentions."),
-    (r"\.nin_shortcut\.", ".shortcut."),
-    (r"(attentions?\.(?:\d+\.)*)proj_out\.", r"\1out."),
-)
+_FIRST_STAGE: Table = (*_CODEBOOK, *LEVELS)
 
 
 # of a `UNet2DModel` or `UNet2DConditionModel`, and of an `AutoencoderKL` or `VQModel`
@@ -88,13 +82,16 @@ first_stage_from_diffusers = by_table((*_CODEBOOK, *DIFFUSERS_BLOCKS))
 def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
     """The U-Net in an official checkpoint's state dict, and its class embedder, as a state dict for this network.
 
-    The moving average is taken where there is one. Tensors of the checkpoint's other parts are passed over. Raises
-    InputError, naming a tensor, where one is missing, unexpected or of another shape.
+    The moving average is taken where there is one. Tensors of the checkpoint's other parts are passed over. ADM's and IDDPM's
+    own files are the U-Net alone, and have no row for a null label: ours is zero then. Raises InputError, naming a tensor,
+    where one is missing, unexpected or of another shape.
     """
-    ema = _averaged(weights)
+    ema, whole = _averaged(weights), any(name.startswith(PREFIX) for name in weights)
     table, own = (*_blocks(network), *_OFFICIAL, *_TRANSFORMER), {}
     for name in weights:
-        if name.startswith(PREFIX):
+        if not whole:  # of ADM's and IDDPM's code, where there is nothing but the U-Net
+            own[renamed(name, table)] = weights[name]
+        elif name.startswith(PREFIX):
             taken = AVERAGE + name.removeprefix("model.").replace(".", "") if ema else name
             if taken not in weights:
                 raise InputError(
@@ -103,8 +100,23 @@ def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
             own[renamed(name.removeprefix(PREFIX), table)] = weights[taken]
     if isinstance(network.context_encoder, ClassEmbedder) and (labels := weights.get(LABELS)) is not None:
         own["context_encoder.weight"] = labels
+    if (
+        network.label is not None
+        and (labels := own.get("label.weight")) is not None
+        and len(labels) == network.label.classes
+    ):
+        own["label.weight"] = F.pad(labels, (0, 0, 0, len(network.label.weight) - len(labels)))
     _split_attention(own, network)
     return under_our_names(own, (), network, "the official code")
+
+
+def of_adm(weights: Weights) -> str:
+    """What there is to say of weights that know no null label."""
+    return (
+        ""
+        if "label_emb.weight" not in weights
+        else "no null label was trained: it is zero here, and guidance means nothing"
+    )
 
 
 def _averaged(weights: Weights) -> bool:
@@ -149,18 +161,12 @@ def _split_attention(weights: dict[str, Tensor], network: UNet) -> None:
 def first_stage_from_official(weights: Weights, autoencoder: Any) -> dict[str, Tensor]:
     """The same of an official checkpoint's first stage, in a file of its own or in a whole LDM's.
 
-    The loss's own networks (`loss.`) are left. The original decoder numbers its levels by their factor, ours in the order
-    they are run, and its attention's 1x1 convolutions are linear layers here.
+    The loss's own networks (`loss.`) are left.
     """
     prefix = FIRST_STAGE if any(name.startswith(FIRST_STAGE) for name in weights) else ""
-    coarsest, mine = len(autoencoder.decoder.up) - 1, {}
-    for name, tensor in weights.items():
-        own = name.removeprefix(prefix)
-        if name.startswith(prefix) and not own.startswith("loss."):
-            own = re.sub(r"^(decoder\.up\.)(\d+)", lambda m: f"{m[1]}{coarsest - int(m[2])}", own)
-            linear = ".attn" in own and tensor.shape[2:] == (1, 1)
-            mine[own] = tensor[:, :, 0, 0] if linear else tensor
-    return under_our_names(mine, _FIRST_STAGE, autoencoder, "the official code")
+    own = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    own = {name: tensor for name, tensor in own.items() if not name.startswith("loss.")}
+    return under_our_names(as_run(own, len(autoencoder.decoder.up)), _FIRST_STAGE, autoencoder, "the official code")
 
 
 def _blocks(network: UNet) -> Iterator[tuple[str, str]]:
@@ -188,28 +194,80 @@ def _blocks(network: UNet) -> Iterator[tuple[str, str]]:
 
 SPELLINGS = (
     Spelling(UNet, "official", PREFIX, from_official, remark=one_copy),
+    Spelling(UNet, "official", "input_blocks.", from_official, remark=of_adm),
     Spelling(UNet, "diffusers", "down_blocks.", from_diffusers, unet_options),
     Spelling(Autoencoder, "diffusers", "encoder.down_blocks.", first_stage_from_diffusers, autoencoder_options),
     Spelling(Autoencoder, "official", FIRST_STAGE, first_stage_from_official),
     Spelling(Autoencoder, "official", "encoder.down.", first_stage_from_official),
 )
-_OFFICIAL_FILES, _HUB = "https://ommer-lab.com/files/latent-diffusion", "https://huggingface.co"
+_FILES = "https://ommer-lab.com/files/latent-diffusion"
 _CODE = "MIT, the repository's; none stated for the file"
+
+
+def _zoo(name: str, part: str, what: str, file: str, dataset: str = "", **more: Any) -> Published:
+    of: dict[str, Any] = {"dataset": dataset, "resolution": 256, "schedule": "scaled_linear"} if dataset else {}
+    return Published(name, part, what, "official", f"{_FILES}/{file}", _CODE, **of, **more)
+
+
+def _stage(name: str, what: str) -> Published:
+    return _zoo(f"ldm-{name}", name, what, f"{name}.zip", stages=(f"ldm:{name}",))
+
+
+def _adm(name: str, part: str, what: str, file: str) -> Published:
+    """Of improved-diffusion's and guided-diffusion's README; no experiment has a row of them yet."""
+    url, licence = (
+        "https://openaipublic.blob.core.windows.net/diffusion",
+        "MIT, the repository's; a model card speaks of their use",
+    )
+    return Published(name, part, what, "official", f"{url}/{file}", licence)
+
+
+def _hub(name: str, part: str, what: str, model: str, licence: str, **more: Any) -> Published:
+    return Published(name, part, what, "diffusers", f"{HUB}{model}", licence, **more)
+
+
+_SD, _FACES, _CIN = "CreativeML OpenRAIL-M", "CompVis/ldm-celebahq-256", 1_827_378_153
+_OF_FACES: dict[str, Any] = {"dataset": "celebahq-256", "resolution": 256, "schedule": "scaled_linear"}
+_MSE: dict[str, Any] = {
+    "size": 334_643_276,
+    "sha256": "a1d993488569e928462932c8c38a0760b874d166399b14414135bd9c42df5815",
+}
 WEIGHTS = (
-    Published("ldm-celebahq-4", "CelebA-HQ", "official", f"{_OFFICIAL_FILES}/celeba.zip", _CODE),
-    Published("ldm-ffhq-4", "FFHQ", "official", f"{_OFFICIAL_FILES}/ffhq.zip", _CODE),
-    Published("ldm-bedrooms-4", "LSUN bedrooms", "official", f"{_OFFICIAL_FILES}/lsun_bedrooms.zip", _CODE),
-    Published("ldm-churches-8", "LSUN churches", "official", f"{_OFFICIAL_FILES}/lsun_churches.zip", _CODE),
-    Published("ldm-imagenet-8", "ImageNet 256", "official", f"{_OFFICIAL_FILES}/cin.zip", _CODE),
-    Published("ldm-celebahq-4", "CelebA-HQ", "diffusers", f"{_HUB}/CompVis/ldm-celebahq-256", "Apache-2.0"),
-    Published("vq-f4", "its first stage", "diffusers", f"{_HUB}/CompVis/ldm-celebahq-256", "Apache-2.0"),
-    Published("sd-v1", "LAION", "diffusers", f"{_HUB}/CompVis/stable-diffusion-v1-4", "CreativeML OpenRAIL-M"),
-    Published("kl-f8", "decoder tuned, ft-EMA", "diffusers", f"{_HUB}/stabilityai/sd-vae-ft-ema", "MIT"),
-    Published("kl-f8", "decoder tuned, ft-MSE", "diffusers", f"{_HUB}/stabilityai/sd-vae-ft-mse", "MIT"),
-    Published("vq-f4", "OpenImages", "official", f"{_OFFICIAL_FILES}/vq-f4.zip", _CODE),
-    Published("vq-f8", "OpenImages", "official", f"{_OFFICIAL_FILES}/vq-f8.zip", _CODE),
-    Published("kl-f4", "OpenImages", "official", f"{_OFFICIAL_FILES}/kl-f4.zip", _CODE),
-    Published("kl-f8", "OpenImages", "official", f"{_OFFICIAL_FILES}/kl-f8.zip", _CODE),
-    Published("kl-f16", "OpenImages", "official", f"{_OFFICIAL_FILES}/kl-f16.zip", _CODE),
-    Published("kl-f32", "OpenImages", "official", f"{_OFFICIAL_FILES}/kl-f32.zip", _CODE),
-)
+    _zoo("ldm-celebahq", "ldm-celebahq-4", "CelebA-HQ", "celeba.zip", "celebahq-256"),
+    _zoo("ldm-ffhq", "ldm-ffhq-4", "FFHQ", "ffhq.zip", "ffhq-256"),
+    _zoo("ldm-bedrooms", "ldm-bedrooms-4", "LSUN bedrooms", "lsun_bedrooms.zip", "lsun-bedrooms-256"),
+    _zoo("ldm-churches", "ldm-churches-8", "LSUN churches", "lsun_churches.zip", "lsun-churches-256", objective="simple-l1"),
+    _zoo("ldm-imagenet-8", "ldm-imagenet-8", "ImageNet 256", "cin.zip", "imagenet-256"),
+    _zoo("ldm-imagenet-4", "ldm-imagenet-4", "ImageNet 256, LDM-4-G", "nitro/cin/model.ckpt", "imagenet-256", size=_CIN),
+    _hub("ldm-celebahq-diffusers", "ldm-celebahq-4", "CelebA-HQ", _FACES, "Apache-2.0", **_OF_FACES, folder="unet"),
+    _hub("ldm-celebahq-vq-f4", "vq-f4", "of LDM's CelebA-HQ", _FACES, "Apache-2.0", stages=("ldm:vq-f4",), folder="vqvae"),
+    _hub("sd-v1-4", "sd-v1", "LAION", "CompVis/stable-diffusion-v1-4", _SD, folder="unet"),
+    _hub("sd-v1-5", "sd-v1", "LAION", "stable-diffusion-v1-5/stable-diffusion-v1-5", _SD, folder="unet"),
+    _hub("sd-v1-vae", "kl-f8", "Stable Diffusion 1", "CompVis/stable-diffusion-v1-4", _SD, stages=("dit:kl-f8",), folder="vae"),
+    _hub("sd-vae-ft-ema", "kl-f8", "ft-EMA", "stabilityai/sd-vae-ft-ema", "MIT", stages=("dit:kl-f8-ema",)),
+    _hub("sd-vae-ft-mse", "kl-f8", "ft-MSE", "stabilityai/sd-vae-ft-mse", "MIT", stages=("dit:kl-f8-mse",), **_MSE),
+    _stage("vq-f4", "OpenImages"),
+    _stage("vq-f8", "OpenImages"),
+    _stage("vq-f8-n256", "OpenImages, 256 codes")._replace(part="vq-f8"),
+    _zoo("ldm-vq-f16", "vq-f16", "OpenImages", "vq-f16.zip", stages=("ldm:vq-f16",)),
+    _stage("kl-f4", "OpenImages"),
+    _stage("kl-f8", "OpenImages"),
+    _stage("kl-f16", "OpenImages"),
+    _stage("kl-f32", "OpenImages"),
+    _adm("iddpm-cifar10", "iddpm-cifar10", "CIFAR-10, L_hybrid, 4000 times, cosine", "march-2021/cifar10_uncond_50M_500K.pt"),
+    _adm("iddpm-cifar10-vlb", "iddpm-cifar10", "CIFAR-10, L_vlb, 4000 times, cosine",
+         "march-2021/cifar10_uncond_vlb_50M_500K.pt"),
+    _adm("iddpm-imagenet64", "iddpm-imagenet64", "ImageNet 64, L_hybrid, 4000 times, cosine",
+         "march-2021/imagenet64_uncond_100M_1500K.pt"),
+    _adm("iddpm-imagenet64-vlb", "iddpm-imagenet64", "ImageNet 64, L_vlb, 4000 times, cosine",
+         "march-2021/imagenet64_uncond_vlb_100M_1500K.pt"),
+    _adm("iddpm-imagenet64-label", "iddpm-imagenet64-label", "ImageNet 64 by labels, 4000 times, cosine",
+         "march-2021/imagenet64_cond_270M_250K.pt"),
+    _adm("iddpm-bedrooms", "iddpm-bedrooms", "LSUN bedrooms, 1000 times, linear", "march-2021/lsun_uncond_100M_2400K_bs64.pt"),
+    _adm("adm-imagenet256", "adm-256", "ImageNet 256 by labels (classes = 1000)", "jul-2021/256x256_diffusion.pt"),
+    _adm("adm-imagenet256-uncond", "adm-256", "ImageNet 256", "jul-2021/256x256_diffusion_uncond.pt"),
+    _adm("adm-imagenet128", "adm-128", "ImageNet 128 by labels", "jul-2021/128x128_diffusion.pt"),
+    _adm("adm-bedrooms", "adm-256", "LSUN bedrooms", "jul-2021/lsun_bedroom.pt"),
+    _adm("adm-cats", "adm-256", "LSUN cats", "jul-2021/lsun_cat.pt"),
+    _adm("adm-horses", "adm-256", "LSUN horses", "jul-2021/lsun_horse.pt"),
+)  # fmt: skip

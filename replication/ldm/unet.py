@@ -39,6 +39,7 @@ def ldm_unet(
     text_heads: int = 4,
     scale_shift: bool = False,
     resampling_blocks: bool = False,
+    timestep_scale: float = 1.0,
 ) -> UNet:
     """LDM's U-Net of any size (Rombach et al. 2022, appendix E).
 
@@ -47,7 +48,8 @@ def ldm_unet(
     it; with `classes` it is made of labels, with `vocabulary` and `length` of texts, by a transformer of text_layers
     blocks and text_heads heads that is trained along, and with neither it is given, `length` tokens long (0: any).
     scale_shift, resampling_blocks: ADM's blocks, see ResnetBlock; use_scale_shift_norm and resblock_updown in the
-    official code. Raises InputError where an option does not fit the others.
+    official code. timestep_scale: IDDPM's rescale_timesteps, 1000/T. Raises InputError where an option does not fit the
+    others.
     """
     encoder = _context_encoder(context, classes, vocabulary, length, text_layers, text_heads)
     factors = [1 << i for i in range(len(multipliers))]
@@ -77,6 +79,7 @@ def ldm_unet(
         pad_all_sides=True,
         scale_shift=scale_shift,
         resampling_blocks=resampling_blocks,
+        timestep_scale=timestep_scale,
         dropout=dropout,
         groups=groups,
         learned_variance=learned_variance,
@@ -151,3 +154,44 @@ def ldm_imagenet_4(dropout: float = 0.0, learned_variance: bool = False) -> UNet
 def sd_v1(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
     """Stable Diffusion 1, 64x64x4, on CLIP's 768 features a token: 859,520,964 parameters (Rombach et al. 2022)."""
     return ldm_unet(64, 4, 320, [1, 2, 4, 4], 2, [4, 2, 1], 8, 0, 32, dropout, learned_variance, context=768)
+
+
+@MODELS.register("iddpm-cifar10")
+def iddpm_cifar10(dropout: float = 0.3) -> UNet:
+    """IDDPM of CIFAR-10 on 4000 times, 32x32x3, with a learned variance (Nichol and Dhariwal 2021; 50M)."""
+    options = {"learned_variance": True, "scale_shift": True, "timestep_scale": 0.25}
+    return ldm_unet(32, 3, 128, [1, 2, 2, 2], 3, [2, 4], 4, dropout=dropout, **options)
+
+
+@MODELS.register("iddpm-imagenet64")
+def iddpm_imagenet64(dropout: float = 0.0) -> UNet:
+    """IDDPM of ImageNet on 4000 times, 64x64x3, with a learned variance (Nichol and Dhariwal 2021; 100M)."""
+    options = {"learned_variance": True, "scale_shift": True, "timestep_scale": 0.25}
+    return ldm_unet(64, 3, 128, [1, 2, 3, 4], 3, [4, 8], 4, dropout=dropout, **options)
+
+
+@MODELS.register("iddpm-imagenet64-label")
+def iddpm_imagenet64_label(dropout: float = 0.0) -> UNet:
+    """The class-conditional one of 270M parameters, whose times are not rescaled (Nichol and Dhariwal 2021)."""
+    options = {"learned_variance": True, "scale_shift": True, "classes": 1000}
+    return ldm_unet(64, 3, 192, [1, 2, 3, 4], 3, [4, 8], 4, dropout=dropout, **options)
+
+
+@MODELS.register("iddpm-bedrooms")
+def iddpm_bedrooms(dropout: float = 0.0) -> UNet:
+    """IDDPM of LSUN bedrooms, 256x256x3, DDPM's blocks with a learned variance (Nichol and Dhariwal 2021; 114M)."""
+    return ldm_unet(256, 3, 128, [1, 1, 2, 2, 4, 4], 2, [16], 1, dropout=dropout, learned_variance=True)
+
+
+@MODELS.register("adm-256")
+def adm_256(classes: int = 0, dropout: float = 0.0) -> UNet:
+    """ADM of ImageNet (classes = 1000) and LSUN, 256x256x3: 552.8M parameters without classes (Dhariwal and Nichol 2021)."""
+    options = {"learned_variance": True, "scale_shift": True, "resampling_blocks": True, "classes": classes}
+    return ldm_unet(256, 3, 256, [1, 1, 2, 2, 4, 4], 2, [8, 16, 32], 0, 64, dropout=dropout, **options)
+
+
+@MODELS.register("adm-128")
+def adm_128(dropout: float = 0.0) -> UNet:
+    """ADM of ImageNet, 128x128x3, in four heads (Dhariwal and Nichol 2021; 422M)."""
+    options = {"learned_variance": True, "scale_shift": True, "resampling_blocks": True, "classes": 1000}
+    return ldm_unet(128, 3, 256, [1, 1, 2, 3, 4], 2, [4, 8, 16], 4, dropout=dropout, **options)

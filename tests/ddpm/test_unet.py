@@ -1,15 +1,16 @@
 """The U-Net: published parameter counts, parity with diffusers, and the facts that parity cannot show."""
 
 import math
+import re
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from oracles.diffusers_peers import peer_unet
 from replication.check.models import randomize
-from replication.ddpm.published_weights import from_diffusers
+from replication.ddpm.published_weights import from_diffusers, from_official
 from replication.ddpm.unet import ddpm_unet
 from replication.layers.conditioning import timestep_embedding
 from replication.layers.unet import Attention, ResnetBlock, UNet
@@ -161,3 +162,33 @@ def test_weights_that_are_not_all_of_one_network_are_refused_by_name(what: str) 
         weights[name] = torch.zeros(shape)
     with pytest.raises(InputError, match=named):
         from_diffusers(weights, ours(1, **DIGITS))
+
+
+def ddim_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """diffusers' tensors under the names of DDIM's code, whose levels on the way up are counted by their factor."""
+    spelt, last = {}, 1
+    for name, tensor in weights.items():
+        up = re.sub(r"^up_blocks\.(\d+)", lambda m: f"up.{last - int(m[1])}", name)
+        for theirs, ddims in (
+            ("time_embedding.linear_1", "temb.dense.0"), ("time_embedding.linear_2", "temb.dense.1"), ("down_blocks.", "down."),
+            ("conv_norm_out", "norm_out"), ("mid_block.resnets.0", "mid.block_1"), ("mid_block.resnets.1", "mid.block_2"),
+            ("mid_block.attentions.0", "mid.attn_1"), (".resnets.", ".block."), (".attentions.", ".attn."),
+            ("samplers.0.conv", "sample.conv"), ("time_emb_proj", "temb_proj"), ("conv_shortcut", "nin_shortcut"),
+            ("group_norm", "norm"), ("to_out.0", "proj_out"), ("to_q", "q"), ("to_k", "k"), ("to_v", "v"),
+        ):  # fmt: skip
+            up = up.replace(theirs, ddims)
+        attention = "attn" in up and tensor.ndim == 2
+        spelt[up] = tensor[:, :, None, None] if attention else tensor
+    return spelt
+
+
+def test_official_weights_as_ddims_code_has_them() -> None:
+    """max-abs <= 1e-5 from the peer whose weights they are. Catches: levels on the way up in the other order, and 1x1
+    convolutions of the attention that are refused."""
+    config = {**DIGITS, "blocks": 2}
+    peer, network = peer_unet(channels=3, **config).eval(), ours(3, **config).eval()
+    randomize(peer, seed=1)
+    network.load_state_dict(from_official(ddim_names(peer.state_dict()), network))
+    x, timestep = torch.randn(2, 3, 8, 8), torch.tensor([1.0, 437.0])
+    with torch.no_grad():
+        assert (network(x, timestep) - peer(x, timestep).sample).abs().max() <= 1e-5

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from replication.cli import main
-from replication.harness.given_weights import published, under_its_names
+from replication.harness.fetched_weights import published
+from replication.harness.given_weights import under_its_names
 from replication.layers.weight_files import weight_files
 from replication.registry import MODELS
 from replication.settings import Part
@@ -31,7 +32,7 @@ from replication.layers.weights import Published, Spelling, under_our_names
 def from_official(weights, network):
     return under_our_names(weights, ((r"^fc[.]", "layer."),), network, "the official code")
 SPELLINGS = (Spelling(Net, "official", "fc.", from_official),)
-WEIGHTS = (Published("newpaper.net:Net", "toys", "official", "https://example.org/net.safetensors", "CC0-1.0"),)
+WEIGHTS = (Published("toys-net", "newpaper.net:Net", "toys", "official", "https://example.org/net.safetensors", "CC0-1.0"),)
 """
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from oracles.diffusers_peers import peer_ldm_unet
 from replication.check.models import randomize
 from replication.layers.unet import UNet
-from replication.ldm.published_weights import from_diffusers, from_official, one_copy
+from replication.ldm.published_weights import from_diffusers, from_official, of_adm, one_copy
 from replication.registry import MODELS
 from replication.types import InputError
 
@@ -183,3 +183,41 @@ def test_diffusers_weights_of_another_network_are_refused_by_name() -> None:
     weights = peer_ldm_unet(channels=3, head_channels=4, attention=(1,), **config).state_dict()
     with pytest.raises(InputError, match=r"down.1.attentions.0"):
         from_diffusers(weights, build())
+
+
+@pytest.mark.parametrize("classes", [0, 4], ids=["unconditional", "labels"])
+def test_adms_own_files_are_the_unet_alone(classes: int) -> None:
+    """Exact but for the null label, which those files lack. Catches: ADM's and IDDPM's files refused for a prefix they have
+    not, and heads mixed up."""
+    network = build(classes=classes, **ADM)
+    weights = official(network, prefix="")
+    label = {"label_emb.weight": weights.pop("label_emb.weight")[:classes]} if classes else {}
+    weights = {**with_one_convolution_for_qkv(weights, heads=2), **label}
+    converted = from_official(weights, build(classes=classes, **ADM))
+    for name, tensor in network.state_dict().items():
+        if name == "label.weight":
+            assert torch.equal(converted[name][:classes], tensor[:classes])
+            assert (converted[name][classes:] == 0).all()
+        else:
+            assert torch.equal(converted[name], tensor), name
+    assert ("no null label" in of_adm(weights)) == bool(classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "count"),
+    [("adm-256", {}, 552_814_086), ("adm-256", {"classes": 1000}, 553_838_086 + 1024), ("iddpm-imagenet64-label", {}, 273_050_118)],
+)  # fmt: skip
+def test_parameters_of_adm_and_iddpm(name: str, options: dict[str, Any], count: int) -> None:
+    """ADM's published counts, and IDDPM's 270M; a row for a null label is ours. Catches: another level's attention or width."""
+    with torch.device("meta"):
+        network = MODELS.build(name, **options)
+    assert sum(p.numel() for p in network.parameters()) == count
+
+
+def test_iddpms_times_are_those_of_1000_steps() -> None:
+    """Exact. Catches: an option that is accepted and ignored, with which 4000 times are noise to the network."""
+    scaled, plain = build(timestep_scale=0.25), build()
+    x, t = torch.randn(2, 3, 8, 8), torch.tensor([4.0, 3996.0])
+    with torch.no_grad():
+        assert torch.equal(scaled(x, t), plain(x, t / 4))
+        assert not torch.equal(scaled(x, t), plain(x, t))
