@@ -31,7 +31,7 @@ PRINTING = {  # what they compute is kept, or is what they print
 
 TABLES = {  # that a terminal is shown as far as they fit
     "run.run_experiments", "plan.plan", "report.claims", "report.compare", "report.verify", "measure.measure_images",
-    "machine.doctor", "weights.list_weights", "forensics.forensics",
+    "machine.doctor", "weights.list_weights", "forensics.forensics", "reference.list_references",
 }  # fmt: skip
 AS_JSON = {
     "plan.plan", "parts.list_parts", "report.compare", "report.claims", "report.verify", "machine.doctor",
@@ -80,6 +80,13 @@ EXAMPLES = {
         "weights add ddpm --row DDIM --network ddpm-ema-cifar10",
         "weights add ddpm --row DDIM --network unet/diffusion_pytorch_model.safetensors",
     ),
+    "reference.list_references": ("reference list",),
+    "reference.fetch_references": ("reference fetch adm-imagenet256",),
+    "reference.make_reference": (
+        "reference make churches photographs/",
+        "reference make cifar10.npz cifar10 --split test",
+    ),
+    "samples.export": ("samples export ddpm:DDIM:20 --png samples/", "samples export dit:DiT:250 --npz samples.npz"),
     "parts.list_parts": ("list", "list samplers", "list experiments --json"),
     "parts.check": ("check sampler ddim", "check metric my_metric.py:MyMetric"),
     "parts.new": ("new sampler my-sampler",),
@@ -249,7 +256,8 @@ def _add_experiments(commands: Any) -> None:
         help="a folder or a ZIP of images, an .npz, sample chunks; EXPERIMENT:LABEL:STEPS, a row's stored samples; or an "
         "experiment, whose rows are measured again where a metric is new or another one",
     )
-    measure.add_argument("--reference", help="a dataset, or images as above; by default the dataset of their shape")
+    text = "a dataset, images as above, or moments (mu, sigma) in an .npz or by name; by default the dataset of their shape"
+    measure.add_argument("--reference", help=text)
     measure.add_argument("--protocol", help="a named one, e.g. ddpm-2020; by default the suite's own, or the row's")
     measure.add_argument("--compare", metavar="OTHER", help="as many other images: differences and ratios")
     _add_profile(measure, None)
@@ -317,6 +325,34 @@ def _add_material(commands: Any) -> None:
     add.add_argument("--network", metavar="PATH", help=text)
     add.add_argument("--first-stage", metavar="PATH", help="of the first stage, the row's or the one named; likewise")
     _add_device(add)
+
+    references = commands.add_parser(
+        "reference", help="moments in the place of a reference's images: list, fetch, make"
+    )
+    actions = references.add_subparsers(required=True, metavar="ACTION")
+    _added(
+        actions, "list", "reference.list_references", "files of moments that evaluators hand out, with their addresses"
+    )
+    get = _added(actions, "fetch", "reference.fetch_references", "download some; what was interrupted goes on")
+    get.add_argument("names", nargs="+", metavar="NAME", help="of `reference list`")
+    make = _added(actions, "make", "reference.make_reference", "compute the moments of images, and keep them by a name")
+    make.add_argument("name", metavar="NAME", help="what protocols call it, or a file whose name ends in .npz")
+    make.add_argument("subject", help="a folder or a ZIP of images, an .npz, sample chunks; or a dataset")
+    make.add_argument("--split", default="train", help="of a dataset (train)")
+    make.add_argument("--protocol", help="whose extractor it is; by default the suite's own")
+    _add_set(make, "one key of the protocol, e.g. protocol.extractor")
+    _add_device(make)
+    samples = commands.add_parser("samples", help="stored images: export them for others' tools")
+    actions = samples.add_subparsers(required=True, metavar="ACTION")
+    out = _added(
+        actions, "export", "samples.export", "as PNG files, or as ADM's .npz: for its evaluator, clean-fid and others"
+    )
+    out.add_argument("subject", help="EXPERIMENT:LABEL:STEPS, a row's stored samples, or images at a path")
+    out.add_argument("--png", metavar="FOLDER", help="a new folder of PNG files, 000000.png and on")
+    out.add_argument("--npz", metavar="FILE", help="arr_0 uint8 [N,H,W,C], and the labels as arr_1")
+    out.add_argument("--seed", type=int, help="of the row's seeds (the first)")
+    _add_profile(out, None)
+    _add_set(out, "one key of the profile")
 
 
 def _add_parts(commands: Any) -> None:

@@ -2,9 +2,12 @@
 
 import io
 import statistics
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -13,10 +16,11 @@ from torch import Tensor
 from replication.datasets.dataset import Dataset, Split
 from replication.diffusion.bound import bits_per_dim
 from replication.diffusion.denoiser import Denoiser
-from replication.harness.images import ImageSet
+from replication.harness.images import ARRAY, ImageSet, open_images
 from replication.harness.journal import Record
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import provenance
+from replication.harness.references import located, moments_of
 from replication.harness.workplace import Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.features import Features
@@ -64,7 +68,10 @@ def measured(material: Material, place: Workplace) -> tuple[Record, Replicates |
     """Every metric that the material suffices for: columns of the row and replicates by column, and what measured it."""
     found = evaluate(material)
     sizes: Record = {}
-    if material.reference:
+    if material.moments:
+        n = material.moments.n or "not stated"
+        sizes = {"protocol.features": len(material.moments.values.mean), "protocol.reference_n": n}
+    elif material.reference:
         width = material.reference.values.shape[1]
         sizes = {"protocol.features": width, "protocol.reference_n": len(material.reference)}
     record: Record = {**sizes, **{f"metric.{name}": value for name, value in found.columns.items()}}
@@ -87,12 +94,21 @@ def prerequisites(
 def sampled(sets: Sequence[Images], dataset: Dataset, protocol: Protocol, place: Workplace) -> Material:
     """Sample sets and the real images of the dataset, the split that they are measured against and the other one."""
     extractor = protocol.extractor.build(EXTRACTORS)
-    real = {
+    if protocol.moments:
+        return against_moments(sets, protocol, place)
+    both = {
         split: real_features(dataset.load(split), extractor, protocol.preprocessing, place)
         for split in ("train", "test")
     }
-    material = against(real[protocol.reference], sets, protocol, place)
-    return replace(material, training=real["train"], held_out=real["test"])
+    material = against(both[protocol.reference], sets, protocol, place)
+    return replace(material, training=both["train"], held_out=both["test"])
+
+
+def against_moments(sets: Sequence[Images], protocol: Protocol, place: Workplace) -> Material:
+    """Sets of images, the protocol's moments, and the images beside those, if any."""
+    extractor, images = protocol.extractor.build(EXTRACTORS), images_beside(located(protocol.moments))
+    real = None if images is None else kept_features(images, images.fingerprint, extractor, "none", place)
+    return Material(_features(sets, extractor, place), real, moments_of(protocol.moments), **_of(protocol, place))
 
 
 def against(whole: Features, sets: Sequence[Images], protocol: Protocol, place: Workplace) -> Material:
@@ -100,8 +116,21 @@ def against(whole: Features, sets: Sequence[Images], protocol: Protocol, place: 
     extractor, kept = protocol.extractor.build(EXTRACTORS), protocol.reference_count(len(whole))
     # a split is sorted by label, so what is left out is taken evenly from the whole of it
     reference = whole if kept == len(whole) else whole.part(kept)
-    generated = [extractor(s.batches(), device=place.device, total=s.n) for s in sets]
-    return Material(generated, reference, resamples=protocol.resamples, device=place.device)
+    return Material(_features(sets, extractor, place), reference, **_of(protocol, place))
+
+
+def _features(sets: Sequence[Images], extractor: Extractor, place: Workplace) -> list[Features]:
+    return [extractor(s.batches(), device=place.device, total=s.n) for s in sets]
+
+
+def _of(protocol: Protocol, place: Workplace) -> dict[str, Any]:
+    return {"resamples": protocol.resamples, "device": place.device}
+
+
+def images_beside(moments: Path) -> ImageSet | None:
+    """The images in a file of moments, for what is measured against images alone: ADM's have 10,000."""
+    with zipfile.ZipFile(moments) as archive:
+        return open_images(moments) if f"{ARRAY}.npy" in archive.namelist() else None
 
 
 def timing_columns(sets: list[SampleSet], beside: Record) -> Record:

@@ -13,6 +13,7 @@ from replication.datasets.dataset import Dataset
 from replication.datasets.preprocessing import Preprocessing
 from replication.harness.experiment_file import read_toml
 from replication.harness.home import catalogue
+from replication.harness.references import moments_of
 from replication.metrics.metric import LEAST_IMAGES
 from replication.numerics import Precision
 from replication.registry import EXTRACTORS, unknown
@@ -37,6 +38,7 @@ class Protocol(Settings):
     ema: bool = True
     quantizer: str
     reference: Literal["train", "test"]
+    moments: str = ""  # a file or a name of moments, which distances are taken to instead of the reference's images
     preprocessing: Preprocessing = "none"  # how the reference's images came to the model's resolution
     drop_last: int = Field(default=0, ge=0)  # the reference's last partial batch of this size is left out; 0: none is
     extractor: Part
@@ -99,7 +101,9 @@ class Protocol(Settings):
 
     def identity(self) -> dict[str, Any]:
         """What the figures depend on, for keys."""
-        fields = self.model_dump(exclude=_DESCRIPTION | _STATED | {"extractor"})
+        fields = self.model_dump(exclude=_DESCRIPTION | _STATED | {"extractor", "moments"})
+        if self.moments:
+            fields["moments"] = moments_of(self.moments).sha256
         extractor = self.extractor.identity(EXTRACTORS)
         # where the weights lie is no part of what they are; weights other than the published ones are
         extractor["options"] = {k: v for k, v in extractor["options"].items() if k != "weights"}

@@ -11,22 +11,26 @@ from typing import NamedTuple
 import torch
 
 from replication.datasets.dataset import Dataset
+from replication.download import data_home
 from replication.files import expanded, printable
 from replication.harness.experiment import load_experiment
 from replication.harness.images import ImageSet, Shape, open_images
 from replication.harness.job import rows_among
-from replication.harness.jobs.cell import cells_of, find_cell
+from replication.harness.jobs.cell import Cell, cells_of, find_cell
 from replication.harness.journal import Record
-from replication.harness.measuring import Images, against, kept_features, measured, sampled
+from replication.harness.measuring import Images, against, against_moments, kept_features, measured, sampled
 from replication.harness.own_images import DRAWN, OF_DRAWING, check_settings, check_shape, dataset_of, protocol_for
 from replication.harness.protocol import Protocol, named_protocol, protocol_names
+from replication.harness.references import HANDED, moments_of
 from replication.harness.sweep import journal_of
 from replication.harness.versions import INTERVAL, metric_versions, version_columns
 from replication.harness.workplace import Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.metric import OF_REFERENCE, OF_SAMPLES
+from replication.metrics.moments import NO_INTERVAL, holds_moments
 from replication.metrics.uncertainty import Replicates
 from replication.registry import DATASETS, EXTRACTORS, unknown
+from replication.sampling.generation import SampleSet
 from replication.settings import Part
 from replication.types import InputError
 
@@ -52,14 +56,16 @@ class Subject:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Real images: a dataset, whose split the protocol names, or whatever lies at a path."""
+    """Real images: a dataset, whose split the protocol names, or whatever lies at a path; or moments, which that path holds."""
 
-    source: Dataset | ImageSet
+    source: Dataset | ImageSet | None  # None for moments, with or without images beside them
     name: str
     preprocessing: str = "none"
 
     def title(self, protocol: Protocol) -> str:
-        """As the protocol takes it: "cifar10 train", or the path."""
+        """As the protocol takes it: "cifar10 train", the path, or what moments are of."""
+        if self.source is None:
+            return moments_of(self.name).title
         return self.name if isinstance(self.source, ImageSet) else f"{self.name} {protocol.reference}"
 
 
@@ -80,8 +86,11 @@ def subject_of_images(path: Path) -> Subject:
     return Subject(title, [images], images.of_image, notes=notes)
 
 
-def subject_of_row(name: str, profile: str, settings: Mapping[str, str], place: Workplace) -> Subject:
-    """The stored samples of EXPERIMENT:LABEL:STEPS, drawn with the weights that its row states, or one of its recipe.
+def samples_of_row(
+    name: str, profile: str, settings: Mapping[str, str], place: Workplace
+) -> tuple[Cell, Sequence[SampleSet]]:
+    """The cell EXPERIMENT:LABEL:STEPS and its stored samples, a set for each seed, drawn with the weights of its row, or
+    with those of one of its recipe.
 
     Raises InputError for another form, an unknown experiment, row or step count, and for a row that was not run or whose
     images are not there.
@@ -99,6 +108,12 @@ def subject_of_row(name: str, profile: str, settings: Mapping[str, str], place: 
         folder = cell.sample_place(cell.protocol.seeds[0], place).folder.parent
         seeds = f"{cell.protocol.n:,} images of the row's weights for each of {len(cell.protocol.seeds)} seeds"
         raise InputError(f"{name}: {seeds} are not stored in {folder}; `replicate run {experiment}` draws them")
+    return cell, sets
+
+
+def subject_of_row(name: str, profile: str, settings: Mapping[str, str], place: Workplace) -> Subject:
+    """The stored samples of a row; raises InputError as samples_of_row does."""
+    cell, sets = samples_of_row(name, profile, settings, place)
     return Subject(name, sets, cell.recipe.build_dataset().shape, cell.protocol, cell.recipe.dataset)
 
 
@@ -111,13 +126,21 @@ def reference_of(named: str | None, subject: Subject) -> Reference:
         if named in DATASETS.names():
             why = f"a dataset is called so, and it lies in this folder too: say ./{named}"
             raise InputError(f"--reference {named}: {why}, or go to another folder for the dataset")
+        if path.is_file() and holds_moments(path):
+            moments_of(named)
+            return Reference(None, named)
         images = open_images(path)
         check_shape(images, subject.shape, subject.title)
         return Reference(images, printable(named))
+    if named is not None and (
+        named in {one.name for one in HANDED} or (data_home() / "references" / f"{named}.npz").is_file()
+    ):
+        moments_of(named)
+        return Reference(None, named)
     if named is not None and named not in DATASETS.names() and ":" not in named:
         if Path(named).suffix or "/" in named:
             raise InputError(f"--reference {named}: there is no such file or folder")
-        raise unknown("reference", named, DATASETS.names())
+        raise unknown("reference", named, [*DATASETS.names(), *(one.name for one in HANDED)])
     part = subject.dataset if named is None else Part(name=named)
     if part is None:
         assert isinstance(subject.sets[0], ImageSet)
@@ -151,7 +174,7 @@ def protocol_of(subject: Subject, reference: Reference, named: str | None, setti
     elif named is not None:
         check_settings(settings, OF_DRAWING, f"the images of {subject.title} were drawn under the row's own protocol")
     check_settings(settings, ("nll_images",), "the bound is not evaluated here")
-    given = ("preprocessing", *(["reference"] if isinstance(reference.source, ImageSet) else []))
+    given = ("preprocessing", "moments", *([] if isinstance(reference.source, Dataset) else ["reference"]))
     check_settings(settings, given, f"that is stated by the reference, {reference.name}")
     if subject.protocol is not None and named is None:
         protocol = subject.protocol
@@ -160,14 +183,16 @@ def protocol_of(subject: Subject, reference: Reference, named: str | None, setti
         changes = {key: value for key, value in settings.items() if key.startswith("protocol.") or not of_row}
         protocol = protocol_for(subject.shape, reference.preprocessing, named, changes)
     source = reference.source
-    protocol.reference_count(source.n if isinstance(source, ImageSet) else source.sizes[protocol.reference])
+    if source is not None:
+        protocol.reference_count(source.n if isinstance(source, ImageSet) else source.sizes[protocol.reference])
     extractor: Extractor = protocol.extractor.build(EXTRACTORS)
     extractor.prepare(torch.empty((1, *subject.shape), dtype=torch.uint8))
     try:
         extractor.ensure()
     except InputError as error:
         raise InputError(f"{error}: --set protocol.extractor=NAME") from error
-    return protocol.with_changes({"preprocessing": reference.preprocessing})
+    stated = {"preprocessing": reference.preprocessing} if source is not None else {"moments": reference.name}
+    return protocol.with_changes(stated)
 
 
 def _of(subject: Subject, protocol: Protocol) -> Protocol:
@@ -184,8 +209,10 @@ def measure(subject: Subject, reference: Reference, protocol: Protocol, place: W
         real = reference.source
         whole = kept_features(real, real.fingerprint, extractor, reference.preprocessing, place)
         material, fingerprint = against(whole, subject.sets, protocol, place), real.fingerprint
+    elif reference.source is None:
+        material, fingerprint = against_moments(subject.sets, protocol, place), moments_of(reference.name).sha256
     else:
-        material = sampled(subject.sets, reference.source, protocol, place)
+        material = sampled(subject.sets, reference.source, protocol.with_changes({"moments": ""}), place)
         fingerprint = reference.source.fingerprints[protocol.reference]
     figures, replicates = measured(material, place)
     versions = metric_versions((), extractor.name)
@@ -232,6 +259,8 @@ def differences(subject: Subject, reference: Reference, protocol: Protocol, extr
             found.append(f"{'sets of images' if key == 'seeds' else key} {ours} for {theirs}")
     if isinstance(reference.source, ImageSet):
         found.append(f"reference {reference.name} for a dataset's {stated.reference} split")
+    if reference.source is None:
+        found.append(f"{NO_INTERVAL}: {reference.name} has its moments")
     if foreign := extractor.foreign_weights:
         found.append(f"extractor weights {foreign[:8]} for the published ones")
     return found

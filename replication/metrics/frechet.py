@@ -10,13 +10,13 @@ one.
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from replication.metrics.kept import LARGEST, content, kept
 from replication.metrics.metric import VARIETY, Material, Measurement, Metric, with_interval
+from replication.metrics.moments import Gaussian
 from replication.metrics.uncertainty import Draws, Influence, calibrated, linear_part
 from replication.registry import METRICS
 
@@ -34,14 +34,14 @@ class FD(Metric):
     The mean over seeds; `fd_min`, `fd_max` and, of several seeds, `fd_std` are their spread. The interval is
     for sets of this size, whose mean lies above the distance of the distributions. Of reconstructions it is rFID (Rombach
     et al. 2022, table 8): both images of a pair are resampled together, so that what the draw of the images adds to the
-    distance of independent sets is not in it.
+    distance of independent sets is not in it. Against moments alone the interval is that of the generated images.
     """
 
-    name, label, direction, needs = "fd", "FID", "lower", ("values", "real")
+    name, label, direction, needs = "fd", "FID", "lower", ("values", "law")
     form, position, by_factor, paper_form, biased = "{:.3g}", 0, True, ".2f", True
 
-    def compute(self, material: Material, values: list[Tensor], real: Tensor) -> Measurement:
-        points, replicates, raw = material.once(_distance, values, real, material.draws)
+    def compute(self, material: Material, values: list[Tensor], law: Tensor | Gaussian) -> Measurement:
+        points, replicates, raw = material.once(_distance, values, law, material.draws)
         apart = {} if material.paired else {"fd_min": min(points), "fd_max": max(points)}
         if len(points) > 1:
             apart["fd_std"] = statistics.stdev(points)
@@ -61,8 +61,8 @@ class FDInfinity(Metric):
     form, position, paper_form = "{:.3g}", 1, ".2f"
 
     def compute(self, material: Material, samples: list[Tensor], real: Tensor) -> Measurement:
-        if min(map(len, [*samples, real])) < ENOUGH * real.shape[1]:
-            return Measurement({})
+        if material.moments or min(map(len, [*samples, real])) < ENOUGH * real.shape[1]:
+            return Measurement({})  # moments have no halves
         _, replicates, raw = material.once(_distance, samples, real, material.draws)
         estimates = torch.stack([without_bias(values, real, material.seed) for values in samples]).mean(0)
         noise = material.draws.error_of_mean(estimates)
@@ -76,24 +76,19 @@ class SpatialFD(Metric):
     name, label, direction, needs = "sfd", "sFID", "lower", ("spatial",)
     form, table, position, by_factor, paper_form, biased = "{:.3g}", VARIETY, 10, True, ".2f", True
 
-    def compute(self, material: Material, spatial: list[Tensor]) -> Measurement:
-        *generated, reference = spatial
+    def compute(self, material: Material, spatial: tuple[list[Tensor], Tensor | Gaussian]) -> Measurement:
+        generated, reference = spatial
         points, replicates, raw = _distance(generated, reference, material.draws)
         return with_interval("sfd", statistics.fmean(points), replicates, least=0.0, raw=raw)
 
 
-def _distance(generated: Sequence[Tensor], reference: Tensor, draws: Draws) -> tuple[list[float], Tensor, Tensor]:
+def _distance(
+    generated: Sequence[Tensor], reference: Tensor | Gaussian, draws: Draws
+) -> tuple[list[float], Tensor, Tensor]:
     """FD of each seed, and replicates [R] of their mean, calibrated and raw."""
     points = [frechet_distance(values, reference) for values in generated]
     replicates, linear = resampled_fd(generated, reference, points, draws)
     return points, calibrated(replicates, linear), replicates
-
-
-class Gaussian(NamedTuple):
-    """Mean [D] and covariance [D,D], float64."""
-
-    mean: Tensor
-    covariance: Tensor
 
 
 def fit(values: Tensor, counts: Tensor | None = None) -> Gaussian:
@@ -172,14 +167,15 @@ def _eigenvalues(matrices: Tensor) -> Tensor:
     return torch.linalg.eigvalsh(matrices.to(where), UPLO="L").to(matrices.device)
 
 
-def frechet_distance(generated: Tensor, reference: Tensor) -> float:
-    """FD of values [N,D] and [M,D]."""
-    return kept(reference, "distance", lambda: _to(reference))(fit(generated)).item()
+def frechet_distance(generated: Tensor, reference: Tensor | Gaussian) -> float:
+    """FD of values [N,D] and [M,D], or known moments of the latter."""
+    of = reference.covariance if isinstance(reference, Gaussian) else reference
+    return kept(of, "distance", lambda: _to(reference))(fit(generated)).item()
 
 
-def _to(reference: Tensor, counts: Tensor | None = None) -> FrechetDistance:
-    """The distance to values [M,D], in which row i is taken counts[i] times."""
-    return FrechetDistance(fit(reference, counts))
+def _to(reference: Tensor | Gaussian, counts: Tensor | None = None) -> FrechetDistance:
+    """The distance to values [M,D], in which row i is taken counts[i] times, or to known moments."""
+    return FrechetDistance(law_of(reference, counts))
 
 
 def without_bias(generated: Tensor, reference: Tensor, seed: int) -> Tensor:
@@ -205,27 +201,36 @@ def without_bias(generated: Tensor, reference: Tensor, seed: int) -> Tensor:
     return torch.tensor(estimates, dtype=torch.float64)
 
 
-def influence(generated: Tensor, reference: Tensor) -> Influence:
-    """First-order effect of each row of values [N,D] and [M,D] on their FD.
+def law_of(reference: Tensor | Gaussian, counts: Tensor | None = None) -> Gaussian:
+    """The Gaussian of values [M,D], or the one that is known, which no resample changes."""
+    return reference if isinstance(reference, Gaussian) else fit(reference, counts)
+
+
+def influence(generated: Tensor, reference: Tensor | Gaussian) -> Influence:
+    """First-order effect of each row of values [N,D] and [M,D] on their FD; of known moments, no row has any.
 
     With d = m - mu and the transport map A = B (B^T S B)^-1/2 B^T from S to C, a row x of the first set has the effect
     2 d.x + |x|^2 - x.A x, and a row y of the second -2 d.y + |y|^2 - y.A^-1 y, both centred on their means.
     """
-    (mean, covariance), (reference_mean, reference_covariance) = fit(generated), fit(reference)
+    (mean, covariance), (reference_mean, reference_covariance) = fit(generated), law_of(reference)
     vectors, scales = _eigenroot(reference_covariance)
     factor = vectors * scales
     turned, roots = _eigenroot(factor.T @ covariance @ factor)
-    x, y = generated.double() - mean, reference.double() - reference_mean
-    difference = mean - reference_mean
+    x, difference = generated.double() - mean, mean - reference_mean
     forth = (x @ (factor @ (turned / roots.sqrt()))).square().sum(1)
-    back = (y @ ((vectors / scales) @ (turned * roots.sqrt()))).square().sum(1)
     of_x = 2 * x @ difference + x.square().sum(1) - forth
+    if isinstance(reference, Gaussian):
+        return Influence(of_x, of_x.new_zeros(0))
+    y = reference.double() - reference_mean
+    back = (y @ ((vectors / scales) @ (turned * roots.sqrt()))).square().sum(1)
     of_y = -2 * y @ difference + y.square().sum(1) - back
     return Influence(of_x, of_y)
 
 
-def _resampled(reference: Tensor, draws: Draws) -> Iterable[FrechetDistance]:
-    """The distance to each resample of the reference, of which all are kept where they are small."""
+def _resampled(reference: Tensor | Gaussian, draws: Draws) -> Iterable[FrechetDistance]:
+    """The distance to each resample of the reference, of which all are kept where they are small; known moments stay."""
+    if isinstance(reference, Gaussian):
+        return [_to(reference)] * len(draws.reference)
 
     def each() -> Iterator[FrechetDistance]:
         return (_to(reference, counts.to(reference.device)) for counts in draws.reference)
@@ -235,14 +240,14 @@ def _resampled(reference: Tensor, draws: Draws) -> Iterable[FrechetDistance]:
 
 
 def resampled_fd(
-    generated: Sequence[Tensor], reference: Tensor, points: Sequence[float], draws: Draws
+    generated: Sequence[Tensor], reference: Tensor | Gaussian, points: Sequence[float], draws: Draws
 ) -> tuple[Tensor, Tensor]:
     """Mean FD over the seeds in each resample, and its linear part: values [N,D] per seed, [M,D] -> [R], [R].
 
     `points` are the distances of each seed.
     """
-    device, replicates = reference.device, []
-    together = max(BATCH_BYTES // (8 * reference.shape[1] ** 2), 1)
+    device, replicates = generated[0].device, []
+    together = max(BATCH_BYTES // (8 * generated[0].shape[1] ** 2), 1)
     waiting: list[tuple[Tensor, Tensor]] = []
     resampled = _resampled(reference, draws)
     for seeds, counts, distance in zip(draws.seeds.tolist(), draws.generated, resampled, strict=True):

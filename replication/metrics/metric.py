@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from replication.metrics.features import Features
+from replication.metrics.moments import Gaussian, Moments
 from replication.metrics.uncertainty import VERSION, Draws, Interval, draw, draw_paired, recentred
 from replication.registry import METRICS
 from replication.types import InputError
@@ -34,17 +35,19 @@ SHOWN: dict[str, Shown] = {"resampled": "interval", "wilson": "interval", "norma
 class Material:
     """What the metrics of a row are computed from; what a row does not have is None, and so are the metrics that need it.
 
-    `generated` are the features of the images of each seed, `reference` those of the images that they are compared with;
-    where they are `paired`, row i of the one is a reconstruction of row i of the other. `training` and `held_out` are
-    features of real images, `prompted` the classes [N] that a classifier's `logits` [N,K] should show. `originals` and
-    `reconstructions` are uint8 [N,C,H,W], `codes` [K] counts the uses of each entry of a codebook, and `bits` [N]
-    are the bound in bits/dim of single images. `image_embeddings` and `prompt_embeddings` [N,D] of each seed are CLIP's, of
-    the images and of the texts that they were drawn for. Computed on `device`.
+    `generated` are the features of the images of each seed, `reference` those of the images that they are compared with, and
+    `moments` what distances of Gaussians are taken to instead, with or without images beside them. Where they are `paired`,
+    row i of the one is a reconstruction of row i of the other. `training` and `held_out` are features of real images,
+    `prompted` the classes [N] that a classifier's `logits` [N,K] should show. `originals` and `reconstructions` are uint8
+    [N,C,H,W], `codes` [K] counts the uses of each entry of a codebook, and `bits` [N] are the bound in bits/dim of single
+    images. `image_embeddings` and `prompt_embeddings` [N,D] of each seed are CLIP's, of the images and of the texts that they
+    were drawn for. Computed on `device`.
     Raises InputError for no seeds, fewer than ten images, or features of different extractors.
     """
 
     generated: Sequence[Features] | None = None
     reference: Features | None = None
+    moments: Moments | None = None
     paired: bool = False
     training: Features | None = None
     held_out: Features | None = None
@@ -62,15 +65,18 @@ class Material:
     _made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if self.generated is None or self.reference is None:
+        if self.generated is None or (self.reference is None and self.moments is None):
             return
         if not self.generated:
             raise InputError("metrics: no generated images; give the features of at least one seed")
-        for index, features in enumerate([*self.generated, self.reference]):
+        if self.moments is not None:
+            self.moments.check(self.generated[0])
+        like = self.reference or self.generated[0]
+        for index, features in enumerate([*self.generated, *([self.reference] if self.reference else [])]):
             which = "reference" if index == len(self.generated) else f"seed {index} of the generated images"
             if len(features) < LEAST_IMAGES:
                 raise InputError(f"metrics: {which} has {len(features)} images, at least {LEAST_IMAGES} are needed")
-            if (features.widths, features.extractor) != (self.reference.widths, self.extractor):
+            if (features.widths, features.extractor) != (like.widths, like.extractor):
                 raise InputError(f"metrics: {which} comes from another extractor than the reference")
 
     def once(self, work: Callable[..., T], *parts: Any) -> T:
@@ -82,7 +88,8 @@ class Material:
     @property
     def extractor(self) -> str:
         """The name of what computed the features; "" where they have none."""
-        return self.reference.extractor if self.reference else ""
+        like = self.reference or next(iter(self.generated or ()), None)
+        return like.extractor if like else ""
 
     @cached_property
     def values(self) -> list[Tensor] | None:
@@ -100,17 +107,27 @@ class Material:
         return None if self.reference is None else self.reference.on(self.device)
 
     @cached_property
+    def law(self) -> Tensor | Gaussian | None:
+        """What distances of the features are taken to: the moments, or else those of the real images."""
+        return self._on_device(self.moments.values) if self.moments else self.real
+
+    @cached_property
     def sample_logits(self) -> list[Tensor] | None:
         """Logits [N,K] of each seed by the extractor itself, on the CPU."""
         found = [f.logits for f in self.generated or () if f.logits is not None]
         return found if found and not self.paired else None
 
     @cached_property
-    def spatial(self) -> list[Tensor] | None:
-        """Feature maps [N,S] of each seed and of the reference, last, on the device."""
-        sets = [*(self.generated or ()), *([self.reference] if self.reference else [])]
-        found = [f.spatial.to(self.device) for f in sets if f.spatial is not None]
-        return found if self.reference and len(found) == len(sets) > 1 and not self.paired else None
+    def spatial(self) -> tuple[list[Tensor], Tensor | Gaussian] | None:
+        """Feature maps [N,S] of each seed, and what their distances are taken to, on the device."""
+        found = [f.spatial.to(self.device) for f in self.generated or () if f.spatial is not None]
+        of_images = self.reference.spatial if self.reference else None
+        law = None if of_images is None else of_images.to(self.device)
+        to = law if self.moments is None else self._on_device(self.moments.spatial)
+        return (found, to) if found and to is not None and not self.paired else None
+
+    def _on_device(self, law: Gaussian | None) -> Gaussian | None:
+        return None if law is None else Gaussian(*(part.to(self.device) for part in law))
 
     @cached_property
     def draws(self) -> Draws:

@@ -148,6 +148,8 @@ def resamples_of(resamples: int | str, sizes: Iterable[int]) -> str:
 
 def resample_counts(resamples: int, n: int, generator: torch.Generator) -> Tensor:
     """How often each of n images is taken in each resample of size n: uint8 [R,n], rows sum to n."""
+    if n == 0:  # of a reference whose moments alone are known
+        return torch.zeros(resamples, 0, dtype=torch.uint8)
     drawn = torch.randint(n, (resamples, n), generator=generator)
     return torch.zeros(resamples, n, dtype=torch.uint8).scatter_add_(
         1, drawn, torch.ones(1, 1, dtype=torch.uint8).expand_as(drawn)
@@ -176,8 +178,11 @@ def linear_part(points: Sequence[float], influences: Sequence[Influence], draws:
     parts = []
     for index, (point, influence) in enumerate(zip(points, influences, strict=True)):
         rows, counts = draws.of_seed(index)
-        generated, reference = ((part - part.mean()).cpu() / len(part) for part in influence)
-        parts.append(point + counts @ generated + draws.reference[rows].double() @ reference)
+        generated = (influence.generated - influence.generated.mean()).cpu() / len(influence.generated)
+        parts.append(point + counts @ generated)
+        if len(influence.reference):
+            reference = (influence.reference - influence.reference.mean()).cpu() / len(influence.reference)
+            parts[-1] = parts[-1] + draws.reference[rows].double() @ reference
     return draws.mean(parts)
 
 

@@ -7,6 +7,7 @@ from replication.harness.subjects import NOT_KNOWN, Measured
 from replication.harness.table import Column
 from replication.metrics.frechet import ENOUGH
 from replication.metrics.metric import Metric, metrics
+from replication.metrics.moments import NO_INTERVAL
 from replication.metrics.uncertainty import Joint
 from replication.report.compare import Resampled, joint
 from replication.report.tables import Table
@@ -68,7 +69,7 @@ def _paired(metric: Metric, pair: Joint | None) -> dict[str, str]:
 
 def _lacking(one: Measured) -> list[str]:
     """Why there is no distance without bias."""
-    if "metric.fd_infinity" in one.record:
+    if "metric.fd_infinity" in one.record or NO_INTERVAL in one.record["protocol.reference"]:
         return []
     needed = ENOUGH * one.record["protocol.features"]
     return [
@@ -82,8 +83,7 @@ def _protocol(record: Record) -> str:
     stated = {
         "protocol": record["protocol.name"],
         "images": f"{record['protocol.n']:,} of {record['images']}",
-        "reference": f"{record['protocol.reference_n']:,} images of {record['protocol.reference']}, "
-        f"fingerprint {record['protocol.reference_fingerprint'][:16]}",
+        "reference": f"{_of_reference(record)}, fingerprint {record['protocol.reference_fingerprint'][:16]}",
         "extractor": f"{record['protocol.extractor']}, version {version}, SHA-256 {sha256[:16]}",
         "preprocessing": f"{record['protocol.preprocessing']} (of the reference)",
         "resamples": str(record["protocol.resamples"]),
@@ -92,6 +92,11 @@ def _protocol(record: Record) -> str:
     }
     width = max(map(len, stated))
     return "\n".join(f"{key.ljust(width)}  {value}" for key, value in stated.items())
+
+
+def _of_reference(record: Record) -> str:
+    title = record["protocol.reference"]
+    return title if NO_INTERVAL in title else f"{record['protocol.reference_n']:,} images of {title}"
 
 
 def _made(record: Record) -> dict[str, str]:

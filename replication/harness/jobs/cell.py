@@ -31,6 +31,7 @@ from replication.harness.measuring import (
     STRIP_IMAGES,
     TRAINED,
     bits_of,
+    images_beside,
     measured,
     prerequisites,
     sampled,
@@ -40,6 +41,7 @@ from replication.harness.measuring import (
 from replication.harness.passes import FLOAT, of_decoder, of_extractor, of_network, of_step
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import provenance
+from replication.harness.references import located, moments_of
 from replication.harness.versions import (
     DRAWN,
     TIMING,
@@ -107,6 +109,8 @@ class Cell(Job):
     def versions(self) -> dict[str, int]:
         without = {*NO_SAMPLES, *(() if self.nll else ("bits",)), *(() if self.recipe.condition else ("prompted",))}
         without |= set() if self._clip_pair() else {"prompt_embeddings"}
+        if self.protocol.moments:  # moments have no images to be near to, or too few
+            without |= {"training", "held_out", *(() if images_beside(located(self.protocol.moments)) else ("real",))}
         measured = metric_versions(without, self.protocol.extractor.name)
         return {**measured, TIMING: timing.VERSION, **self.drawn_versions()}
 
@@ -168,17 +172,21 @@ class Cell(Job):
             "recipe.condition": str(recipe.condition or "none"),
             **{f"recipe.{name}": str(value) for name, value in recipe.training.model_dump().items()},
             **protocol.columns(
-                [field for field in Protocol.model_fields if field not in ("source", "note")],
+                [field for field in Protocol.model_fields if field not in ("source", "note", "moments")],
                 changed=protocol.changes or "nothing",
                 n=protocol.n,
-                reference=f"{recipe.dataset} {protocol.reference}",
+                reference=moments_of(protocol.moments).title
+                if protocol.moments
+                else f"{recipe.dataset} {protocol.reference}",
                 labels=protocol.labels if recipe.condition else "none: unconditional",
             ),
         }
 
     def prerequisites(self, place: Workplace) -> Mapping[str, Callable[[], object]]:
         recipe = self.recipe
-        needed = prerequisites(recipe.dataset, recipe.first_stage, self.protocol.extractor, place)
+        needed = dict(prerequisites(recipe.dataset, recipe.first_stage, self.protocol.extractor, place))
+        if self.protocol.moments and place.snapshots(recipe).found(recipe.training.steps):
+            needed.pop(str(recipe.dataset))  # nothing is trained, and nothing measured against it
         whole = {f"{recipe.dataset}, whole": lambda: place.ensure_photographs(recipe)} if recipe.training.crop else {}
         return needed | whole
 
@@ -451,7 +459,7 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
                     recipe=recipe,
                     sampling=Sampling(**rule, steps=steps),
                     published=[value for value in published if value.steps == steps],
-                    needs=[measuring[stage]] if stage in measuring else [],
+                    needs=[measuring[stage]] if stage in measuring and not row.protocol.moments else [],
                     **shared,
                 )
                 for steps in row.steps
