@@ -42,6 +42,7 @@ EXAMPLES = {
         "run ddpm",
         "run ddpm --row DDIM --set protocol.n=500",
         "run ddpm ldm --profile gpu --budget 1500",
+        'run dit --profile paper --row "DiT-XL/2, 7M, guidance 1.5" --weights auto',
     ),
     "plan.plan": (
         "plan ddpm",
@@ -216,6 +217,8 @@ def _add_experiments(commands: Any) -> None:
     _add_profile(run)
     _add_set(run, "one key of the profile")
     _add_choice(run)
+    text = "auto: published weights instead of trainings, fetched where they are not here"
+    run.add_argument("--weights", choices=["auto"], help=text)
     text = "end within so many seconds: begin no cell that would not, stop trainings at a snapshot; exit 75 if rows are left"
     run.add_argument("--budget", type=float, metavar="SECONDS", help=text)
     _add_device(run)
@@ -223,6 +226,8 @@ def _add_experiments(commands: Any) -> None:
     plan = _added(commands, "plan", "plan.plan", text)
     _add_experiment(plan)
     _add_choice(plan)
+    text = "auto: with published weights instead of trainings: which are to be downloaded"
+    plan.add_argument("--weights", choices=["auto"], help=text)
     _add_device(plan)
     sample = _added(commands, "sample", "run.sample", "draw images of your own prompts, and write them to a PNG")
     _add_experiment(sample)

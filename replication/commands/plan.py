@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from replication.commands.options import chosen, device_of, jobs_named, print_json
+from replication.harness.auto_weights import Wanted, wanted
 from replication.harness.expected import Expected, Forecast
+from replication.harness.fetched_weights import is_here, size_of
 from replication.harness.home import state
 from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell
@@ -38,14 +40,20 @@ def plan(options: argparse.Namespace) -> None:
     taking = {
         job.key: Expected() if states[job.key].startswith("done") else forecast.of_job(ahead[job.key]) for job in jobs
     }
+    lacking = wanted([job for job in jobs if isinstance(job, Cell)], place) if options.weights else []
     planned = planned_trainings(
-        wanted for job in jobs if not states[job.key].startswith("done") for wanted in job.trainings(place)
+        training
+        for job in jobs
+        if not states[job.key].startswith("done")
+        for training in job.trainings(place)
+        if not (options.weights and isinstance(job, Cell))
     )
     training = [(one, forecast.of_training(one)) for one in planned]
     cells = [_of_cell(job, taking[job.key], states[job.key]) for job in jobs if isinstance(job, Cell)]
     others = [_of_job(job, taking[job.key], states[job.key]) for job in jobs if not isinstance(job, Cell)]
     whole = Expected.of_all([*taking.values(), *(of for _, of in training)])
     tables: dict[str, list[Line]] = {
+        "weights": [_of_weights(one) for one in lacking],
         "cells": cells,
         "first stages": others,
         "trainings": [_of_training(one, of) for one, of in training],
@@ -55,6 +63,18 @@ def plan(options: argparse.Namespace) -> None:
         print_json({**tables, "note": NOTE})
     else:
         show("\n\n".join([*(str(_table(lines)) for lines in tables.values() if lines), NOTE]), options.all)
+
+
+def _of_weights(one: Wanted) -> Line:
+    """What `run --weights auto` gives in the place of a training."""
+    state = "here" if is_here(one.file) else "to download"
+    return {
+        "for": one.title,
+        "weights": one.file.name,
+        "size": size_of(one.file),
+        "state": state,
+        "address": one.file.url,
+    }
 
 
 def _of_cell(cell: Cell, expected: Expected, state: str) -> Line:

@@ -8,6 +8,7 @@ from replication.commands.options import cells_named, chosen, device_of, jobs_na
 from replication.conditions.captions import Captioned
 from replication.deadline import Deadline, OutOfTime
 from replication.files import expanded, write_atomically
+from replication.harness.auto_weights import give, wanted
 from replication.harness.experiment import Experiment
 from replication.harness.home import project, state
 from replication.harness.job import Job
@@ -56,6 +57,10 @@ def run_experiments(options: argparse.Namespace) -> None:
 def _run_experiment(options: argparse.Namespace, experiment: Experiment, jobs: list[Job], place: Workplace) -> None:
     place = keeping(place, planned_trainings(w for job in jobs for w in job.trainings(place)))
     every, jobs = jobs, chosen(jobs, options)
+    if options.weights:
+        for one in wanted([job for job in jobs if isinstance(job, Cell)], place):
+            given = give(one, place)
+            print("\n".join([f"{one.title}: {one.file.name}, {one.file.url}", *given.remarks]), flush=True)
     results, journal = project() / "results", journal_of(jobs, place.state)
     committed = committed_rows(results / f"{experiment.name}-{options.profile}.csv")
     run(jobs, place, Store(place.state), tags_beside(committed))

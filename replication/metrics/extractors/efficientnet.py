@@ -93,7 +93,7 @@ class EfficientNetLite0(nn.Module):
 
 @EXTRACTORS.register("efficientnet-lite0")
 class EfficientNetExtractor(PublishedExtractor):
-    """FD-efficientnet-lite0, of colour: 1,280 features of an ImageNet classifier (extra `imagenet`, 19 MB)."""
+    """FD-efficientnet-lite0, of colour: 1,280 features of an ImageNet classifier (Tan and Le 2019; extra `imagenet`, 19 MB)."""
 
     name, family, layers, version = "efficientnet-lite0", "efficientnet-lite0", ("values", "logits"), "1"
     multiply_adds, width = 0.4e9, 1280 + 1000
