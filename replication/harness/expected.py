@@ -84,8 +84,8 @@ class Forecast:
     def learn(self, ahead: Ahead, row: Record) -> None:
         """Take in the time of a row, if it is from this machine as it is now."""
         seconds = row.get("timing.seconds_per_image")
-        there = {name: row.get(f"env.{name}") for name in self._here}
-        if seconds and there == self._here:
+        there = {name: row.get(f"env.{name}", "none") for name in self._here}
+        if seconds and there == self._here and not row.get("timing.disturbed"):
             self._paces[ahead.network].append(seconds / self._counted(ahead.drawing, ahead.precision))
 
     def of_job(self, ahead: Ahead) -> Expected:

@@ -46,6 +46,8 @@ ONE_SIZE = (
 # what a row keeps where its chunks do not tell, those from before they held a floor, and the device's peak
 BESIDE = ("timing.floor_seconds", "timing.peak_memory_bytes")
 MACHINE = {"device": "env.device", "threads": "env.threads"}
+OTHER = ("processors", "switches", "steal")  # of OtherWork, as columns
+LATER = {"flags": "env.flags"}  # a row from before they were kept has no say in them
 TRAINED = "no, trained here"  # `checkpoint.given` of weights that were not given
 
 
@@ -136,18 +138,23 @@ def images_beside(moments: Path) -> ImageSet | None:
 def timing_columns(sets: list[SampleSet], beside: Record) -> Record:
     """Seconds per image of sampling alone, and `beside`, the columns BESIDE; nothing where another device drew all images.
 
-    Of chunks that were drawn under several conditions, those count that most images have in common, and `batch_size` and
-    env.threads are theirs. `floor_seconds` are bare evaluations beside these very chunks, as many as an image takes.
-    `image_seconds` are those until there are pixels: with decoding, where the model is a latent one.
+    Of chunks that were drawn under several conditions, those count that most images have in common, and `batch_size`,
+    env.threads and env.flags are theirs. Of these, those without other work beside them count, if there are any; else the
+    time is `disturbed`, 1, by what the columns `other_*` say. `floor_seconds` are bare evaluations beside these very chunks,
+    as many as an image takes. `image_seconds` are those until there are pixels: with decoding, where the model is a latent
+    one.
     """
     drawn = [t for s in sets for t in s.seconds_per_image]
     if not drawn:
         return {}
-    images: Counter[tuple[int | None, int]] = Counter()
+    images: Counter[tuple[int | None, str | None, int]] = Counter()
     for t in drawn:
-        images[t.threads, t.batch] += t.batch
-    (threads, batch), _ = images.most_common(1)[0]
-    seconds = [t for t in drawn if t.threads == threads and abs(t.batch - batch) <= ONE_SIZE * batch]
+        images[t.threads, t.flags, t.batch] += t.batch
+    (threads, flags, batch), _ = images.most_common(1)[0]
+    alike = [t for t in drawn if (t.threads, t.flags) == (threads, flags) and abs(t.batch - batch) <= ONE_SIZE * batch]
+    quiet = [t for t in alike if not t.disturbed]
+    seconds = quiet or alike
+    seen = [t.other_work for t in seconds if t.other_work]
     floors = [t.floor for t in seconds if t.floor is not None]
     median, low, high = median_interval([t.sampling for t in seconds])
     whole, whole_low, whole_high = median_interval([t.image for t in seconds])
@@ -165,6 +172,13 @@ def timing_columns(sets: list[SampleSet], beside: Record) -> Record:
         **beside,
         **({"timing.floor_seconds": sets[0].nfe * min(floors)} if floors else {}),
         **({"env.threads": str(threads)} if threads is not None else {}),
+        **({"env.flags": flags} if flags is not None else {}),
+        **({"timing.disturbed": int(not quiet)} if seen else {}),
+        **(
+            {f"timing.other_{name}": statistics.median(getattr(w, name) for w in seen) for name in OTHER}
+            if seen
+            else {}
+        ),
     }
 
 
@@ -174,10 +188,17 @@ def unlike_times(records: Sequence[Record]) -> list[str]:
     A row from before its batch size was kept has no say in that.
     """
     values = {name: dict.fromkeys(record.get(column) for record in records) for name, column in MACHINE.items()}
+    values |= {name: dict.fromkeys(r[column] for r in records if column in r) for name, column in LATER.items()}
     found = [f"{name} {' against '.join(map(str, of))}" for name, of in values.items() if len(of) > 1]
     sizes = sorted({record["timing.batch_size"] for record in records if "timing.batch_size" in record})
     if sizes and sizes[-1] - sizes[0] > ONE_SIZE * sizes[-1]:
         found.append(f"batch size {sizes[0]} against {sizes[-1]}")
+    if disturbed := [record for record in records if record.get("timing.disturbed")]:
+        busy = max(record["timing.other_processors"] for record in disturbed)
+        steps = dict.fromkeys(f"{record.get('label')} x {record.get('sampling.steps')}" for record in disturbed)
+        found.append(
+            f"other work beside the timing of {', '.join(steps)}, on {busy:.1f} processors: draw on a quiet machine"
+        )
     return found
 
 

@@ -1,6 +1,11 @@
-"""Time, measured: the device's queue is empty when the clock starts and when it stops."""
+"""Time, measured: the device's queue is empty when the clock starts and when it stops.
+
+Beside other work a time says little: two threads that wait for each other lose more than their share. What else the machine
+did meanwhile is therefore kept with a time, and one that was disturbed enters no verdict.
+"""
 
 import math
+import os
 import platform
 import resource
 import statistics
@@ -9,17 +14,32 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from replication.acceleration import Policy
 
+SLACK = 0.15  # of a processor, for each thread: as much other work as a quiet machine has
+SWITCHES = (
+    50.0  # that were not asked for, in a second of one thread: beside a busy process there are a hundred and more
+)
+STEAL = 0.05
+TICK = 0.02  # seconds of each processor by which the kernel's counters may be late
 VERSION = 2  # of the rule for a median and its interval; at 1 the smallest and the largest were the interval
 
 
 def conditions(device: torch.device) -> dict[str, str]:
     """What of this process changes a time and no figure, by the column `env.*` that it has in a row."""
-    return {"device": device_name(device), "threads": str(torch.get_num_threads())}
+    found = {
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "deterministic cuDNN": torch.backends.cudnn.deterministic,
+        "no cuDNN": not torch.backends.cudnn.enabled,
+        "no oneDNN": not torch.backends.mkldnn.enabled,
+        f"float32 products {torch.get_float32_matmul_precision()}": torch.get_float32_matmul_precision() != "highest",
+    }
+    flags = ", ".join(name for name, on in found.items() if on) or "none"
+    return {"device": device_name(device), "threads": str(torch.get_num_threads()), "flags": flags}
 
 
 def device_name(device: torch.device) -> str:
@@ -41,20 +61,89 @@ def _processor(device: torch.device) -> str:
         return platform.processor() or platform.machine()
 
 
+class OtherWork(NamedTuple):
+    """What the machine did besides while something was timed: how many processors other processes kept busy, how often in a
+    second a thread of ours was put aside for them, and which share of the processors' time the hypervisor gave to others.
+
+    disturbs: whether the time says something of that too.
+    """
+
+    processors: float
+    switches: float
+    steal: float
+    disturbs: bool
+
+
 class Stopwatch:
-    """`with Stopwatch(device) as watch: ...` then `watch.seconds`, the device's work included."""
+    """`with Stopwatch(device) as watch: ...` then `watch.seconds`, the device's work included, and `watch.other_work`."""
 
     def __init__(self, device: torch.device):
         self.device, self.seconds = device, math.nan
+        self.other_work: OtherWork | None = None
 
     def __enter__(self) -> "Stopwatch":
         _wait(self.device)
-        self._started = time.perf_counter()
+        self._counters, self._started = _counters(), time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
         _wait(self.device)
         self.seconds = time.perf_counter() - self._started
+        self.other_work = _between(self._counters, _counters(), self.seconds, busy_threads(self.device))
+
+
+def busy_threads(device: torch.device) -> int:
+    """How many of the processor's a run keeps busy: where the device is another one, that which launches."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
+@cache
+def _processors() -> frozenset[int]:
+    """Those that this process may run on."""
+    return (
+        frozenset(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else frozenset(range(os.cpu_count() or 1))
+    )
+
+
+class _Counters(NamedTuple):
+    """Seconds since some time in the past, of all our processors: busy, stolen; of this process; and its switches."""
+
+    busy: float
+    stolen: float
+    own: float
+    switches: int
+
+
+def _counters() -> _Counters | None:
+    """None where the kernel does not tell."""
+    try:
+        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    ticks = [
+        [int(count) for count in counts]
+        for name, *counts in map(str.split, lines)
+        if name[:3] == "cpu" and name[3:].isdigit() and int(name[3:]) in _processors()
+    ]
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    # user, nice, system, idle, iowait, irq, softirq, steal
+    busy, stolen = sum(sum(of[:3]) + sum(of[5:7]) for of in ticks), sum(sum(of[7:8]) for of in ticks)
+    return _Counters(
+        busy * tick, stolen * tick, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    )
+
+
+def _between(before: _Counters | None, after: _Counters | None, seconds: float, threads: int) -> OtherWork | None:
+    if before is None or after is None:
+        return None
+    busy, stolen, own, switches = (b - a for a, b in zip(before, after, strict=True))
+    processors, late = len(_processors()), TICK * len(_processors())
+    taken, stolen = max(busy - own - late, 0.0) / seconds, max(stolen - late, 0.0) / seconds / processors
+    aside = max(switches - threads, 0) / seconds / threads
+    too_few = processors - taken < threads * (1 - SLACK)
+    return OtherWork(taken, aside, stolen, too_few or aside > SWITCHES or stolen > STEAL)
 
 
 def repeated(work: Callable[[], object], device: torch.device, repeats: int, warmups: int = 1) -> list[float]:

@@ -19,7 +19,7 @@ from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoi
 from replication.diffusion.denoiser import CLIPS, Counted, Denoise, Network, evaluations
 from replication.diffusion.guidance import Guided
 from replication.diffusion.sampling import sample
-from replication.metrics.timing import Stopwatch, repeated
+from replication.metrics.timing import OtherWork, Stopwatch, conditions, repeated
 from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.pixels import quantize
@@ -129,7 +129,8 @@ class Seconds(NamedTuple):
     """What images took: drawing x_0, and decoding it to pixels where it is a latent; and what that hangs on, the device aside.
 
     batch: the largest chunk that was drawn in the same call; threads: of the CPU, None for chunks from before they were
-    kept; floor: seconds per image of a bare evaluation in that call, None where it was not measured.
+    kept; floor: seconds per image of a bare evaluation in that call, None where it was not measured. flags: of PyTorch, as
+    metrics/timing.py has them; other_work: beside the drawing, None where it was not seen.
     """
 
     sampling: float
@@ -137,6 +138,13 @@ class Seconds(NamedTuple):
     batch: int = 0
     threads: int | None = None
     floor: float | None = None
+    flags: str | None = None
+    other_work: OtherWork | None = None
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other work is in them, as far as it was seen."""
+        return self.other_work is not None and self.other_work.disturbs
 
     @property
     def image(self) -> float:
@@ -164,8 +172,9 @@ class Chunk:
 
     def write(self, images: Tensor, nfe: int, seconds: Seconds, weights: str, drawn_by: str) -> None:
         """Images uint8 [stop-start,C,H,W], evaluations per image, seconds for all, and by whom; raises RunError."""
-        of_call = {"batch": seconds.batch, "threads": seconds.threads, "floor": seconds.floor}
-        made = {"nfe": nfe, "seconds": seconds.sampling, "decoding": seconds.decoding, **of_call}
+        taken = {name: value for name, value in seconds._asdict().items() if name not in ("sampling", "other_work")}
+        beside = seconds.other_work._asdict() if seconds.other_work else None
+        made = {"nfe": nfe, "seconds": seconds.sampling, **taken, "other_work": beside}
         save_checkpoint(self.path, {"images": images}, {**made, "weights": weights, "drawn_by": drawn_by})
 
     def images(self) -> Tensor:
@@ -210,6 +219,8 @@ class SampleSet:
                 m.get("batch", len(chunk)),
                 m.get("threads"),
                 m.get("floor"),
+                m.get("flags"),
+                OtherWork(**m["other_work"]) if m.get("other_work") else None,
             )
             for chunk, m in zip(chunks, made, strict=True)
             if m["drawn_by"] == drawn_by
@@ -276,7 +287,9 @@ def generate(source: Source, request: SampleRequest, place: SamplePlace) -> Samp
             if not torch.isfinite(x).all():
                 raise RunError(f"{description}: sampling gave NaN or infinity in images {start} to {stop - 1}")
             images = quantize(x.float(), request.quantizer).cpu()
-            seconds = Seconds(watch.seconds, decoding.seconds, -(-missing // rounds), torch.get_num_threads(), floor)
+            threads, flags = torch.get_num_threads(), conditions(place.device)["flags"]
+            of_call = -(-missing // rounds), threads, floor, flags, watch.other_work
+            seconds = Seconds(watch.seconds, decoding.seconds, *of_call)
             Chunk(place.folder, start, stop).write(images, counter.nfe, seconds, source.weights, place.drawn_by)
             shown.update(stop - start)
     samples = stored_samples(place, source.weights, n)

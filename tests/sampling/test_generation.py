@@ -15,6 +15,8 @@ from replication.checkpoint import save_checkpoint
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Counted, Denoise
 from replication.harness.measuring import timing_columns, unlike_times
+from replication.metrics import timing
+from replication.metrics.timing import OtherWork
 from replication.noise import ImageNoise
 from replication.registry import MODELS, SAMPLERS, SCHEDULES
 from replication.sampling.generation import SamplePlace, SampleRequest, SampleSet, Sampling, Seconds, Source, generate
@@ -135,6 +137,57 @@ def test_times_compare_under_equal_conditions_alone() -> None:
     assert unlike_times([row, {**row, "timing.batch_size": 1}]) == ["batch size 1 against 250"]
     assert unlike_times([row, {**row, "env.threads": "2"}]) == ["threads 1 against 2"]
     assert unlike_times([row, {**row, "env.device": "cpu, compiled"}]) == ["device cpu against cpu, compiled"]
+
+
+BUSY, QUIET = OtherWork(1.4, 95.0, 0.0, True), OtherWork(0.0, 0.0, 0.0, False)
+
+
+def test_a_time_beside_other_work_enters_no_verdict_silently() -> None:
+    """Chunks beside other work count only where there are no others; then the row says so, and no time is compared with it.
+
+    Catches: a median over both, and a mark that nothing reads.
+    """
+    busy, quiet = Seconds(9.0, 0.0, 250, 1, other_work=BUSY), Seconds(2.0, 0.0, 250, 1, other_work=QUIET)
+    row = timing_columns([timed(busy, busy, quiet)], {})
+    assert (row["timing.seconds_per_image"], row["timing.chunks"], row["timing.disturbed"]) == (2.0, 1, 0)
+    marked = timing_columns([timed(busy, busy)], {})
+    assert (marked["timing.seconds_per_image"], marked["timing.disturbed"]) == (9.0, 1)
+    assert (marked["timing.other_processors"], marked["timing.other_switches"]) == (1.4, 95.0)
+    assert unlike_times([row, row]) == []
+    (why,) = unlike_times([row, {**marked, "label": "DDIM", "sampling.steps": 20}])
+    assert why.startswith("other work beside the timing of DDIM x 20, on 1.4 processors")
+    assert "timing.disturbed" not in timing_columns([timed(Seconds(2.0, 0.0, 16))], {})
+
+
+def test_flags_that_change_a_time_are_kept_with_it() -> None:
+    """Of unlike chunks those of most images count; rows of unequal flags are not compared, and older ones have no say."""
+    fast, slow = Seconds(2.0, 0.0, 9, 1, flags="none"), Seconds(8.0, 0.0, 8, 1, flags="deterministic algorithms")
+    row = timing_columns([timed(fast, slow)], {})
+    assert (row["timing.seconds_per_image"], row["env.flags"]) == (2.0, "none")
+    unlike = {**row, "env.flags": "deterministic algorithms"}
+    assert unlike_times([row, unlike]) == ["flags none against deterministic algorithms"]
+    assert unlike_times([row, {name: value for name, value in row.items() if name != "env.flags"}]) == []
+
+
+def test_other_work_is_seen_in_the_kernels_counters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exact, of counters before and after ten seconds on two processors. Catches: our own work that counts as others', and
+    a thread on a processor of its own that counts as disturbed.
+    """
+    monkeypatch.setattr(timing, "_processors", lambda: frozenset({0, 1}))
+    before = timing._Counters(100.0, 0.0, 50.0, 7)
+
+    def beside(busy: float, stolen: float = 0.0, switches: int = 0, threads: int = 1) -> OtherWork:
+        after = timing._Counters(110.0 + busy, stolen, 60.0, 7 + switches)
+        found = timing._between(before, after, 10.0, threads)
+        assert found is not None
+        return found
+
+    assert not beside(0.04).disturbs
+    assert beside(8.04).processors == pytest.approx(0.8)
+    assert not beside(8.04).disturbs
+    assert beside(8.04, threads=2).disturbs
+    assert beside(0.04, switches=1000).disturbs
+    assert beside(0.04, stolen=2.0).disturbs
 
 
 def test_chunks_are_nearly_equal_and_timed(denoiser: Denoiser, tmp_path: Path) -> None:
