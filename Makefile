@@ -80,7 +80,7 @@ bench: $(READY)
 	$(BIN)/replicate bench
 
 ui: $(READY)
-	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri "$$($(BIN)/python -m replication.harness.store)"
+	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri "$$($(BIN)/python -m replication.harness.tracking)"
 
 # Pin what is installed now: names and versions, no hosts, no paths.
 lock: $(READY)

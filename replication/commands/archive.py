@@ -12,7 +12,7 @@ from replication.harness.archive import export_archive, import_archive
 from replication.harness.home import state
 from replication.harness.jobs.cell import SAMPLES
 from replication.harness.journal import Record
-from replication.harness.store import steps_of
+from replication.harness.mlflow_runs import steps_of
 from replication.harness.sweep import all_journals
 from replication.registry import unknown
 from replication.sampling.generation import chunks_in

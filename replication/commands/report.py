@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from replication.commands.options import print_json
-from replication.files import all_or_nothing, write_atomically
+from replication.files import all_or_nothing, file_sha256, write_atomically
 from replication.harness.experiment import SIZES, experiment_names, load_experiment
 from replication.harness.home import project, state
 from replication.harness.job import Job, jobs_of
@@ -57,14 +57,16 @@ def report(options: argparse.Namespace) -> None:
         for stem, rows in committed_forensics(written).items():
             write_forensics(rows, written / stem)
         every = [replace(e, reproduced=reproduced.get(e.stem, "")) for e in every]
-        print(f"wrote {(results / write_page(every, written).name).relative_to(project())}")
+        page = results / write_page(every, written).name
+        print(f"wrote {page.relative_to(project())}")
     if options.publish:
         _refresh_readme()
     for name, profile, journal, records, files, described in tables:  # last, since a dead server stops it
-        shown = f"{store.shown} {content_key(plain(records))}"
-        if journal.synced_with("table") != shown:
-            store.log_table(name, profile, records, files, described)
-            journal.mark_synced("table", shown)
+        content = content_key({"rows": plain(records), "files": {file.name: file_sha256(file) for file in files}})
+        if store.installed and journal.run_of("table", store.shown) != content:
+            with store.sweep(name, profile) as sweep:
+                sweep.log_table(records, [*files, page], described, content)
+            journal.mark_synced("table", store.shown, content)
 
 
 def _beside_committed(jobs: Sequence[Job]) -> Reproduction | None:

@@ -31,7 +31,7 @@ from PIL import Image
 
 from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
 from replication.files import file_sha256, locked, replaced, unwritable
-from replication.harness.journal import Curve, Journal, Record
+from replication.harness.journal import Curve, Journal, Record, curve_of_json, row_of_json
 from replication.harness.replicates import load_replicates, replicates_of_row
 from replication.harness.versions import COLUMN, raised
 from replication.settings import content_key
@@ -157,17 +157,17 @@ def _member(name: str, path: Path) -> Member:
 
 def _checked(archive: zipfile.ZipFile, path: Path) -> list[Member]:
     """What the archive's own directory says of its members, each a plain file, once, under a name that it may have."""
-    infos, manifest = archive.infolist(), _manifest(archive, path)
+    infos = archive.infolist()
     names = Counter(info.filename for info in infos)
     for info in infos:
         where, mode = f"{path}: {info.filename!r}", info.external_attr >> 16
         if names[info.filename] > 1:
             raise InputError(f"{where} is in it {names[info.filename]} times")
-        if stat.S_IFMT(mode) not in (0, stat.S_IFREG) or info.is_dir():
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG) or info.filename.endswith("/"):
             raise InputError(f"{where} is no plain file but a link, a folder or a device")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.compress_size != info.file_size:
             raise InputError(f"{where} is compressed or encrypted; `replicate export` stores files as they are")
-    of_archive = names.keys() - {MANIFEST}
+    of_archive, manifest = names.keys() - {MANIFEST}, _manifest(archive, path)
     for name in sorted(of_archive ^ manifest.keys()):
         raise InputError(f"{path}: {name!r} is " + ("not in its manifest" if name in of_archive else "missing"))
     return [_member(name, path) for name in sorted(of_archive)]
@@ -228,12 +228,14 @@ def _json(member: Member, file: Path, path: Path) -> dict[str, Any]:
 
 def _row(member: Member, file: Path, path: Path) -> Record:
     """The row, whose key has to be what its setting and versions make it."""
-    record, key = _json(member, file, path), member.fields["key"]
+    key = member.fields["key"]
+    try:
+        record = row_of_json(_json(member, file, path), key)
+    except ValueError as error:
+        raise InputError(f"{path}: {member.name} is not the row of its key ({error})") from error
     versions = {c.removeprefix(COLUMN): v for c, v in record.items() if c.startswith(COLUMN)}
     setting = record.get("setting", record.get("cell"))
-    if not (
-        record.get("cell") == key and isinstance(setting, str) and all(isinstance(v, int) for v in versions.values())
-    ):
+    if not (isinstance(setting, str) and all(isinstance(v, int) for v in versions.values())):
         raise InputError(f"{path}: {member.name} is not the row of its key")
     made = content_key({"setting": setting, **of}) if (of := raised(versions)) else setting
     folder = f"{record.get('experiment')}-{record.get('profile')}"
@@ -257,7 +259,7 @@ def _check_content(member: Member, file: Path, rows: Mapping[str, Record], path:
                 raise InputError("not the replicates of its row")
             replicates_of_row(rows[member.name.removesuffix(".safetensors")], file, found)
         elif member.kind == "curves":
-            _check_curve(_json(member, file, path), fields)
+            _check_curve(curve_of_json(_json(member, file, path)), fields)
         elif member.kind == "chunks":
             _check_chunk(file, int(fields["stop"]) - int(fields["start"]))
         elif member.kind == "weights":
@@ -271,14 +273,8 @@ def _check_content(member: Member, file: Path, rows: Mapping[str, Record], path:
 
 
 def _check_curve(curve: Curve, fields: Mapping[str, str]) -> None:
-    steps = curve.get("step")
-    columns = [values for values in curve.values() if isinstance(values, list)]
-    if not steps or any(len(values) != len(steps) for values in columns):
-        raise InputError("its columns are not equally long")
-    if not all(isinstance(value, (int, float)) for values in columns for value in values):
-        raise InputError("it holds what is no number")
     folder = f"{curve.get('experiment')}-{curve.get('profile')}"
-    if curve.get("training") != fields["key"] or folder != fields["journal"] or not isinstance(curve.get("title"), str):
+    if curve["training"] != fields["key"] or folder != fields["journal"]:
         raise InputError("the curve of another training")
 
 

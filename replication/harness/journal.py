@@ -27,9 +27,39 @@ def plain(content: Any) -> Any:
     return repr(content) if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def _measured(column: str, value: Any) -> Any:
-    """An entry of a row as it was before `plain`: what was measured is a number."""
-    return float(value) if column.startswith(MEASURED) and isinstance(value, str) else value
+def row_of_json(content: Any, key: str) -> Record:
+    """The row that a JSON holds, its figures as numbers again; raises ValueError for what is none, or that of another key."""
+    if not isinstance(content, dict) or content.get("cell") != key:
+        raise ValueError("not the row of this key")
+    return {column: _entry(column, value) for column, value in content.items()}
+
+
+def _entry(column: str, value: Any) -> str | int | float | None:
+    if value is not None and not isinstance(value, str | int | float):
+        raise ValueError(f"{column} is neither text nor number")
+    return _number(value) if column.startswith(MEASURED) and value is not None else value
+
+
+def _number(value: Any) -> int | float:
+    """One that a float can hold, perhaps as `plain` wrote it."""
+    try:
+        number = float(value)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"{str(value)[:40]!r} is no number") from error
+    return value if isinstance(value, int) else number
+
+
+def curve_of_json(content: Any) -> Curve:
+    """The curve that a JSON holds; raises ValueError for what is none."""
+    if not isinstance(content, dict) or not all(isinstance(content.get(k), str) for k in ("training", "title")):
+        raise ValueError("not the curve of a training")
+    curve = {name: list(map(_number, of)) if isinstance(of, list) else of for name, of in content.items()}
+    steps = curve.get("step")
+    if not isinstance(steps, list) or not steps or not all(float(step).is_integer() for step in steps):
+        raise ValueError("it has no steps")
+    if any(len(of) != len(steps) for of in curve.values() if isinstance(of, list)):
+        raise ValueError("its columns are not equally long")
+    return curve
 
 
 class Computed(NamedTuple):
@@ -62,7 +92,7 @@ class Journal:
             self.replicates_path(key).unlink(missing_ok=True)
         else:
             save_replicates(self.replicates_path(key), {key: computed.replicates})
-        (self.folder / f"{key}.mlflow").unlink(missing_ok=True)
+        self._outdate(key)
         write_atomically(
             self.folder / f"{key}.json", json.dumps(plain(computed.record), indent=1, allow_nan=False).encode()
         )
@@ -71,14 +101,11 @@ class Journal:
         """The job's row, None if it has not been run; raises InputError for a file that is no row."""
         path = self.folder / f"{key}.json"
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            return row_of_json(json.loads(path.read_text(encoding="utf-8")), key)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: not a row ({error}); delete it and run again") from error
-        if not isinstance(record, dict) or record.get("cell") != key:
-            raise InputError(f"{path}: not the row of this key; delete it and run again")
-        return {column: _measured(column, value) for column, value in record.items()}
 
     def rows(self) -> list[Record]:
         """Every row there is, by its key; raises InputError for a file that is none."""
@@ -110,7 +137,7 @@ class Journal:
         """The curve of a training, unless there is one as long; MLflow has yet to get it. Raises RunError."""
         key = f"curves/{curve['training']}"
         if self.curves().get(key, {"step": [0]})["step"][-1] < curve["step"][-1]:
-            (self.folder / f"{key}.mlflow").unlink(missing_ok=True)
+            self._outdate(key)
             write_atomically(self.folder / f"{key}.json", json.dumps(plain(curve), allow_nan=False).encode())
 
     def curves(self) -> dict[str, Curve]:
@@ -118,19 +145,38 @@ class Journal:
         found = {}
         for path in sorted(p for p in (self.folder / "curves").glob("*.json") if _KEY.fullmatch(p.stem)):
             try:
-                curve = json.loads(path.read_text(encoding="utf-8"))
-                found[f"curves/{path.stem}"] = {
-                    name: [float(v) if isinstance(v, str) else v for v in of] if isinstance(of, list) else of
-                    for name, of in curve.items()
-                }
-            except (OSError, ValueError, AttributeError) as error:
+                found[f"curves/{path.stem}"] = curve_of_json(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError, RecursionError) as error:
                 raise InputError(f"{path}: not a curve ({error}); delete it and run again") from error
         return found
 
-    def synced_with(self, key: str) -> str | None:
-        """The tracking address that has this row, None if none has."""
-        path = self.folder / f"{key}.mlflow"
-        return path.read_text(encoding="utf-8") if path.exists() else None
+    def run_of(self, key: str, address: str) -> str | None:
+        """What has this row, as it is now, in the store at the address: a run; None where it was not given yet."""
+        return self._marks(key)["now"].get(address)
 
-    def mark_synced(self, key: str, address: str) -> None:
-        write_atomically(self.folder / f"{key}.mlflow", address.encode())
+    def outdated_run(self, key: str, address: str) -> str | None:
+        """The run there of the row as it was before it was written again."""
+        return self._marks(key)["before"].get(address)
+
+    def mark_synced(self, key: str, address: str, run: str) -> None:
+        marks = self._marks(key)
+        marks["now"][address] = run
+        marks["before"].pop(address, None)
+        self._mark(key, marks)
+
+    def _outdate(self, key: str) -> None:
+        """No store has the row as it will be."""
+        marks = self._marks(key)
+        if any(marks.values()):
+            self._mark(key, {"now": {}, "before": {**marks["before"], **marks["now"]}})
+
+    def _marks(self, key: str) -> dict[str, dict[str, str]]:
+        """By tracking address, the runs of the row as it is and as it was; a damaged file says nothing of either."""
+        try:
+            found = json.loads((self.folder / f"{key}.mlflow").read_text(encoding="utf-8"))
+            return {when: {str(a): str(run) for a, run in found[when].items()} for when in ("now", "before")}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return {"now": {}, "before": {}}
+
+    def _mark(self, key: str, marks: dict[str, dict[str, str]]) -> None:
+        write_atomically(self.folder / f"{key}.mlflow", json.dumps(marks).encode())

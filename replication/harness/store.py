@@ -1,326 +1,129 @@
-"""MLflow: one run per row, and each table. The only import of mlflow in the project.
+"""MLflow: an experiment for each experiment file, a run for each of its profiles, and below that one for each row and training.
 
-The journal is the record; MLflow gets its rows afterwards, as often as it takes. A row is found again by its key and
-content, so that logging it twice makes no second run.
+The journal is the record; MLflow gets its rows afterwards, as often as it takes. A run is found again by the hash of what
+it shows, so that giving it twice makes no second one.
 """
 
-import importlib.util
-import logging
-import os
-import re
-import shlex
-import sqlite3
+import json
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from functools import cached_property
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from replication.files import locked
-from replication.harness.journal import MEASURED, PROVENANCE, Curve, Record, plain
+from replication.harness.journal import Record
+from replication.harness.mlflow_runs import DIGEST, LONGEST_NAME, Dataset, Run, legal, shortened, table_of
+from replication.harness.tracking import Tracking
 from replication.settings import content_key
 from replication.types import InputError, RunError
 
-VARIABLE = "MLFLOW_TRACKING_URI"
-ADVICE = f"an address is http://HOST:PORT or sqlite:///FILE, and without {VARIABLE} the store is under runs/"
-BATCH = 100  # parameters in one call, at most
-_USER = re.compile(r"//([^/@:]*:)?(.*)@")  # user and password, which an address may hold, up to the last @
-_OPTIONS = re.compile(r"\?.*", re.DOTALL)  # a token or a password may be among them
+BATCH, METRICS = 100, 800  # parameters and metrics of one call, of which MLflow takes 1000 together
+PARENT, TABLES = "mlflow.parentRunId", "mlflow.loggedArtifacts"
 
 
-def steps_of(record: Record) -> str:
-    """ " x 50" for a row of samples; a first stage takes no steps."""
-    return f" x {record['sampling.steps']}" if "sampling.steps" in record else ""
+class Sweep:
+    """The run of one experiment and profile, and what is below it, while nobody else on this machine writes there."""
 
+    def __init__(self, client: Any, number: str, experiment: str, profile: str):
+        self._client, self._number, self._title = client, number, f"{experiment}-{profile}"
+        command = f"replicate run {experiment} --profile {profile}"
+        tags = {"experiment": experiment, "profile": profile, "mlflow.source.name": command}
+        key = content_key([experiment, profile])
+        found = self._found(f"tags.sweep = '{key}'", "attributes.start_time ASC")
+        self._is_new = found is None
+        own = {**tags, "kind": "sweep", "sweep": key}
+        self._run = found or client.create_run(number, run_name=self._title[:LONGEST_NAME], tags=own)
+        self._tags = {**tags, PARENT: self._run.info.run_id}
 
-def _ours(experiment: str) -> str:
-    """How the address ends of the folder that a state folder keeps an experiment's files in."""
-    return Path("/artifacts", experiment).as_uri().removeprefix("file://")
+    def log(self, run: Run) -> str:
+        """The run that shows this: the one that is there, or a new one. One that was cut off is written again."""
+        if not self._is_new and (found := self._found(f"tags.row = '{run.row}'")):
+            if found.info.status == "FINISHED":
+                return str(found.info.run_id)
+            self._client.delete_run(found.info.run_id)
+        return self._written(run)
 
-
-class Store:
-    """The tracking store at $MLFLOW_TRACKING_URI, by default an SQLite file and an artifact folder under `state`."""
-
-    def __init__(self, state: Path):
-        self.state = state
-        path = str((state / "mlflow.db").resolve())
-        # what comes after a ? would be options; with the driver's name MLflow makes no folder of the quoted name beside it
-        quoted = path.replace("%", "%25").replace("?", "%3F")
-        own = f"{'sqlite' if quoted == path else 'sqlite+pysqlite'}:///{quoted}"
-        self.address = os.environ.get(VARIABLE) or own
-        self.is_own = self.address == own
-
-    @property
-    def shown(self) -> str:
-        """The address without its password and its options: what is printed and kept."""
-        return _OPTIONS.sub("?***", _USER.sub(lambda user: f"//{user[1] or ''}***@", self.address))
-
-    @property
-    def is_remote(self) -> bool:
-        return self.address.startswith(("http://", "https://"))
-
-    @property
-    def installed(self) -> bool:
-        """Whether mlflow is there, which a run can do without: the journal has its rows."""
-        return importlib.util.find_spec("mlflow") is not None
-
-    def check(self, experiment: str = "Default") -> None:
-        """Ask for an experiment as logging will. Raises InputError for an address or a state that MLflow cannot use."""
-        if not self.installed or (self.is_own and not (self.state / "mlflow.db").exists()):
-            return  # the default store is made with the first row
-        try:
-            if self.is_remote:
-                self._ask_server(experiment)
-            else:
-                self._connect()
-                named = self._client.get_experiment_by_name(experiment)
-                self._check_usable(experiment, dict(named) if named else {})
-        except InputError:
-            raise
-        except Exception as error:  # MLflow raises its backends' own errors as well
-            raise InputError(f"{self._named}: MLflow cannot use this ({self._reason(error)}); {ADVICE}") from error
-
-    @property
-    def _named(self) -> str:
-        return f"the store {self.shown}" if self.is_own else f"{VARIABLE}={self.shown}"
-
-    def _ask_server(self, experiment: str) -> None:
-        """With MLflow's own client: its certificates, proxies, passwords and tokens. One try of a few seconds."""
-        from mlflow.utils.credentials import get_default_host_creds
-        from mlflow.utils.rest_utils import http_request
-
-        try:
-            addressed = urlsplit(self.address).hostname and urlsplit(self.address).port != 0
-        except ValueError:  # whose words may hold a part of the password
-            addressed = False
-        if not addressed:
-            raise InputError(f"{self._named}: this is not an address; {ADVICE}")
-        try:
-            answer = http_request(
-                get_default_host_creds(self.address),
-                "/api/2.0/mlflow/experiments/get-by-name",
-                "GET",
-                params={"experiment_name": experiment},
-                max_retries=0,
-                timeout=5,
-                raise_on_status=False,
-            )
-        except Exception as error:
-            raise InputError(
-                f"{self._named}: the tracking server does not answer ({self._reason(error)}); start it, or name another: "
-                f"{ADVICE}"
-            ) from error
-        try:
-            found = answer.json()
-        except ValueError:
-            found = None
-        if answer.status_code in (401, 403, 407):
-            raise InputError(
-                f"{self._named}: the tracking server refuses ({answer.status_code} {answer.reason}): MLFLOW_TRACKING_USERNAME "
-                "and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, say who you are"
-            )
-        # one that does not know the experiment says so in JSON; an answer of a few words is taken for MLflow's
-        known = answer.status_code < 300 or (isinstance(found, dict) and "error_code" in found)
-        if not known or answer.text.lstrip().startswith("<"):
-            raise InputError(
-                f"{self._named}: what answers ({answer.status_code} {answer.reason}) is no MLflow server; give its root, "
-                "without the path of a page"
-            )
-        if answer.status_code >= 500:
-            raise InputError(f"{self._named}: the tracking server fails ({self._hidden(str(found['message']))[:300]})")
-        if isinstance(found, dict):
-            self._check_usable(experiment, found.get("experiment", {}))
-
-    def _connect(self) -> None:
-        """To a database, once: MLflow itself tries for minutes. Raises what the driver does, or that there is none."""
-        from mlflow.store.db.db_types import DATABASE_ENGINES
-        from sqlalchemy import create_engine, make_url
-        from sqlalchemy.exc import SAWarning
-
-        if not self.address.lower().startswith(tuple(DATABASE_ENGINES)):
-            return
-        url = make_url(self.address)
-        if url.get_backend_name() == "sqlite":
-            if not url.database or url.database == ":memory:":
-                raise InputError(f"{self._named}: a database in memory is gone when the command ends; {ADVICE}")
-            file = Path(url.database)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if not os.access(file if file.exists() else file.parent, os.W_OK):
-                raise InputError(f"{self._named}: {file} is not writable; {ADVICE}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", SAWarning)  # that an option is not known, among others
-            engine = create_engine(url)
-            try:
-                engine.connect().close()
-            finally:
-                engine.dispose()
-
-    def _check_usable(self, name: str, experiment: Mapping[str, Any]) -> None:
-        """Raises InputError for an experiment that takes no runs, or whose files would land where nobody looks."""
-        if experiment.get("lifecycle_stage") == "deleted":
-            raise InputError(
-                f"{self._named}: experiment {name!r} has been deleted there. To have it back: MLFLOW_TRACKING_URI="
-                f"{shlex.quote(self.shown)} mlflow experiments restore --experiment-id {experiment['experiment_id']}; or give "
-                "the experiment another name, that of its file"
-            )
-        place = urlsplit(experiment.get("artifact_location") or "")
-        if place.scheme == "file" and place.path.endswith(_ours(name)) and not self.is_own:
-            kept = Path(unquote(place.path)).parents[1]
-            if not kept.exists():
-                raise InputError(
-                    f"{self._named}: files of experiment {name!r} are kept under {kept}, which is not there: mount it or move "
-                    "it back, or give the experiment another name, that of its file"
-                )
-
-    def _follow_the_folder(self) -> None:
-        """MLflow keeps absolute paths of files: where the state folder is another one now, its own store's are changed."""
-        if not (self.is_own and (self.state / "mlflow.db").exists()):
-            return
-        with closing(sqlite3.connect(self.state / "mlflow.db")) as database, database:
-            try:
-                kept = database.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
-            except sqlite3.Error:
-                return  # none of MLflow's: it says so itself
-            for number, name, before in kept:
-                now = self._files_of(name)
-                if before != now and before.endswith(_ours(name)):
-                    database.execute(
-                        "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (now, number)
-                    )
-                    database.execute(
-                        "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE experiment_id = ? "
-                        "AND substr(artifact_uri, 1, ?) = ?",
-                        (now, len(before) + 1, number, len(before), before),
-                    )
-
-    def _files_of(self, experiment: str) -> str:
-        return (self.state / "artifacts" / experiment).resolve().as_uri()
-
-    def _reason(self, error: Exception) -> str:
-        """What an error comes to in one line, without secrets; of a server's the innermost, the operating system's or TLS's."""
-        while isinstance(cause := error.__cause__ or (self.is_remote and error.__context__), Exception):
-            error = cause
-        return self._hidden((str(error).strip() or type(error).__name__).splitlines()[0])[:600]
-
-    def _hidden(self, text: str) -> str:
-        user = _USER.search(self.address)
-        known = [
-            user[2] if user else "",
-            *(value for _, value in parse_qsl(self.address.partition("?")[2]) if len(value) > 3),  # no letter of a word
-            *(os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("PASSWORD", "TOKEN")),
-        ]
-        text = text.replace(self.address, self.shown)
-        for secret in filter(None, known):
-            for spelling in (secret, unquote(secret), quote(secret, safe="")):
-                text = text.replace(spelling, "***")
-        return text
-
-    def log(self, record: Record, artifacts: Sequence[tuple[Path, str]], tags: Mapping[str, str] = {}) -> None:
-        """One run for this row with its files, each in a folder, unless the store has it already. RunError if it fails."""
-        name = f"{record['label']}{steps_of(record)} ({record['profile']})"
-        self._log(
-            record["experiment"],
-            name,
-            {"cell": record["cell"], "row": content_key(plain(record))},
-            {k: str(v) for k, v in record.items() if k.startswith(PROVENANCE)} | dict(tags),
-            [(0, {k: float(v) for k, v in record.items() if k.startswith(MEASURED) and v is not None})],
-            {k: str(v) for k, v in record.items() if not k.startswith((*MEASURED, *PROVENANCE))},
-            artifacts,
-        )
-
-    def log_curve(self, curve: Curve) -> None:
-        """One run for a training as far as it went, its metrics by step, unless the store has it."""
-        name = f"training of {curve['title']} ({curve['profile']})"
-        tags = {"training": curve["training"], "row": content_key(plain(curve))}
-        columns = {name: values for name, values in curve.items() if isinstance(values, list) and name != "step"}
-        points = [(int(step), {k: v[i] for k, v in columns.items()}) for i, step in enumerate(curve["step"])]
-        self._log(curve["experiment"], name, tags, metrics=points)
+    def drop(self, run: str) -> None:
+        """Delete a run whose row was measured again, as a user may: MLflow can restore it."""
+        if found := self._found(f"attributes.run_id = '{run}'"):
+            self._client.delete_run(found.info.run_id)
 
     def log_table(
-        self, experiment: str, profile: str, records: list[Record], files: list[Path], described: Mapping[str, str] = {}
+        self, records: Sequence[Record], files: Sequence[Path], tags: Mapping[str, str], content: str
     ) -> None:
-        """The whole table as one run's table and its report files as artifacts, unless the store has this very table.
+        """The rows as the table of the sweep's run, and its report's files, unless `content` says that it has them."""
+        number, name = self._run.info.run_id, f"{self._title}.json"
+        if self._run.data.tags.get("table") == content:
+            return
+        self._client.log_text(number, json.dumps(table_of(records)), name)
+        for file in files:
+            self._client.log_artifact(number, str(file))
+        shown = {TABLES: json.dumps([{"path": name, "type": "table"}]), **tags, "table": content}
+        for key, value in legal(shortened(shown)[0]).items():
+            self._client.set_tag(number, key, value)
 
-        `described`: further tags of the run.
-        """
-        tags = {"table": f"{experiment}-{profile}", "row": content_key(plain(records))}
-        columns = dict.fromkeys(column for record in records for column in record)
-        table = {column: [record.get(column) for record in records] for column in columns}
-        self._log(experiment, tags["table"], tags, described, artifacts=[(file, None) for file in files], table=table)
+    def end(self) -> None:
+        """The sweep's run ends with the last that was given."""
+        self._client.set_terminated(self._run.info.run_id)
 
-    def _log(
-        self,
-        experiment: str,
-        title: str,
-        found_by: dict[str, str],
-        tags: Mapping[str, str] = {},
-        metrics: Sequence[tuple[int, Mapping[str, float]]] = (),
-        params: Mapping[str, str] = {},
-        artifacts: Sequence[tuple[Path, str | None]] = (),
-        table: dict[str, list[Any]] | None = None,
-    ) -> None:
-        """One run, unless the store has a finished one with the tags `found_by`; metrics by step."""
-        with self._writing(experiment) as client:
-            wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in found_by.items())
-            # a run that was cut off while being written is not finished, and is written again
-            wanted += " and attributes.status = 'FINISHED'"
-            if client.search_runs([e.experiment_id for e in client.search_experiments()], wanted, max_results=1):
-                return
-            from mlflow.entities import Metric, Param
+    def _found(self, wanted: str, order: str = "attributes.start_time DESC") -> Any:
+        return next(iter(self._client.search_runs([self._number], wanted, max_results=1, order_by=[order])), None)
 
-            named = client.get_experiment_by_name(experiment)
-            self._check_usable(experiment, dict(named) if named else {})
-            local = None if self.is_remote else self._files_of(experiment)
-            number = named.experiment_id if named else client.create_experiment(experiment, artifact_location=local)
-            run = client.create_run(number, run_name=title, tags={**found_by, **tags}).info.run_id
-            now = int(time.time() * 1000)
-            points = [Metric(name, value, now, step) for step, values in metrics for name, value in values.items()]
-            described = [Param(name, value) for name, value in params.items()]
-            # as few transactions as MLflow's limits allow: one for each takes seconds a row
-            for i in range(0, max(len(points), len(described)), BATCH):
-                client.log_batch(run, points[i : i + BATCH], described[i : i + BATCH])
-            if table is not None:
-                client.log_table(run, table, artifact_file=f"{title}.json")
-            for file, folder in artifacts:
-                client.log_artifact(run, str(file), folder)
-            client.set_terminated(run)
+    def _written(self, run: Run) -> str:
+        from mlflow.entities import Metric, Param
 
-    @cached_property
-    def _client(self) -> Any:
-        # a dead server shall cost seconds, not the default of minutes
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        # what MLflow and alembic have to say of themselves is nobody's concern here, and neither is what they warn of
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy)\.")
-        for chatty in ("alembic", "mlflow"):
-            logging.getLogger(chatty).setLevel(logging.ERROR)
-        import mlflow
+        tags, long_tags = shortened({**self._tags, "row": run.row, **run.tags})
+        params, long_params = shortened(run.params)
+        made = self._client.create_run(self._number, run_name=run.title[:LONGEST_NAME], tags=legal(tags))
+        number, now = str(made.info.run_id), int(time.time() * 1000)
+        described = [Param(name, value) for name, value in legal(params).items()]
+        points = [Metric(k, v, now, step) for step, values in run.points for k, v in legal(values).items()]
+        # as few transactions as MLflow's limits allow: each takes as long as a disk or a server does
+        while described or points:
+            self._client.log_batch(number, points[:METRICS], described[:BATCH])
+            points, described = points[METRICS:], described[BATCH:]
+        if run.datasets:
+            self._client.log_inputs(number, [_input(dataset) for dataset in run.datasets])
+        for name, text in legal(long_tags | long_params).items():
+            self._client.log_text(number, text, f"text/{name}.txt")
+        for file, folder in run.files:
+            self._client.log_artifact(number, str(file), folder)
+        self._client.set_terminated(number)
+        return number
 
-        self._follow_the_folder()
-        mlflow.set_tracking_uri(self.address)  # log_table looks here for its artifacts
-        return mlflow.MlflowClient(self.address)
+
+def _input(dataset: Dataset) -> Any:
+    """The dataset as MLflow knows datasets: made by this package, which its name names."""
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.entities import DatasetInput, InputTag
+
+    source = CodeDatasetSource({"mlflow.source.name": "diffusion-replication", "sha256": dataset.digest or ""})
+    digest = dataset.digest and dataset.digest[:DIGEST]
+    entity = MetaDataset(source, name=dataset.name[:LONGEST_NAME], digest=digest)  # type: ignore[abstract]
+    return DatasetInput(entity._to_mlflow_entity(), [InputTag("mlflow.data.context", dataset.context)])
+
+
+class Store(Tracking):
+    """The tracking store, written to."""
 
     @contextmanager
-    def _writing(self, what: str) -> Iterator[Any]:
-        """The client, with this machine's other writers kept out: SQLite would answer "database is locked"."""
+    def sweep(self, experiment: str, profile: str) -> Iterator[Sweep]:
+        """The run of this profile, and this machine's other writers kept out. Raises RunError for what MLflow didn't take."""
         with locked(self.state / "locks" / "mlflow", "the MLflow store"):
             try:
                 self.state.mkdir(parents=True, exist_ok=True)
-                yield self._client
+                named = self.client.get_experiment_by_name(experiment)
+                self.check_usable(experiment, dict(named) if named else {})
+                local = None if self.is_remote else self.files_of(experiment)
+                number = (
+                    named.experiment_id if named else self.client.create_experiment(experiment, artifact_location=local)
+                )
+                sweep = Sweep(self.client, number, experiment, profile)
+                yield sweep
+                sweep.end()
             except (InputError, RunError):
                 raise
             except Exception as error:  # MLflow raises its backends' own errors as well
-                raise RunError(f"MLflow at {self.shown} did not take {what}: {self._reason(error)}") from error
-
-
-if __name__ == "__main__":  # `make ui` reads what runs are written to
-    from replication.harness.home import state as state_folder
-
-    state_folder().mkdir(parents=True, exist_ok=True)
-    print(Store(state_folder()).address)
+                raise RunError(f"MLflow at {self.shown} did not take {experiment}: {self.reason(error)}") from error

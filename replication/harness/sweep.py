@@ -1,6 +1,6 @@
 """A sweep: the jobs of a profile that have no row of today's versions are computed, one after the other, and journalled."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -8,18 +8,13 @@ from pathlib import Path
 from replication.deadline import OutOfTime
 from replication.files import locked
 from replication.harness.job import Job, in_order, rows_among
-from replication.harness.journal import Journal, Record
+from replication.harness.journal import Journal
 from replication.harness.store import Store
+from replication.harness.sync import Giving, Tags, no_tags, sync, unsynced
 from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
 from replication.training.loop import curve_in
 from replication.training.processes import ALONE
 from replication.types import RunError
-
-Tags = Callable[[Record], Mapping[str, str]]  # of a row's run in MLflow, beside those of its provenance
-
-
-def no_tags(_: Record) -> Mapping[str, str]:
-    return {}
 
 
 def journal_of(jobs: Sequence[Job], state: Path) -> Journal:
@@ -46,7 +41,7 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tag
     missing = [job for job in in_order(jobs) if job.key not in rows or job.changes(rows[job.key])]
 
     def check_all() -> None:
-        if missing or _unsynced(journal, store):
+        if missing or unsynced(journal, store):
             store.check(jobs[0].experiment)
         for check in {name: check for job in missing for name, check in job.prerequisites(place).items()}.values():
             check()
@@ -60,6 +55,7 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tag
     if len(missing) < len(jobs):
         print(f"{len(jobs) - len(missing)} of {len(jobs)} rows are done already", flush=True)
     put_off: list[OutOfTime] = []
+    giving = Giving(journal, store, tags)
     try:
         for job in missing:
             with locked(place.state / "locks" / job.key, job.title):
@@ -69,14 +65,12 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tag
                     try:
                         again = job.measured_again(earlier, place) if earlier else None
                         journal.write(again or job.compute(place))
+                        giving.give(job.key)
                     except OutOfTime as error:  # what comes after it may take less
                         put_off.append(error)
     finally:
         _keep_curves(missing, place, journal)
-    if store.installed:
-        sync(journal, store, trust_marks=True, tags=tags)
-    else:
-        print("mlflow is not installed here: the rows are in the journal, and `replicate sync` gives them to it later")
+    giving.give_the_rest()
     if put_off:
         raise OutOfTime(f"no time for {len(put_off)} of {len(missing)} rows; the first of them: {put_off[0]}")
 
@@ -90,7 +84,7 @@ def measure_again(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tag
     journal, without = journal_of(jobs, place.state), []
     rows = rows_among(jobs, journal.rows())
     outdated = [job for job in jobs if job.key in rows and (job.changes(rows[job.key]) or job.lacking(rows[job.key]))]
-    if outdated or _unsynced(journal, store):
+    if outdated or unsynced(journal, store):
         store.check(jobs[0].experiment)
     for job in outdated:
         with locked(place.state / "locks" / job.key, job.title):
@@ -119,31 +113,6 @@ def _keep_curves(jobs: Sequence[Job], place: Workplace, journal: Journal) -> Non
     for one in _trainings(jobs, place):
         reached = one.snapshots.before(one.steps[-1] + 1)
         if reached and (curve := curve_in(reached[1]))["step"]:
-            of = {"experiment": jobs[0].experiment, "profile": jobs[0].profile}
-            journal.write_curve({**of, "training": one.snapshots.key, "title": one.title, **curve})
-
-
-def _unsynced(journal: Journal, store: Store) -> list[str]:
-    """The keys of rows and curves that this store was not given."""
-    return [key for key in [*journal.done(), *journal.curves()] if journal.synced_with(key) != store.shown]
-
-
-def sync(journal: Journal, store: Store, trust_marks: bool, tags: Tags = no_tags) -> int:
-    """Give MLflow the journal's rows and curves; returns how many were looked at. Raises RunError if it doesn't take one.
-
-    With `trust_marks` what this store was given once is not asked after again.
-    """
-    count, curves = 0, journal.curves()
-    for key in _unsynced(journal, store) if trust_marks else [*journal.done(), *curves]:
-        try:
-            if key in curves:
-                store.log_curve(curves[key])
-            elif record := journal.read(key):
-                store.log(record, journal.artifacts(key), tags(record))
-        except RunError as error:
-            raise RunError(
-                f"{error}; the rows are safe in {journal.folder}: `replicate sync` gives them to MLflow later"
-            ) from error
-        journal.mark_synced(key, store.shown)
-        count += 1
-    return count
+            of = {"experiment": jobs[0].experiment, "profile": jobs[0].profile, "dataset": one.of_dataset.name}
+            setting = {"training": one.snapshots.key, "title": one.title, "identity": dict(one.snapshots.identity)}
+            journal.write_curve({**of, **setting, **curve})

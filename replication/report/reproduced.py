@@ -13,8 +13,8 @@ from typing import Literal
 
 from replication.harness.journal import Record
 from replication.harness.measuring import MACHINE, unlike_times
+from replication.harness.mlflow_runs import steps_of
 from replication.harness.provenance import git
-from replication.harness.store import steps_of
 from replication.harness.versions import DRAWN, unequal_version, version_of
 from replication.metrics.metric import metrics
 from replication.metrics.uncertainty import Z95

@@ -24,6 +24,7 @@ from replication.numerics import float32_as
 from replication.progress import bar
 from replication.training.data import TrainingData
 from replication.training.first_stage import FirstStage
+from replication.training.machine import MACHINE, Machine
 from replication.training.processes import ALONE, Processes
 from replication.training.recipe import Recipe
 from replication.training.settings import Training
@@ -34,7 +35,15 @@ CHECKPOINT_SECONDS = 30.0
 MADE_BY = "made_by"  # in the header of a snapshot: under which conditions its seconds were
 SAVING_SECONDS = 8.0  # before a deadline, for the last snapshot and the row's curve
 WATCH_STEPS = 50  # reading the loss waits for the device, so not on every step
-CURVE = ("step", "loss", "learning_rate", "gradient_norm", "images_per_second", "seconds")  # of a watched step
+CURVE = (
+    "step",
+    "loss",
+    "learning_rate",
+    "gradient_norm",
+    "images_per_second",
+    "seconds",
+    *MACHINE,
+)  # of a watched step
 CURVE_POINTS = 1000  # of a curve that is shown
 
 
@@ -85,6 +94,7 @@ class TrainingState(ABC):
         self._learn = self.learn if processes.several else replayed(self.learn, device, effects=True)
         self.beside: dict[str, nn.Module] = {}
         self.curve: list[list[float]] = []
+        self.machine = Machine(device)
 
     def placed(self, network: nn.Module) -> nn.Module:
         return network.to(self.device).to(memory_format=torch.channels_last).train()
@@ -158,7 +168,8 @@ class TrainingState(ABC):
         before = dict(zip(CURVE, self.curve[-1], strict=True)) if self.curve else {"step": 0, "seconds": 0.0}
         rate = self.settings.batch_size * (self.step - before["step"]) / (self.seconds - before["seconds"])
         learning_rate = self.settings.learning_rate * warmup(self.step - 1, self.settings)
-        self.curve.append([self.step, self.loss, learning_rate, float(step.gradient_norm), rate, self.seconds])
+        figures = [self.step, self.loss, learning_rate, float(step.gradient_norm), rate, self.seconds]
+        self.curve.append([*figures, *self.machine.read()])
         return self.judge()
 
     def finish(self, data: TrainingData) -> None:  # noqa: B027
@@ -195,7 +206,7 @@ class TrainingState(ABC):
                 state.setdefault(int(i), {})[moment] = tensor
             if state:  # an optimiser without moments has not made a step yet
                 optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        self.curve = tensors["curve"].tolist()
+        self.curve = _whole(tensors["curve"]).tolist()
 
 
 def train_to_the_end(
@@ -274,10 +285,19 @@ def train_to_the_end(
 
 
 def curve_in(path: Path) -> dict[str, list[float]]:
-    """The curve in a snapshot by the columns of CURVE, at most CURVE_POINTS; empty for weights that were given."""
+    """The curve in a snapshot by the columns of CURVE, at most CURVE_POINTS; empty for weights that were given.
+
+    What nobody said of the machine is left out.
+    """
     points = load_checkpoint(path, ("curve",))[0].get("curve", torch.empty(0, len(CURVE)))
-    shown = points[:: max(1, -(-len(points) // CURVE_POINTS))]
-    return dict(zip(CURVE, shown.T.tolist(), strict=True))
+    shown = _whole(points[:: max(1, -(-len(points) // CURVE_POINTS))])
+    columns = dict(zip(CURVE, shown.T.tolist(), strict=True))
+    return {name: values for name, values in columns.items() if name not in MACHINE or not all(map(math.isnan, values))}
+
+
+def _whole(points: Tensor) -> Tensor:
+    """Of snapshots that were written before the last columns were there: those are unknown."""
+    return nn.functional.pad(points, (0, len(CURVE) - points.shape[1]), value=math.nan)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

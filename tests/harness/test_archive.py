@@ -174,7 +174,7 @@ ROW = ("journal/tiny-cpu/", ".json")
         (changed(*ROW, lambda _: b"[]"), "no row and no curve"),
         (changed("journal/tiny-cpu/curves/", ".json", edited(training="0" * 64)), "the curve of another training"),
         (changed("journal/tiny-cpu/curves/", ".json", edited(loss=[1.0])), "not equally long"),
-        (changed("journal/tiny-cpu/curves/", ".json", edited(loss=["1", "2"])), "what is no number"),
+        (changed("journal/tiny-cpu/curves/", ".json", edited(loss=["x", "2"])), "'x' is no number"),
         (changed("journal/", ".png", lambda png: png[:40]), "not what its name says"),
         (changed("journal/", ".safetensors", lambda file: file[:-8]), "not what its name says"),
         (changed("samples/", ".safetensors", lambda file: file[:100]), "not what its name says"),

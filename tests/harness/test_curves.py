@@ -1,5 +1,7 @@
 """How a training went: kept in its snapshot, in the journal, as one MLflow run, and in a picture of the report."""
 
+import math
+import time
 from pathlib import Path
 
 import mlflow
@@ -14,7 +16,8 @@ from replication.harness.jobs.cell import cells_of
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
 from replication.harness.workplace import Workplace
-from replication.training.loop import CURVE, Step, curve_in
+from replication.training.loop import CURVE, Step, _whole, curve_in
+from replication.training.machine import MACHINE, Machine
 from replication.training.train import NetworkState
 from replication.types import RunError
 
@@ -29,7 +32,9 @@ def test_a_curve_is_one_run_of_mlflow_and_a_picture(project: Path, monkeypatch: 
         run(cells, place, store)
     journal, steps = journal_of(cells, place.state), list(range(1, cells[0].recipe.training.steps + 1))
     (curve,) = journal.curves().values()
-    assert (curve["step"], curve["title"]) == (steps, cells[0].label)
+    assert (curve["step"], curve["title"], curve["dataset"]) == (steps, cells[0].label, "digits")
+    assert curve["identity"]["training"]["learning_rate"] == 1e-3
+    assert len(curve["memory_megabytes"]) == len(steps)
     assert len(journal.done()) == len(cells)
     client = mlflow.MlflowClient(store.address)
     found = client.search_runs([e.experiment_id for e in client.search_experiments()])
@@ -46,7 +51,7 @@ def test_a_curve_is_one_run_of_mlflow_and_a_picture(project: Path, monkeypatch: 
     journal.write_curve({**curve, "step": steps[:1]})
     assert journal.curves() == {f"curves/{curve['training']}": curve}
     journal.write_curve({**curve, "step": [*steps, 99]})
-    assert journal.synced_with(f"curves/{curve['training']}") is None
+    assert journal.run_of(f"curves/{curve['training']}", store.shown) is None
 
 
 def test_the_curve_of_a_training_that_failed_is_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,3 +80,19 @@ def test_a_long_curve_is_thinned_evenly(tmp_path: Path) -> None:
     assert curve_in(tmp_path / "long")["loss"] == list(range(0, 2500, 3))
     save_checkpoint(tmp_path / "given", {"ema.w": torch.zeros(1)}, {})
     assert curve_in(tmp_path / "given")["step"] == []
+
+
+def test_the_machine_is_read_and_what_earlier_snapshots_do_not_say_is_left_out(tmp_path: Path) -> None:
+    """Catches: a share of another time than that between two readings, and a snapshot of before that is a dead end."""
+    from replication.checkpoint import save_checkpoint
+
+    machine = Machine(torch.device("cpu"))
+    time.sleep(0.2)  # ticks of ten milliseconds
+    read = dict(zip(MACHINE, machine.read(), strict=True))
+    assert 0 <= read["cpu_percent"] <= 100
+    assert read["memory_megabytes"] > 1
+    assert math.isnan(read["device_percent"])
+    of_before = CURVE[: -len(MACHINE)]
+    save_checkpoint(tmp_path / "before", {"curve": torch.ones(3, len(of_before))}, {})
+    assert curve_in(tmp_path / "before") == {name: [1.0] * 3 for name in of_before}
+    assert _whole(torch.ones(3, len(of_before))).shape == (3, len(CURVE))

@@ -8,9 +8,10 @@ import math
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import mlflow
@@ -26,8 +27,10 @@ from replication.cli import main
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Computed, Journal, Record
+from replication.harness.mlflow_runs import run_of_row
 from replication.harness.store import Store
-from replication.harness.sweep import run, sync
+from replication.harness.sweep import run
+from replication.harness.sync import sync
 from replication.harness.workplace import Workplace
 from replication.report.claims.draws import figure
 from replication.report.claims.verdict import NotTested
@@ -43,6 +46,11 @@ ROW: Record = {
     "sampling.steps": 2,
     "metric.fd": 1.0,
 }
+
+
+def give(store: Store, record: Record = ROW, *files: tuple[Path, str]) -> None:
+    with store.sweep(record["experiment"], record["profile"]) as sweep:
+        sweep.log(run_of_row(record, files, {}))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +178,7 @@ def test_passwords_by_mlflows_rules(project: Path, monkeypatch: pytest.MonkeyPat
         store.check()
         assert store.shown == address.replace("//", "//me:***@")
         with pytest.raises(RunError) as caught:
-            store.log(ROW, [])  # it takes no POST
+            give(store)  # it takes no POST
         assert "cret" not in str(caught.value)
 
 
@@ -210,7 +218,7 @@ def test_a_deleted_experiment_is_said_before_anything_is_computed(
     project: Path, cells: list[Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(project / "runs")
-    store.log(ROW, [])
+    give(store)
     client = mlflow.MlflowClient(store.address)
     number = client.get_experiment_by_name("tiny").experiment_id
     client.delete_experiment(number)
@@ -219,7 +227,7 @@ def test_a_deleted_experiment_is_said_before_anything_is_computed(
     with pytest.raises(InputError, match=restore):
         run(cells, Workplace(project / "runs", torch.device("cpu"), 8, progress=False), store)
     with pytest.raises(InputError, match=restore):
-        store.log({**ROW, "cell": "d"}, [])
+        give(store, {**ROW, "cell": "d"})
     client.restore_experiment(number)
     store.check("tiny")
 
@@ -228,7 +236,7 @@ def test_a_deleted_experiment_is_said_before_anything_is_computed(
 def test_the_store_is_in_the_state_folder_whatever_that_is_called(project: Path, name: str) -> None:
     state = project / "states" / name
     store = Store(state)
-    store.log(ROW, [])
+    give(store)
     store.check("tiny")
     assert [path.name for path in state.parent.iterdir()] == [name]
     assert (state / "mlflow.db").exists()
@@ -238,25 +246,25 @@ def test_a_state_folder_that_moves_takes_its_files_along(project: Path, monkeypa
     """MLflow keeps absolute paths: catches files of new rows that are written to where the folder was."""
     (strip := project / "strip.png").write_bytes(b"png")
     before, after = project / "before", project / "here after"
-    Store(before).log(ROW, [(strip, "samples")])
+    give(Store(before), ROW, (strip, "samples"))
     before.rename(after)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow has set it for the processes that it would start
     store = Store(after)
-    store.log({**ROW, "cell": "d"}, [(strip, "samples")])
+    give(store, {**ROW, "cell": "d"}, (strip, "samples"))
     assert not before.exists()
     client = mlflow.MlflowClient(store.address)
     runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
-    assert len(runs) == 2
+    assert len(runs) == 3  # the sweep's, and a row's on either side of the move
     for found in runs:
         files = Path(unquote(urlsplit(found.info.artifact_uri).path))
         assert files.is_relative_to(after)
-        assert (files / "samples" / "strip.png").exists()
+        assert found.data.tags.get("kind") != "cell" or (files / "samples" / "strip.png").exists()
 
 
 def test_files_of_a_store_elsewhere_that_are_gone_are_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a database beside several state folders nobody knows to which the files belong."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/all.db")
-    Store(project / "before").log(ROW, [])
+    give(Store(project / "before"))
     (project / "before").rename(project / "after")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/all.db")
     with pytest.raises(InputError, match="before, which is not there: mount it or move it back"):
@@ -268,9 +276,10 @@ def test_passwords_are_not_kept(project: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:s3cret@127.0.0.1:9")
     journal, store = Journal(project / "journal" / "tiny-cpu"), Store(project / "runs")
     journal.write(Computed(ROW, b"png"))
-    monkeypatch.setattr(Store, "log", lambda *_: None)
+    monkeypatch.setattr(Store, "sweep", lambda *_: nullcontext(SimpleNamespace(log=lambda _: "a run")))
     assert sync(journal, store, trust_marks=True) == 1
-    assert journal.synced_with("c" * 64) == "http://me:***@127.0.0.1:9"
+    assert journal.run_of("c" * 64, "http://me:***@127.0.0.1:9") == "a run"
+    assert "s3cret" not in "".join(path.read_text() for path in journal.folder.glob("*.mlflow"))
     assert sync(journal, store, trust_marks=True) == 0
 
 
@@ -288,7 +297,7 @@ def test_a_figure_that_is_not_finite_is_kept_and_said(project: Path, cells: list
     json.loads((journal.folder / f"{cell.key}.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert sync(journal, store, trust_marks=True) == 1
     client = mlflow.MlflowClient(store.address)
-    (logged,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    (logged,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id], "tags.kind = 'cell'")
     assert not math.isfinite(logged.data.metrics["metric.nll_se"])
     assert f"Not finite: NLL, bits/dim of {cell.title}." in str(main_tables([cell], {cell.key: record})[0])
     with pytest.raises(NotTested, match="not finite"):

@@ -16,8 +16,9 @@ from replication.deadline import Deadline, OutOfTime
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Computed
-from replication.harness.store import Store
-from replication.harness.sweep import journal_of, run, sync
+from replication.harness.store import Store, Sweep
+from replication.harness.sweep import journal_of, run
+from replication.harness.sync import sync
 from replication.harness.workplace import Workplace
 from replication.types import InputError, RunError
 
@@ -33,8 +34,9 @@ def place(project: Path) -> Workplace:
 
 
 def runs_in(store: Store) -> list:
+    """Those below the sweep's."""
     client = mlflow.MlflowClient(store.address)
-    return client.search_runs([e.experiment_id for e in client.search_experiments()])
+    return client.search_runs([e.experiment_id for e in client.search_experiments()], "tags.kind != 'sweep'")
 
 
 def test_run_journals_and_tells_mlflow_once(
@@ -80,16 +82,18 @@ def test_run_journals_and_tells_mlflow_once(
 def test_rows_survive_a_failing_store_and_sync_repeats_them(
     cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MLflow dies after the cells are computed: the journal has every row, and sync tells them later."""
-    store = Store(place.state)
+    """MLflow dies after the first cell: the others are computed, it is not asked for each, and sync gives them all later."""
+    store, asked = Store(place.state), []
 
     def broken(*_: object) -> None:
+        asked.append(1)
         raise RunError("MLflow is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "log", broken)
+        patched.setattr(Sweep, "log", broken)
         with pytest.raises(RunError, match=r"MLflow is gone; the rows are safe in .*replicate sync"):
             run(cells, place, store)
+    assert len(asked) == 2, "after the first row, and at the end"
     journal = journal_of(cells, place.state)
     assert all(journal.read(cell.key) for cell in cells)
     assert sync(journal, store, trust_marks=True) == len(cells)
@@ -161,16 +165,6 @@ def test_server_that_fails_while_running_keeps_the_rows(
     assert journal_of(cells, place.state).read(cells[1].key) is not None
 
 
-def test_table_is_stored_once(cells: list[Cell], place: Workplace) -> None:
-    store, records = Store(place.state), [{"cell": "a", "metric.fd": 1.0}, {"cell": "b", "metric.fd": 2.0}]
-    for _ in range(2):
-        store.log_table("tiny", "cpu", records, [])
-    runs = runs_in(store)
-    assert len(runs) == 1
-    table = mlflow.MlflowClient(store.address).download_artifacts(runs[0].info.run_id, "tiny-cpu.json")
-    assert json.loads(Path(table).read_text())["data"] == [["a", 1.0], ["b", 2.0]]
-
-
 def test_what_there_is_no_time_for_is_left_and_the_rest_is_done(
     cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,7 +187,7 @@ def test_without_mlflow_rows_stay_in_the_journal_and_sync_gives_them_later(
     store = Store(place.state)
     with monkeypatch.context() as patched:
         patched.setattr(Store, "installed", False)
-        patched.setattr(Store, "_client", property(lambda _: pytest.fail("mlflow was asked for")))
+        patched.setattr(Store, "client", property(lambda _: pytest.fail("mlflow was asked for")))
         run(cells, place, store)
     assert capsys.readouterr().out.count("mlflow is not installed here") == 1
     assert sync(journal_of(cells, place.state), store, trust_marks=True) == len(cells)

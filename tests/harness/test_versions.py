@@ -315,7 +315,7 @@ def test_a_metric_that_is_added_appears_in_old_rows_by_measuring(
         added = {"metric.brightness", "version.brightness"}
         assert {c: v for c, v in row.items() if c not in added} == before[job.title]
         assert row["version.brightness"] == 1
-        assert journal.synced_with(job.key) == store.shown, "MLflow has the row as it is now"
+        assert journal.run_of(job.key, store.shown), "MLflow has the row as it is now"
     assert measure_again(jobs, place(project), store) == []
 
 
