@@ -125,6 +125,10 @@ def read_copy(path: Path, dataset: Archived) -> dict[str, Examples]:
     encoded = _parquet_rows(path, dataset) if any(path.glob("*.parquet")) else _image_files(path, dataset)
     with bar(None, dataset.name, "image") as shown:
         for split, label, content, where in encoded:
+            if len(found[split][0]) == dataset.sizes[split]:
+                raise InputError(
+                    f"{where}: {dataset.name} has {dataset.sizes[split]:,} images in {split}, and here are more"
+                )
             found[split][0].append(_decoded(content, where, dataset))
             found[split][1].append(label)
             shown.update()
@@ -137,20 +141,26 @@ def read_copy(path: Path, dataset: Archived) -> dict[str, Examples]:
 
 
 def _parquet_rows(path: Path, dataset: Archived) -> Encoded:
-    from pyarrow import ArrowException, parquet  # slow to import, and seldom needed
-
     for split in dataset.fingerprints:
         shards = sorted(path.glob(f"{split}-*.parquet"))
         if not shards:
             raise InputError(f"{path} has parquet shards, but no {split}-*.parquet")
         for shard in shards:
-            try:
-                rows = parquet.read_table(shard, columns=["img", "label"]).to_pylist()
-                encoded = [(row["img"]["bytes"] or b"", row["label"]) for row in rows]
-            except (ArrowException, OSError, KeyError, TypeError) as error:
-                raise InputError(f"{shard}: no readable columns img = {{bytes, path}} and label ({error})") from error
-            for i, (content, label) in enumerate(encoded):
+            for i, (content, label) in enumerate(_rows(shard)):
                 yield split, _known_label(label, f"{shard} row {i}", dataset), content, f"{shard} row {i}"
+
+
+def _rows(shard: Path) -> Iterator[tuple[bytes, object]]:
+    """Image file and label of each row, read a few rows at a time: a shard may be packed a thousand times smaller."""
+    from pyarrow import ArrowException, parquet  # slow to import, and seldom needed
+
+    try:
+        with parquet.ParquetFile(shard) as file:
+            for batch in file.iter_batches(256, columns=["img", "label"]):
+                for row in batch.to_pylist():
+                    yield bytes(row["img"]["bytes"] or b""), row["label"]
+    except (ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{shard}: no readable columns img = {{bytes, path}} and label ({error})") from error
 
 
 def _image_files(path: Path, dataset: Archived) -> Encoded:
@@ -206,8 +216,11 @@ def _members(path: Path, dataset: Archived, wanted: Callable[[PurePath], bool]) 
             return
         with tarfile.open(path) as tar:
             for member in tar:
-                if wanted(name := PurePath(member.name)) and (file := tar.extractfile(member)):
+                if wanted(name := PurePath(member.name)) and not member.isdir():
                     _refuse_large(path, member.name, member.size)
+                    file = tar.extractfile(member) if member.isfile() else None
+                    if file is None:
+                        raise InputError(f"{path}: {member.name} is no plain file but a link or a device")
                     yield name, file.read()
     except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, *DAMAGE) as error:
         raise InputError(

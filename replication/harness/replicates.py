@@ -58,7 +58,8 @@ def replicates_of_row(record: Mapping[str, Any], path: Path, found: Mapping[str,
             raise InputError(
                 f"{path}: {len(values)} replicates of {column}, and {row} has resamples = {stated}; {again}"
             )
-    n, seeds = record.get("protocol.n"), str(record.get("protocol.seeds", "0")).split()  # a first stage's has no seeds
+    n = record.get("protocol.n", 0)
+    seeds = str(record.get("protocol.seeds", "0")).split()  # a first stage's has none
     if not replicates.stream.startswith(f"{resamples_of(stated, [n] * len(seeds))} against "):
         of_row = f"n = {n} and {len(seeds)} seeds" if len(seeds) > 1 else f"n = {n} and one seed"
         raise InputError(f"{path}: the replicates are {replicates.stream}, and {row} has {of_row}; {again}")

@@ -7,29 +7,44 @@ import io
 import json
 import struct
 import sys
+import tarfile
 import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import redirect_stderr
+from dataclasses import replace
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from PIL import Image
+from pyarrow import parquet
 from safetensors.torch import save
 
+from replication.checkpoint import save_checkpoint
+from replication.datasets.archived import Archived, read_copy
 from replication.datasets.photographs import Expected, find_photographs, read_photograph
 from replication.datasets.survey import survey
+from replication.download import Remote
+from replication.harness.archive import MANIFEST, export_archive, import_archive
 from replication.harness.forensics.base import Wishes, base_of
 from replication.harness.given_weights import under_its_names
 from replication.harness.images import open_images
+from replication.harness.journal import Computed, Journal
+from replication.harness.mlflow_runs import legal, run_of_curve, run_of_row, shortened
 from replication.layers.weight_files import NAME, weight_files
 from replication.layers.weights import unet_options
+from replication.metrics.uncertainty import Replicates
 from replication.registry import MODELS, OBJECTIVES, SCHEDULES
-from replication.settings import Part
+from replication.report.rows import csv_text, read_csv
+from replication.settings import Part, content_key
 from replication.training.diffusers_options import CONFIG, SCHEDULER, Meaning, check_options
 from replication.types import InputError
 
@@ -273,9 +288,189 @@ def read_configurations(folder: Path, chance: Random) -> None:
     check_options(folder, unet_options(NETWORK), MEANING)
 
 
+SET = Archived(
+    name="spoilt", channels=1, resolution=8, classes=("cat", "dog"), captions=(), flip=False,
+    sizes={"train": 4, "test": 2}, fingerprints={"train": "0" * 64, "test": "1" * 64}, remote=Remote("http://127.0.0.1:9/x", "0" * 64, 1),
+)  # fmt: skip
+RECORDS = replace(SET, records={"train": ("train.bin",), "test": ("test.bin",)})
+
+
+def read_parquet(folder: Path, chance: Random) -> None:
+    """Shards whose columns are of any kind, or whose bytes are changed."""
+    for split in ("train", "test"):
+        content = chance.choice((b"", b"x", None, good())) if chance.random() < 0.3 else good(chance.randrange(256))
+        image = pa.array(
+            chance.choice(([{"bytes": content, "path": ""}],) * 8 + ([{"bytes": content}], [content], [None], [3]))
+        )
+        label = pa.array(
+            chance.choice(([0], [1], [2], [-1], [None], ["0"], [0.5], [True], [[0]])) if chance.random() < 0.3 else [0]
+        )
+        columns = {"img": image, "label": label} if chance.random() < 0.9 else {"image": image, "label": label}
+        buffer = io.BytesIO()
+        parquet.write_table(pa.table(columns), buffer, compression=chance.choice(("none", "snappy", "zstd")))
+        spoilt = mutated(buffer.getvalue(), chance) if chance.random() < 0.3 else buffer.getvalue()
+        (folder / f"{split}-0.parquet").write_bytes(spoilt)
+    read_copy(folder, SET)
+
+
+def read_tar(folder: Path, chance: Random) -> None:
+    """Archives of images in class folders or of records, with links, devices and names that lead elsewhere."""
+    dataset, buffer = chance.choice((SET, RECORDS)), io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=chance.choice(("w", "w:gz", "w:xz", "w:bz2"))) as tar:
+        members = {"train.bin": bytes(65 * 4), "test.bin": bytes(65 * chance.choice((2, 2, 2, 0)))}
+        if not dataset.records:
+            members = {
+                f"{split}/{chance.choice(('cat', '1', 'dog', 'cat', '0', 'dog', 'x') if i else ('cat',))}/{i}.png": good(
+                    i
+                )
+                for i, split in enumerate(["train"] * 4 + ["test"] * 2)
+            }
+        for name, content in members.items():
+            if chance.random() < 0.95:
+                add_member(tar, name, content)
+            if chance.random() < 0.05:
+                odd = tarfile.TarInfo(chance.choice((name, f"../../{name}", f"/{name}", f"x/{name}")))
+                odd.type = chance.choice(
+                    (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE)
+                )
+                odd.linkname = chance.choice((name, "/etc/passwd", "../x", odd.name))
+                tar.addfile(odd)
+    (folder / "a.tar").write_bytes(mutated(buffer.getvalue(), chance) if chance.random() < 0.4 else buffer.getvalue())
+    read_copy(folder / "a.tar", dataset)
+
+
+def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+KEY, OTHER = content_key("row"), content_key("another row")
+ROW: dict[str, object] = {
+    "experiment": "t", "profile": "cpu", "cell": KEY, "setting": KEY, "label": "DDIM", "sampling.steps": 2, "version.fd": 1,
+    "protocol.n": 4, "protocol.seeds": "0", "protocol.resamples": 3, "metric.fd": 1.0, "env.device": "cpu",
+}  # fmt: skip
+CURVE_OF = {"experiment": "t", "profile": "cpu", "training": KEY, "title": "DDPM", "step": [1, 2], "loss": [1.0, 0.5]}
+ODD: tuple[object, ...] = (
+    None, True, "", "x", "nan", "-inf", [], {}, [1], {"x": [1]}, -1, 10**400, 1e308, "\x00", "\ud800", "../x", "<script>", "x" * 9000,
+)  # fmt: skip
+
+
+def table(of: dict[str, Any], chance: Random) -> bytes:
+    """A row or a curve with one entry of another kind, gone or new, or with changed bytes."""
+    changed = dict(of)
+    for _ in range(chance.choice((0, 0, 1, 2))):
+        name = chance.choice((*of, "metric.own", "timing.x", "é", ""))
+        changed[name] = chance.choice(ODD)
+        if chance.random() < 0.2:
+            del changed[name]
+    content = json.dumps(chance.choice((changed,) * 20 + ([changed], 3, None))).encode()
+    return mutated(content, chance) if chance.random() < 0.3 else chance.choice((content,) * 9 + (b"[" * 5000,))
+
+
+def journal_in(folder: Path, chance: Random | None = None) -> Journal:
+    """One with a row, its strip and its replicates, and with a curve; spoilt by chance."""
+    journal = Journal(folder / "journal" / "t-cpu")
+    journal.write(Computed(ROW, good(), Replicates("3 resamples of 4 against 0", {"metric.fd": torch.ones(3)})))  # type: ignore[arg-type]
+    journal.write_curve(CURVE_OF)
+    journal.mark_synced(KEY, "sqlite:///x", "run")
+    if chance:
+        (journal.folder / f"{KEY}.json").write_bytes(table(ROW, chance))
+        (journal.folder / "curves" / f"{KEY}.json").write_bytes(table(CURVE_OF, chance))
+        for end in ("safetensors", "mlflow"):
+            path = journal.folder / f"{KEY}.{end}"
+            path.write_bytes(mutated(path.read_bytes(), chance) if chance.random() < 0.3 else path.read_bytes())
+    return journal
+
+
+def read_journal(folder: Path, chance: Random) -> None:
+    """As a sweep, a report and a sync read it. What is damaged may be set aside as well."""
+    journal = journal_in(folder, chance)
+    rows, curves = journal.rows(), journal.curves()
+    journal.replicates(KEY)
+    journal.run_of(KEY, "sqlite:///x")
+    for record in rows:
+        legal(shortened(run_of_row({**ROW, **record}, (), {}).params)[0])
+    for curve in curves.values():
+        run_of_curve({**CURVE_OF, **curve})
+    if not rows or not curves:
+        raise InputError(f"{folder}: damaged, and set aside")
+
+
+@cache
+def exported() -> bytes:
+    """An archive with a member of each kind but weights."""
+    with TemporaryDirectory() as folder:
+        state = Path(folder)
+        journal = journal_in(state)
+        chunk = state / "samples" / KEY / "seed-0" / "0000000-0000004.safetensors"
+        drawn = {"nfe": 2, "seconds": 1.0, "weights": "w", "drawn_by": "cpu"}
+        save_checkpoint(chunk, {"images": torch.zeros(4, 1, 8, 8, dtype=torch.uint8)}, drawn)
+        export_archive(state / "all.zip", state, [journal], [chunk], [])
+        return (state / "all.zip").read_bytes()
+
+
+def read_export(folder: Path, chance: Random) -> None:
+    """Members and names of any kind under a manifest that agrees; nothing may lie outside the state folder afterwards, and
+    nothing in it unless all was taken in."""
+    with zipfile.ZipFile(io.BytesIO(exported())) as archive:
+        members = {name: archive.read(name) for name in archive.namelist() if name != MANIFEST}
+    for name in list(members):
+        kind = chance.choice(("same",) * 20 + ("content", "table", "name", "gone"))
+        if kind == "content":
+            members[name] = mutated(members[name], chance)
+        elif kind == "table" and name.endswith(".json"):
+            members[name] = table(CURVE_OF if "curves" in name else ROW, chance)
+        elif kind == "name":
+            odd = (
+                f"../{name}",
+                f"/{name}",
+                name.replace("t-cpu", ".."),
+                name.replace(KEY, OTHER),
+                f"{name}/",
+                name.upper(),
+                "\x00",
+                name[9:],
+            )
+            members[chance.choice(odd)] = members.pop(name)
+        elif kind == "gone":
+            del members[name]
+    stated = {n: {"sha256": sha256(c).hexdigest(), "bytes": len(c)} for n, c in members.items()}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in {MANIFEST: json.dumps({"format": 1, "members": stated}).encode(), **members}.items():
+            info = zipfile.ZipInfo(name)
+            info.filename = name  # also with what ZipInfo cuts off
+            info.external_attr = chance.choice((0,) * 30 + (0o120777 << 16, 0o20666 << 16))
+            info.compress_type = chance.choice((zipfile.ZIP_STORED,) * 30 + (zipfile.ZIP_DEFLATED,))
+            archive.writestr(info, content)
+    (folder / "a.zip").write_bytes(mutated(buffer.getvalue(), chance) if chance.random() < 0.3 else buffer.getvalue())
+    state = folder / "state"
+    state.mkdir()
+    try:
+        import_archive(folder / "a.zip", state)
+    except InputError:
+        left = [file for file in state.rglob("*") if file.is_file() and file.parent.name != "locks"]
+        assert not left, left
+        raise
+    finally:
+        assert {path.name for path in folder.iterdir()} == {"a.zip", "state"}
+    for record in Journal(state / "journal" / "t-cpu").rows():
+        run_of_row(record, (), {})
+    csv_text([ROW])
+
+
+def read_rows(folder: Path, chance: Random) -> None:
+    """A committed table, and the replicates beside it."""
+    (folder / "t.csv").write_bytes(mutated(csv_text([ROW, ROW | {"cell": OTHER}]).encode(), chance))  # type: ignore[list-item]
+    for record in read_csv(folder / "t.csv"):
+        float(record.get("metric.fd", 0))
+
+
 READERS: dict[str, Callable[[Path, Random], None]] = {
     "npz": read_npz, "zip": read_zip, "folder": read_folder, "photographs": read_photographs, "chunk": read_chunk,
-    "weights": read_given_weights, "configurations": read_configurations,
+    "weights": read_given_weights, "configurations": read_configurations, "parquet": read_parquet, "tar": read_tar,
+    "journal": read_journal, "export": read_export, "rows": read_rows,
 }  # fmt: skip
 
 
