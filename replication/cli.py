@@ -1,4 +1,5 @@
-"""`replicate`: the command line. Exit codes: 0 done, 1 failed running, 2 the input is wrong, 75 out of time, 130 interrupted.
+"""`replicate`: the command line. Exit codes: 0 done, 1 failed running, 2 the input is wrong, 75 out of time, 130 interrupted,
+143 ended by SIGTERM.
 
 The module of a command is imported when the command is run: help, lists and wrong arguments are answered at once.
 """
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from replication.deadline import OutOfTime
+from replication.interrupt import GO_ON, ending, interruptible
+from replication.memory import out_of_memory
 from replication.progress import be_quiet
 from replication.terminal import has_colour
 from replication.types import InputError, RunError
@@ -110,29 +113,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 gc.disable()
             be_quiet(options.quiet)
             do = work(options.work)
-        do(options)
-        sys.stdout.flush()
+        with interruptible():
+            do(options)
+            sys.stdout.flush()
     except InputError as error:
         return _fail(str(error), 2)
     except OutOfTime as error:
-        return _fail(f"{error}; the same command goes on from here", 75)
+        return _fail(f"{error}; {GO_ON}", 75)
     except RunError as error:
         return _fail(str(error), 1)
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, MemoryError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else ""
         if "torchvision" in reason:  # a build for another torch says "operator torchvision::nms does not exist"
             return _fail(f"torchvision does not fit torch ({reason}): install both in one step, `make setup`", 2)
-        if type(error).__name__ != "OutOfMemoryError" and "allocate memory" not in reason:  # torch's, not imported here
+        if not out_of_memory(error):
             raise
         return _fail(f"out of memory: try --set batch_size=N, or recipe.training.batch_size ({reason})", 1)
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():  # `| head` has what it wanted
             return 0 if options.work in PRINTING else 141  # as a shell has it for what SIGPIPE ended
         return _fail(f"{error.filename or 'system'}: {error.strerror or error}; what was finished before is kept", 1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if sys.stderr.isatty():
             print(file=sys.stderr)  # the terminal wrote ^C
-        return _fail("interrupted; the same command goes on from here", 130)
+        return _fail(*ending(error))
     finally:
         gc.enable()
     return 0

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,14 @@ BEGINNINGS = {  # of files that are taken for others
 }
 
 
+class Unwritable(RunError):
+    """A place can't be written, whatever the reason: rights, a full disk, a file in the way. Nothing more can be kept."""
+
+
+class Held(RunError):
+    """Another process holds a lock that was not to be waited for."""
+
+
 def expanded(path: str | Path, named: str) -> Path:
     """The path with ~ written out; `named` is what the message calls its origin, a variable or an option.
 
@@ -51,10 +60,10 @@ def kind_of(beginning: bytes) -> str:
     return next((kind for first, kind in BEGINNINGS.items() if beginning.startswith(first)), "")
 
 
-def unwritable(path: Path, error: OSError) -> RunError:
-    """The error for a place that can't be written, whatever the reason: rights, a full disk, a file in the way."""
+def unwritable(path: Path, error: OSError) -> Unwritable:
+    """The error for a place that can't be written."""
     reason = error.strerror or str(error)
-    return RunError(
+    return Unwritable(
         f"cannot write {path} ({reason}); what was finished before is kept. REPLICATION_HOME may name another folder "
         "for runs, REPLICATION_DATA for datasets"
     )
@@ -64,12 +73,13 @@ def unwritable(path: Path, error: OSError) -> RunError:
 def replaced(path: Path) -> Iterator[Path]:
     """A file beside the target to write to; at the end it is flushed and renamed: `path` is as it was, or whole.
 
-    Raises RunError for an OSError of the body too.
+    Raises Unwritable for an OSError of the body too.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    here = platform.node().replace(".", "-")  # a folder may be shared by machines, and what another one writes is alive
+    partial = path.with_name(f".{path.name}.{here}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.name}.*.partial"):
+        for left in path.parent.glob(f".{path.name}.{here}.*.partial"):
             if not Path("/proc", left.name.split(".")[-2]).exists():  # its writer was killed
                 left.unlink(missing_ok=True)
         try:
@@ -88,7 +98,7 @@ def all_or_nothing(folder: Path) -> Iterator[Path]:
     """The folder's files, to write to with the functions here; at the end, what was written replaces the original.
 
     If the body raises, the folder stays as it was. They are hard links, which the functions here replace and never write
-    into, or copies where a file system has no links. Raises RunError where the folder can't be written.
+    into, or copies where a file system has no links. Raises Unwritable where the folder can't be written.
     """
     copy = folder / f".{os.getpid()}.partial"
     try:
@@ -129,15 +139,28 @@ def file_sha256(path: Path) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the target, flush to disk, rename: `path` is as it was, or whole. Raises RunError."""
+    """Write beside the target, flush to disk, rename: `path` is as it was, or whole. Raises Unwritable."""
     with replaced(path) as partial:
         partial.write_bytes(data)
 
 
-@contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file; if another process does, print that and wait. Raises RunError if it can't be written.
+def set_aside(path: Path, reason: str) -> None:
+    """Rename a damaged file, and say so: what it held is computed anew. Raises Unwritable where that can't be done."""
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        os.replace(path, aside)
+    except FileNotFoundError:
+        return  # another process was first
+    except OSError as error:
+        raise unwritable(path, error) from error
+    print(f"{path}: damaged ({reason}); kept as {aside.name}, and what it held is computed anew", file=sys.stderr)
 
+
+@contextmanager
+def locked(path: Path, what: str, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file. If another process does, print that and wait, or raise Held where it is not to be waited for.
+
+    The system releases it when its holder ends, however that ends. Raises Unwritable if the file can't be written.
     On a file system without locks a file beside it that is there or not stands in (filelock's): one that was left by a
     process which is gone is taken over on the same machine.
     """
@@ -150,13 +173,15 @@ def locked(path: Path, what: str) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError as error:
+            if not wait:
+                raise Held(f"another process works on {what}") from error
             print(f"another process works on {what}; waiting for it", flush=True)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise unwritable(path, error) from error
-            held = _held_by_a_file(path.with_name(f"{path.name}.held"), what)
+            held = _held_by_a_file(path.with_name(f"{path.name}.held"), what, wait)
         with held:
             yield
     finally:
@@ -164,7 +189,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _held_by_a_file(path: Path, what: str) -> Iterator[None]:
+def _held_by_a_file(path: Path, what: str, wait: bool) -> Iterator[None]:
     """Hold the file that stands in for a lock."""
     from filelock import SoftFileLock, Timeout
 
@@ -177,7 +202,9 @@ def _held_by_a_file(path: Path, what: str) -> Iterator[None]:
     try:
         try:
             lock.acquire(timeout=0)
-        except Timeout:
+        except Timeout as error:
+            if not wait:
+                raise Held(f"another process works on {what}") from error
             print(f"another process works on {what}; waiting for it. If there is none, delete {path}", flush=True)
             lock.acquire()
         yield

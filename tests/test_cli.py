@@ -100,15 +100,17 @@ def test_unwritable_state_exits_with_1(
     assert "cannot write" in capsys.readouterr().err
 
 
-def test_corrupt_checkpoint_exits_with_2_and_names_it(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_corrupt_checkpoint_is_named_and_trained_again(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "tiny"]) == 0
     checkpoint = next(Path("runs/checkpoints").iterdir())
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     for row in Path("runs/journal/tiny-cpu").glob("*.json"):
         row.unlink()
     capsys.readouterr()
-    assert main(["run", "tiny"]) == 2
-    assert f"{checkpoint.name}: the checkpoint is corrupt" in capsys.readouterr().err
+    whole = checkpoint.stat().st_size
+    assert main(["run", "tiny"]) == 0
+    assert f"{checkpoint.name}: damaged (" in capsys.readouterr().err
+    assert checkpoint.stat().st_size > whole
 
 
 @pytest.mark.parametrize(
@@ -253,6 +255,36 @@ def test_ctrl_c_is_one_line_and_130(
     monkeypatch.setattr("replication.commands.options.load_experiment", Mock(side_effect=KeyboardInterrupt))
     assert main(["run", "tiny"]) == 130
     assert capsys.readouterr().err == "replicate: interrupted; the same command goes on from here\n"
+
+
+SLEEPING = """
+import sys, time
+from replication import cli
+def work(*_):
+    print("begun", flush=True)
+    while True:
+        try: time.sleep(60)
+        except BaseException:
+            if {ends}: raise
+cli.work = lambda name: work
+sys.exit(cli.main(["list"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("sent", "said", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "ended by SIGTERM", 143)]
+)
+@pytest.mark.parametrize("ends", [True, False], ids=["raised", "swallowed by a library"])
+def test_ctrl_c_and_sigterm_end_it_and_say_how_to_go_on(sent: signal.Signals, said: str, code: int, ends: bool) -> None:
+    """Catches a process that its scheduler has to kill, and one that a library keeps alive."""
+    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + SLEEPING
+    command = [sys.executable, "-c", script.format(ends=ends)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(sent)
+        error = process.communicate(timeout=60)[1]
+    assert (process.returncode, error) == (code, f"replicate: {said}; the same command goes on from here\n")
 
 
 @pytest.mark.parametrize("reason", ["operator torchvision::nms does not exist", "No module named 'torchvision'"])

@@ -24,7 +24,7 @@ COMMON = GROUND | {
     "progress",
     "pixels",
 }
-COMMON |= {"deadline", "download", "cost"}
+COMMON |= {"deadline", "download", "cost", "memory"}
 PAPERS = {
     p.parent.name
     for p in ROOT.glob("*/__init__.py")
@@ -52,8 +52,9 @@ MAY_IMPORT = {
     "check": WORK,
     "bench": SHOWN,
     "terminal": set(),
+    "interrupt": set(),
     "commands": SHOWN | {"bench", "check", "terminal"},
-    "cli": SHOWN | {"bench", "check", "commands", "terminal"},
+    "cli": SHOWN | {"bench", "check", "commands", "terminal", "interrupt"},
     "__main__": {"cli"},
 }
 UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -15,7 +15,7 @@ from replication.harness.journal import Record
 from replication.harness.mlflow_runs import steps_of
 from replication.harness.sweep import all_journals
 from replication.registry import unknown
-from replication.sampling.generation import chunks_in
+from replication.sampling.chunks import chunks_in
 from replication.training.snapshots import GIVEN
 from replication.types import InputError
 

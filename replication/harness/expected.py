@@ -30,7 +30,7 @@ from replication.harness.workplace import PlannedTraining, Workplace
 from replication.metrics.throughput import throughput
 from replication.metrics.timing import conditions
 from replication.numerics import Precision
-from replication.sampling.generation import chunks_in
+from replication.sampling.chunks import chunks_in
 from replication.training.loop import MADE_BY
 from replication.training.recipe import Recipe
 

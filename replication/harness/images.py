@@ -44,7 +44,7 @@ from replication.datasets.pictures import (
 from replication.files import file_sha256, kind_of
 from replication.layers.weight_files import kind_of_no_safetensors
 from replication.metrics.metric import LEAST_IMAGES
-from replication.sampling.generation import chunks_in
+from replication.sampling.chunks import chunks_in
 from replication.types import InputError
 
 FORMATS = ("PNG", "JPEG")

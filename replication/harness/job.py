@@ -105,6 +105,10 @@ class Job(Settings):
         """What it comes to. What has been computed of it before is used."""
         raise NotImplementedError
 
+    def help(self, place: Workplace) -> bool:
+        """Do a share of what another process computes just now, if there is one that nobody has yet; whether it was."""
+        return False
+
     def measured_again(self, row: Record, place: Workplace) -> Computed | None:
         """The same from what is stored of an earlier row, without drawing images; None where that does not suffice."""
         return None

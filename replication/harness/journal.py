@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from replication.files import write_atomically
+from replication.files import set_aside, write_atomically
 from replication.harness.replicates import load_replicates, replicates_of_row, save_replicates
 from replication.metrics.uncertainty import Replicates
 from replication.types import InputError
@@ -70,6 +70,15 @@ class Computed(NamedTuple):
     replicates: Replicates | None = None
 
 
+class Failure(NamedTuple):
+    """Why a job has no row; `at`: in seconds of time.time()."""
+
+    title: str
+    reason: str
+    trace: str
+    at: float
+
+
 class Journal:
     """The rows of one experiment and profile under `folder`."""
 
@@ -96,33 +105,56 @@ class Journal:
         write_atomically(
             self.folder / f"{key}.json", json.dumps(plain(computed.record), indent=1, allow_nan=False).encode()
         )
+        self._failure_path(key).unlink(missing_ok=True)
+
+    def _failure_path(self, key: str) -> Path:
+        return self.folder / f"{key}.failed"
+
+    def write_failure(self, key: str, failure: Failure) -> None:
+        """Why the job has no row, until it has one; raises RunError if the folder can't be written."""
+        write_atomically(self._failure_path(key), json.dumps(failure._asdict(), indent=1).encode())
+
+    def failure(self, key: str) -> Failure | None:
+        """Why the job has no row, where it was tried; what can't be read says nothing."""
+        try:
+            return Failure(**json.loads(self._failure_path(key).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def read(self, key: str) -> Record | None:
-        """The job's row, None if it has not been run; raises InputError for a file that is no row."""
+        """The job's row, None if it has not been run. A damaged file is set aside; InputError for one that can't be read."""
         path = self.folder / f"{key}.json"
         try:
             return row_of_json(json.loads(path.read_text(encoding="utf-8")), key)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{path}: not a row ({error}); delete it and run again") from error
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror or error}); delete it and run again") from error
+        except (ValueError, RecursionError) as error:
+            set_aside(path, f"not a row: {error}")
+            return None
 
     def rows(self) -> list[Record]:
-        """Every row there is, by its key; raises InputError for a file that is none."""
+        """Every row there is, by its key."""
         return [record for key in self.done() if (record := self.read(key)) is not None]
 
     def replicates(self, key: str) -> Replicates | None:
         """Those of the row, None where it was written without.
 
-        Raises InputError for a damaged file, one of another row, or replicates of another number than the row's resamples.
+        A damaged file, one of another row, or of another number than the row's resamples is set aside, and the row with it.
         """
         path, record = self.replicates_path(key), self.read(key)
         if record is None or not path.exists():
             return None
-        found = load_replicates(path)
-        if list(found) != [key]:
-            raise InputError(f"{path}: not the replicates of this row; delete it and measure again")
-        return replicates_of_row(record, path, found)
+        try:
+            found = load_replicates(path)
+            if list(found) != [key]:
+                raise InputError("not the replicates of this row")
+            return replicates_of_row(record, path, found)
+        except InputError as error:
+            set_aside(path, str(error))
+            set_aside(self.folder / f"{key}.json", "its replicates are")
+            return None
 
     def artifacts(self, key: str) -> list[tuple[Path, str]]:
         """The files that belong to the row, each with the name of the folder that it has in MLflow."""
@@ -141,13 +173,13 @@ class Journal:
             write_atomically(self.folder / f"{key}.json", json.dumps(plain(curve), allow_nan=False).encode())
 
     def curves(self) -> dict[str, Curve]:
-        """By the key under which each is marked as synced; raises InputError for a file that is none."""
+        """By the key under which each is marked as synced. A damaged file is set aside."""
         found = {}
         for path in sorted(p for p in (self.folder / "curves").glob("*.json") if _KEY.fullmatch(p.stem)):
             try:
                 found[f"curves/{path.stem}"] = curve_of_json(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, RecursionError) as error:
-                raise InputError(f"{path}: not a curve ({error}); delete it and run again") from error
+                set_aside(path, f"not a curve: {error}")
         return found
 
     def run_of(self, key: str, address: str) -> str | None:

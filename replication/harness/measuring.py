@@ -33,7 +33,7 @@ from replication.numerics import numerics
 from replication.pixels import to_signed
 from replication.progress import bar
 from replication.registry import DATASETS, EXTRACTORS
-from replication.sampling.generation import SampleSet
+from replication.sampling.chunks import SampleSet
 from replication.settings import Part
 from replication.training.first_stage import FirstStage
 

@@ -30,7 +30,7 @@ from replication.metrics.metric import OF_REFERENCE, OF_SAMPLES
 from replication.metrics.moments import NO_INTERVAL, holds_moments
 from replication.metrics.uncertainty import Replicates
 from replication.registry import DATASETS, EXTRACTORS, unknown
-from replication.sampling.generation import SampleSet
+from replication.sampling.chunks import SampleSet
 from replication.settings import Part
 from replication.types import InputError
 

@@ -1,20 +1,29 @@
-"""A sweep: the jobs of a profile that have no row of today's versions are computed, one after the other, and journalled."""
+"""A sweep: the jobs of a profile that have no row of today's versions are computed and journalled, by whoever works on them."""
 
-from collections.abc import Sequence
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from replication.deadline import OutOfTime
-from replication.files import locked
+from replication.files import Held, Unwritable, locked
 from replication.harness.job import Job, in_order, rows_among
-from replication.harness.journal import Journal
+from replication.harness.journal import Computed, Failure, Journal, Record
 from replication.harness.store import Store
 from replication.harness.sync import Giving, Tags, no_tags, sync, unsynced
 from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
+from replication.memory import free_memory, out_of_memory
+from replication.sampling.chunks import Damaged
 from replication.training.loop import curve_in
 from replication.training.processes import ALONE
-from replication.types import RunError
+from replication.types import InputError, RunError
+
+
+POLL = 1.0  # seconds between two looks at what other processes work on
+MOST_DAMAGED = 10  # files set aside on the way to one row; a disk that damages more needs a person
 
 
 def journal_of(jobs: Sequence[Job], state: Path) -> Journal:
@@ -31,10 +40,13 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tag
     """Compute what is missing row by row, each after what it needs; a row is in the journal before it is in MLflow.
 
     Where the place has several processes, all call this: they train together, and the first one does the rest.
-    A row of earlier versions is measured again from its stored samples, and computed anew where there are none.
-    Raises InputError at once if data, weights or the tracking server are missing; RunError when a job fails, or at the
-    end when MLflow did not take a row; OutOfTime at the end for jobs that the place's deadline left no time for. Rows that
-    are done are kept in any case.
+    Any number of processes may run on one state folder: what another one holds is passed over, helped with when nothing else
+    is left, and looked at again until it has its row, or its holder has died.
+    A row of earlier versions is measured again from its stored samples, and computed anew where there are none. A job that
+    fails is kept in the journal with its reason, and the others are computed.
+    Raises InputError at once if data, weights or the tracking server are missing; Unwritable where nothing can be kept; at
+    the end RunError for jobs that failed, or when MLflow did not take a row; OutOfTime for jobs that the place's deadline
+    left no time for. Rows that are done are kept in any case.
     """
     journal = journal_of(jobs, place.state)
     rows = rows_among(jobs, journal.rows())
@@ -47,6 +59,7 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tag
             check()
 
     place.processes.on_first(check_all)
+    place = replace(place, failed_trainings={})
     if place.processes.several:
         _train_together(jobs, missing, place)
         if not place.processes.first:
@@ -54,25 +67,132 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tag
         place = replace(place, processes=ALONE)
     if len(missing) < len(jobs):
         print(f"{len(jobs) - len(missing)} of {len(jobs)} rows are done already", flush=True)
-    put_off: list[OutOfTime] = []
     giving = Giving(journal, store, tags)
     try:
-        for job in missing:
-            with locked(place.state / "locks" / job.key, job.title):
-                found = journal.read(job.key)
-                if found is None or job.changes(found):  # no other process has computed it meanwhile
-                    earlier = rows.get(job.key)
-                    try:
-                        again = job.measured_again(earlier, place) if earlier else None
-                        journal.write(again or job.compute(place))
-                        giving.give(job.key)
-                    except OutOfTime as error:  # what comes after it may take less
-                        put_off.append(error)
+        failed, put_off = _Sweep(journal, rows, giving, replace(place, waits=False)).computed(missing)
     finally:
         _keep_curves(missing, place, journal)
-    giving.give_the_rest()
-    if put_off:
-        raise OutOfTime(f"no time for {len(put_off)} of {len(missing)} rows; the first of them: {put_off[0]}")
+    try:
+        giving.give_the_rest()
+    except RunError as error:
+        if not failed:
+            raise
+        print(error, file=sys.stderr)
+    late = f"no time for {len(put_off)} of {len(missing)} rows; the first of them: {put_off[0]}" if put_off else ""
+    if failed:
+        listed = "".join(f"\n  {one.title}: {one.reason}" for one in failed)
+        raise RunError(
+            f"{len(failed)} of {len(missing)} rows failed; the same command tries them again:{listed}"
+            + (f"\n{late}" if late else "")
+        )
+    if late:
+        raise OutOfTime(late)
+
+
+class _Sweep:
+    """The rows of a run on their way into the journal; what has been found to fit into the memory is kept in mind."""
+
+    def __init__(self, journal: Journal, earlier: Mapping[str, Record], giving: Giving, place: Workplace):
+        self.journal, self.earlier, self.giving, self.place = journal, earlier, giving, place
+        self.begun = time.time()
+        self.failed: list[Failure] = []
+        self.put_off: list[OutOfTime] = []
+        self.said: set[str] = set()
+        self.beyond: set[str] = set()  # keys of held jobs that this process can't help with
+
+    def computed(self, jobs: Sequence[Job]) -> tuple[list[Failure], list[OutOfTime]]:
+        """Every job is done, failed or put off at the end, by this process or by another one."""
+        left = list(jobs)
+        while left:
+            held = [job for job in left if not self._settled(job)]
+            if len(held) == len(left):
+                if self.place.deadline.left() <= 0:
+                    self.put_off += [OutOfTime(f"{job.title}: another process works on it") for job in held]
+                    break
+                if not sum(self._helped(job) for job in held):
+                    self._say(f"{len(held)} rows are computed by other processes; waiting for them")
+                    time.sleep(POLL)
+            left = held
+        return self.failed, self.put_off
+
+    def _settled(self, job: Job) -> bool:
+        """Whether the job needs no further look; False where another process holds it, or a training that it needs."""
+        try:
+            with locked(self.place.state / "locks" / job.key, job.title, wait=False):
+                found = self.journal.read(job.key)
+                if found is not None and not job.changes(found):
+                    return True  # another process has computed it meanwhile
+                tried = self.journal.failure(job.key)
+                if tried is not None and tried.at >= self.begun:  # by another process, meanwhile
+                    self.failed.append(tried)
+                    return True
+                self.journal.write(self._compute(job))
+                self.giving.give(job.key)
+        except Held as error:
+            self._say(f"{job.title}: {error}; it is come back to")
+            return False
+        except OutOfTime as error:  # what comes after it may take less
+            self.put_off.append(error)
+        except Unwritable:  # neither would another row be kept
+            raise
+        except Exception as error:
+            self._fail(job, error)
+        return True
+
+    def _compute(self, job: Job) -> Computed:
+        """The job's row: again where a file was set aside, and in smaller batches where the memory does not suffice."""
+        earlier, damaged = self.earlier.get(job.key), 0
+        while True:
+            try:
+                again = job.measured_again(earlier, self.place) if earlier else None
+                return again or job.compute(self.place)
+            except Damaged:
+                damaged += 1
+                if damaged > MOST_DAMAGED:
+                    raise
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                if (before := self.place.batch_size) == 1:
+                    raise RunError(f"out of memory, even in batches of one image ({one_line(error)})") from error
+                self.place = replace(self.place, batch_size=before // 2)
+                print(
+                    f"{job.title}: out of memory in batches of {before}; going on in batches of {before // 2}",
+                    flush=True,
+                )
+            free_memory(self.place.device)
+
+    def _helped(self, job: Job) -> bool:
+        try:
+            return job.key not in self.beyond and job.help(self.place)
+        except Held:
+            return False
+        except Unwritable:
+            raise
+        except Exception:  # its holder meets the same, and tells, or has more memory or time
+            self.beyond.add(job.key)
+            return False
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        """Keep why; of an error that nobody foresaw, where it came from too."""
+        foreseen = isinstance(error, InputError | RunError)
+        reason = str(error) if foreseen else f"{type(error).__name__}: {one_line(error)}"
+        trace = "" if foreseen else "".join(traceback.format_exception(error))
+        failure = Failure(job.title, reason, trace, time.time())
+        print(f"{trace}{job.title}: {reason}; the sweep goes on without it", file=sys.stderr, flush=True)
+        self.journal.write_failure(job.key, failure)
+        self.failed.append(failure)
+
+    def _say(self, text: str) -> None:
+        """Once in a run."""
+        if text not in self.said:
+            print(text, flush=True)
+            self.said.add(text)
+
+
+def one_line(error: Exception) -> str:
+    """The first line of what it says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def measure_again(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tags) -> list[Job]:

@@ -15,10 +15,11 @@ from torch import Tensor
 from replication.acceleration import accelerated
 from replication.checkpoint import load_metadata
 from replication.datasets.dataset import Dataset
-from replication.deadline import NEVER, Deadline
+from replication.deadline import NEVER, Deadline, OutOfTime
 from replication.diffusion.denoiser import Denoiser
-from replication.files import file_sha256, locked
+from replication.files import Held, Unwritable, file_sha256, locked
 from replication.ldm.autoencoder import Autoencoder
+from replication.memory import out_of_memory
 from replication.metrics.features import Features
 from replication.numerics import numerics
 from replication.registry import AUTOENCODERS
@@ -29,7 +30,7 @@ from replication.training.recipe import Recipe
 from replication.training.snapshots import GIVEN, Snapshots
 from replication.training.train import load_network, train
 from replication.training.train_first_stage import load_autoencoder, stage_snapshots, train_first_stage
-from replication.types import InputError
+from replication.types import InputError, RunError
 
 FIRST_STAGE = "first_stage"  # of Model.sha256 and Model.given
 HELD = 2  # models that stay loaded, for the next cells
@@ -67,6 +68,7 @@ class Workplace:
 
     What would not end by the deadline is not begun: then, and where a training has to stop, OutOfTime is raised.
     `processes`: those that train here together, all of which call what may train.
+    `waits`: for a training that another process does; else it raises Held. A training that failed is not tried again here.
     """
 
     state: Path
@@ -76,6 +78,8 @@ class Workplace:
     deadline: Deadline = NEVER
     milestones: Mapping[str, Collection[int]] = field(default_factory=dict)
     processes: Processes = ALONE
+    waits: bool = True
+    failed_trainings: dict[str, RunError] = field(default_factory=dict, repr=False, compare=False)
     _held: dict[tuple[Path, Path | None, bool], Model] = field(default_factory=dict, repr=False, compare=False)
     _references: dict[tuple[str, ...], Features] = field(default_factory=dict, repr=False, compare=False)
 
@@ -112,12 +116,24 @@ class Workplace:
 
     def _trained(self, snapshots: Snapshots, steps: int, work: Callable[..., Path]) -> Path:
         if not self.processes.on_first(lambda: snapshots.found(steps)):
+            if snapshots.key in self.failed_trainings:
+                raise self.failed_trainings[snapshots.key]
             milestones = self.milestones.get(snapshots.key, ())
-            self._held.clear()  # training needs the memory
-            lock = locked(self.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}")
+            lock = locked(self.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}", self.waits)
             with lock if self.processes.first else nullcontext():
+                self._held.clear()  # training needs the memory
                 of = {"milestones": milestones, "progress": self.progress, "deadline": self.deadline}
-                work(folder=snapshots.folder, device=self.device, **of)
+                try:
+                    work(folder=snapshots.folder, device=self.device, **of)
+                except (Held, OutOfTime, Unwritable):
+                    raise
+                except Exception as error:  # it would end so for every row that needs it
+                    advice = "; recipe.training.accumulate sends a batch through in parts" * out_of_memory(error)
+                    reason = f"training {snapshots.key[:12]}: {error}{advice}"
+                    self.failed_trainings[snapshots.key] = RunError(reason)
+                    if out_of_memory(error):
+                        raise self.failed_trainings[snapshots.key] from error
+                    raise
         return snapshots.after(steps)
 
     def ensure_photographs(self, recipe: Recipe) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
+from replication.files import set_aside
 from replication.settings import canonical_json, content_key
 from replication.types import InputError
 
@@ -54,22 +55,25 @@ class Snapshots:
         return self.folder / f"{self.key}-to-{steps}.safetensors"
 
     def found(self, steps: int) -> bool:
-        """Whether there is the one after so many steps, by its header alone; raises InputError for a wrong file."""
+        """Whether there is the one after so many steps, by its header alone; a damaged file is set aside.
+
+        Raises InputError for another training's.
+        """
         path = self.after(steps)
-        if not path.exists():
+        if (header := _header(path)) is None:
             return False
-        self.check(load_metadata(path), path, steps)
+        self.check(header, path, steps)
         return True
 
     def before(self, steps: int) -> tuple[int, Path] | None:
         """(steps, file) of the last one before `steps`, to go on from; weights that were given have no moments.
 
-        Raises InputError for a corrupt file.
+        A damaged file is set aside: the one before it is gone on from.
         """
         named = re.compile(rf"{self.key}-(to-)?\d+\.safetensors")  # a sync tool's copies have other names
         files = (path for path in self.folder.glob(f"{self.key}-*") if named.fullmatch(path.name))
-        headers = {path: load_metadata(path) for path in files}
-        reached = [(header["step"], path) for path, header in headers.items() if not header.get(GIVEN)]
+        headers = [(header, path) for path in files if (header := _header(path))]
+        reached = [(header["step"], path) for header, path in headers if not header.get(GIVEN)]
         return max((one for one in reached if one[0] < steps), default=None)
 
     def check(self, header: Mapping[str, Any], path: Path, steps: int | None = None) -> None:
@@ -130,6 +134,17 @@ class Snapshots:
 def _single(tensor: Tensor) -> Tensor:
     """What is computed with: numbers of fewer bits are kept as float32."""
     return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    """A snapshot's, None where there is no file; a damaged one is set aside."""
+    if not path.exists():
+        return None
+    try:
+        return load_metadata(path)
+    except InputError as error:
+        set_aside(path, str(error))
+        return None
 
 
 def network_tensors(network: nn.Module, averaged: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,7 +19,6 @@ from replication.harness.workplace import Workplace
 from replication.metrics.metric import metrics
 from replication.metrics.uncertainty import Replicates, recentred
 from replication.report.claims.evidence import evidence_of
-from replication.types import InputError
 
 
 def computed(project: Path, *changes: tuple[str, str]) -> tuple[list[Cell], Journal]:
@@ -49,26 +48,42 @@ def test_replicates_give_the_rows_intervals(project: Path) -> None:
     assert len(streams) == 1, "rows of one n and one reference see the same resamples"
 
 
-def test_what_is_no_replicates_of_the_row_is_refused_by_name(project: Path) -> None:
-    """Catches a damaged file, one that was copied from another row, and one of another protocol, that are judged by."""
+def test_what_is_no_replicates_of_the_row_is_set_aside_with_it_and_measured_again(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a damaged file, one that was copied from another row, and one of another protocol, that are judged by, and a
+    row that stays without."""
     cells, journal = computed(project)
     key, path = cells[0].key, journal.replicates_path(cells[0].key)
-    whole = path.read_bytes()
-    shutil.copy(journal.replicates_path(cells[1].key), path)
-    with pytest.raises(InputError, match=rf"{key}\.safetensors: not the replicates of this row; delete it"):
-        journal.replicates(key)
-    save_replicates(path, {key: Replicates("s", {"metric.fd": torch.zeros(7)})})
-    with pytest.raises(InputError, match=r"7 replicates of metric\.fd, and the protocol of row .* resamples = 5"):
-        journal.replicates(key)
-    stream = "5 resamples of 8+8 against 359 images, seed 0, version 2"
-    save_replicates(path, {key: Replicates(stream, {"metric.fd": torch.zeros(5)})})
-    with pytest.raises(
-        InputError, match=r"replicates are 5 resamples of 8\+8 against .* has n = 16 and one seed; delete"
+    row, whole = journal.read(key), path.read_bytes()
+    another, stream = (
+        journal.replicates_path(cells[1].key).read_bytes(),
+        "5 resamples of 8+8 against 359 images, seed 0, version 2",
+    )
+    for spoil, reason in (
+        (lambda: path.write_bytes(another), "not the replicates of this row"),
+        (
+            lambda: save_replicates(path, {key: Replicates("s", {"metric.fd": torch.zeros(7)})}),
+            "7 replicates of metric.fd",
+        ),
+        (
+            lambda: save_replicates(path, {key: Replicates(stream, {"metric.fd": torch.zeros(5)})}),
+            "n = 16 and one seed",
+        ),
+        (lambda: path.write_bytes(whole[:-5]), "the checkpoint is corrupt"),
     ):
-        journal.replicates(key)
-    path.write_bytes(whole[:-5])
-    with pytest.raises(InputError, match=rf"{key}\.safetensors: the checkpoint is corrupt"):
-        evidence_of(load_experiment("tiny"), "cpu", state(), project / "results")
+        spoil()
+        assert main(["claims", "tiny"]) == 0
+        assert reason in capsys.readouterr().err
+        assert journal.read(key) is None
+        assert main(["run", "tiny", "--row", cells[0].label]) == 0
+        assert path.read_bytes() == whole
+        again = journal.read(key)
+        assert row is not None
+        assert again is not None
+        assert {k: v for k, v in again.items() if k != "timing.peak_memory_bytes"} == {
+            k: v for k, v in row.items() if k != "timing.peak_memory_bytes"
+        }
     path.unlink()
     assert journal.replicates(key) is None
     assert main(["claims", "tiny"]) == 0

@@ -1,25 +1,38 @@
 """A whole run: rows, journal, MLflow; nothing computed twice, nothing lost."""
 
+import errno
 import json
+import math
+import os
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import mlflow
 import pytest
 import torch
 from harness.tiny import write_tiny
+from torch import Tensor
 
 from replication.deadline import Deadline, OutOfTime
+from replication.files import Unwritable, locked
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
-from replication.harness.journal import Computed
+from replication.harness.journal import Computed, Failure, Record
 from replication.harness.store import Store, Sweep
 from replication.harness.sweep import journal_of, run
 from replication.harness.sync import sync
 from replication.harness.workplace import Workplace
+from replication.noise import ImageNoise
+from replication.sampling.chunks import SampleSet, chunks_in
+from replication.sampling.generation import Sampling, Source
+from replication.training.recipe import Recipe
 from replication.types import InputError, RunError
 
 
@@ -100,29 +113,227 @@ def test_rows_survive_a_failing_store_and_sync_repeats_them(
     assert len(runs_in(store)) == len(cells)
 
 
-def test_a_failing_cell_keeps_the_others(cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, done = Cell.compute, []
+class NoStore(Store):
+    """One that takes everything, for what is not about MLflow, which takes seconds to begin."""
+
+    installed = False
+
+
+def rows_there(cells: list[Cell], place: Workplace) -> list[bool]:
+    journal = journal_of(cells, place.state)
+    return [journal.read(cell.key) is not None for cell in cells]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "traced"),
+    [
+        (RunError("out of luck"), "out of luck", False),
+        (InputError("a wrong file"), "a wrong file", False),
+        (RuntimeError("CUDA error: an illegal memory access\nand more"), "RuntimeError: CUDA error: an illegal", True),
+    ],
+)
+def test_a_failing_cell_is_kept_with_its_reason_and_the_sweep_goes_on(
+    error: Exception, reason: str, traced: bool, cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a sweep that ends with the first failure, an error nobody foresaw that leaves no trace, and a failure that
+    outlives its cause."""
+    real = Cell.compute
 
     def second_fails(cell: Cell, where: Workplace) -> Computed:
-        done.append(cell.key)
-        if len(done) == 2:
-            raise RunError("out of luck")
+        if cell.key == cells[1].key:
+            raise error
         return real(cell, where)
 
-    monkeypatch.setattr(Cell, "compute", second_fails)
-    with pytest.raises(RunError, match="out of luck"):
-        run(cells, place, Store(place.state))
+    with monkeypatch.context() as patched:
+        patched.setattr(Cell, "compute", second_fails)
+        with pytest.raises(RunError, match=rf"1 of 3 rows failed; .* again:\n  DDIM x 2: {reason}"):
+            run(cells, place, NoStore(place.state))
     journal = journal_of(cells, place.state)
-    assert [journal.read(cell.key) is not None for cell in cells] == [True, False, False]
+    assert rows_there(cells, place) == [True, False, True]
+    assert [journal.failure(cell.key) is not None for cell in cells] == [False, True, False]
+    failure = journal.failure(cells[1].key)
+    assert failure is not None
+    assert failure.reason.startswith(reason)
+    assert ("second_fails" in failure.trace) == traced
+    run(cells, place, NoStore(place.state))
+    assert rows_there(cells, place) == [True, True, True]
+    assert journal.failure(cells[1].key) is None
 
 
-def test_damaged_row_is_named(cells: list[Cell], place: Workplace) -> None:
-    folder = journal_of(cells, place.state).folder
-    folder.mkdir(parents=True)
-    for content in ("{", "[]", json.dumps({"cell": "another"})):
-        (folder / f"{cells[0].key}.json").write_text(content)
-        with pytest.raises(InputError, match=rf"{cells[0].key}\.json: not .*delete it and run again"):
-            run(cells, place, Store(place.state))
+def test_a_training_that_failed_fails_its_rows_and_is_not_tried_for_each(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches days of training that diverge once for every row."""
+    tried: list[str] = []
+
+    def diverging(recipe: Recipe, **_: object) -> Path:
+        tried.append(recipe.key)
+        raise RunError("training diverged at step 2: the loss is nan")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("replication.harness.workplace.train", diverging)
+        with pytest.raises(RunError, match=r"3 of 3 rows failed(.*\n)*.*sigma-hat x 2: .*the loss is nan"):
+            run(cells, place, NoStore(place.state))
+    assert len(tried) == 1
+    run(cells, place, NoStore(place.state))
+    assert rows_there(cells, place) == [True, True, True]
+
+
+def test_images_that_are_not_finite_fail_their_cell_alone(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Source.x0
+
+    def spoilt(source: Source, sampling: Sampling, *inputs: Any) -> Tensor:
+        x0 = real(source, sampling, *inputs)
+        return x0 * math.nan if str(sampling.sampler).startswith("ddim") else x0
+
+    monkeypatch.setattr(Source, "x0", spoilt)
+    with pytest.raises(RunError, match=r"1 of 3 rows failed.*\n.*NaN or infinity in images 0 to 7"):
+        run(cells, place, NoStore(place.state))
+    assert rows_there(cells, place) == [True, False, True]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_out_of_memory_halves_the_batch_which_is_said_and_recorded(
+    error: Exception,
+    cells: list[Cell],
+    place: Workplace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Same images. Catches a sweep that ends, and rows that state the batch size of the profile."""
+    run(cells, replace(place, state=place.state / "roomy"), NoStore(place.state / "roomy"))
+    real = Source.x0
+
+    def short(source: Source, sampling: Sampling, noise: ImageNoise, *cond: Any) -> Tensor:
+        if len(noise.indices) > 2:
+            raise error
+        return real(source, sampling, noise, *cond)
+
+    monkeypatch.setattr(Source, "x0", short)
+    run(cells, place, NoStore(place.state))
+    printed = capsys.readouterr().out
+    for before, after in ((8, 4), (4, 2)):
+        assert printed.count(f"DDPM x 4: out of memory in batches of {before}; going on in batches of {after}") == 1
+    assert printed.count("out of memory") == 2  # what was found is kept for the next rows
+    for cell in cells:
+        row = journal_of(cells, place.state).read(cell.key)
+        assert row is not None
+        assert row["timing.batch_size"] == 2
+        sets = [
+            SampleSet(chunks_in(cell.sample_place(0, where).folder), 16, "").images.int()
+            for where in (place, replace(place, state=place.state / "roomy"))
+        ]
+        assert (sets[0] - sets[1]).abs().max() <= 1
+
+    def never(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Source, "x0", never)
+    alone = replace(place, state=place.state / "none")
+    with pytest.raises(RunError, match=r"3 of 3 rows failed(.*\n)*.*out of memory, even in batches of one image"):
+        run(cells, alone, NoStore(alone.state))
+
+
+def test_out_of_memory_in_training_says_what_helps(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch of a training is a part of what it is. Catches batches of images that are halved for it."""
+    monkeypatch.setattr("replication.harness.workplace.train", Mock(side_effect=torch.OutOfMemoryError("CUDA out")))
+    with pytest.raises(RunError, match=r"training [0-9a-f]{12}: CUDA out; recipe\.training\.accumulate sends"):
+        run(cells[:1], place, NoStore(place.state))
+
+
+def test_a_full_disk_ends_the_sweep_at_once(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row could be kept. Catches images of every other cell that are drawn for nothing; the same command goes on."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    begun: list[Cell] = []
+    real = Cell.compute
+    monkeypatch.setattr(Cell, "compute", lambda cell, where: [begun.append(cell), real(cell, where)][1])
+    with monkeypatch.context() as patched:
+        patched.setattr("replication.files.os.fsync", Mock(side_effect=full))
+        with pytest.raises(Unwritable, match=r"cannot write .*No space left on device"):
+            run(cells, place, NoStore(place.state))
+    assert len(begun) == 1
+    assert list(place.state.rglob("*.partial")) == []
+    run(cells, place, NoStore(place.state))
+    assert rows_there(cells, place) == [True, True, True]
+
+
+def test_damaged_files_are_set_aside_and_computed_again(
+    cells: list[Cell], place: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows, a chunk, a snapshot, a curve; the figures are the same. Catches a dead end, and a file that is lost."""
+    run(cells, place, NoStore(place.state))
+    journal, state = journal_of(cells, place.state), place.state
+    figures = [measured_in(journal.read(cell.key)) for cell in cells]
+    spoilt = [journal.folder / f"{cell.key}.json" for cell in cells]
+    spoilt += [next((state / "samples").rglob("*.safetensors"))]
+    for path, content in zip(spoilt, ("{", "[]", json.dumps({"cell": "another"}), "x"), strict=True):
+        path.write_text(content)
+    chunk = next(path for path in (state / "samples").rglob("*.safetensors") if path not in spoilt)
+    chunk.write_bytes(chunk.read_bytes()[:-1] + bytes([chunk.read_bytes()[-1] ^ 1]))  # which no header shows
+    (journal.folder / "curves").mkdir(exist_ok=True)
+    (journal.folder / "curves" / f"{'0' * 64}.json").write_text("{")
+    run(cells, place, NoStore(state))
+    assert [measured_in(journal.read(cell.key)) for cell in cells] == figures
+    error = capsys.readouterr().err
+    for path in [*spoilt, chunk]:
+        assert error.count(f"{path}: damaged (") == 1
+        assert path.with_name(f"{path.name}.damaged").exists()
+    assert "not a curve" in error
+    assert journal.curves() == {}
+    (snapshot,) = (state / "checkpoints").iterdir()
+    snapshot.write_text("x")
+    for path in spoilt[:3]:
+        path.unlink()
+    run(cells, place, NoStore(state))
+    assert f"{snapshot}: damaged (" in capsys.readouterr().err
+    assert [measured_in(journal.read(cell.key)) for cell in cells] == figures
+
+
+def measured_in(row: Record | None) -> dict[str, Any]:
+    return {column: value for column, value in (row or {}).items() if column.startswith("metric.")}
+
+
+def test_a_held_cell_is_passed_over_helped_with_and_taken_when_its_holder_dies(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first is held until the others have their rows and its images are drawn. Catches a wait for it, images that nobody
+    draws meanwhile, and a cell that is left out for good."""
+    held = ExitStack()
+    held.enter_context(locked(place.state / "locks" / cells[0].key, "a test"))
+
+    def dies(seconds: float) -> None:
+        assert rows_there(cells, place) == [False, True, True]
+        assert len(list(cells[0].sample_place(0, place).folder.glob("*.safetensors"))) == 2
+        held.close()
+
+    monkeypatch.setattr("replication.harness.sweep.time.sleep", dies)
+    run(cells, place, NoStore(place.state))
+    assert rows_there(cells, place) == [True, True, True]
+    assert capsys.readouterr().out.count("DDPM x 4: another process works on DDPM x 4; it is come back to") == 1
+
+
+def test_a_held_cell_ends_with_the_budget(cells: list[Cell], place: Workplace) -> None:
+    soon = replace(place, deadline=Deadline.within(-1.0))
+    with locked(place.state / "locks" / cells[0].key, "a test"), pytest.raises(OutOfTime, match="no time for 1 of 1"):
+        run(cells[:1], soon, NoStore(place.state))
+
+
+def test_what_another_process_fails_at_meanwhile_is_not_tried_again(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches four processes that diverge one after the other."""
+    journal = journal_of(cells, place.state)
+    journal.write_failure(cells[0].key, Failure(cells[0].title, "of another run", "", 0.0))
+    journal.write_failure(cells[1].key, Failure(cells[1].title, "of this time", "", time.time() + 3600))
+    monkeypatch.setattr(Cell, "compute", Mock(side_effect=RunError("here")))
+    with pytest.raises(RunError, match=r"2 of 2 rows failed.*:\n  DDPM x 4: here\n  DDIM x 2: of this time"):
+        run(cells[:2], place, NoStore(place.state))
 
 
 @pytest.fixture

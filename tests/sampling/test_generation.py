@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from training_recipes import CPU
 
-import replication.sampling.generation
+import replication.sampling.chunks
 from replication.check.models import randomize
 from replication.checkpoint import save_checkpoint
 from replication.diffusion import Denoiser, sample
@@ -19,7 +19,8 @@ from replication.metrics import timing
 from replication.metrics.timing import OtherWork
 from replication.noise import ImageNoise
 from replication.registry import MODELS, SAMPLERS, SCHEDULES
-from replication.sampling.generation import SamplePlace, SampleRequest, SampleSet, Sampling, Seconds, Source, generate
+from replication.sampling.chunks import Chunk, Chunks, Damaged, SampleSet, Seconds, gaps
+from replication.sampling.generation import SamplePlace, SampleRequest, Sampling, Source, draw, generate
 from replication.types import InputError, RunError
 
 SHAPE = (1, 8, 8)
@@ -193,7 +194,7 @@ def test_other_work_is_seen_in_the_kernels_counters(monkeypatch: pytest.MonkeyPa
 def test_chunks_are_nearly_equal_and_timed(denoiser: Denoiser, tmp_path: Path) -> None:
     """Exact. Catches a last chunk of two images, whose seconds per image would not compare."""
     made_ = made(denoiser, tmp_path, n=12, batch_size=5)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{a:07d}-{a + 4:07d}.safetensors" for a in (0, 4, 8)]
+    assert sorted(p.name for p in tmp_path.glob("[!.]*")) == [f"{a:07d}-{a + 4:07d}.safetensors" for a in (0, 4, 8)]
     assert made_.nfe == 4
     assert len(made_.seconds_per_image) == 3
     assert len(made_.seconds_per_image) == len(list((tmp_path).glob("*.safetensors")))
@@ -232,7 +233,7 @@ def test_a_killed_set_goes_on_to_the_same_images(
         save_checkpoint(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(replication.sampling.generation, "save_checkpoint", saving)
+        patched.setattr(replication.sampling.chunks, "save_checkpoint", saving)
         with pytest.raises(Killed):
             made(denoiser, tmp_path / "killed")
     finished = made(evaluated, tmp_path / "killed", batch_size=then)
@@ -268,18 +269,68 @@ def test_seeds_differ_and_their_order_does_not_matter(denoiser: Denoiser, tmp_pa
     assert not torch.equal(forwards[0], forwards[1])
 
 
-def test_a_missing_chunk_is_made_again_and_a_damaged_one_is_named(denoiser: Denoiser, tmp_path: Path) -> None:
-    """Catches a gap that shifts every image after it, and a traceback from safetensors."""
+def test_a_missing_chunk_is_made_again_and_a_damaged_one_is_set_aside(
+    denoiser: Denoiser, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exact: in the same chunks. Catches a gap that shifts every image after it or has them drawn again, a dead end, and a
+    flipped bit that passes for an image."""
     whole = made(denoiser, tmp_path).images
     chunk = tmp_path / "0000004-0000008.safetensors"
+    evaluated, content = Counted(denoiser), chunk.read_bytes()
     chunk.unlink()
-    assert (made(denoiser, tmp_path).images.int() - whole.int()).abs().max() <= 1
-    chunk.write_bytes(chunk.read_bytes()[:-1])
-    with pytest.raises(InputError, match=r"0000004-0000008\.safetensors: the checkpoint is corrupt.*delete it"):
-        made(denoiser, tmp_path)
-    save_checkpoint(chunk, {"images": whole[:2]}, {"nfe": 4, "seconds": 1.0, "weights": "", "drawn_by": ""})
-    with pytest.raises(InputError, match="holds 2 images, by its name 4"):
-        list(made(denoiser, tmp_path).batches())
+    assert torch.equal(made(evaluated, tmp_path).images, whole)
+    assert evaluated.nfe == 4 + 1  # one to warm up
+    chunk.write_bytes(content[:-1])
+    assert torch.equal(made(denoiser, tmp_path).images, whole)
+    assert "0000004-0000008.safetensors: damaged (" in capsys.readouterr().err
+    assert chunk.with_name("0000004-0000008.safetensors.damaged").read_bytes() == content[:-1]
+    header = {"nfe": 4, "seconds": 1.0, "weights": "", "drawn_by": ""}
+    for images, reason in ((whole[:2], "holds 2 images, by its name 4"), (whole[:4], "not those that were written")):
+        save_checkpoint(chunk, {"images": images}, {**header, "content": "0"})
+        with pytest.raises(Damaged, match=r"set aside; the same command draws its images again"):
+            list(made(denoiser, tmp_path).batches())
+        assert reason in capsys.readouterr().err
+        assert torch.equal(made(denoiser, tmp_path).images, whole)
+
+
+def test_chunks_from_before_they_held_a_digest_are_read(denoiser: Denoiser, tmp_path: Path) -> None:
+    whole = made(denoiser, tmp_path).images
+    header = {"nfe": 4, "seconds": 1.0, "weights": "", "drawn_by": ""}
+    save_checkpoint(tmp_path / "0000004-0000008.safetensors", {"images": whole[4:8]}, header)
+    assert torch.equal(made(Mock(), tmp_path).images, whole)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "left"),
+    [
+        ([], [(0, 12)]),
+        ([(0, 4), (8, 12)], [(4, 8)]),
+        ([(4, 8), (2, 6)], [(0, 2), (8, 12)]),
+        ([(0, 20)], []),
+        ([(5, 20)], [(0, 5)]),
+        ([(0, 5), (20, 30)], [(5, 12)]),
+    ],
+)
+def test_gaps(chunks: list[tuple[int, int]], left: list[tuple[int, int]], tmp_path: Path) -> None:
+    assert gaps([Chunk(tmp_path, *one) for one in chunks], 12) == [range(*one) for one in left]
+
+
+def test_what_another_draws_is_left_to_it_and_a_dead_ones_is_taken_over(denoiser: Denoiser, tmp_path: Path) -> None:
+    """A claim whose process was killed is a file that nobody holds. Catches: images drawn twice, a wait for a dead process,
+    and chunks of other sizes where two draw."""
+    whole = made(denoiser, tmp_path / "alone").images
+    folder = tmp_path / "shared"
+    request, place = SampleRequest(sampling(), 12, 0), SamplePlace(folder, 5, CPU, progress=False)
+    folder.mkdir()
+    (folder / ".0000008-0000012.claim").write_text("")
+    with Chunks(folder, "").claimed(12, 5) as ours:
+        assert ours is not None
+        assert (ours.chunk.start, ours.chunk.stop, ours.largest) == (0, 4, 4)
+        assert draw(Source(denoiser, SHAPE), request, place) == 8
+        assert draw(Source(denoiser, SHAPE), request, place) == 0
+    assert torch.equal(made(denoiser, folder).images, whole)
+    assert [chunk.start for chunk in Chunks(folder, "").stored()] == [0, 4, 8]
+    assert list(folder.glob(".*.claim")) == []
 
 
 def test_an_unwritable_folder_is_one_message(denoiser: Denoiser, tmp_path: Path) -> None:

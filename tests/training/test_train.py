@@ -220,9 +220,11 @@ def test_divergence_before_any_checkpoint_says_so(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "other file", "not one of ours", "flipped header"])
-def test_a_damaged_checkpoint_is_refused_by_its_name(damage: str, tmp_path: Path) -> None:
-    """Catches a traceback from safetensors, and a damaged file that is taken for none and silently trained over."""
-    trained(recipe(steps=1), tmp_path)
+def test_a_damaged_checkpoint_is_set_aside_and_trained_again(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches a traceback from safetensors, a dead end, and a damaged file that is lost or silently trained over."""
+    before = {name: tensor.clone() for name, tensor in trained(recipe(steps=1), tmp_path).items()}  # no map of the file
     path = next(tmp_path.glob("*.safetensors"))
     whole = path.read_bytes()
     if damage == "not one of ours":
@@ -230,14 +232,15 @@ def test_a_damaged_checkpoint_is_refused_by_its_name(damage: str, tmp_path: Path
 
         whole = save({"a": torch.zeros(1)})
     spoilt = {"truncated": whole[:-10], "empty": b"", "other file": b"PK" * 100, "flipped header": b"\xff" + whole[1:]}
-    path.write_bytes(spoilt.get(damage, whole))
-    for use in (
-        lambda: trained(recipe(steps=1), tmp_path),
-        lambda: trained(recipe(steps=2), tmp_path),
-        lambda: load_network(recipe(steps=1), path, CPU),
-    ):
-        with pytest.raises(InputError, match=rf"{path.name}.*(corrupt|another training)"):
-            use()
+    aside = path.with_name(f"{path.name}.damaged")
+    for again in (lambda: trained(recipe(steps=2), tmp_path), lambda: trained(recipe(steps=1), tmp_path)):
+        path.write_bytes(spoilt.get(damage, whole))
+        with pytest.raises(InputError, match=rf"{path.name}.*corrupt"):
+            load_network(recipe(steps=1), path, CPU)
+        again()
+        assert f"{path.name}: damaged (" in capsys.readouterr().err
+        assert aside.read_bytes() == spoilt.get(damage, whole)
+    assert_identical(trained(recipe(steps=1), tmp_path), before)
 
 
 @pytest.mark.parametrize("used", ["found", "continued"])

@@ -242,7 +242,8 @@ def test_load_autoencoder_gives_the_average_with_its_scale(tmp_path: Path) -> No
     Catches raw weights for the average, a scale of the raw weights' latents, of the mode, or of another batch.
     """
     chosen = stage(steps=5, training={"ema_decay": 0.5})
-    tensors, path = trained(chosen, tmp_path), result(chosen, tmp_path)
+    tensors = {name: tensor.clone() for name, tensor in trained(chosen, tmp_path).items()}  # no map of the file
+    path = result(chosen, tmp_path)
     autoencoder = load_autoencoder(chosen, DIGITS, path, CPU)
     assert not autoencoder.training
     assert all(torch.equal(p, tensors[f"ema.{k}"]) for k, p in autoencoder.named_parameters())
@@ -289,8 +290,8 @@ def test_snapshots_that_are_not_of_this_first_stage_are_refused(tmp_path: Path) 
     with pytest.raises(InputError, match="after 1 steps, not 2"):
         load_autoencoder(chosen, DIGITS, path, CPU)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(InputError, match=rf"{path.name}: the checkpoint is corrupt"):
-        trained(chosen, tmp_path)
+    assert_identical(trained(chosen, tmp_path), tensors)
+    assert path.with_name(f"{path.name}.damaged").exists()
 
 
 def test_the_discriminator_waits_for_its_start(tmp_path: Path) -> None:

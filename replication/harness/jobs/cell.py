@@ -60,16 +60,8 @@ from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.pixels import QUANTIZERS, quantize
 from replication.registry import EXTRACTORS, JOBS, SAMPLERS, SPACINGS, unknown
-from replication.sampling.generation import (
-    SamplePlace,
-    SampleRequest,
-    SampleSet,
-    Sampling,
-    Source,
-    generate,
-    stored_chunks,
-    stored_samples,
-)
+from replication.sampling.chunks import Chunks, SampleSet
+from replication.sampling.generation import SamplePlace, SampleRequest, Sampling, Source, draw, generate, stored_samples
 from replication.settings import content_key
 from replication.training.recipe import Recipe, takes_null
 from replication.types import InputError
@@ -278,6 +270,18 @@ class Cell(Job):
 
     def samples(self, model: Model, seed: int, place: Workplace, apart: str = "") -> SampleSet:
         """The images of one seed, from the chunks under the state folder or drawn now; `apart` gives them others."""
+        request = self._request(model, seed, place)
+        return generate(self.source(model, place.device), request, self.sample_place(seed, place, apart))
+
+    def help(self, place: Workplace) -> bool:
+        """Draw what of its images nobody draws yet."""
+        model = place.model(self.recipe, self.protocol.ema)
+        place.deadline.require(self._drawing_seconds(model, place), self.title)
+        source = self.source(model, place.device)
+        of_seeds = ((self._request(model, seed, place), self.sample_place(seed, place)) for seed in self.protocol.seeds)
+        return sum(draw(source, request, where) for request, where in of_seeds) > 0
+
+    def _request(self, model: Model, seed: int, place: Workplace) -> SampleRequest:
         protocol, condition, dataset = self.protocol, self.recipe.build_condition(), self.recipe.build_dataset()
 
         def cond(start: int, stop: int) -> Tensor:
@@ -286,8 +290,7 @@ class Cell(Job):
             return model.encode(condition.of(labels.to(place.device), images, dataset))
 
         encoded = cond if condition else None
-        request = SampleRequest(self.sampling, protocol.n, seed, encoded, protocol.quantizer, protocol.precision)
-        return generate(self.source(model, place.device), request, self.sample_place(seed, place, apart))
+        return SampleRequest(self.sampling, protocol.n, seed, encoded, protocol.quantizer, protocol.precision)
 
     def nfe(self) -> int:
         """Network evaluations for an image, of which guidance takes two."""
@@ -298,8 +301,8 @@ class Cell(Job):
     def _drawing_seconds(self, model: Model, place: Workplace) -> float:
         """What the images that have yet to be drawn take at least; 0 where no deadline asks."""
         places = [self.sample_place(seed, place) for seed in self.protocol.seeds]
-        drawn = [chunks[-1].stop for of in places if (chunks := stored_chunks(of.folder, model.weights))]
-        left = self.nfe() * max(len(places) * self.protocol.n - sum(drawn), 0)
+        missing = (Chunks(of.folder, model.weights).missing(self.protocol.n) for of in places)
+        left = self.nfe() * sum(missing)
         if not left or place.deadline == NEVER:
             return 0.0
         noise = ImageNoise(0, torch.arange(min(self.protocol.n, place.batch_size)), place.device)

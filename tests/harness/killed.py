@@ -1,0 +1,267 @@
+"""A tiny experiment in processes that are killed at random instants, or that share it; what it comes to, against one process.
+
+    PYTHONPATH=.:tests OMP_NUM_THREADS=1 python tests/harness/killed.py FOLDER [KILLS] [SEED]
+
+prints where the kills fell. Processes are forks of this one, which has imported everything: a life takes a second. Their
+clocks are made to stand still, since times are the only thing in a row that differs from run to run.
+"""
+
+import json
+import mmap
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot  # noqa: F401
+import mlflow  # noqa: F401
+from harness.tiny import write_tiny
+
+from replication.cli import main
+from replication.commands import report, run  # noqa: F401
+from replication.harness import workplace
+from replication.harness.jobs import cell
+from replication.harness.journal import Journal
+from replication.harness.store import Store
+from replication.metrics.timing import Stopwatch
+from replication.sampling.generation import Source
+from replication.training.loop import TrainingState
+
+RUN, REPORT = ["run", "tiny", "--device", "cpu", "--quiet"], ["report", "tiny"]
+stage = mmap.mmap(-1, 16)  # where the last fork is: it is shared with it
+
+
+def new(project: Path, store: Path | None = None) -> Path:
+    """A project with the experiment, four chunks for each of its three rows, and an empty MLflow store that is made already."""
+    project.mkdir(parents=True)
+    write_tiny(
+        project,
+        ("[profiles.cpu]\nbatch_size = 8", "[profiles.cpu]\nbatch_size = 4"),
+        ("[profiles.cpu.recipe.training]\nsteps = 2", "[profiles.cpu.recipe.training]\nsteps = 6"),
+    )
+    (project / "runs").mkdir()
+    if store:
+        shutil.copy(store, project / "runs" / "mlflow.db")
+    return project
+
+
+def begin(project: Path, *work: list[str] | Callable[[], object]) -> int:
+    """A process that does this there, one after the other, until something fails; its number."""
+    if number := os.fork():
+        return number
+    code = 99
+    try:
+        os.chdir(project)
+        for name in ("REPLICATION_HOME", "MLFLOW_TRACKING_URI"):
+            os.environ.pop(name, None)
+        output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        watch(project / "log.txt")
+        for one in work:
+            mark("report" if one == REPORT else "start")
+            code = main(one) if isinstance(one, list) else bool(one())
+            if code:
+                break
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def mark(text: str) -> None:
+    stage[:] = text.encode().ljust(16)
+
+
+def watch(log: Path) -> None:
+    """In this process: no time passes, every step of the training is kept, and what is done is marked and logged."""
+
+    def note(text: str) -> None:
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(f"{os.getpid()} {text}\n")
+
+    def within(owner: Any, name: str, text: str, noted: Callable[..., str | None] = lambda *_: None) -> None:
+        original = getattr(owner, name)
+
+        def marked(*arguments: Any, **options: Any) -> Any:
+            if what := noted(*arguments):
+                note(what)
+            before = stage[:]
+            mark(text)
+            done = original(*arguments, **options)
+            stage[:] = before
+            return done
+
+        setattr(owner, name, marked)
+
+    TrainingState.seconds = property(lambda self: 0.5 * self.step, lambda *_: None)  # type: ignore[assignment]
+    Stopwatch.__exit__ = lambda self, *_: setattr(self, "seconds", 0.01)  # type: ignore[method-assign]
+    cell.peak_memory = lambda _: 1
+    milestones, progress, _, *others = workplace.train.__defaults__ or ()
+    workplace.train.__defaults__ = (milestones, progress, 0.0, *others)
+    within(workplace, "train", "train")
+    within(
+        Source,
+        "x0",
+        "sample",
+        lambda _, sampling, noise, *__: f"draws {sampling.sampler} x {sampling.steps} from {int(noise.indices[0])}",
+    )
+    within(cell, "measured", "measure")
+    within(Journal, "write", "journal", lambda _, computed: f"writes {computed.record['label']}")
+    within(Store, "_log", "log")
+
+
+def ended(number: int, within: float = 600.0) -> int | None:
+    """The exit code, negative for a signal; None where it lives on so many seconds later."""
+    until = time.monotonic() + within
+    while True:
+        process, status = os.waitpid(number, os.WNOHANG)
+        if process:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() >= until:
+            return None
+        time.sleep(0.002)
+
+
+def whole(project: Path) -> float:
+    """Run without interruption; seconds."""
+    started = time.monotonic()
+    assert ended(begin(project, RUN, REPORT)) == 0, (project / "output.txt").read_text()
+    return time.monotonic() - started
+
+
+def killed_until_done(project: Path, chance: random.Random, seconds: float) -> list[str]:
+    """Run, killed after up to so many seconds, and again, until one gets to its end; where each was killed."""
+    fell: list[str] = []
+    while True:
+        number = begin(project, RUN, REPORT)
+        code = ended(number, chance.uniform(0, seconds))
+        if code is not None:
+            assert code == 0, (project / "output.txt").read_text()
+            return fell
+        os.kill(number, signal.SIGKILL)
+        fell.append(stage[:].decode().strip() if ended(number) == -signal.SIGKILL else "at the end")
+
+
+def outcome(project: Path) -> dict[str, bytes]:
+    """Every file that a run and a report leave, but for locks and MLflow's: tables, rows, strips, chunks, snapshots, features."""
+    places = [
+        project / "results",
+        *(project / "runs" / name for name in ("journal", "samples", "checkpoints", "references")),
+    ]
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    kept = [path for path in files if not path.name.startswith(".") and path.suffix != ".mlflow"]
+    return {str(path.relative_to(project)): path.read_bytes() for path in kept}
+
+
+def done(project: Path) -> Iterator[tuple[int, str]]:
+    """Process and what it did, in the order of the log."""
+    for line in (project / "log.txt").read_text(encoding="utf-8").splitlines():
+        number, _, what = line.partition(" ")
+        yield int(number), what
+
+
+def drawn_again(project: Path) -> int:
+    """How many chunks were drawn a second time; each was the one in flight when its process was killed."""
+    last = dict(done(project))
+    first: dict[str, int] = {}
+    again = 0
+    for number, what in done(project):
+        if what.startswith("draws"):
+            if what in first:
+                assert last[first[what]] == what, f"{what} was drawn by {first[what]}, which went on, and by {number}"
+                again += 1
+            first[what] = number
+    return again
+
+
+def logged(project: Path) -> dict[str, int]:
+    """Finished runs in MLflow for each row."""
+    query = "SELECT value FROM tags JOIN runs USING (run_uuid) WHERE key = 'cell' AND status = 'FINISHED'"
+    with closing(sqlite3.connect(project / "runs" / "mlflow.db")) as database:
+        found = Counter(value for (value,) in database.execute(query))
+    return {key: count for key, count in found.items() if key != "template"}
+
+
+def check(project: Path, expected: Path) -> None:
+    """What both came to is the same to the byte, and MLflow has every row once."""
+    ours, theirs = outcome(project), outcome(expected)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    assert logged(project) == logged(expected) == dict.fromkeys(logged(expected), 1)
+    assert len(logged(project)) == 3
+
+
+def store_made(folder: Path) -> Path:
+    """An MLflow store with a row of another experiment: making one takes longer than all else."""
+    row = {"cell": "template", "experiment": "template", "profile": "cpu", "label": "none", "metric.fd": 1.0}
+    project = new(folder / "template")
+    assert ended(begin(project, lambda: Store(Path("runs")).log(row, []))) == 0, (project / "output.txt").read_text()
+    return project / "runs" / "mlflow.db"
+
+
+def kills(
+    folder: Path, store: Path, expected: Path, least: int, seconds: float, chance: random.Random
+) -> dict[str, Any]:
+    """At least so many of them, over as many experiments as that takes; figures for a report."""
+    fell: list[str] = []
+    again = projects = 0
+    while len(fell) < least:
+        project = new(folder / f"killed-{projects}", store)
+        fell += killed_until_done(project, chance, seconds)
+        check(project, expected)
+        again += drawn_again(project)
+        projects += 1
+        shutil.rmtree(project)
+    return {"kills": len(fell), "experiments": projects, "fell": dict(Counter(fell)), "chunks drawn again": again}
+
+
+def shared(folder: Path, store: Path, expected: Path, processes: int, kill_after: float | None) -> dict[str, Any]:
+    """Several on one store, of which one is killed; figures for a report."""
+    project = new(folder / f"shared-{kill_after}", store)
+    numbers = [begin(project, RUN) for _ in range(processes)]
+    if kill_after is not None:
+        ended(numbers[0], kill_after)
+        os.kill(numbers[0], signal.SIGKILL)
+    codes = [ended(number) for number in numbers]
+    assert codes[kill_after is not None :].count(0) == len(codes) - (kill_after is not None), (
+        project / "output.txt"
+    ).read_text()
+    assert ended(begin(project, REPORT)) == 0
+    check(project, expected)
+    rows = Counter(what for _, what in done(project) if what.startswith("writes"))
+    drawers = {number for number, what in done(project) if what.startswith("draws")}
+    return {
+        "processes": processes, "rows written": rows, "that drew": len(drawers), "chunks drawn again": drawn_again(project),
+    }  # fmt: skip
+
+
+def figures(folder: Path, least: int, seed: int) -> dict[str, Any]:
+    """Both, against one process that nothing disturbed."""
+    store = store_made(folder)
+    expected = new(folder / "whole", store)
+    seconds = whole(expected)
+    chance = random.Random(seed)
+    return {
+        "seconds": round(seconds, 1),
+        "shared": shared(folder, store, expected, 4, None),
+        "shared, one killed": shared(folder, store, expected, 4, chance.uniform(0.2, 0.8) * seconds),
+        "killed": kills(folder, store, expected, least, seconds, chance),
+    }
+
+
+if __name__ == "__main__":
+    print(
+        json.dumps(
+            figures(Path(sys.argv[1]).absolute(), *map(int, [*sys.argv[2:], *("100", "0")[len(sys.argv) - 2 :]]))
+        )
+    )
