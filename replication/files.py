@@ -7,13 +7,17 @@ import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 
+from replication.lease import leased
 from replication.types import InputError, RunError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what flock says on such a file system
+POLL = 1.0  # seconds between two looks at a lease
 BEGINNINGS = {  # of files that are taken for others
     b"version https://git-lfs": "a pointer of Git LFS in the place of the file, which `git lfs pull` fetches",
     b"<!": "a page of HTML, perhaps in the place of a download",
@@ -160,9 +164,8 @@ def set_aside(path: Path, reason: str) -> None:
 def locked(path: Path, what: str, wait: bool = True) -> Iterator[None]:
     """Hold the lock file. If another process does, print that and wait, or raise Held where it is not to be waited for.
 
-    The system releases it when its holder ends, however that ends. Raises Unwritable if the file can't be written.
-    On a file system without locks a file beside it that is there or not stands in (filelock's): one that was left by a
-    process which is gone is taken over on the same machine.
+    The system releases it when its holder ends, however that ends. On a file system without locks a lease stands in
+    (replication/lease.py). Raises Unwritable if the file can't be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,7 +184,7 @@ def locked(path: Path, what: str, wait: bool = True) -> Iterator[None]:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise unwritable(path, error) from error
-            held = _held_by_a_file(path.with_name(f"{path.name}.held"), what, wait)
+            held = _by_a_lease(path.with_name(f"{path.name}.held"), what, wait)
         with held:
             yield
     finally:
@@ -189,24 +192,26 @@ def locked(path: Path, what: str, wait: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def _held_by_a_file(path: Path, what: str, wait: bool) -> Iterator[None]:
-    """Hold the file that stands in for a lock."""
-    from filelock import SoftFileLock, Timeout
+def _by_a_lease(path: Path, what: str, wait: bool) -> Iterator[None]:
+    _warn_of(path.parent)
+    said = False
+    while True:
+        with leased(path) as held:
+            if held:
+                yield
+                return
+        if not wait:
+            raise Held(f"another process works on {what}")
+        if not said:
+            print(f"another process works on {what}; waiting for it", flush=True)
+        said = True
+        time.sleep(POLL)
 
-    lock = SoftFileLock(path)
+
+@cache
+def _warn_of(folder: Path) -> None:
     print(
-        f"{path.parent}: this file system has no locks ({path.name} stands in for one); it is safer to set "
-        "REPLICATION_HOME, or REPLICATION_DATA for datasets, to a folder on a local disk",
+        f"{folder}: this file system has no locks (leases stand in); it is safer to set REPLICATION_HOME, or "
+        "REPLICATION_DATA for datasets, to a folder on a local disk",
         file=sys.stderr,
     )
-    try:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            if not wait:
-                raise Held(f"another process works on {what}") from error
-            print(f"another process works on {what}; waiting for it. If there is none, delete {path}", flush=True)
-            lock.acquire()
-        yield
-    finally:
-        lock.release()

@@ -3,15 +3,17 @@
 import errno
 import fcntl
 import os
-import subprocess
-import sys
+import platform
+import threading
+import time
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
 from replication.download import data_home
-from replication.files import all_or_nothing, expanded, locked, printable, write_atomically
+from replication.files import Held, all_or_nothing, expanded, locked, printable, write_atomically
+from replication.lease import EXPIRES, leased
 from replication.types import InputError, RunError
 
 
@@ -64,22 +66,95 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("reason", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_has_files_that_stand_in(
-    tmp_path: Path, reason: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def lockless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NFS and Lustre are without locks."""
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(request.param, os.strerror(request.param))))
+
+
+@pytest.mark.usefixtures("lockless")
+def test_a_file_system_without_locks_has_leases_that_stand_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """NFS and Lustre without locks. Catches: "No locks available", a lock that holds nobody off, and one that stays."""
-    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(reason, os.strerror(reason))))
-    with locked(tmp_path / "locks" / "row", "the row"):
-        assert (tmp_path / "locks" / "row.held").exists()
-        other = "import sys; from filelock import SoftFileLock; SoftFileLock(sys.argv[1]).acquire(timeout=0)"
-        held = [sys.executable, "-c", other, str(tmp_path / "locks" / "row.held")]
-        assert b"Timeout" in subprocess.run(held, stderr=subprocess.PIPE).stderr
-    assert not (tmp_path / "locks" / "row.held").exists()
+    """Catches: "No locks available", a lease that holds nobody off, one that stays, and a warning for every chunk."""
+    path = tmp_path / "locks" / "row"
+    for _ in range(3):
+        with (
+            locked(path, "the row"),
+            pytest.raises(Held, match="another process works on the row"),
+            locked(path, "the row", wait=False),
+        ):
+            pass
+    assert len(list(path.parent.glob("row.held.*"))) == 1
     error = capsys.readouterr().err
-    assert str(tmp_path / "locks") in error
+    assert str(path.parent) in error
     assert "REPLICATION_HOME" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.usefixtures("lockless")
+def test_a_lease_whose_holder_is_gone_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once on this machine; another machine's when it has not been touched for long enough while this process watched,
+    whatever the clocks say. Catches a cell that stays held for ever, and one that is taken from the living."""
+    clock = Mock(return_value=1000.0)
+    monkeypatch.setattr("replication.lease.time.monotonic", clock)
+    dead, far = tmp_path / "dead.held.4", tmp_path / "far.held.7"
+    dead.write_text(f"{platform.node()} 99999999")
+    with locked(tmp_path / "dead", "x", wait=False):
+        assert [file.name for file in tmp_path.glob("dead.held.*")] == ["dead.held.5"]
+    far.write_text("another-machine 1")
+    os.utime(far, (0, 0))
+
+    def free() -> bool:
+        try:
+            with locked(tmp_path / "far", "x", wait=False):
+                return True
+        except Held:
+            return False
+
+    assert not free()
+    clock.return_value += EXPIRES - 1
+    assert not free()
+    os.utime(far, (1, 1))  # its holder lives, with a clock that stands at 1970
+    clock.return_value += EXPIRES - 1
+    assert not free()
+    clock.return_value += EXPIRES + 1
+    assert free()
+    assert [file.read_text() for file in tmp_path.glob("far.held.*")] == ["free"]
+
+
+def test_a_lease_is_touched_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replication.lease.BEAT", 0.01)
+    with leased(tmp_path / "row") as held:
+        assert held
+        (file,) = tmp_path.iterdir()
+        os.utime(file, (0, 0))
+        while file.stat().st_mtime == 0:
+            time.sleep(0.01)
+
+
+def test_of_many_that_find_a_lease_free_one_has_it(tmp_path: Path) -> None:
+    """Threads, each of which adds 1 to a number that it reads, waits, and writes. Catches two that hold it at once."""
+    number = tmp_path / "number"
+    number.write_text("0")
+
+    def add() -> None:
+        done = 0
+        while done < 20:
+            with leased(tmp_path / "row") as held:
+                if held:
+                    before = int(number.read_text())
+                    time.sleep(0.001)
+                    number.write_text(str(before + 1))
+                    done += 1
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert int(number.read_text()) == 80
+    assert len(list(tmp_path.glob("row.*"))) == 1
 
 
 def test_a_lock_that_fails_otherwise_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
