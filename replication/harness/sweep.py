@@ -21,7 +21,6 @@ from replication.training.loop import curve_in
 from replication.training.processes import ALONE
 from replication.types import InputError, RunError
 
-
 POLL = 1.0  # seconds between two looks at what other processes work on
 MOST_DAMAGED = 10  # files set aside on the way to one row; a disk that damages more needs a person
 

@@ -31,7 +31,8 @@ from replication.commands import report, run  # noqa: F401
 from replication.harness import workplace
 from replication.harness.jobs import cell
 from replication.harness.journal import Journal
-from replication.harness.store import Store
+from replication.harness.mlflow_runs import run_of_row
+from replication.harness.store import Store, Sweep
 from replication.metrics.timing import Stopwatch
 from replication.sampling.generation import Source
 from replication.training.loop import TrainingState
@@ -63,6 +64,7 @@ def begin(project: Path, *work: list[str] | Callable[[], object]) -> int:
         os.chdir(project)
         for name in ("REPLICATION_HOME", "MLFLOW_TRACKING_URI"):
             os.environ.pop(name, None)
+        os.environ["REPLICATION_COMMIT"] = "the same"  # whatever is edited meanwhile
         output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -117,7 +119,7 @@ def watch(log: Path) -> None:
     )
     within(cell, "measured", "measure")
     within(Journal, "write", "journal", lambda _, computed: f"writes {computed.record['label']}")
-    within(Store, "_log", "log")
+    within(Sweep, "log", "log")
 
 
 def ended(number: int, within: float = 600.0) -> int | None:
@@ -186,7 +188,7 @@ def drawn_again(project: Path) -> int:
 
 def logged(project: Path) -> dict[str, int]:
     """Finished runs in MLflow for each row."""
-    query = "SELECT value FROM tags JOIN runs USING (run_uuid) WHERE key = 'cell' AND status = 'FINISHED'"
+    query = "SELECT value FROM tags JOIN runs USING (run_uuid) WHERE key = 'cell' AND status = 'FINISHED' AND lifecycle_stage = 'active'"
     with closing(sqlite3.connect(project / "runs" / "mlflow.db")) as database:
         found = Counter(value for (value,) in database.execute(query))
     return {key: count for key, count in found.items() if key != "template"}
@@ -205,7 +207,12 @@ def store_made(folder: Path) -> Path:
     """An MLflow store with a row of another experiment: making one takes longer than all else."""
     row = {"cell": "template", "experiment": "template", "profile": "cpu", "label": "none", "metric.fd": 1.0}
     project = new(folder / "template")
-    assert ended(begin(project, lambda: Store(Path("runs")).log(row, []))) == 0, (project / "output.txt").read_text()
+
+    def make() -> None:
+        with Store(Path("runs")).sweep("template", "cpu") as sweep:
+            sweep.log(run_of_row(row, [], {}))
+
+    assert ended(begin(project, make)) == 0, (project / "output.txt").read_text()
     return project / "runs" / "mlflow.db"
 
 
