@@ -21,6 +21,7 @@ import torch
 from replication.acceleration import Policy
 
 SLACK = 0.15  # of a processor, for each thread: as much other work as a quiet machine has
+CONTEXT = 2 << 30  # bytes of a CUDA device that a process takes beside its tensors: kernels, workspaces
 SWITCHES = (
     50.0  # that were not asked for, in a second of one thread: beside a busy process there are a hundred and more
 )
@@ -89,7 +90,16 @@ class Stopwatch:
     def __exit__(self, *_: object) -> None:
         _wait(self.device)
         self.seconds = time.perf_counter() - self._started
-        self.other_work = _between(self._counters, _counters(), self.seconds, busy_threads(self.device))
+        found = _between(self._counters, _counters(), self.seconds, busy_threads(self.device))
+        self.other_work = found and found._replace(disturbs=found.disturbs or _shared(self.device))
+
+
+def _shared(device: torch.device) -> bool:
+    """Whether other processes hold more of a CUDA device's memory than this one's context may take."""
+    if device.type != "cuda":
+        return False
+    free, whole = torch.cuda.mem_get_info(device)
+    return whole - free - torch.cuda.memory_reserved(device) > CONTEXT
 
 
 def busy_threads(device: torch.device) -> int:

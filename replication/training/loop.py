@@ -201,9 +201,12 @@ class TrainingState(ABC):
             module.load_state_dict(named(tensors, f"{name}."))
         for name, optimizer in self.optimizers.items():
             state: dict[int, dict[str, Tensor]] = {}
+            weights = [p for group in optimizer.param_groups for p in group["params"]]
             for key, tensor in named(tensors, f"adam.{name}.").items():
                 i, moment = key.split(".")
-                state.setdefault(int(i), {})[moment] = tensor
+                # in its weight's layout, which fused kernels want and a file does not keep
+                placed = torch.empty_like(weights[int(i)]).copy_(tensor) if tensor.ndim else tensor
+                state.setdefault(int(i), {})[moment] = placed
             if state:  # an optimiser without moments has not made a step yet
                 optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         self.curve = _whole(tensors["curve"]).tolist()

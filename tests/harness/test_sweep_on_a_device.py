@@ -20,6 +20,8 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Pretended:
     """What a row asks of the device besides its tensors."""
     answers = {
         "synchronize": None,
+        "mem_get_info": (80 << 30, 80 << 30),
+        "memory_reserved": 0,
         "reset_peak_memory_stats": None,
         "max_memory_allocated": 1,
         "get_device_name": "none",

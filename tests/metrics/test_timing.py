@@ -1,9 +1,12 @@
-"""The interval of a median of times."""
+"""The interval of a median of times, and what disturbs them on a device."""
 
 import random
 
+import pytest
+import torch
 from scipy.stats import binom
 
+from replication.metrics import timing
 from replication.metrics.timing import median_interval
 
 
@@ -24,3 +27,13 @@ def test_the_rank_is_the_largest_that_leaves_95_percent() -> None:
         assert high == n + 1 - k
         assert n < 6 or 2 * binom.cdf(k - 1, n, 0.5) <= 0.05
         assert 2 * binom.cdf(k, n, 0.5) > 0.05
+
+
+@pytest.mark.parametrize(("others", "shares"), [(0, False), (1 << 30, False), (5 << 30, True)])
+def test_another_process_on_the_device_disturbs(others: int, shares: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches what our own tensors take counted as another process's, and a context of our own."""
+    whole, ours = 80 << 30, 30 << 30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (whole - ours - others, whole))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: ours)
+    assert timing._shared(torch.device("cuda")) is shares
+    assert not timing._shared(torch.device("cpu"))

@@ -443,3 +443,16 @@ def test_a_training_that_has_no_time_at_all_is_not_begun(tmp_path: Path) -> None
     with pytest.raises(OutOfTime, match="and 0 s are left"):
         train(recipe(), tmp_path, CPU, progress=False, deadline=Deadline.within(0))
     assert not files(tmp_path)
+
+
+def test_a_resumed_training_has_its_moments_in_the_layout_of_the_weights(tmp_path: Path) -> None:
+    """Catches moments as a file has them, which the fused optimiser of a CUDA device refuses beside channels_last weights."""
+    chosen = recipe(steps=6)
+    train(chosen, tmp_path, CPU, milestones=(3,), progress=False)
+    tensors, header = load_checkpoint(Snapshots(tmp_path, chosen.training_identity()).after(3))
+    run = NetworkState(chosen, CPU)
+    run.restore(tensors, header)
+    state = run.optimizers["network"].state
+    moments = [(p, moment) for p, of in state.items() for moment in of.values() if moment.ndim]
+    assert len(moments) == 2 * len(list(run.network.parameters()))
+    assert all(moment.stride() == p.stride() for p, moment in moments)
