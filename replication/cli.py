@@ -236,7 +236,7 @@ def _add_experiments(commands: Any) -> None:
     sample = _added(commands, "sample", "run.sample", "draw images of your own prompts, and write them to a PNG")
     _add_experiment(sample)
     sample.add_argument(
-        "--row", help="the label of a conditional row in the table; by default one on text, guided by about 3"
+        "--row", help="the label of a conditional row in the table; by default a trained one that reads the prompt"
     )
     sample.add_argument("--steps", type=int, help="of the sampler; by default the row's first step count")
     sample.add_argument("--prompt", action="append", required=True, help="what the images are to show; may be repeated")

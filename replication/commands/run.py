@@ -5,7 +5,6 @@ import sys
 from dataclasses import replace
 
 from replication.commands.options import cells_named, chosen, device_of, jobs_named, workplace
-from replication.conditions.captions import Captioned
 from replication.deadline import Deadline, OutOfTime
 from replication.files import expanded, write_atomically
 from replication.harness.auto_weights import give, wanted
@@ -17,7 +16,6 @@ from replication.harness.measuring import strip
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
 from replication.harness.workplace import Workplace, keeping, planned_trainings
-from replication.registry import listed
 from replication.report.claims import Evidence, claims_of, markdown_claim
 from replication.report.claims.evidence import others_of
 from replication.report.plots import picture_grid
@@ -82,18 +80,30 @@ def _run_experiment(options: argparse.Namespace, experiment: Experiment, jobs: l
         show(reproduction([rows[job.key] for job in jobs if job.key in rows], committed))
 
 
-def _row_on_text(cells: list[Cell]) -> str:
-    """The label of the first row that reads any text, of those whose guidance is nearest to PROMPTED_AT."""
-    rows = [cell for cell in cells if isinstance(cell.recipe.build_condition(), Captioned)]
-    if not rows:
-        labels = dict.fromkeys(cell.label for cell in cells if cell.recipe.condition)
-        raise InputError(f"--row: no row of this table reads texts; those on labels are {listed(labels) or 'none'}")
-    return min(rows, key=lambda cell: abs((g.weight if (g := cell.sampling.guidance) else 1.0) - PROMPTED_AT)).label
+def _row_for(prompts: list[str], cells: list[Cell], place: Workplace) -> str:
+    """The label of a row that reads these prompts: one that is trained already before others, guided by about PROMPTED_AT."""
+    reading, refused = [], InputError("--prompt: no row of this table is conditional")
+    for cell in cells:
+        if (condition := cell.recipe.build_condition()) is not None:
+            try:
+                condition.of_prompts(prompts, cell.recipe.build_dataset())
+                reading.append(cell)
+            except InputError as error:
+                refused = error
+
+    def worth(cell: Cell) -> tuple[bool, float]:
+        there = place.snapshots(cell.recipe).found(cell.recipe.training.steps)
+        return not there, abs((g.weight if (g := cell.sampling.guidance) else 1.0) - PROMPTED_AT)
+
+    if not reading:
+        raise refused
+    return min(reading, key=worth).label
 
 
 def sample(options: argparse.Namespace) -> None:
     experiment, cells = cells_named(options)
-    cell = find_cell(cells, options.row or _row_on_text(cells), options.steps)
+    place = workplace(options, experiment)
+    cell = find_cell(cells, options.row or _row_for(options.prompt, cells, place), options.steps)
     if options.n < 1:
         raise InputError(f"-n {options.n}: at least one image for each prompt")
     if not 0 <= options.seed < SEEDS:
@@ -101,7 +111,7 @@ def sample(options: argparse.Namespace) -> None:
     out = expanded(options.out, "--out").absolute()
     if out.suffix != ".png":
         raise InputError(f"--out {options.out}: the picture is a PNG, and its name ends in .png")
-    pictures = cell.prompted(options.prompt, options.n, options.seed, workplace(options, experiment))
+    pictures = cell.prompted(options.prompt, options.n, options.seed, place)
     lines = [(prompt, strip(images)) for prompt, images in zip(options.prompt, pictures, strict=True)]
     write_atomically(out, picture_grid(lines))
     print(f"wrote {out}: {options.n} images for each prompt, {cell.label} x {cell.sampling.steps}, seed {options.seed}")

@@ -13,7 +13,8 @@ from replication.registry import CONDITIONS, unknown
 class Label(Condition):
     """The class of an image, as in DiT (Peebles and Xie 2023) and class-conditional LDM.
 
-    cond: Int[B], the label itself; the number after the last class is the null. A prompt is the name of a class.
+    cond: Int[B], the label itself; the number after the last class is the null. A prompt is the name of a class, or
+    one of its captions, "a photo of a ship".
     """
 
     def of(self, labels: Tensor, images: Tensor, dataset: LabelledDataset) -> Tensor:
@@ -23,10 +24,13 @@ class Label(Condition):
         return torch.tensor(len(dataset.classes))
 
     def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
+        each = len(dataset.captions) // len(dataset.classes)
+        known = {caption: i // each for i, caption in enumerate(dataset.captions)}
+        known |= {name: i for i, name in enumerate(dataset.classes)}
         for prompt in prompts:
-            if prompt not in dataset.classes:
+            if prompt not in known:
                 raise unknown(f"class of {dataset.name}", prompt, list(dataset.classes))
-        return torch.tensor([dataset.classes.index(prompt) for prompt in prompts])
+        return torch.tensor([known[prompt] for prompt in prompts])
 
     def sizes(self, dataset: LabelledDataset) -> Sizes:
         return Sizes(classes=len(dataset.classes))

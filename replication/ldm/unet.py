@@ -6,6 +6,8 @@ the second of every block, the end of every attention; PyTorch's defaults elsewh
 downsampling factors, as in the published configurations, where they are called attention_resolutions.
 """
 
+from typing import Any
+
 from torch import nn
 
 from replication.layers.conditioning import Encoder, GivenContext
@@ -91,6 +93,14 @@ def ldm_unet(
         if end.bias is not None:
             nn.init.zeros_(end.bias)
     return network
+
+
+def _as_before(options: dict[str, Any]) -> dict[str, Any]:
+    """An option that came later counts in a key where it is used alone: what was trained keeps its own."""
+    return {name: value for name, value in options.items() if (name, value) != ("timestep_scale", 1.0)}
+
+
+ldm_unet.identified = _as_before
 
 
 def _context_encoder(
