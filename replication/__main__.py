@@ -2,6 +2,6 @@
 
 import sys
 
-from replication.cli import main
+from replication.cli import entry
 
-sys.exit(main())
+sys.exit(entry())

@@ -9,18 +9,15 @@ import gc
 import io
 import os
 import select
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from replication.deadline import OutOfTime
-from replication.interrupt import GO_ON, ending, interruptible
+from replication.interrupt import GO_ON, INTERRUPTED, ended_at_once, ending, interruptible
 from replication.memory import out_of_memory
 from replication.progress import be_quiet
 from replication.terminal import has_colour
@@ -99,11 +96,21 @@ EXAMPLES = {
 }
 
 
+def entry() -> int:
+    """`main` as a process of its own, which after Ctrl-C or SIGTERM ends without what libraries tidy up for seconds."""
+    code = main()
+    if code in INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; every expected failure is one message on standard error, never a traceback."""
     _printable()
     try:
-        with _ended_by_ctrl_c():
+        with ended_at_once():
             options = _parser().parse_args(arguments)
             if (
                 "device" in options and options.work != "plan.plan"
@@ -164,23 +171,6 @@ def _reader_is_gone() -> bool:
     if gone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), out)  # or the flush at exit would fail as well
     return gone
-
-
-@contextmanager
-def _ended_by_ctrl_c() -> Iterator[None]:
-    """While modules are imported, Ctrl-C ends the process: libraries make other errors of an interrupt in between."""
-
-    def end(*_: object) -> None:
-        os.write(2, b"replicate: interrupted\n")
-        os._exit(130)
-
-    own = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
-    before = signal.signal(signal.SIGINT, end) if own else None
-    try:
-        yield
-    finally:
-        if own:
-            signal.signal(signal.SIGINT, before)
 
 
 def work(name: str) -> Any:

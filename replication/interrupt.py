@@ -11,8 +11,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-GRACE = 1.5  # seconds
+GRACE = 1.0  # seconds
 ENDINGS = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("ended by SIGTERM", 143)}  # exit codes of shells
+INTERRUPTED = tuple(code for _, code in ENDINGS.values())
 GO_ON = "the same command goes on from here"
 
 
@@ -24,6 +25,31 @@ def ending(error: KeyboardInterrupt) -> tuple[str, int]:
     """What has happened, in a sentence, and the exit code."""
     what, code = ENDINGS[signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT]
     return f"{what}; {GO_ON}", code
+
+
+@contextmanager
+def ended_at_once() -> Iterator[None]:
+    """While modules are imported the process ends without more ado: libraries make other errors of an interrupt in between."""
+
+    def end(number: int, _: object) -> None:
+        _leave(number)
+
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in ENDINGS if main}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int) -> None:
+    what, code = ENDINGS[signal.Signals(number)]
+    os.write(2, f"replicate: {what}; {GO_ON}\n".encode())
+    os._exit(code)
 
 
 @contextmanager
@@ -58,6 +84,4 @@ def _watch(reading: int, over: threading.Event) -> None:
     with open(reading, "rb", buffering=0) as pipe:
         while number := pipe.read(1):
             if number[0] in ENDINGS and not over.wait(GRACE):
-                what, code = ENDINGS[signal.Signals(number[0])]
-                os.write(2, f"replicate: {what}; {GO_ON}\n".encode())
-                os._exit(code)
+                _leave(number[0])

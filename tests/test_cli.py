@@ -113,6 +113,20 @@ def test_a_corrupt_checkpoint_is_named_and_trained_again(tiny: Path, capsys: pyt
     assert checkpoint.stat().st_size > whole
 
 
+def test_a_row_that_fails_is_listed_at_the_end_with_1_and_the_plan_says_why(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("replication.harness.store.Store.installed", False)
+    with monkeypatch.context() as patched:
+        patched.setattr("replication.harness.jobs.cell.Cell.compute", Mock(side_effect=RunError("out of luck")))
+        assert main(["run", "tiny", "--row", "DDIM"]) == 1
+    error = capsys.readouterr().err
+    assert error.endswith("1 of 1 rows failed; the same command tries them again:\n  DDIM x 2: out of luck\n")
+    assert main(["plan", "tiny", "--json"]) == 0
+    states = {cell["sampler"]: cell["state"] for cell in json.loads(capsys.readouterr().out)["cells"]}
+    assert states == {"DDPM": "to run", "DDIM": "to run, failed: out of luck", "sigma-hat": "to run"}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["run", "--help"], ["list"], ["list", "samplers"], ["list", "protocols"], ["list", "choices"]],
@@ -210,7 +224,7 @@ cli.work = work
 cli.main(["list"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (130, "replicate: interrupted\n")
+    assert (done.returncode, done.stderr) == (130, "replicate: interrupted; the same command goes on from here\n")
 
 
 def test_ctrl_c_that_was_ignored_stays_so(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from replication.harness.fetched_weights import is_here, size_of
 from replication.harness.home import state
 from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell
-from replication.harness.journal import Record
+from replication.harness.journal import Journal, Record
 from replication.harness.sweep import journal_of
 from replication.harness.versions import reasons
 from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
@@ -32,11 +32,12 @@ def plan(options: argparse.Namespace) -> None:
     experiment, every = jobs_named(options)
     jobs = chosen(every, options)
     place = Workplace(state(), device_of(options.device), experiment.profile(options.profile).batch_size)
-    rows, forecast = rows_of(jobs, journal_of(every, place.state)), Forecast(place)
+    journal, forecast = journal_of(every, place.state), Forecast(place)
+    rows = rows_of(jobs, journal)
     ahead = {job.key: job.ahead(place) for job in jobs}
     for key, row in rows.items():
         forecast.learn(ahead[key], row)
-    states = {job.key: _state(job, rows.get(job.key)) for job in jobs}
+    states = {job.key: _state(job, rows.get(job.key), journal) for job in jobs}
     taking = {
         job.key: Expected() if states[job.key].startswith("done") else forecast.of_job(ahead[job.key]) for job in jobs
     }
@@ -126,10 +127,11 @@ def _text(name: str, value: Any) -> str:
     return str(value)
 
 
-def _state(job: Job, row: Record | None) -> str:
+def _state(job: Job, row: Record | None, journal: Journal) -> str:
     """Whether there is anything to do for a job, and why."""
     if row is None:
-        return "to run"
+        failure = journal.failure(job.key)
+        return f"to run, failed: {failure.reason}" if failure else "to run"
     if changed := job.changes(row):
         return f"stale: {reasons(changed)}"
     lacking = job.lacking(row)
