@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
-from replication.report.plots import COLOURS, DASHES, MARKERS, NAMED_CURVES, drawing
+from replication.report.plots import COLOURS, DASHES, MARKERS, NAMED_CURVES, Cost, drawing, scales
 
 LEAST_SNAPSHOTS = 2  # below, there is no curve
+SEEN = Cost("recipe.images", 1e-3, "images seen in training, in thousands")
 
 
 class Learning(NamedTuple):
@@ -35,20 +36,18 @@ def learning_curves(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[L
 
 
 def learning_plot(curves: Sequence[Learning], distance: str, title: str) -> bytes:
-    """PNG bytes, both axes logarithmic, with 95 % intervals; `distance` is what the distance is called."""
+    """PNG bytes, with 95 % intervals; `distance` is what the distance is called."""
     with drawing(7, 4) as (figure, picture):
         axes = figure.subplots()
         for i, curve in enumerate(curves):
+            seen = [n * SEEN.scale for n in curve.seen]
             values, low, high = ([r[f"metric.fd{end}"] for r in curve.records] for end in ("", "_low", "_high"))
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
             dash = DASHES[i // len(COLOURS) % len(DASHES)]
-            axes.fill_between(curve.seen, low, high, color=colour, alpha=0.12, linewidth=0)
-            axes.plot(curve.seen, values, dash, color=colour, marker=marker, markersize=4, label=curve.name)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xlabel("images seen in training")
+            axes.fill_between(seen, low, high, color=colour, alpha=0.12, linewidth=0)
+            axes.plot(seen, values, dash, color=colour, marker=marker, markersize=4, label=curve.name)
+        scales(axes, SEEN)
         axes.set_ylabel(distance)
-        axes.grid(alpha=0.25, linewidth=0.5, which="both")
         if len(curves) <= NAMED_CURVES:
             figure.legend(frameon=False, loc="outside right upper", fontsize=7)
         figure.suptitle(f"{title}: what more training brings")

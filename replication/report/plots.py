@@ -217,7 +217,7 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
                 named.setdefault(curve.label, line)
                 if not crowded and (law := fit(curve, cost)):
                     _draw_fit(axes, curve, law)
-            _scales(axes, cost)
+            scales(axes, cost)
         left.set_ylabel(f"{cells[0].protocol.metric_labels['fd']} (95 % interval)")
         figure.legend(list(named.values()), list(named), frameon=False, loc="outside right center")
         figure.suptitle(title)
@@ -246,7 +246,8 @@ def _draw_fit(axes: "Axes", curve: Curve, law: Fit) -> None:
     axes.plot(*zip(*law.ends, strict=True), color=colour, linewidth=1.4)
 
 
-def _scales(axes: "Axes", cost: Cost) -> None:
+def scales(axes: "Axes", cost: Cost) -> None:
+    """Both logarithmic, in plain numbers."""
     axes.set_xscale("log")
     axes.set_yscale("log")
     _plain_numbers(axes.xaxis, axes.yaxis)
