@@ -258,6 +258,8 @@ def _add_experiments(commands: Any) -> None:
     text = "a dataset, images as above, or moments (mu, sigma) in an .npz or by name; by default the dataset of their shape"
     measure.add_argument("--reference", help=text)
     measure.add_argument("--protocol", help="a named one, e.g. ddpm-2020; by default the suite's own, or the row's")
+    text = "the printed values beside these; by default those of a file that a paper hands out, by its name"
+    measure.add_argument("--published", metavar="TABLE:ROW", help=text)
     measure.add_argument("--compare", metavar="OTHER", help="as many other images: differences and ratios")
     _add_profile(measure, None)
     _add_set(measure, "one key of the protocol, or of the experiment's profile")

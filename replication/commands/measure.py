@@ -4,7 +4,10 @@ import argparse
 
 from replication.commands.options import device_of, jobs_named, print_json, workplace
 from replication.files import expanded
+from replication.harness.experiment import published_tables
 from replication.harness.home import check_unambiguous, experiments, project, state
+from replication.harness.journal import Record
+from replication.harness.published import PublishedValue, printed_of
 from replication.harness.store import Store
 from replication.harness.subjects import (
     Subject,
@@ -34,6 +37,7 @@ def measure_images(options: argparse.Namespace) -> None:
     check_unambiguous(options.subject)
     if not path.exists() and (options.subject in experiments() or path.suffix == ".toml"):
         return _again(options)
+    papers = printed_of(published_tables(), options.published, path.name if path.is_file() else "")
     settings = dict(options.set)
     place = Workplace(state(), device_of(options.device), BATCH, progress=False)
     subjects = [_subject(name, options, place) for name in (options.subject, options.compare) if name is not None]
@@ -47,9 +51,14 @@ def measure_images(options: argparse.Namespace) -> None:
     pairs = joint_figures(one, other) if other else {}
     if options.json:
         compared = {"other": other.record, "paired": joint_record(pairs)} if other else {}
-        print_json({**one.record, **compared})
+        beside = {"published": [_value(one) for one in papers]} if papers else {}
+        print_json({**one.record, **compared, **beside})
     else:
-        show(printed(one, other, pairs), options.all)
+        show(printed(one, other, pairs, papers), options.all)
+
+
+def _value(value: PublishedValue) -> Record:
+    return {"source": f"{value.paper}, {value.table}", "row": value.row, "metric": value.metric, "value": value.value}
 
 
 def _subject(name: str, options: argparse.Namespace, place: Workplace) -> Subject:
@@ -61,7 +70,7 @@ def _subject(name: str, options: argparse.Namespace, place: Workplace) -> Subjec
 
 def _again(options: argparse.Namespace) -> None:
     """Rows that lack a metric, or have one of an earlier version, from their stored samples."""
-    for option in ("reference", "protocol", "compare"):
+    for option in ("reference", "protocol", "compare", "published"):
         if (value := getattr(options, option)) is not None:
             raise InputError(
                 f"--{option} {value}: an experiment's rows state that themselves; {options.subject}:LABEL:STEPS is the "

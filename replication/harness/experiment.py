@@ -160,7 +160,7 @@ def _read(path: Path, settings: Mapping[str, str], profile: str) -> Experiment:
     for key in {"name", "path"} & content.keys():
         raise InputError(f"{path}: {key}: an experiment is called as its file is; leave the key out")
     if isinstance(own := content.get("tables", {}), dict):
-        shipped = {name: _table(file, file.read_bytes(), project()) for name, file in catalogue("published").items()}
+        shipped = published_tables()
         for name in shipped.keys() & own.keys():
             raise InputError(f"{path}: tables.{name}: there is a published table of that name: give this one another")
         content["tables"] = shipped | own
@@ -168,6 +168,11 @@ def _read(path: Path, settings: Mapping[str, str], profile: str) -> Experiment:
         return Experiment.model_validate({**content, "name": path.stem, "path": path})
     except ValidationError as error:
         raise InputError(f"{path}: {explained(error, Experiment)}") from error
+
+
+def published_tables() -> dict[str, PublishedTable]:
+    """Those of the catalogue, by name; raises InputError for one that is wrong."""
+    return {name: _table(file, file.read_bytes(), project()) for name, file in catalogue("published").items()}
 
 
 @cache  # experiments share them; a table names protocols, which are those of the project

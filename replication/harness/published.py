@@ -126,11 +126,12 @@ class PublishedRow(Settings):
 
     `errors` are the printed ones, where there are any; `nfe`, evaluations per image, where the source counts these;
     `training_steps` are those of the network, where the source states them; `costs` are printed beside the values (what
-    papers call Gflops are multiply-adds).
+    papers call Gflops are multiply-adds). `samples` is the name of the file with the very images, where it is handed out.
     """
 
     row: Line
     dataset: Line
+    samples: str = ""
     training_steps: PositiveInt | None = None
     steps: Annotated[list[PositiveInt], Field(min_length=1)]
     values: Annotated[dict[Metric, list[float]], Field(min_length=1)]
@@ -277,3 +278,17 @@ class Published(Settings):
             printed = ", ".join(map(str, sorted({value.steps for value in values})))
             raise InputError(f"published {self.table}, {row}: has values at {printed} steps, none of this row's")
         return found
+
+
+def printed_of(tables: Mapping[str, PublishedTable], named: str | None, file: str) -> list[PublishedValue]:
+    """What is printed of the row TABLE:ROW, or else of a file of samples that a source hands out, known by its name.
+
+    Raises InputError for a table or a row that is not there.
+    """
+    if named is not None:
+        table, _, row = named.partition(":")
+        if table not in tables:
+            raise unknown("published table", table, sorted(tables))
+        return tables[table].values(row)
+    rows = {(name, part.row) for name, table in tables.items() for part in table.rows if file and part.samples == file}
+    return [value for name, row in sorted(rows) for value in tables[name].values(row)]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from replication.harness.journal import Record
+from replication.harness.published import PublishedValue
 from replication.harness.subjects import NOT_KNOWN, Measured
 from replication.harness.table import Column
 from replication.metrics.frechet import ENOUGH
@@ -40,10 +41,13 @@ def joint_record(pairs: Pairs) -> Record:
     return record
 
 
-def printed(one: Measured, other: Measured | None, pairs: Pairs) -> str:
-    """For a reader: a table of the figures, of both sets where there are two, and the protocol below it."""
+def printed(one: Measured, other: Measured | None, pairs: Pairs, papers: Sequence[PublishedValue] = ()) -> str:
+    """For a reader: a table of the figures, of both sets where there are two, and the protocol below it.
+
+    Beside a figure of the first set stand the `papers`' values of it.
+    """
     shown = [metric for metric in metrics() if metric.column in one.record]
-    lines = [_line(metric, one, other, pairs.get(metric.name)) for metric in shown]
+    lines = [{**_line(metric, one, other, pairs.get(metric.name)), **_beside(metric, papers)} for metric in shown]
     blocks = [str(Table.of(lines)), *_lacking(one), _protocol(one.record)]
     blocks += [note for m in (one, other) if m for note in m.record["notes"]]
     return "\n\n".join(blocks)
@@ -56,6 +60,18 @@ def _line(metric: Metric, one: Measured, other: Measured | None, pair: Joint | N
         return {**line, "value [95 %]": column.text(one.record), "better": metric.direction}
     sets = {f"{i}: {m.record['images']}": column.text(m.record) for i, m in enumerate((one, other), 1)}
     return {**line, **sets, "better": metric.direction, **_paired(metric, pair)}
+
+
+def _beside(metric: Metric, papers: Sequence[PublishedValue]) -> dict[str, str]:
+    """What is printed of the same images, and where."""
+    if not papers:
+        return {}
+    own = [
+        f"{value.value:{metric.paper_form}} ({value.paper}, {value.table})"
+        for value in papers
+        if value.metric == metric.name
+    ]
+    return {"printed": "; ".join(own)}
 
 
 def _paired(metric: Metric, pair: Joint | None) -> dict[str, str]:

@@ -140,3 +140,23 @@ def test_measured_on_the_command_line(
     assert both["metric.fd"] == pytest.approx(rows["real.npz"]["metric.fd"], rel=1e-6)
     assert main(["measure", "samples.npz", "--reference", "adm-imagenet256"]) == 2
     assert "`replicate reference fetch adm-imagenet256`" in capsys.readouterr().err
+
+
+def test_what_a_paper_prints_stands_beside(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the name of ADM's file, and by table and row. Catches: a value of another set, and one beside another metric."""
+    monkeypatch.chdir(isolated)
+    images(Path("admnet_guided_upsampled_imagenet256.npz"), 1)
+    images(Path("real.npz"), 2)
+    line = ["--reference", "real.npz", "--set", "protocol.resamples=5"]
+    assert main(["measure", "admnet_guided_upsampled_imagenet256.npz", *line, "--json"]) == 0
+    found = {(one["source"], one["metric"]): one["value"] for one in json.loads(capsys.readouterr().out)["published"]}
+    assert found["github.com/openai/guided-diffusion, evaluations/README", "fd"] == 3.9425574129223264
+    assert found["github.com/openai/guided-diffusion, README, results", "fd"] == 3.94
+    assert main(["measure", "real.npz", *line, "--published", "dit-readme-256:DiT-XL/2, cfg 1.5"]) == 0
+    printed = [text for text in capsys.readouterr().out.splitlines() if "2.27 (" in text]
+    assert len(printed) == 1
+    assert "FD-digits" in printed[0]
+    assert main(["measure", "real.npz", *line, "--published", "dit-readme-256:DiT"]) == 2
+    assert "README 'DiT' (valid: 'DiT-XL/2, cfg 1.5'" in capsys.readouterr().err
