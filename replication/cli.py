@@ -43,6 +43,7 @@ EXAMPLES = {
         "run ddpm --row DDIM --set protocol.n=500",
         "run ddpm ldm --profile gpu --budget 1500",
         'run dit --profile paper --row "DiT-XL/2, 7M, guidance 1.5" --weights auto',
+        "run ddpm --executor ray --worker-cpus 4",
     ),
     "plan.plan": (
         "plan ddpm",
@@ -215,6 +216,12 @@ def _add_experiments(commands: Any) -> None:
     run.add_argument("--weights", choices=["auto"], help=text)
     text = "end within so many seconds: begin no cell that would not, stop trainings at a snapshot; exit 75 if rows are left"
     run.add_argument("--budget", type=float, metavar="SECONDS", help=text)
+    text = (
+        "who computes: this process, or the workers of the Ray cluster at RAY_ADDRESS, by default one of this machine"
+    )
+    run.add_argument("--executor", choices=("local", "ray"), default="local", help=text)
+    text = "of each worker of a cluster that has no GPU"
+    run.add_argument("--worker-cpus", type=int, default=1, metavar="CORES", help=text)
     _add_device(run)
     text = "what a run would do: cells and trainings, checked, with their estimated seconds, disk and memory"
     plan = _added(commands, "plan", "plan.plan", text)

@@ -3,18 +3,20 @@
 import argparse
 import sys
 from dataclasses import replace
+from functools import partial
 
 from replication.commands.options import cells_named, chosen, device_of, jobs_named, workplace
 from replication.deadline import Deadline, OutOfTime
 from replication.files import expanded, write_atomically
 from replication.harness.auto_weights import give, wanted
+from replication.harness.cluster import workers_on_ray
 from replication.harness.experiment import Experiment
 from replication.harness.home import project, state
 from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell, find_cell
 from replication.harness.measuring import strip
 from replication.harness.store import Store
-from replication.harness.sweep import journal_of, run
+from replication.harness.sweep import Workers, journal_of, run
 from replication.harness.workplace import Workplace, keeping, planned_trainings
 from replication.report.claims import Evidence, claims_of, markdown_claim
 from replication.report.claims.evidence import others_of
@@ -36,14 +38,21 @@ def run_experiments(options: argparse.Namespace) -> None:
     """
     if options.budget is not None and not options.budget >= 0:
         raise InputError(f"--budget {options.budget:g}: it is seconds, and not below 0")
-    deadline = Deadline.within(options.budget)
+    deadline, workers = Deadline.within(options.budget), None
+    if options.executor == "ray":
+        workers = partial(
+            workers_on_ray, device=options.device, device_of=device_of, cpus=options.worker_cpus, quiet=options.quiet
+        )
+        options = argparse.Namespace(**{**vars(options), "device": "cpu"})  # this process computes nothing
     asked = [argparse.Namespace(**vars(options), experiment=name) for name in dict.fromkeys(options.experiments)]
     failed: list[RunError] = []
     with started_together(device_of(options.device)) as processes:
+        if workers and processes.several:
+            raise InputError("--executor ray under torchrun: Ray starts its workers itself; leave one of the two out")
         for one, experiment, jobs in [(one, *jobs_named(one)) for one in asked]:
             place = replace(workplace(one, experiment), deadline=deadline, processes=processes)
             try:
-                _run_experiment(one, experiment, jobs, place)
+                _run_experiment(one, experiment, jobs, place, workers)
             except RunError as error:
                 failed.append(error)
                 if len(asked) > 1:
@@ -52,7 +61,9 @@ def run_experiments(options: argparse.Namespace) -> None:
         raise next((error for error in failed if not isinstance(error, OutOfTime)), failed[0])
 
 
-def _run_experiment(options: argparse.Namespace, experiment: Experiment, jobs: list[Job], place: Workplace) -> None:
+def _run_experiment(
+    options: argparse.Namespace, experiment: Experiment, jobs: list[Job], place: Workplace, workers: Workers | None
+) -> None:
     place = keeping(place, planned_trainings(w for job in jobs for w in job.trainings(place)))
     every, jobs = jobs, chosen(jobs, options)
     if options.weights:
@@ -61,7 +72,7 @@ def _run_experiment(options: argparse.Namespace, experiment: Experiment, jobs: l
             print("\n".join([f"{one.title}: {one.file.name}, {one.file.url}", *given.remarks]), flush=True)
     results, journal = project() / "results", journal_of(jobs, place.state)
     committed = committed_rows(results / f"{experiment.name}-{options.profile}.csv")
-    run(jobs, place, Store(place.state), tags_beside(committed))
+    run(jobs, place, Store(place.state), tags_beside(committed), workers)
     if not place.processes.first:
         return
     claims = claims_of(experiment)

@@ -3,26 +3,27 @@
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 from replication.deadline import OutOfTime
 from replication.files import Held, Unwritable, locked
+from replication.harness.computing import Computes, Computing, one_line
 from replication.harness.job import Job, in_order, rows_among
-from replication.harness.journal import Computed, Failure, Journal, Record
+from replication.harness.journal import Failure, Journal, Record
 from replication.harness.store import Store
 from replication.harness.sync import Giving, Tags, no_tags, sync, unsynced
 from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
-from replication.memory import free_memory, out_of_memory
-from replication.sampling.chunks import Damaged
 from replication.training.loop import curve_in
 from replication.training.processes import ALONE
 from replication.types import InputError, RunError
 
 POLL = 1.0  # seconds between two looks at what other processes work on
-MOST_DAMAGED = 10  # files set aside on the way to one row; a disk that damages more needs a person
+Workers = Callable[[Workplace], AbstractContextManager[Sequence[Computes]]]  # who compute instead of this process
 
 
 def journal_of(jobs: Sequence[Job], state: Path) -> Journal:
@@ -35,7 +36,9 @@ def all_journals(state: Path) -> list[Journal]:
     return [Journal(folder) for folder in sorted((state / "journal").glob("*")) if folder.is_dir()]
 
 
-def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tags) -> None:
+def run(
+    jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tags, workers: Workers | None = None
+) -> None:
     """Compute what is missing row by row, each after what it needs; a row is in the journal before it is in MLflow.
 
     Where the place has several processes, all call this: they train together, and the first one does the rest.
@@ -68,7 +71,11 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tag
         print(f"{len(jobs) - len(missing)} of {len(jobs)} rows are done already", flush=True)
     giving = Giving(journal, store, tags)
     try:
-        failed, put_off = _Sweep(journal, rows, giving, replace(place, waits=False)).computed(missing)
+        alone = replace(place, waits=False)
+        sweep = _Sweep(journal, rows, giving, alone)
+        with nullcontext([Computing(alone)]) if workers is None or not missing else workers(alone) as team:
+            sweep.computed(missing, team)
+        failed, put_off = list(sweep.failed.values()), list(sweep.put_off.values())
     finally:
         _keep_curves(missing, place, journal)
     try:
@@ -89,32 +96,44 @@ def run(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tag
 
 
 class _Sweep:
-    """The rows of a run on their way into the journal; what has been found to fit into the memory is kept in mind."""
+    """The rows of a run on their way into the journal; a thread for each who computes them."""
 
     def __init__(self, journal: Journal, earlier: Mapping[str, Record], giving: Giving, place: Workplace):
         self.journal, self.earlier, self.giving, self.place = journal, earlier, giving, place
         self.begun = time.time()
-        self.failed: list[Failure] = []
-        self.put_off: list[OutOfTime] = []
+        self.failed: dict[str, Failure] = {}  # by the key of a job
+        self.put_off: dict[str, OutOfTime] = {}
         self.said: set[str] = set()
-        self.beyond: set[str] = set()  # keys of held jobs that this process can't help with
+        self._writing = Lock()
 
-    def computed(self, jobs: Sequence[Job]) -> tuple[list[Failure], list[OutOfTime]]:
-        """Every job is done, failed or put off at the end, by this process or by another one."""
+    def computed(self, jobs: Sequence[Job], team: Sequence[Computes]) -> None:
+        """Every job is done, failed or put off at the end, by one of the team or by another process."""
+        if len(team) == 1:
+            self._computed_by(team[0], jobs)
+            return
+        with ThreadPoolExecutor(len(team)) as threads:
+            try:
+                for done in as_completed([threads.submit(self._computed_by, one, jobs) for one in team]):
+                    done.result()
+            except BaseException:
+                for one in team:
+                    one.stop()
+                raise
+
+    def _computed_by(self, one: Computes, jobs: Sequence[Job]) -> None:
         left = list(jobs)
         while left:
-            held = [job for job in left if not self._settled(job)]
+            held = [job for job in left if not self._settled(job, one)]
             if len(held) == len(left):
                 if self.place.deadline.left() <= 0:
-                    self.put_off += [OutOfTime(f"{job.title}: another process works on it") for job in held]
+                    self.put_off |= {job.key: OutOfTime(f"{job.title}: another process works on it") for job in held}
                     break
-                if not sum(self._helped(job) for job in held):
+                if not sum(one.help(job) for job in held):
                     self._say(f"{len(held)} rows are computed by other processes; waiting for them")
                     time.sleep(POLL)
             left = held
-        return self.failed, self.put_off
 
-    def _settled(self, job: Job) -> bool:
+    def _settled(self, job: Job, one: Computes) -> bool:
         """Whether the job needs no further look; False where another process holds it, or a training that it needs."""
         try:
             with locked(self.place.state / "locks" / job.key, job.title, wait=False):
@@ -123,54 +142,22 @@ class _Sweep:
                     return True  # another process has computed it meanwhile
                 tried = self.journal.failure(job.key)
                 if tried is not None and tried.at >= self.begun:  # by another process, meanwhile
-                    self.failed.append(tried)
+                    self.failed[job.key] = tried
                     return True
-                self.journal.write(self._compute(job))
-                self.giving.give(job.key)
+                computed = one.compute(job, self.earlier.get(job.key))
+                with self._writing:
+                    self.journal.write(computed)
+                    self.giving.give(job.key)
         except Held as error:
             self._say(f"{job.title}: {error}; it is come back to")
             return False
         except OutOfTime as error:  # what comes after it may take less
-            self.put_off.append(error)
+            self.put_off[job.key] = error
         except Unwritable:  # neither would another row be kept
             raise
         except Exception as error:
             self._fail(job, error)
         return True
-
-    def _compute(self, job: Job) -> Computed:
-        """The job's row: again where a file was set aside, and in smaller batches where the memory does not suffice."""
-        earlier, damaged = self.earlier.get(job.key), 0
-        while True:
-            try:
-                again = job.measured_again(earlier, self.place) if earlier else None
-                return again or job.compute(self.place)
-            except Damaged:
-                damaged += 1
-                if damaged > MOST_DAMAGED:
-                    raise
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                if (before := self.place.batch_size) == 1:
-                    raise RunError(f"out of memory, even in batches of one image ({one_line(error)})") from error
-                self.place = replace(self.place, batch_size=before // 2)
-                print(
-                    f"{job.title}: out of memory in batches of {before}; going on in batches of {before // 2}",
-                    flush=True,
-                )
-            free_memory(self.place.device)
-
-    def _helped(self, job: Job) -> bool:
-        try:
-            return job.key not in self.beyond and job.help(self.place)
-        except Held:
-            return False
-        except Unwritable:
-            raise
-        except Exception:  # its holder meets the same, and tells, or has more memory or time
-            self.beyond.add(job.key)
-            return False
 
     def _fail(self, job: Job, error: Exception) -> None:
         """Keep why; of an error that nobody foresaw, where it came from too."""
@@ -180,18 +167,13 @@ class _Sweep:
         failure = Failure(job.title, reason, trace, time.time())
         print(f"{trace}{job.title}: {reason}; the sweep goes on without it", file=sys.stderr, flush=True)
         self.journal.write_failure(job.key, failure)
-        self.failed.append(failure)
+        self.failed[job.key] = failure
 
     def _say(self, text: str) -> None:
         """Once in a run."""
         if text not in self.said:
             print(text, flush=True)
             self.said.add(text)
-
-
-def one_line(error: Exception) -> str:
-    """The first line of what it says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def measure_again(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tags) -> list[Job]:
