@@ -7,6 +7,7 @@ costs what it had not written yet; another one goes on from there.
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from replication.types import InputError, RunError
 
 DEVICES = ["auto", "cpu", "cuda"]  # Ray chooses which GPU
 MOST_LOST = 3  # workers that one job may lose on the way to its row: it is likely the job that kills them
+ANSWER_SECONDS = 10.0
 START_SECONDS = 120.0  # that a new worker is waited for before the job is left to others
 
 
@@ -82,6 +84,8 @@ def _connected(place: Workplace, quiet: bool) -> Any:
         raise InputError(
             f"--executor ray: {error}; pip install ray, or diffusion-replication with its extra `cluster`"
         ) from error
+    address = os.environ.get("RAY_ADDRESS", "")
+    _check_answers(address)
     # folders and policies are those of the driver; whatever else its environment says is about its own machine
     of_suite = {name: value for name, value in os.environ.items() if name.startswith("REPLICATION_")}
     try:
@@ -92,9 +96,22 @@ def _connected(place: Workplace, quiet: bool) -> Any:
             runtime_env={"env_vars": of_suite | {"REPLICATION_HOME": str(place.state)}},
         )
     except (OSError, RuntimeError, ValueError) as error:
-        where = os.environ.get("RAY_ADDRESS", "this machine")
-        raise InputError(f"--executor ray: the cluster at {where} can't be reached: {one_line(error)}") from error
+        hint = ""
+        if address:
+            hint = "; RAY_AUTH_MODE=token and the token of the cluster's machines must be here too, where it has one"
+        where = address or "this machine"
+        raise InputError(f"--executor ray: the cluster at {where} can't be used: {one_line(error)}{hint}") from error
     return ray
+
+
+def _check_answers(address: str) -> None:
+    """Raises InputError where nothing listens at host:port: Ray itself takes minutes to say so."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(f"RAY_ADDRESS={address}: no cluster answers there ({one_line(error)})") from error
 
 
 class RemoteWorker:

@@ -223,6 +223,15 @@ def test_without_ray_the_way_on_is_said(tmp_path: Path, monkeypatch: pytest.Monk
             pass
 
 
+def test_an_address_where_no_cluster_is_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches the minutes after which Ray gives up."""
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=lambda **_: pytest.fail("Ray was asked")))
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(InputError, match=rf"RAY_ADDRESS={address}: no cluster answers"), _workers(tmp_path, "cpu"):
+            pass
+
+
 def _workers(state: Path, device: str) -> Any:
     return workers_on_ray(Workplace(state, torch.device("cpu"), 8), device, torch.device, 1)
 
