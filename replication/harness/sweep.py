@@ -16,7 +16,7 @@ from replication.harness.computing import Computes, Computing, one_line
 from replication.harness.job import Job, in_order, rows_among
 from replication.harness.journal import Failure, Journal, Record
 from replication.harness.store import Store
-from replication.harness.sync import Giving, Tags, no_tags, sync, unsynced
+from replication.harness.sync import Giving, Tags, no_tags, unsynced
 from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
 from replication.training.loop import curve_in
 from replication.training.processes import ALONE
@@ -193,7 +193,7 @@ def measure_again(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tag
                 journal.write(again)
             else:
                 without.append(job)
-    sync(journal, store, trust_marks=True, tags=tags)
+    Giving(journal, store, tags).give_the_rest()
     return without
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import io
 import ipaddress
 import json
 import math
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from harness.tiny import write_tiny
+from PIL import Image
 
 from replication.cli import main
 from replication.harness.experiment import load_experiment
@@ -34,6 +36,7 @@ from replication.harness.sync import sync
 from replication.harness.workplace import Workplace
 from replication.report.claims.draws import figure
 from replication.report.claims.verdict import NotTested
+from replication.report.plots import refresh
 from replication.report.rows import csv_text, read_csv
 from replication.report.tables import main_tables
 from replication.types import InputError, RunError
@@ -302,3 +305,6 @@ def test_a_figure_that_is_not_finite_is_kept_and_said(project: Path, cells: list
     assert f"Not finite: NLL, bits/dim of {cell.title}." in str(main_tables([cell], {cell.key: record})[0])
     with pytest.raises(NotTested, match="not finite"):
         figure(record, "metric.nll")
+    Image.new("L", (8, 8)).save(buffer := io.BytesIO(), "PNG")
+    refresh(project / "plot.png", [record], buffer.getvalue)
+    assert (project / "plot.png").exists(), "a report shows the other figures"

@@ -62,7 +62,11 @@ def postgres_is_absent() -> str:
     """Why there is no PostgreSQL to test with; empty where there is."""
     if not _program("initdb"):
         return "PostgreSQL is not installed here (Debian package postgresql)"
-    return "" if find_spec("psycopg2") else "psycopg2, MLflow's driver for PostgreSQL, is not installed here"
+    return "" if _driver() else "neither psycopg2 nor psycopg, drivers of PostgreSQL, is installed here"
+
+
+def _driver() -> str | None:
+    return next((name for name in ("psycopg2", "psycopg") if find_spec(name)), None)
 
 
 def _program(name: str) -> str | None:
@@ -103,7 +107,7 @@ def postgres() -> Iterator[str]:
                 if server.poll() is not None or time.monotonic() > ends:
                     raise RuntimeError(f"postgres did not start: {Path(folder, 'log').read_text()[-2000:]}")
                 time.sleep(0.2)
-            yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
+            yield f"postgresql+{_driver()}://mlflow@127.0.0.1:{port}/postgres"
         finally:
             server.send_signal(signal.SIGINT)
             server.wait()
