@@ -144,7 +144,7 @@ def averaged(snapshot: Path, out: Path, halved: Collection[str] | None = None) -
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (ValueError, *DAMAGED) as error:  # the first: names that are no UTF-8
         raise InputError(f"{path}: no archive of `replicate export` ({error})") from error
 
 

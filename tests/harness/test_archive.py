@@ -243,6 +243,11 @@ def test_what_is_no_archive_is_said_in_one_message(exported: Path, other: Path) 
         (other / "bad.zip").write_bytes(content)
         with pytest.raises(InputError, match=r"bad\.zip"):
             import_archive(other / "bad.zip", other / "runs")
+    with zipfile.ZipFile(other / "bad.zip", "w") as archive:
+        archive.writestr("\u00e9", "a name in UTF-8")
+    (other / "bad.zip").write_bytes((other / "bad.zip").read_bytes().replace(b"\xc3\xa9", b"\xf7\xa9"))
+    with pytest.raises(InputError, match="no archive of `replicate export`"):
+        import_archive(other / "bad.zip", other / "runs")
     with pytest.raises(InputError, match=r"absent\.zip"):
         import_archive(other / "absent.zip", other / "runs")
     with zipfile.ZipFile(other / "bad.zip", "w") as archive:
