@@ -25,16 +25,17 @@ from replication.types import InputError, RunError
 
 PARTS = ("dataset", "extractor", "metric", "model", "objective", "sampler", "schedule", "spacing")  # of check and new
 PRINTING = {  # what they compute is kept, or is what they print
-    "data.list_datasets", "data.verify", "machine.doctor", "measure.measure_images", "parts.check", "parts.list_parts",
+    "data.list_datasets", "data.verify", "machine.doctor", "machine.status", "measure.measure_images", "parts.check",
+    "parts.list_parts",
     "report.claims", "report.compare", "plan.plan", "weights.list_weights",
 }  # fmt: skip
 
 TABLES = {  # that a terminal is shown as far as they fit
     "run.run_experiments", "plan.plan", "report.claims", "report.compare", "report.verify", "measure.measure_images",
-    "machine.doctor", "weights.list_weights", "forensics.forensics", "reference.list_references",
+    "machine.doctor", "machine.status", "weights.list_weights", "forensics.forensics", "reference.list_references",
 }  # fmt: skip
 AS_JSON = {
-    "plan.plan", "parts.list_parts", "report.compare", "report.claims", "report.verify", "machine.doctor",
+    "plan.plan", "parts.list_parts", "report.compare", "report.claims", "report.verify", "machine.doctor", "machine.status",
     "measure.measure_images", "weights.list_weights",
 }  # fmt: skip
 EXAMPLES = {
@@ -67,6 +68,7 @@ EXAMPLES = {
     "report.verify": ("verify ddpm", "verify --json"),
     "report.compare": ("compare ddpm:DDPM:1000 ddpm:DDIM:20", "compare dit:DiT:50 ldm:LDM:50 --unequal"),
     "machine.sync_rows": ("sync",),
+    "machine.status": ("status", "status --json"),
     "archive.export": ("export rows.zip", "export rows.zip ddpm --samples 'DDIM x 20'"),
     "archive.import_": ("import rows.zip",),
     "data.list_datasets": ("data list",),
@@ -289,6 +291,7 @@ def _add_results(commands: Any) -> None:
     _add_profile(compare)
     compare.add_argument("--unequal", action="store_true", help="compare rows of unequal protocols too, with a mark")
     _added(commands, "sync", "machine.sync_rows", "write the rows that MLflow lacks")
+    _added(commands, "status", "machine.status", "where the sweeps are that run now, and how many rows there are")
     text = "rows, replicates, strips and curves of this machine's journal as one verified archive"
     export = _added(commands, "export", "archive.export", text)
     export.add_argument("file", type=Path)

@@ -1,12 +1,24 @@
-"""Progress: a lively bar on a terminal; in a log plain lines, one every 15 seconds, and the last one."""
+"""Progress: a lively bar on a terminal; in a log plain lines, one every 15 seconds, and the last one.
 
+A sweep has one line of its own, and a file that says where it is: `replicate status` reads it from another terminal.
+"""
+
+import json
+import os
+import platform
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 INTERVAL = 15.0  # seconds between two lines of a log
+TOLD = 1.0  # seconds between two looks that another terminal is given
+RUNNING = "running"  # the folder of the files, below the state folder
 _quiet = False
+_sweep: "Sweep | None" = None  # of this process, while one runs
 
 
 def be_quiet(quiet: bool) -> None:
@@ -15,17 +27,138 @@ def be_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
-def bar(total: int | None, description: str, unit: str, initial: int = 0, enabled: bool = True) -> Any:
+def bar(total: int | None, description: str, unit: str, initial: int = 0, enabled: bool = True) -> "Bar":
     """A bar on standard error, a context manager with `update(n)` and `set_postfix_str`. Without a total it counts."""
-    shown = enabled and not _quiet
-    if shown and not sys.stderr.isatty():
-        return _Lines(total, description, unit, initial)
-    from tqdm import tqdm
+    return Bar(total, description, unit, initial, enabled)
 
-    return tqdm(
-        total=total, initial=initial, desc=description, unit=unit, unit_scale=unit == "B", disable=not shown,
-        mininterval=0.2, file=sys.stderr, dynamic_ncols=True,
-    )  # fmt: skip
+
+class Bar:
+    """Where one piece of work is: shown, if it is to be, and told to the sweep that it belongs to."""
+
+    def __init__(self, total: int | None, description: str, unit: str, initial: int, enabled: bool):
+        self.total, self.description, self.unit, self.done = total, description, unit, initial
+        shown = enabled and not _quiet
+        if shown and not sys.stderr.isatty():
+            self._shown: Any = _Lines(total, description, unit, initial)
+            return
+        from tqdm import tqdm
+
+        self._shown = tqdm(
+            total=total, initial=initial, desc=description, unit=unit, unit_scale=unit == "B", disable=not shown,
+            mininterval=0.2, file=sys.stderr, dynamic_ncols=True, leave=_sweep is None,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        self._shown.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._shown.__exit__(*error)
+
+    def update(self, n: int = 1) -> None:
+        """n more are done."""
+        self.done += n
+        self._shown.update(n)
+        if _sweep is not None:
+            _sweep.tell(f"{self.description}: {self.done:,} of {self.total or 'some':,} {self.unit}s")
+
+    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
+        """What the line ends in."""
+        self._shown.set_postfix_str(text, refresh=refresh)
+
+
+class Sweep:
+    """The rows of a sweep: one line on standard error with what is left, and a file in `state` for other terminals.
+
+    expected: by the name of each row, the seconds that it was thought to take; what rows really took corrects what is left.
+    """
+
+    def __init__(self, name: str, expected: Mapping[str, float], state: Path):
+        self.name, self.left, self.rows = name, dict(expected), len(expected)
+        self.file = state / RUNNING / f"{platform.node()}-{os.getpid()}.json"
+        self.begun = self.told = time.time()
+        self.now, self._took, self._expected = "", 0.0, 0.0
+        self.together = 1  # rows that are computed at a time
+
+    def __enter__(self) -> Self:
+        global _sweep
+        _sweep = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _sweep
+        _sweep = None
+        with suppress(OSError):
+            self.file.unlink(missing_ok=True)
+
+    @contextmanager
+    def row(self, key: str, title: str) -> Iterator[None]:
+        """While it is computed."""
+        started, self.now = time.monotonic(), title
+        self.tell("begins", at_once=True)
+        yield
+        self._took += (took := time.monotonic() - started)
+        self._expected += self.left.get(key, 0.0)
+        self.passed(key)
+        if self.rows > 1 and not _quiet:
+            ahead = f", about {duration(self.seconds_left)} left" if self.left else ""
+            text = f"{self.name}: {self.rows - len(self.left)} of {self.rows} rows, {title} in {duration(took)}{ahead}"
+            print(text, file=sys.stderr, flush=True)
+
+    def passed(self, key: str) -> None:
+        """The row is not ahead any more: there, failed or put off, by this process or another one."""
+        self.left.pop(key, None)
+
+    @property
+    def seconds_left(self) -> float:
+        """Of all rows that are not done, the one under way whole, at the pace so far."""
+        pace = self._took / self._expected if self._expected > 0 else 1.0
+        return sum(self.left.values()) * pace / self.together
+
+    def tell(self, what: str, at_once: bool = False) -> None:
+        """Write where it is, every second at most. A file that cannot be written is no reason to stop."""
+        now = time.time()
+        if not at_once and now - self.told < TOLD:
+            return
+        self.told = now
+        found = {
+            "host": platform.node(), "process": os.getpid(), "sweep": self.name, "rows": self.rows,
+            "done": self.rows - len(self.left), "row": self.now, "progress": what, "begun": self.begun, "seen": now,
+            "seconds_left": self.seconds_left,
+        }  # fmt: skip
+        with suppress(OSError):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            part = self.file.with_suffix(".part")
+            part.write_text(json.dumps(found), encoding="utf-8")
+            part.replace(self.file)
+
+
+def running(state: Path) -> list[dict[str, Any]]:
+    """What each sweep on this state folder told last, those of processes that have died on this machine left out."""
+    found = []
+    for path in sorted((state / RUNNING).glob("*.json")):
+        with suppress(OSError, ValueError):  # it ends just now
+            told = json.loads(path.read_text(encoding="utf-8"))
+            if told["host"] != platform.node() or _alive(told["process"]):
+                found.append(told)
+    return found
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+def duration(seconds: float) -> str:
+    """ "12 s", "4 min", "2.5 h": as exact as an estimate is."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 class _Lines:

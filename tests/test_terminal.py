@@ -1,7 +1,9 @@
 """What a terminal is shown, and what a log."""
 
 import io
+import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +99,35 @@ def test_a_log_has_plain_lines_a_quarter_of_a_minute_apart(monkeypatch: pytest.M
     finally:
         progress.be_quiet(False)
     assert log.getvalue() == ""
+
+
+def test_a_sweep_has_one_line_and_tells_other_terminals_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exact, on clocks of the test's. What rows really took corrects what is left; a process that died is not shown."""
+    now = iter(float(second) for second in range(0, 100000, 10))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(progress.time, "time", lambda: next(now))
+    monkeypatch.setattr(sys, "stderr", log := io.StringIO())
+    with progress.Sweep("tiny-cpu", {"a": 1.0, "b": 30.0}, tmp_path) as sweep:
+        with sweep.row("a", "DDIM x 2"):
+            progress.bar(40, "ddim x 2", "image step", initial=4, enabled=False).update(6)
+            (told,) = progress.running(tmp_path)
+            assert (told["sweep"], told["row"], told["done"], told["rows"]) == ("tiny-cpu", "DDIM x 2", 0, 2)
+            assert told["progress"] == "ddim x 2: 10 of 40 image steps"
+        assert log.getvalue().startswith("tiny-cpu: 1 of 2 rows, DDIM x 2 in ")
+        assert log.getvalue().endswith(f"about {progress.duration(sweep.seconds_left)} left\n")
+        assert sweep.seconds_left == 30 * sweep._took  # which was thought to be one second
+        assert sweep._took > 1
+    assert progress.running(tmp_path) == []
+    dead = {**told, "process": 2**22 - 1}
+    (tmp_path / progress.RUNNING / "dead.json").write_text(json.dumps(dead), encoding="utf-8")
+    assert progress.running(tmp_path) == []
+    (tmp_path / progress.RUNNING / "dead.json").write_text(json.dumps({**dead, "host": "another"}), encoding="utf-8")
+    assert len(progress.running(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (240, "4 min"), (9000, "2.5 h")])
+def test_durations_are_as_exact_as_estimates(seconds: float, text: str) -> None:
+    """Exact."""
+    assert progress.duration(seconds) == text

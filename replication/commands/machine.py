@@ -1,8 +1,9 @@
-"""`replicate doctor`, `bench` and `sync`."""
+"""`replicate doctor`, `bench`, `sync` and `status`."""
 
 import argparse
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
@@ -16,6 +17,7 @@ from replication.harness.store import Store
 from replication.harness.sweep import all_journals
 from replication.harness.sync import sync
 from replication.metrics.timing import device_name
+from replication.progress import duration, running
 from replication.registry import DATASETS, EXTRACTORS, REGISTRIES
 from replication.report.reproduced import committed_rows, tags_beside
 from replication.report.tables import markdown
@@ -37,6 +39,26 @@ def sync_rows(_: argparse.Namespace) -> None:
             print(f"{journal.folder.name}: {count} rows are in MLflow at {store.shown}")
     if refused:
         raise InputError("; ".join(map(str, refused)))
+
+
+def status(options: argparse.Namespace) -> None:
+    """The sweeps that run on this state folder now, and the rows of each journal."""
+    now, columns = time.time(), ["sweep", "process", "rows", "row", "progress", "running for", "left", "last sign"]
+    sweeps, journals = running(state()), {one.folder.name: len(one.done()) for one in all_journals(state())}
+    if options.json:
+        print_json({"running": sweeps, "rows": journals})
+        return
+    lines = [
+        [
+            *(told["sweep"], f"{told['process']} on {told['host']}", f"{told['done']} of {told['rows']}", told["row"]),
+            *(told["progress"], duration(now - told["begun"]), f"about {duration(told['seconds_left'])}"),
+            f"{duration(now - told['seen'])} ago",
+        ]
+        for told in sweeps
+    ]
+    rows = [[name, str(count)] for name, count in journals.items()]
+    parts = [markdown(columns, lines) if lines else f"Nothing runs on {state()}."]
+    show("\n\n".join([*parts, *([markdown(["journal", "rows"], rows)] if rows else [])]), options.all)
 
 
 def bench_all(options: argparse.Namespace) -> None:

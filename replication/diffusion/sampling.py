@@ -24,14 +24,15 @@ def sample(
     x_T: Tensor,
     noise: Callable[[int, Sequence[int]], Tensor] | None = None,
     clip: str = "none",
-    progress: bool = False,
+    progress: bool | Callable[[], object] = False,
     cond: Tensor | None = None,
 ) -> Tensor:
     """Integrate x_T [B,C,H,W] from times[0] to times[-1]; the answer has the shape and dtype of x_T.
 
     times: Float[N+1] from a spacing. noise: `callable(step_index, shape) -> Float[B,C,H,W]`, asked only by stochastic
     samplers. clip: none | x0 | x0+eps | dynamic | dynamic+eps (+eps re-derives eps from the clipped x0). cond: what the
-    network is conditioned on besides the time, one per image. The state is kept in float64; the network runs in its own dtype.
+    network is conditioned on besides the time, one per image. progress: a bar, or what is called after each step. The state
+    is kept in float64; the network runs in its own dtype.
 
     Raises InputError if the times do not fall from at most 1 to at least 0 (they may repeat where half_log_snr is finite),
     if more of them are distinct than the schedule has, or if a stochastic sampler gets no noise.
@@ -47,9 +48,13 @@ def sample(
 
     x, state = x_T.double(), sampler.init(times)
     steps = itertools.pairwise(times)
-    for i, (t, s) in enumerate(tqdm(steps, total=len(times) - 1, disable=not progress, leave=False, desc="sampling")):
+    for i, (t, s) in enumerate(
+        tqdm(steps, total=len(times) - 1, disable=progress is not True, leave=False, desc="sampling")
+    ):
         drawn = noise(i, x.shape).to(x) if sampler.stochastic and noise is not None else None
         x, state = sampler.step(denoise, denoiser.schedule, x, t, s, drawn, state)
+        if callable(progress):
+            progress()
     return x.to(x_T.dtype)
 
 

@@ -1,4 +1,7 @@
-"""What passes of a recipe's networks do: counted on the meta device (cost.py), each of its kind once in a process."""
+"""What passes of a recipe's networks do: counted on the meta device (cost.py), each of its kind once in a process.
+
+What cannot be run there counts nothing: an estimate is no reason to refuse a part.
+"""
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -41,7 +44,15 @@ _known: dict[tuple[Any, ...], Pass] = {}
 def _once(key: tuple[Any, ...], count: Callable[[], Pass], meta: bool = True) -> Pass:
     if key not in _known:
         with without_memory() if meta else nullcontext():
-            _known[key] = count()
+            try:
+                _known[key] = count()
+            except (
+                RuntimeError,
+                TypeError,
+                NotImplementedError,
+                InputError,
+            ):  # a part of somebody's that reads a number
+                _known[key] = Pass(Work())
     return _known[key]
 
 

@@ -13,11 +13,13 @@ from threading import Lock
 from replication.deadline import OutOfTime
 from replication.files import Held, Unwritable, locked
 from replication.harness.computing import Computes, Computing, one_line
+from replication.harness.expected import Forecast
 from replication.harness.job import Job, in_order, rows_among
 from replication.harness.journal import Failure, Journal, Record
 from replication.harness.store import Store
 from replication.harness.sync import Giving, Tags, no_tags, unsynced
 from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
+from replication.progress import Sweep
 from replication.training.loop import curve_in
 from replication.training.processes import ALONE
 from replication.types import InputError, RunError
@@ -72,9 +74,10 @@ def run(
     giving = Giving(journal, store, tags)
     try:
         alone = replace(place, waits=False)
-        sweep = _Sweep(journal, rows, giving, alone)
-        with nullcontext([Computing(alone)]) if workers is None or not missing else workers(alone) as team:
-            sweep.computed(missing, team)
+        with Sweep(journal.folder.name, _expected(jobs, missing, rows, place), place.state) as ahead:
+            sweep = _Sweep(journal, rows, giving, ahead, alone)
+            with nullcontext([Computing(alone)]) if workers is None or not missing else workers(alone) as team:
+                sweep.computed(missing, team)
         failed, put_off = list(sweep.failed.values()), list(sweep.put_off.values())
     finally:
         _keep_curves(missing, place, journal)
@@ -98,8 +101,8 @@ def run(
 class _Sweep:
     """The rows of a run on their way into the journal; a thread for each who computes them."""
 
-    def __init__(self, journal: Journal, earlier: Mapping[str, Record], giving: Giving, place: Workplace):
-        self.journal, self.earlier, self.giving, self.place = journal, earlier, giving, place
+    def __init__(self, journal: Journal, earlier: Mapping[str, Record], giving: Giving, ahead: Sweep, place: Workplace):
+        self.journal, self.earlier, self.giving, self.ahead, self.place = journal, earlier, giving, ahead, place
         self.begun = time.time()
         self.failed: dict[str, Failure] = {}  # by the key of a job
         self.put_off: dict[str, OutOfTime] = {}
@@ -108,6 +111,7 @@ class _Sweep:
 
     def computed(self, jobs: Sequence[Job], team: Sequence[Computes]) -> None:
         """Every job is done, failed or put off at the end, by one of the team or by another process."""
+        self.ahead.together = len(team)
         if len(team) == 1:
             self._computed_by(team[0], jobs)
             return
@@ -123,7 +127,7 @@ class _Sweep:
     def _computed_by(self, one: Computes, jobs: Sequence[Job]) -> None:
         left = list(jobs)
         while left:
-            held = [job for job in left if not self._settled(job, one)]
+            held = [job for job in left if not self._passed(job, one)]
             if len(held) == len(left):
                 if self.place.deadline.left() <= 0:
                     self.put_off |= {job.key: OutOfTime(f"{job.title}: another process works on it") for job in held}
@@ -132,6 +136,12 @@ class _Sweep:
                     self._say(f"{len(held)} rows are computed by other processes; waiting for them")
                     time.sleep(POLL)
             left = held
+
+    def _passed(self, job: Job, one: Computes) -> bool:
+        """Likewise, and it is not ahead any more."""
+        if settled := self._settled(job, one):
+            self.ahead.passed(job.key)
+        return settled
 
     def _settled(self, job: Job, one: Computes) -> bool:
         """Whether the job needs no further look; False where another process holds it, or a training that it needs."""
@@ -144,7 +154,8 @@ class _Sweep:
                 if tried is not None and tried.at >= self.begun:  # by another process, meanwhile
                     self.failed[job.key] = tried
                     return True
-                computed = one.compute(job, self.earlier.get(job.key))
+                with self.ahead.row(job.key, job.title):
+                    computed = one.compute(job, self.earlier.get(job.key))
                 with self._writing:
                     self.journal.write(computed)
                     self.giving.give(job.key)
@@ -174,6 +185,22 @@ class _Sweep:
         if text not in self.said:
             print(text, flush=True)
             self.said.add(text)
+
+
+def _expected(
+    jobs: Sequence[Job], missing: Sequence[Job], rows: Mapping[str, Record], place: Workplace
+) -> dict[str, float]:
+    """By key, the seconds that each missing row is thought to take, with the trainings that it is the first to need."""
+    forecast, found = Forecast(place), dict[str, float]()
+    for job in jobs if missing else ():
+        if job.key in rows:
+            forecast.learn(job.ahead(place), rows[job.key])
+    wanted = (of for job in missing for of in job.trainings(place))
+    trainings = {one.snapshots.key: forecast.of_training(one).seconds for one in planned_trainings(wanted)}
+    for job in missing:
+        needed = [trainings.pop(one.snapshots.key, 0.0) for one in job.trainings(place)]
+        found[job.key] = forecast.of_job(job.ahead(place)).seconds + sum(needed)
+    return found
 
 
 def measure_again(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tags = no_tags) -> list[Job]:

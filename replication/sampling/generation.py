@@ -7,6 +7,7 @@ images. Reading goes chunk by chunk, so a set may be larger than the memory.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -79,12 +80,14 @@ class Source:
     weights: str = ""
     network: Network | None = None
 
-    def x0(self, sampling: Sampling, noise: ImageNoise, cond: Tensor | None) -> Tensor:
-        """x_0 of the noise's images, Float[B,C,H,W], neither decoded nor quantised."""
+    def x0(
+        self, sampling: Sampling, noise: ImageNoise, cond: Tensor | None, step: Callable[[], object] | None = None
+    ) -> Tensor:
+        """x_0 of the noise's images, Float[B,C,H,W], neither decoded nor quantised; `step` is called after each step."""
         schedule = self.denoise.schedule
         times, sampler = sampling.times(schedule), sampling.sampler.build(SAMPLERS)
         x_T = noise.prior((len(noise.indices), *self.shape)) * float(schedule.prior_std(times[0]))
-        return sample(self.denoise, sampler, times, x_T, noise, clip=sampling.clip, cond=cond)
+        return sample(self.denoise, sampler, times, x_T, noise, clip=sampling.clip, progress=step or False, cond=cond)
 
     def warm_up(self, sampling: Sampling, noise: ImageNoise, cond: Tensor | None) -> None:
         """One evaluation of each cost, guided and not, and one decoding: what only the first ones take is in no time."""
@@ -165,7 +168,8 @@ def draw(source: Source, request: SampleRequest, place: SamplePlace) -> int:
         cond = request.cond(start, stop).to(place.device) if request.cond else None
         return ImageNoise(request.seed, torch.arange(start, stop), place.device), cond
 
-    with bar(n, description, "image", n - missing, place.progress and missing > 0) as shown:
+    steps = request.sampling.steps  # a batch of a thousand of them takes minutes
+    with bar(n * steps, description, "image step", (n - missing) * steps, place.progress and missing > 0) as shown:
         while True:
             with chunks.claimed(n, place.batch_size) as claim:
                 if claim is None:
@@ -179,7 +183,7 @@ def draw(source: Source, request: SampleRequest, place: SamplePlace) -> int:
                 inputs, counter.nfe = made_of(chunk.start, chunk.stop), 0
                 with numerics(request.precision, place.device):
                     with Stopwatch(place.device) as watch:
-                        x = counted.x0(request.sampling, *inputs)
+                        x = counted.x0(request.sampling, *inputs, partial(shown.update, len(chunk)))
                     with Stopwatch(place.device) as decoding:
                         x = source.decode(x)
                 if not torch.isfinite(x).all():
@@ -192,4 +196,3 @@ def draw(source: Source, request: SampleRequest, place: SamplePlace) -> int:
                 seconds = Seconds(watch.seconds, decoding.seconds, *of_call)
                 chunk.write(images, counter.nfe, seconds, source.weights, place.drawn_by)
             drawn += len(chunk)
-            shown.update(len(chunk))

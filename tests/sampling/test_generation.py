@@ -10,6 +10,7 @@ from torch import Tensor
 from training_recipes import CPU
 
 import replication.sampling.chunks
+from replication import progress
 from replication.check.models import randomize
 from replication.checkpoint import save_checkpoint
 from replication.diffusion import Denoiser, sample
@@ -351,3 +352,12 @@ def test_an_unwritable_folder_is_one_message(denoiser: Denoiser, tmp_path: Path)
 def test_settings_that_do_not_fit_are_refused_before_any_work(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         sampling(**change).times(SCHEDULES.build("linear"))  # type: ignore[arg-type]
+
+
+def test_the_bar_moves_with_every_step(denoiser: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a bar that stands still for a chunk. Two chunks of two images, three steps: six updates of two image steps."""
+    seen: list[int] = []
+    monkeypatch.setattr(progress.Bar, "update", lambda _, n=1: seen.append(n))
+    place = SamplePlace(tmp_path, 2, CPU)
+    generate(Source(denoiser, SHAPE), SampleRequest(sampling(steps=3), 4, 0), place)
+    assert seen == [2] * 6
