@@ -168,7 +168,8 @@ def draw(source: Source, request: SampleRequest, place: SamplePlace) -> int:
         cond = request.cond(start, stop).to(place.device) if request.cond else None
         return ImageNoise(request.seed, torch.arange(start, stop), place.device), cond
 
-    steps = request.sampling.steps  # a batch of a thousand of them takes minutes
+    # a batch of a thousand steps takes minutes; some spacings visit a time more than they were asked for
+    steps = len(request.sampling.times(source.denoise.schedule)) - 1
     with bar(n * steps, description, "image step", (n - missing) * steps, place.progress and missing > 0) as shown:
         while True:
             with chunks.claimed(n, place.batch_size) as claim:
