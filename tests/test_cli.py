@@ -211,20 +211,23 @@ def test_closed_streams_are_no_error(closed: str) -> None:
     assert subprocess.run(command, shell=True, capture_output=True).returncode == 0
 
 
-def test_ctrl_c_while_modules_are_imported_is_one_line_and_130() -> None:
+@pytest.mark.parametrize(
+    ("sent", "said", "code"), [("SIGINT", "interrupted", 130), ("SIGTERM", "ended by SIGTERM", 143)]
+)
+def test_ctrl_c_and_sigterm_while_modules_are_imported_are_one_line(sent: str, said: str, code: int) -> None:
     """Catches: a KeyboardInterrupt that a library made another error of, or whose traceback is tens of lines."""
-    code = """
-import os, signal
+    script = """
+import os, signal, sys
 from replication import cli
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 def work(name):
-    try: os.kill(os.getpid(), signal.SIGINT)
+    try: os.kill(os.getpid(), getattr(signal, sys.argv[1]))
     except BaseException: pass  # as a library does that imports what is optional
 cli.work = work
 cli.main(["list"])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (130, "replicate: interrupted; the same command goes on from here\n")
+    done = subprocess.run([sys.executable, "-c", script, sent], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, f"replicate: {said}; the same command goes on from here\n")
 
 
 def test_ctrl_c_that_was_ignored_stays_so(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

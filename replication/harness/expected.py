@@ -93,7 +93,7 @@ class Forecast:
         missing = 0
         for folder, n in ahead.sets.items():
             if folder not in self._seen:
-                self._seen[folder] = max((chunk.stop for chunk in chunks_in(folder)), default=0)
+                self._seen[folder] = sum(map(len, chunks_in(folder)))  # there may be gaps
             missing += max(n - self._seen[folder], 0)
             self._seen[folder] = max(n, self._seen[folder])
         seconds = self._counted(ahead.drawing * missing, ahead.precision) * self._pace(ahead.network)
