@@ -125,9 +125,9 @@ def read_copy(path: Path, dataset: Archived) -> dict[str, Examples]:
     encoded = _parquet_rows(path, dataset) if any(path.glob("*.parquet")) else _image_files(path, dataset)
     with bar(None, dataset.name, "image") as shown:
         for split, label, content, where in encoded:
-            if len(found[split][0]) == dataset.sizes[split]:
+            if sum(len(images) for images, _ in found.values()) == sum(dataset.sizes.values()):
                 raise InputError(
-                    f"{where}: {dataset.name} has {dataset.sizes[split]:,} images in {split}, and here are more"
+                    f"{where}: {dataset.name} has {sum(dataset.sizes.values()):,} images, and here are more"
                 )
             found[split][0].append(_decoded(content, where, dataset))
             found[split][1].append(label)
