@@ -88,7 +88,6 @@ def _judged(claim: Claim, experiment: str, name: str, found: Mapping[tuple[Verdi
     tested.sort(key=lambda verdicts: max(map(pixels, data_of(claim, found[verdicts][0])), default=0), reverse=True)
     readings = [_reading(claim, verdicts, found[verdicts]) for verdicts in tested or list(found)[:1]]
     leads = {answer.lead for answer in readings[0]["answers"]}
-    on = {reading["on"]: tuple(answer.lead for answer in reading["answers"]) for reading in reversed(readings)}
     group = "open" if LEADS["inconclusive"] in leads else "untested" if leads == {NEITHER} else "answered"
     untried = [e for verdicts, of in found.items() if verdicts not in tested for e in of if e.jobs and not e.rows]
     return {
@@ -97,10 +96,29 @@ def _judged(claim: Claim, experiment: str, name: str, found: Mapping[tuple[Verdi
         "anchor": f"claim-{experiment}-{name}",
         "group": group,
         "readings": readings,
-        # of two profiles on the same images the first counts
-        "differ": f"The answers {' and '.join(reversed(on))} differ." if len(set(on.values())) > 1 else "",
+        "differ": _differ(readings),
         "untried": untried if tested else [],
     }
+
+
+def headline(claims: Sequence[Shown]) -> Shown:
+    """The first claim, with the answers to those that repeat it of a special case: "..., on latents"."""
+    first, statement = claims[0], claims[0]["claim"].statement
+    special = [
+        reading | {"on": reading["on"] + judged["claim"].statement.removeprefix(statement)}
+        for judged in claims[1:]
+        if judged["claim"].statement.startswith(statement)
+        for reading in judged["readings"]
+        if reading["on"]
+    ]
+    readings = sorted([*first["readings"], *special], key=lambda reading: reading["size"], reverse=True)
+    return first | {"readings": readings, "differ": _differ(readings)}
+
+
+def _differ(readings: Sequence[Shown]) -> str:
+    """Where the answers are not the same; of two profiles on the same images the first counts."""
+    on = {reading["on"]: tuple(answer.lead for answer in reading["answers"]) for reading in reversed(readings)}
+    return f"The answers {' and '.join(reversed(on))} differ." if len(set(on.values())) > 1 else ""
 
 
 def _reading(claim: Claim, verdicts: Sequence[Verdict], evidence: Sequence[Evidence]) -> Shown:
@@ -112,6 +130,7 @@ def _reading(claim: Claim, verdicts: Sequence[Verdict], evidence: Sequence[Evide
     return {
         "profiles": [e.profile for e in evidence],
         "on": on if tested else "",
+        "size": max(map(pixels, data), default=0),
         "images": _images(claim, evidence[0]),
         "answers": claim.answers(verdicts),
         "marks": " ".join(marks(verdicts)),

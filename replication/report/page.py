@@ -33,6 +33,7 @@ from replication.report.board import (
     board,
     counted,
     described,
+    headline,
     needed,
     sentence,
     size,
@@ -49,7 +50,7 @@ ROWS = 400  # of a section: what a page can hold; the others are in the CSV besi
 LONG = 12  # lines of a table, from which on it is closed at first
 KEY_DIGITS = 12
 PHOTOGRAPHS = "photographs.png"  # what the page opens with, where it is there: `replicate sample` draws it
-SIZE = 1_450_000  # bytes, of 1.5 MB: pictures that do not fit in it are links to their files
+SIZE = 1_480_000  # bytes, of 1.5 MB: pictures that do not fit in it are links to their files
 DIGITS = 6  # of a figure in a whole row; the CSV has all of them
 GROUPED = ("sampling", "metric", "timing", "cost", "first_stage", "protocol", "recipe", "checkpoint", "env")
 SHARED = {
@@ -84,7 +85,14 @@ def numeric(table: Table) -> list[bool]:
 def _environment() -> Environment:
     folder = FileSystemLoader(Path(__file__).parent / "template")
     found = Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    found.filters |= {"text": Text.of, "bars": bars, "sureness": sureness, "described": described, "code": _code}
+    found.filters |= {
+        "text": Text.of,
+        "bars": bars,
+        "headline": headline,
+        "sureness": sureness,
+        "described": described,
+        "code": _code,
+    }
     found.globals |= {"zip": zip, "numeric": numeric, "sentence": sentence, "needed": needed}
     found.globals |= {"long": LONG, "width": WIDTH, "height": HEIGHT, "colours": len(COLOURS), "named": NAMED_CURVES}
     found.globals |= {"groups": GROUPS, "heading": HEADING}
@@ -232,12 +240,12 @@ def _with_pictures(text: str, pictures: Mapping[Path, str]) -> str:
 
 
 def _data(path: Path, image: Image.Image) -> str:
-    """As a data URI; photographs, which are in colour, as JPEG where that is smaller."""
+    """As a data URI; photographs, which are in colour, as WebP where that is smaller."""
     content, kind = path.read_bytes(), "png"
     if image.mode == "RGB":
-        jpeg = io.BytesIO()
-        image.save(jpeg, format="JPEG", quality=85, subsampling=0)
-        content, kind = min((content, kind), (jpeg.getvalue(), "jpeg"), key=lambda pair: len(pair[0]))
+        webp = io.BytesIO()
+        image.save(webp, format="WEBP", quality=75, method=6)
+        content, kind = min((content, kind), (webp.getvalue(), "webp"), key=lambda pair: len(pair[0]))
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 

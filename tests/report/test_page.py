@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from report.made_up import PLACES, of_seeds
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.harness.journal import Record
-from replication.report.board import bars, board, sentence
+from replication.report.board import bars, board, headline, sentence
 from replication.report.chart import BOTTOM, SHAPES, TOP, Scale, panels
 from replication.report.claims import Evidence, Verdict, claims_of
 from replication.report.claims.answer import Answer
@@ -123,7 +124,7 @@ def test_nothing_is_loaded_from_anywhere(text: str, results: Path) -> None:
     """Pictures are in the file; links lead to its own parts, to files beside it and to papers. Catches a style sheet by URL."""
     elements = Elements(text)
     assert elements.values("src")
-    assert all(re.match("data:image/(png|jpeg);base64,", source) for source in elements.values("src"))
+    assert all(re.match("data:image/(png|webp);base64,", source) for source in elements.values("src"))
     elsewhere = [
         target for target in elements.values("href") if not re.match(r"#|data:|https://arxiv\.org/abs/", target)
     ]
@@ -150,7 +151,7 @@ def test_pictures_have_their_size_and_go_in_while_there_is_room(
     evidence: list[Evidence], results: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches: a link that lands elsewhere once a picture is there, a page without limit, a picture that is lost."""
-    of = "data:image/png;base64,"
+    of = 'src="data:image/'
     images = [attributes for tag, attributes in Elements(text).tags if tag == "img"]
     assert [(image["width"], image["height"]) for image in images] == [("900", "300"), ("1200", "400")]
     assert text.count(of) == 2
@@ -281,6 +282,10 @@ def test_the_larger_images_come_first(results: Path) -> None:
     alone = page([both[0], replace(both[1], rows={}, verdicts={})], results).split("</header>")[0]
     assert photographs not in alone.split("Not run yet on")[0]
     assert alone.count("Not run yet on cifar10, 32 × 32 colour") == 1
+    first, *others = board(both)
+    special = first | {"claim": SimpleNamespace(statement=f"{first['claim'].statement}, on latents")}
+    shown = [reading["on"] for reading in headline([first, special, *others])["readings"]]
+    assert shown == [photographs, f"{photographs}, on latents", digits, f"{digits}, on latents"]
 
 
 def test_a_claim_is_in_the_group_of_its_answer(evidence: list[Evidence], results: Path) -> None:
