@@ -242,7 +242,7 @@ def _with_pictures(text: str, pictures: Mapping[Path, str]) -> str:
 def _data(path: Path, image: Image.Image) -> str:
     """As a data URI; photographs, which are in colour, as WebP where that is smaller."""
     content, kind = path.read_bytes(), "png"
-    if image.mode == "RGB":
+    if image.mode in ("RGB", "RGBA"):
         webp = io.BytesIO()
         image.save(webp, format="WEBP", quality=75, method=6)
         content, kind = min((content, kind), (webp.getvalue(), "webp"), key=lambda pair: len(pair[0]))

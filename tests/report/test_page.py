@@ -693,8 +693,8 @@ def test_answers_that_differ_between_images_are_said_to(results: Path) -> None:
 
 def test_it_opens_with_photographs_where_there_are_some(evidence: list[Evidence], tmp_path: Path, text: str) -> None:
     """Above the answer. Catches a picture that is not found, and a gap where there is none."""
-    Image.new("RGB", (320, 32), "teal").save(tmp_path / "photographs.png")
+    Image.new("RGBA", (320, 32), "teal").save(tmp_path / "photographs.png")
     head = page(evidence, tmp_path).split("</header>")[0]
     assert head.index("photographs.png") < head.index("<h1>")
-    assert 'src="data:image/' in head
+    assert 'src="data:image/webp' in head
     assert "<figure" not in text.split("</header>")[0]
