@@ -72,9 +72,9 @@ def of_network(recipe: Recipe, batch: int, trained: bool = False) -> Pass:
 def of_step(recipe: Recipe, sampling: Sampling, batch: int) -> Pass:
     """One step of a sampler without its evaluations: its arithmetic, and the noise that it draws."""
     shape, schedule = recipe.latent_shape(), recipe.build_schedule()
-    sampler = sampling.sampler.build(SAMPLERS)
 
     def count() -> Pass:
+        sampler = sampling.sampler.build(SAMPLERS)
         learned = recipe.build_objective().learns_variance
         denoiser: Denoiser = recipe.build_denoiser(lambda x, *_: torch.cat([x, x], dim=1) if learned else x)
         times, x_T = sampling.times(schedule)[: LOOPED + 1], torch.empty(batch, *shape, device="meta")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
+from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import Field, PositiveInt
@@ -18,6 +19,7 @@ from torch import Tensor
 from replication.diffusion.denoiser import CLIPS, Counted, Denoise, Network, evaluations
 from replication.diffusion.guidance import Guided
 from replication.diffusion.sampling import sample
+from replication.diffusion.schedule import NoiseSchedule
 from replication.metrics.timing import Stopwatch, conditions, repeated
 from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
@@ -58,12 +60,30 @@ class Sampling(Settings):
     clip: str
     guidance: Guidance | None = None
 
-    def times(self, schedule: object) -> Tensor:
+    def times(self, schedule: NoiseSchedule) -> Tensor:
         """The times this setting visits on a schedule; raises InputError for parts or numbers that don't fit."""
-        self.sampler.build(SAMPLERS)
-        if self.clip not in CLIPS:
-            raise unknown("clip", self.clip, list(CLIPS))
-        return self.spacing.build(SPACINGS)(schedule, self.steps)
+        return self._visited(schedule)[0].clone()
+
+    def nfe(self, schedule: NoiseSchedule) -> int:
+        """Network evaluations for an image on a schedule, of which guidance takes two; raises as `times`."""
+        return self._visited(schedule)[1] * (2 if self.guidance else 1)
+
+    def _visited(self, schedule: NoiseSchedule) -> tuple[Tensor, int]:
+        """The times and the sampler's evaluations, found once for a schedule: a sweep's cells share few of them."""
+        known, setting = (
+            _visited.setdefault(schedule, {}),
+            (repr(self.sampler), repr(self.spacing), self.clip, self.steps),
+        )
+        if setting not in known:
+            sampler = self.sampler.build(SAMPLERS)
+            if self.clip not in CLIPS:
+                raise unknown("clip", self.clip, list(CLIPS))
+            times = self.spacing.build(SPACINGS)(schedule, self.steps)
+            known[setting] = times, sampler.nfe(schedule, times)
+        return known[setting]
+
+
+_visited: WeakKeyDictionary[NoiseSchedule, dict[tuple[object, ...], tuple[Tensor, int]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)

@@ -294,9 +294,7 @@ class Cell(Job):
 
     def nfe(self) -> int:
         """Network evaluations for an image, of which guidance takes two."""
-        schedule = self.recipe.build_schedule()
-        of_sampler: int = self.sampling.sampler.build(SAMPLERS).nfe(schedule, self.sampling.times(schedule))
-        return of_sampler * (2 if self.sampling.guidance else 1)
+        return self.sampling.nfe(self.recipe.build_schedule())
 
     def _drawing_seconds(self, model: Model, place: Workplace) -> float:
         """What the images that have yet to be drawn take at least; 0 where no deadline asks."""
