@@ -5,7 +5,7 @@ from pathlib import Path
 
 from report.made_up import claim, ddim, evidence
 
-from replication.harness.experiment import Experiment, experiment_names, load_experiment
+from replication.harness.experiment import SIZES, Experiment, experiment_names, load_experiment
 from replication.report.claims import Claim, Evidence, claims_of, markdown_claim, markdown_claims
 from replication.report.claims.evidence import evidence_of
 from replication.report.write import write_claims
@@ -83,6 +83,6 @@ def test_claims_md_is_that_of_the_committed_rows(tmp_path: Path) -> None:
     evidence = [
         evidence_of(experiment, profile, tmp_path, ROOT / "results")
         for experiment in committed()
-        for profile in experiment.profiles or ("cpu", "gpu", "paper")
+        for profile in experiment.profiles or SIZES
     ]
     assert markdown_claims(evidence) == (ROOT / "results" / "claims.md").read_text(encoding="utf-8")
