@@ -88,8 +88,9 @@ def _connected(place: Workplace, quiet: bool) -> Any:
     _check_answers(address)
     # folders and policies are those of the driver; whatever else its environment says is about its own machine
     of_suite = {name: value for name, value in os.environ.items() if name.startswith("REPLICATION_")}
-    try:
+    try:  # without an address Ray looks for a cluster that once was started here, and waits for ever for one that is gone
         ray.init(
+            address or "local",
             include_dashboard=False,
             log_to_driver=not quiet,
             logging_level="ERROR",
