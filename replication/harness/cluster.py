@@ -6,6 +6,7 @@ see it: one trains what several rows need, and who has nothing else to do draws 
 costs what it had not written yet; another one goes on from there.
 """
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -93,7 +94,7 @@ def _connected(place: Workplace, quiet: bool) -> Any:
             address or "local",
             include_dashboard=False,
             log_to_driver=not quiet,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             runtime_env={"env_vars": of_suite | {"REPLICATION_HOME": str(place.state)}},
         )
     except (OSError, RuntimeError, ValueError) as error:
