@@ -9,7 +9,7 @@ compiling.
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from replication.checkpoint import load_metadata
@@ -47,13 +47,13 @@ class Ahead:
     something of its own where `network` is the same.
     """
 
-    network: str
-    precision: Precision
-    sets: Mapping[Path, int]
-    drawing: Work
-    measuring: Work
-    memory: int
-    image: int
+    network: str = ""
+    precision: Precision = "float32"
+    sets: Mapping[Path, int] = field(default_factory=dict)
+    drawing: Work = field(default_factory=Work)
+    measuring: Work = field(default_factory=Work)
+    memory: int = 0
+    image: int = 0
 
 
 @dataclass(frozen=True)

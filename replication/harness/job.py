@@ -98,8 +98,8 @@ class Job(Settings):
         return []
 
     def ahead(self, place: Workplace) -> Ahead:
-        """What there is to do for it, of which nothing has been done yet; trainings are apart."""
-        raise NotImplementedError
+        """What there is to do for it, of which nothing has been done yet; trainings are apart. By default nothing."""
+        return Ahead()
 
     def compute(self, place: Workplace) -> Computed:
         """What it comes to. What has been computed of it before is used."""
