@@ -25,6 +25,7 @@ TEXT = {"context": 16, "vocabulary": 9, "length": 4, "text_layers": 1, "text_hea
 SMALL: list[tuple[str, dict[str, Any]]] = [
     *[("dit", {**TINY, "block": block}) for block in ("adaln-zero", "adaln", "cross-attention", "in-context")],
     ("dit", {**TINY, "classes": 0, "learned_variance": False, "qk_norm": True}),
+    ("sit", TINY),
     ("mm-dit", {**TINY, "length": 4, "vocabulary": 9}),
     ("mm-dit", {**TINY, "length": 4, "context": 12}),
     ("ddpm-unet", {**DDPM, "dropout": 0.1}),

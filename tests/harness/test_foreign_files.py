@@ -29,8 +29,9 @@ def test_copies_among_rows_and_curves_are_passed_over(tmp_path: Path, copy: str)
     """What sync tools and file managers leave. Catches: "not the row of this key", at every run from then on."""
     journal, key = Journal(tmp_path), content_key("row")
     (tmp_path / "curves").mkdir()
-    for folder in (tmp_path, tmp_path / "curves"):
-        (folder / f"{key}.json").write_text(json.dumps({"cell": key}))
+    curve = {"training": key, "title": "a training", "step": [1], "loss": [0.5]}
+    for folder, content in ((tmp_path, {"cell": key}), (tmp_path / "curves", curve)):
+        (folder / f"{key}.json").write_text(json.dumps(content))
         (folder / copy.format(key, "json")).write_text("{}")
     assert journal.done() == [key]
     assert journal.rows() == [{"cell": key}]
