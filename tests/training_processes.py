@@ -6,6 +6,7 @@ Process i trains in FOLDER/i, so that files which another than the first one wri
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -110,3 +111,4 @@ if __name__ == "__main__":
             except (Exception, SystemExit) as error:
                 how = f"{type(error).__name__}: {error}"
             (where / f"{together.index}.json").write_text(json.dumps(how))
+    os._exit(0)  # what threads of PyTorch and gloo do while the interpreter ends, now and then an abort, is not tested

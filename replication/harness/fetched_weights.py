@@ -105,14 +105,16 @@ def path_or_name(text: str, path: Path) -> Path:
 def rows_of(file: Published) -> list[str]:
     """ "experiment: row" of each row of profile `paper` that may use it, first stages included."""
     of_stages = [f"{experiment}: first stage {name}" for experiment, _, name in (s.partition(":") for s in file.stages)]
-    of_cells = {f"{name}: {cell.label}": None for name, cell in _cells() if file.dataset and fits(file, cell.recipe)}
+    cells = _cells(tuple(experiments().items())) if file.dataset else []
+    of_cells = {f"{name}: {cell.label}": None for name, cell in cells if fits(file, cell.recipe)}
     return [*of_stages, *of_cells]
 
 
 @cache
-def _cells() -> list[tuple[str, Cell]]:
+def _cells(files: tuple[tuple[str, Path], ...]) -> list[tuple[str, Cell]]:
+    """By experiment, of these files by their names."""
     found = []
-    for name in experiments():
+    for name, _ in files:
         try:
             cells = cells_of(load_experiment(name, {}, PROFILE), PROFILE, check=False)
         except InputError:  # it has no such profile, or is somebody's unfinished file
