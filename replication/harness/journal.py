@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from replication.files import set_aside, write_atomically
+from replication.files import set_aside, unwritable, write_atomically
 from replication.harness.replicates import load_replicates, replicates_of_row, save_replicates
 from replication.metrics.uncertainty import Replicates
 from replication.types import InputError
@@ -211,4 +211,10 @@ class Journal:
             return {"now": {}, "before": {}}
 
     def _mark(self, key: str, marks: dict[str, dict[str, str]]) -> None:
-        write_atomically(self.folder / f"{key}.mlflow", json.dumps(marks).encode())
+        """In place and without waiting for the disk: a mark that is lost costs a question to the store."""
+        path = self.folder / f"{key}.mlflow"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(marks), encoding="utf-8")
+        except OSError as error:
+            raise unwritable(path, error) from error
