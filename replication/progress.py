@@ -60,7 +60,8 @@ class Bar:
         self.done += n
         self._shown.update(n)
         if _sweep is not None:
-            _sweep.tell(f"{self.description}: {self.done:,} of {self.total or 'some':,} {self.unit}s")
+            of = "" if self.total is None else f" of {self.total:,}"
+            _sweep.tell(f"{self.description}: {self.done:,}{of} {self.unit}s")
 
     def set_postfix_str(self, text: str, refresh: bool = True) -> None:
         """What the line ends in."""

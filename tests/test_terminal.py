@@ -115,6 +115,10 @@ def test_a_sweep_has_one_line_and_tells_other_terminals_where_it_is(
             (told,) = progress.running(tmp_path)
             assert (told["sweep"], told["row"], told["done"], told["rows"]) == ("tiny-cpu", "DDIM x 2", 0, 2)
             assert told["progress"] == "ddim x 2: 10 of 40 image steps"
+            progress.bar(None, "reading", "image", enabled=False).update(
+                1000
+            )  # of which nobody knows how many there are
+            assert progress.running(tmp_path)[0]["progress"] == "reading: 1,000 images"
         assert log.getvalue().startswith("tiny-cpu: 1 of 2 rows, DDIM x 2 in ")
         assert log.getvalue().endswith(f"about {progress.duration(sweep.seconds_left)} left\n")
         assert sweep.seconds_left == 30 * sweep._took  # which was thought to be one second

@@ -1,6 +1,6 @@
 """SiT: DiT's network on the straight line between data and noise, Ma et al. 2024, as its official code has it.
 
-Its time runs from noise to data, and is told to the network itself, from 0 to 1: at our t it is 1 - t, and its velocity is
+Its network is conditioned on a time that runs from noise to data, from 0 to 1: at our t it is 1 - t, and its velocity is
 ours with the sign changed. The network has DiT's 2C channels out, of which the second C are not used.
 """
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from replication.dit.model import DiT
 from replication.registry import MODELS
 
-T = 1000  # that schedule "flow" grids its times by, unless it is told otherwise
+T = 1000  # of schedule "flow" by default, which timesteps are in units of
 
 
 @MODELS.register("sit")

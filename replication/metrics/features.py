@@ -41,12 +41,16 @@ class Features:
 
     def part(self, n: int) -> "Features":
         """n of them, evenly through their order."""
-        return kept(self.values, ("part", n), lambda: self[torch.arange(n) * len(self) // n])
+        return kept(self.values, "part", lambda: self[torch.arange(n) * len(self) // n], n)
 
     def on(self, device: str | torch.device) -> Tensor:
         """The values on a device, of which each has one copy."""
         there = torch.device(device)
-        return self.values if self.values.device == there else kept(self.values, there, lambda: self.values.to(there))
+        return (
+            self.values
+            if self.values.device == there
+            else kept(self.values, "there", lambda: self.values.to(there), there)
+        )
 
     @property
     def widths(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ one.
 """
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -169,13 +169,26 @@ def _eigenvalues(matrices: Tensor) -> Tensor:
 
 def frechet_distance(generated: Tensor, reference: Tensor | Gaussian) -> float:
     """FD of values [N,D] and [M,D], or known moments of the latter."""
-    of = reference.covariance if isinstance(reference, Gaussian) else reference
-    return kept(of, "distance", lambda: _to(reference))(fit(generated)).item()
+    if isinstance(reference, Gaussian):
+        return _to(reference)(fit(generated)).item()
+    return kept(reference, "distance", lambda: _to(reference))(fit(generated)).item()
 
 
 def _to(reference: Tensor | Gaussian, counts: Tensor | None = None) -> FrechetDistance:
     """The distance to values [M,D], in which row i is taken counts[i] times, or to known moments."""
     return FrechetDistance(law_of(reference, counts))
+
+
+def _to_each(
+    reference: Tensor,
+    kind: str,
+    key: Hashable,
+    parts: Sequence[Tensor] | Tensor,
+    to: Callable[[Tensor], FrechetDistance],
+) -> Iterable[FrechetDistance]:
+    """The distance to each of these parts of a reference; all are kept where they are small."""
+    small = 16 * len(parts) * reference.shape[1] ** 2 <= LARGEST  # two float64 matrices for each
+    return kept(reference, kind, lambda: list(map(to, parts)), key) if small else map(to, parts)
 
 
 def without_bias(generated: Tensor, reference: Tensor, seed: int) -> Tensor:
@@ -192,12 +205,12 @@ def without_bias(generated: Tensor, reference: Tensor, seed: int) -> Tensor:
         [torch.randperm(len(v), generator=generator).tensor_split(2) for v in (generated, reference)]
         for _ in range(SPLITS)
     ]
-    key = "halves", len(generated), seed
-    to_halves = kept(reference, key, lambda: [[_to(reference[rows]) for rows in of] for _, of in halves])
-    whole, estimates = frechet_distance(generated, reference), []
-    for (of_generated, _), to in zip(halves, to_halves, strict=True):
-        apart = [distance(fit(generated[rows])).item() for rows, distance in zip(of_generated, to, strict=True)]
-        estimates.append(2 * whole - sum(apart) / 2)
+    of_generated, of_reference = ([rows for split in halves for rows in split[side]] for side in (0, 1))
+    key = len(generated), seed
+    to_halves = _to_each(reference, "halves", key, of_reference, lambda rows: _to(reference[rows]))
+    apart = [to(fit(generated[rows])).item() for rows, to in zip(of_generated, to_halves, strict=True)]
+    whole = frechet_distance(generated, reference)
+    estimates = [2 * whole - sum(pair) / 2 for pair in zip(apart[::2], apart[1::2], strict=True)]
     return torch.tensor(estimates, dtype=torch.float64)
 
 
@@ -228,15 +241,11 @@ def influence(generated: Tensor, reference: Tensor | Gaussian) -> Influence:
 
 
 def _resampled(reference: Tensor | Gaussian, draws: Draws) -> Iterable[FrechetDistance]:
-    """The distance to each resample of the reference, of which all are kept where they are small; known moments stay."""
+    """The distance to each resample of the reference; known moments stay."""
     if isinstance(reference, Gaussian):
         return [_to(reference)] * len(draws.reference)
-
-    def each() -> Iterator[FrechetDistance]:
-        return (_to(reference, counts.to(reference.device)) for counts in draws.reference)
-
-    small = 16 * len(draws.reference) * reference.shape[1] ** 2 <= LARGEST  # two float64 matrices for each
-    return kept(reference, content(draws.reference), lambda: list(each())) if small else each()
+    key = content(draws.reference)
+    return _to_each(reference, "resamples", key, draws.reference, lambda of: _to(reference, of.to(reference.device)))
 
 
 def resampled_fd(

@@ -1,4 +1,7 @@
-"""What depends on a reference alone is computed for the first row that is measured against it, and kept while it is."""
+"""What depends on a reference alone is computed for the first row that is measured against it, and kept while it is.
+
+Of each kind the last is kept, so that memory does not grow with the numbers of images that rows have.
+"""
 
 import hashlib
 from collections.abc import Callable, Hashable
@@ -13,12 +16,13 @@ LARGEST = 1 << 29  # bytes of one thing that is kept
 _KEPT: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def kept(reference: Tensor, key: Hashable, work: Callable[[], T]) -> T:
-    """work(), which is a function of the reference and of `key`; it goes with the tensor, and holds no reference to it."""
-    of: dict[Hashable, Any] = _KEPT.setdefault(reference, {})
-    if key not in of:
-        of[key] = work()
-    return cast(T, of[key])
+def kept(reference: Tensor, kind: str, work: Callable[[], T], key: Hashable = None) -> T:
+    """work(), which is a function of the reference and of `key`; it goes with the tensor, and must not refer to it."""
+    of: dict[str, tuple[Hashable, Any]] = _KEPT.setdefault(reference, {})
+    if kind not in of or of[kind][0] != key:
+        of.pop(kind, None)  # before the next, which may be as large
+        of[kind] = key, work()
+    return cast(T, of[kind][1])
 
 
 def content(counts: Tensor) -> str:

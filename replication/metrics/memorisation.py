@@ -76,7 +76,7 @@ def memorisation(generated: Tensor, training: Tensor, held_out: Tensor, resample
             shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in sets.items())
             raise InputError(f"memorisation: {which} images must be [N,D] of the training images' width; got {shapes}")
     near = nearest_distances(generated, training, 1)
-    baseline = kept(held_out, ("to", content(training)), lambda: nearest_distances(held_out, training, 1))
+    baseline = kept(held_out, "nearest", lambda: nearest_distances(held_out, training, 1), content(training))
     near, baseline = (distances[:, 0].double().cpu() for distances in (near, baseline))
     generator = torch.Generator().manual_seed(seed)
     replicates = torch.stack(

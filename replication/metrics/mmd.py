@@ -43,8 +43,9 @@ def discrepancy(
     subsets = subsets or [(torch.empty(0, len(values)), torch.empty(0, m)) for values in generated]
     counted = torch.cat([draws.reference, *(part.to(draws.reference) for _, part in subsets)])
     of_real = counted.double().to(real.device)
-    key = kernel, content(counted)
-    within_real, each_real = kept(reference, key, lambda: _within(real, kernel, of_real))
+    within_real, each_real = kept(
+        reference, "within", lambda: _within(real, kernel, of_real), (kernel, content(counted))
+    )
     points, inside, of_subsets, replicates, influences = [], [], [], [], []
     for index, (values, (taken, _)) in enumerate(zip(generated, subsets, strict=True)):
         resamples, counts = draws.of_seed(index)
