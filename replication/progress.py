@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 INTERVAL = 15.0  # seconds between two lines of a log
-TOLD = 1.0  # seconds between two looks that another terminal is given
+NOTED = 1.0  # seconds between two notes for other terminals
 RUNNING = "running"  # the folder of the files, below the state folder
 _quiet = False
 _sweep: "Sweep | None" = None  # of this process, while one runs
@@ -33,7 +33,7 @@ def bar(total: int | None, description: str, unit: str, initial: int = 0, enable
 
 
 class Bar:
-    """Where one piece of work is: shown, if it is to be, and told to the sweep that it belongs to."""
+    """Where one piece of work is: shown, unless that is switched off, and noted in the sweep that it belongs to."""
 
     def __init__(self, total: int | None, description: str, unit: str, initial: int, enabled: bool):
         self.total, self.description, self.unit, self.done = total, description, unit, initial
@@ -61,7 +61,7 @@ class Bar:
         self._shown.update(n)
         if _sweep is not None:
             of = "" if self.total is None else f" of {self.total:,}"
-            _sweep.tell(f"{self.description}: {self.done:,}{of} {self.unit}s")
+            _sweep.note(f"{self.description}: {self.done:,}{of} {self.unit}s")
 
     def set_postfix_str(self, text: str, refresh: bool = True) -> None:
         """What the line ends in."""
@@ -77,7 +77,7 @@ class Sweep:
     def __init__(self, name: str, expected: Mapping[str, float], state: Path):
         self.name, self.left, self.rows = name, dict(expected), len(expected)
         self.file = state / RUNNING / f"{platform.node()}-{os.getpid()}.json"
-        self.begun = self.told = time.time()
+        self.begun = self.noted = time.time()
         self.now, self._took, self._expected = "", 0.0, 0.0
         self.together = 1  # rows that are computed at a time
 
@@ -96,7 +96,7 @@ class Sweep:
     def row(self, key: str, title: str) -> Iterator[None]:
         """While it is computed."""
         started, self.now = time.monotonic(), title
-        self.tell("begins", at_once=True)
+        self.note("begins", at_once=True)
         yield
         self._took += (took := time.monotonic() - started)
         self._expected += self.left.get(key, 0.0)
@@ -116,12 +116,12 @@ class Sweep:
         pace = self._took / self._expected if self._expected > 0 else 1.0
         return sum(self.left.values()) * pace / self.together
 
-    def tell(self, what: str, at_once: bool = False) -> None:
+    def note(self, what: str, at_once: bool = False) -> None:
         """Write where it is, every second at most. A file that cannot be written is no reason to stop."""
         now = time.time()
-        if not at_once and now - self.told < TOLD:
+        if not at_once and now - self.noted < NOTED:
             return
-        self.told = now
+        self.noted = now
         found = {
             "host": platform.node(), "process": os.getpid(), "sweep": self.name, "rows": self.rows,
             "done": self.rows - len(self.left), "row": self.now, "progress": what, "begun": self.begun, "seen": now,
@@ -135,13 +135,13 @@ class Sweep:
 
 
 def running(state: Path) -> list[dict[str, Any]]:
-    """What each sweep on this state folder told last, those of processes that have died on this machine left out."""
+    """The last note of each sweep on this state folder, without those of processes that have died on this machine."""
     found = []
     for path in sorted((state / RUNNING).glob("*.json")):
         with suppress(OSError, ValueError):  # it ends just now
-            told = json.loads(path.read_text(encoding="utf-8"))
-            if told["host"] != platform.node() or _alive(told["process"]):
-                found.append(told)
+            note = json.loads(path.read_text(encoding="utf-8"))
+            if note["host"] != platform.node() or _alive(note["process"]):
+                found.append(note)
     return found
 
 

@@ -50,11 +50,11 @@ def status(options: argparse.Namespace) -> None:
         return
     lines = [
         [
-            *(told["sweep"], f"{told['process']} on {told['host']}", f"{told['done']} of {told['rows']}", told["row"]),
-            *(told["progress"], duration(now - told["begun"]), f"about {duration(told['seconds_left'])}"),
-            f"{duration(now - told['seen'])} ago",
+            *(note["sweep"], f"{note['process']} on {note['host']}", f"{note['done']} of {note['rows']}", note["row"]),
+            *(note["progress"], duration(now - note["begun"]), f"about {duration(note['seconds_left'])}"),
+            f"{duration(now - note['seen'])} ago",
         ]
-        for told in sweeps
+        for note in sweeps
     ]
     rows = [[name, str(count)] for name, count in journals.items()]
     parts = [markdown(columns, lines) if lines else f"Nothing runs on {state()}."]

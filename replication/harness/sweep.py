@@ -138,7 +138,7 @@ class _Sweep:
             left = held
 
     def _passed(self, job: Job, one: Computes) -> bool:
-        """Likewise, and it is not ahead any more."""
+        """Whether the job is settled; then it is not ahead any more."""
         if settled := self._settled(job, one):
             self.ahead.passed(job.key)
         return settled
