@@ -1,11 +1,15 @@
-"""What every test shares: two threads, folders of its own, and the reasons why some tests are skipped here."""
+"""What every test shares: one thread, folders of its own, and the reasons why some tests are skipped here.
+
+`make test` runs them in as many processes as there are processors: a second thread would only wait for another process.
+"""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Read once, when torch loads OpenMP: threads that wait must not spin, or a second job on the machine makes small
-# networks a hundred times slower.
+# Read once, when torch loads OpenMP, here and in the processes that tests start. Threads that wait must not spin, or a
+# second job on the machine makes small networks a hundred times slower.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
@@ -13,7 +17,7 @@ import torch
 
 from replication.registry import REGISTRIES
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 
 @pytest.fixture
