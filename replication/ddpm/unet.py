@@ -39,7 +39,7 @@ def ddpm_unet(
         multipliers,
         blocks,
         [resolution >> i in attention for i in range(len(multipliers))],
-        lambda c: Attention(c, groups, EPS),
+        lambda _, c: Attention(c, groups, EPS),
         eps=EPS,
         cos_first=False,
         pad_all_sides=False,

@@ -126,20 +126,62 @@ class LabelEmbedding(Encoder):
 
 
 class GivenContext(Encoder):
-    """A context that others make, a frozen CLIP or T5: Float[B,L,width], unchanged; L must be `length`, 0 for any."""
+    """A context that others make, a frozen CLIP or T5: Float[B,L,width], unchanged; L must be `length`, 0 for any.
+
+    vector: so many numbers that stand for the whole text go with it, joined as `joined` does: L + 1 rows.
+    """
 
     needs = "a context for every image"
 
-    def __init__(self, width: int, length: int = 0):
-        super().__init__(length or None, width=width)
-        self.length = length
+    def __init__(self, width: int, length: int = 0, vector: int = 0):
+        if vector > width:
+            raise InputError(f"a vector of {vector} numbers does not fit in a row of a context, which has {width}")
+        super().__init__(length + bool(vector) if length else None, width=width)
+        self.length, self.vector = length, vector
 
     def check(self, cond: Tensor) -> None:
         raise InputError(f"cond: this network takes a context Float[B,L,{self.width}], not {cond.dtype}")
 
+    def encoded(self, cond: Tensor) -> Tensor:
+        found = super().encoded(cond)
+        if self.vector and found.shape[1] < 2:
+            raise InputError(f"cond: this network takes a vector and a context, not Float{list(cond.shape)}")
+        return found
+
     def forward(self, cond: Tensor) -> Tensor:
         self.check(cond)
         return cond
+
+
+def joined(context: Tensor, vector: Tensor) -> Tensor:
+    """A context Float[B,L,D] and a vector Float[B,V], V <= D, in one cond, Float[B,1+L,D]: first the vector and zeros."""
+    row = F.pad(vector, (0, context.shape[2] - vector.shape[1]))
+    return torch.cat([row[:, None].to(context), context], dim=1)
+
+
+def parted(cond: Tensor) -> tuple[Tensor, Tensor]:
+    """(context Float[B,L,D], the row Float[B,D] that its vector begins) of what `joined` made."""
+    return cond[:, 1:], cond[:, 0]
+
+
+class AddedVector(nn.Module):
+    """A row of `joined`, Float[B,D], -> Float[B,width], which is added to the time's: Podell et al. 2023 (SDXL), section 2.2.
+
+    Its first `text` numbers are a pooled text and enter as they are, each of the `numbers` behind it, a size or a place in
+    pixels, as sinusoids of NUMBER dimensions, as the time does.
+    """
+
+    NUMBER = 256
+
+    def __init__(self, text: int, numbers: int, width: int):
+        super().__init__()
+        self.text, self.numbers = text, numbers
+        self.first, self.second = nn.Linear(text + self.NUMBER * numbers, width), nn.Linear(width, width)
+
+    def forward(self, row: Tensor) -> Tensor:
+        text, numbers = row[:, : self.text], row[:, self.text : self.text + self.numbers]
+        waves = timestep_embedding(numbers.flatten(), self.NUMBER, cos_first=True).reshape(len(row), -1)
+        return self.second(F.silu(self.first(torch.cat([text, waves], dim=1))))
 
 
 class TokenEncoder(Encoder):

@@ -6,18 +6,27 @@ and the initial weights. The blocks without a time embedding are those of LDM's 
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from replication.layers.conditioning import Conditional, Encoder, LabelEmbedding, timestep_embedding
+from replication.layers.conditioning import (
+    AddedVector,
+    Conditional,
+    Encoder,
+    LabelEmbedding,
+    parted,
+    timestep_embedding,
+)
 from replication.types import InputError
 
 Resample = Callable[[Tensor], Tensor]
 MakeBlock = Callable[[int, int], nn.Module]
 MakeAttention = Callable[[int], nn.Module]
+MakeAttentionOf = Callable[[int, int], nn.Module]
 
 
 def halved(x: Tensor) -> Tensor:
@@ -155,13 +164,15 @@ class Level(nn.Module):
 class UNet(Conditional):
     """`network(x [B,in,H,W], timestep [B], cond=None) -> [B,out,H,W]`; out is twice `in` with learned_variance.
 
-    attends: for each level whether it attends; attention: makes one of so many channels, which is called with the
-    features and, in a network with a context, with the context [B,L,D]. eps: of the GroupNorms. cos_first: see
+    attends: for each level whether it attends; attention: makes one of so many channels for a level, the middle's for the
+    last one, which is called with the features and, in a network with a context, with the context [B,L,D]. eps: of the
+    GroupNorms. cos_first: see
     timestep_embedding. pad_all_sides: the stride-2 convolutions are padded by 1 all around, or else right and below.
     scale_shift: how the embedding enters the blocks, see ResnetBlock. resampling_blocks: such blocks halve and double the
     images, in the place of convolutions. timestep_scale: by which the timestep is multiplied first.
     classes: cond is a label Int[B] whose embedding is added to the time's; `classes` itself is the null label. encoder:
-    makes the context of cond instead. With neither, cond is not looked at.
+    makes the context of cond instead, and `added` an embedding of the vector that is joined to it, which is added to the
+    time's too. With neither, cond is not looked at.
     Raises InputError where cond or the image size does not fit.
     """
 
@@ -175,7 +186,7 @@ class UNet(Conditional):
         multipliers: Sequence[int],
         blocks: int,
         attends: Sequence[bool],
-        attention: MakeAttention,
+        attention: MakeAttentionOf,
         *,
         eps: float,
         cos_first: bool,
@@ -188,6 +199,7 @@ class UNet(Conditional):
         timestep_scale: float = 1.0,
         classes: int = 0,
         encoder: Encoder | None = None,
+        added: AddedVector | None = None,
     ):
         super().__init__()
         self.timestep_scale = timestep_scale
@@ -204,7 +216,7 @@ class UNet(Conditional):
             return ResnetBlock(a, b, embedding, dropout, groups, eps, scale_shift, resample)
 
         def level(i: int, widths: list[tuple[int, int]]) -> Level:
-            return Level(widths, block, attention if self.attends[i] else None)
+            return Level(widths, block, partial(attention, i) if self.attends[i] else None)
 
         self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
         skips, c = [width], width
@@ -219,7 +231,7 @@ class UNet(Conditional):
                 skips.append(c)
 
         self.middle1 = block(c, c)
-        self.middle_attention = attention(c)
+        self.middle_attention = attention(len(multipliers) - 1, c)
         self.middle2 = block(c, c)
 
         self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
@@ -234,7 +246,7 @@ class UNet(Conditional):
 
         self.norm_out = GroupNorm(groups, c, eps)
         self.conv_out = nn.Conv2d(c, in_channels * (2 if learned_variance else 1), 3, padding=1)
-        self.context_encoder = encoder
+        self.context_encoder, self.added = encoder, added
 
     @property
     def encoder(self) -> Encoder | None:
@@ -252,6 +264,9 @@ class UNet(Conditional):
             timestep = timestep * self.timestep_scale
         embedding = self.embed(timestep_embedding(timestep, self.width, self.cos_first))  # [B,4*width]
         condition = self.embedded(cond)
+        if condition is not None and self.added is not None:
+            condition, vector = parted(condition)
+            embedding = embedding + self.added(vector)
         context = () if condition is None or condition.ndim == 2 else (condition,)  # [B,L,D]
         if condition is not None and not context:
             embedding = embedding + condition

@@ -188,6 +188,9 @@ def unet_options(network: UNet) -> Options:
         "resnet_out_scale_factor": Option(1.0, (1,)),
         "attention_type": Option("default", ("default",)),
     }
+    if network.added is not None:
+        of_context["addition_embed_type"] = Option(None, ("text_time",))
+        of_context["addition_time_embed_dim"] = Option(None, (network.added.NUMBER,))
     return {"UNet2DConditionModel": {**common, **plain, **of_context}}
 
 

@@ -5,6 +5,7 @@ takes it off. The published first stages do it in three ways, named by `scaling`
 
     none    1: the official code's default, and every published VQ model
     sd-v1   0.18215: the text-to-image model's kl-f8, and Stable Diffusion's
+    sdxl    0.13025: SDXL's kl-f8
     std     1 / standard deviation of the latents of the first batch, measured once (LSUN churches, kl-f8)
 """
 
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 from replication.registry import AUTOENCODERS
 from replication.types import InputError, RunError
 
-Scaling = Literal["std", "sd-v1", "none"]
-SCALES: dict[Scaling, float] = {"std": math.nan, "sd-v1": 0.18215, "none": 1.0}
+Scaling = Literal["std", "sd-v1", "sdxl", "none"]
+SCALES: dict[Scaling, float] = {"std": math.nan, "sd-v1": 0.18215, "sdxl": 0.13025, "none": 1.0}
 
 
 class Reconstruction(NamedTuple):

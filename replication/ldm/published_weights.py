@@ -8,6 +8,7 @@ the autoencoder that takes the weights is built with the scaling they were publi
 """
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,7 +42,7 @@ AVERAGE = "model_ema."
 LABELS = "cond_stage_model.embedding.weight"
 FIRST_STAGE = "first_stage_model."
 
-_TRANSFORMER: Table = (  # the same words in both
+_TRANSFORMER: Table = (  # the same words in both; SD 2's and SDXL's linear projections are 1x1 convolutions here
     (r"\.transformer_blocks\.", ".blocks."),
     (r"\.attn1\.", ".self_attention."),
     (r"\.attn2\.", ".cross_attention."),
@@ -52,10 +53,14 @@ _TRANSFORMER: Table = (  # the same words in both
 )
 _DIFFUSERS: Table = (
     (r"^class_embedding\.", "label."),
+    (r"^add_embedding\.linear_1\.", "added.first."),
+    (r"^add_embedding\.linear_2\.", "added.second."),
     (r"^(down|up)_blocks\.(\d+)\.\1samplers\.0\.(?!conv\.)", r"\1sample.\2."),  # a block, where not a convolution
 )
 _OFFICIAL: Table = (
     (r"^time_embed\.", "embed."),
+    (r"^label_emb\.0\.0\.", "added.first."),
+    (r"^label_emb\.0\.2\.", "added.second."),
     (r"^label_emb\.", "label."),
     (r"^input_blocks\.0\.0\.", "conv_in."),
     (r"^middle_block\.0\.", "middle1."),
@@ -74,9 +79,18 @@ _CODEBOOK: Table = ((r"^quantize\.embedding\.", "codebook."),)
 _FIRST_STAGE: Table = (*_CODEBOOK, *LEVELS)
 
 
-# of a `UNet2DModel` or `UNet2DConditionModel`, and of an `AutoencoderKL` or `VQModel`
-from_diffusers = by_table((*_DIFFUSERS, *_TRANSFORMER, *DIFFUSERS_UNET))
-first_stage_from_diffusers = by_table((*_CODEBOOK, *DIFFUSERS_BLOCKS))
+first_stage_from_diffusers = by_table((*_CODEBOOK, *DIFFUSERS_BLOCKS))  # of an `AutoencoderKL` or `VQModel`
+
+
+def from_diffusers(weights: Weights, network: UNet) -> dict[str, Tensor]:
+    """The state dict of a `UNet2DModel` or `UNet2DConditionModel` as one of this network; raises as under_our_names does."""
+    return under_our_names(_projections(weights), (*_DIFFUSERS, *_TRANSFORMER, *DIFFUSERS_UNET), network, "diffusers")
+
+
+def _projections(weights: Weights) -> Weights:
+    """With linear layers around the transformers as the 1x1 convolutions that they are, which is a view."""
+    linear = [name for name, t in weights.items() if re.search(r"\.proj_(in|out)\.weight$", name) and t.ndim == 2]
+    return {**weights, **{name: weights[name][:, :, None, None] for name in linear}}
 
 
 def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
@@ -107,7 +121,7 @@ def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
     ):
         own["label.weight"] = F.pad(labels, (0, 0, 0, len(network.label.weight) - len(labels)))
     _split_attention(own, network)
-    return under_our_names(own, (), network, "the official code")
+    return under_our_names(_projections(own), (), network, "the official code")
 
 
 def of_adm(weights: Weights) -> str:

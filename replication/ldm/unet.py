@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from replication.layers.conditioning import Encoder, GivenContext
+from replication.layers.conditioning import AddedVector, Encoder, GivenContext
 from replication.layers.unet import Attention, UNet
 from replication.ldm.transformer import ClassEmbedder, SpatialTransformer, TextTransformer
 from replication.registry import MODELS
@@ -34,7 +34,7 @@ def ldm_unet(
     learned_variance: bool = False,
     classes: int = 0,
     context: int = 0,
-    depth: int = 1,
+    depth: int | list[int] = 1,
     vocabulary: int = 0,
     length: int = 0,
     text_layers: int = 4,
@@ -42,31 +42,39 @@ def ldm_unet(
     scale_shift: bool = False,
     resampling_blocks: bool = False,
     timestep_scale: float = 1.0,
+    pooled: int = 0,
+    numbers: int = 0,
 ) -> UNet:
     """LDM's U-Net of any size (Rombach et al. 2022, appendix E).
 
     attention: downsampling factors of the levels that have it, in so many heads, or in heads of head_channels.
-    classes alone: labels are added to the time. context, its width: spatial transformers of `depth` blocks attend to
-    it; with `classes` it is made of labels, with `vocabulary` and `length` of texts, by a transformer of text_layers
-    blocks and text_heads heads that is trained along, and with neither it is given, `length` tokens long (0: any).
+    classes alone: labels are added to the time. context, its width: spatial transformers of `depth` blocks, or of so many
+    at each level and in the middle as at the last, attend to it; with `classes` it is made of labels, with `vocabulary` and
+    `length` of texts, by a transformer of text_layers blocks and text_heads heads that is trained along, and with neither it
+    is given, `length` tokens long (0: any).
     scale_shift, resampling_blocks: ADM's blocks, see ResnetBlock; use_scale_shift_norm and resblock_updown in the
-    official code. timestep_scale: IDDPM's rescale_timesteps, 1000/T. Raises InputError where an option does not fit the
-    others.
+    official code. timestep_scale: IDDPM's rescale_timesteps, 1000/T. pooled, numbers: SDXL's vector, joined to a context
+    that is given, see AddedVector. Raises InputError where an option does not fit the others.
     """
-    encoder = _context_encoder(context, classes, vocabulary, length, text_layers, text_heads)
+    encoder = _context_encoder(context, classes, vocabulary, length, text_layers, text_heads, pooled + numbers)
+    depths = depth if isinstance(depth, list) else [depth] * len(multipliers)
+    if len(depths) != len(multipliers):
+        raise InputError(
+            f"depth = {depths} has {len(depths)} levels, multipliers = {list(multipliers)} {len(multipliers)}"
+        )
     factors = [1 << i for i in range(len(multipliers))]
     if odd := set(attention) - set(factors):
         raise InputError(f"attention is at downsampling factors of the levels, {factors}, not at {sorted(odd)}")
     if (heads > 0) == (head_channels > 0):
         raise InputError(f"attention is split by either heads or head_channels, not {heads}, {head_channels}")
 
-    def attend(c: int) -> nn.Module:
+    def attend(level: int, c: int) -> nn.Module:
         n = heads or c // head_channels
         if n == 0 or c % n or (head_channels and c != n * head_channels):
             raise InputError(f"attention of {c} channels: heads = {heads}, head_channels = {head_channels}")
         if encoder is None:
             return Attention(c, groups, EPS, n)
-        return SpatialTransformer(c, encoder.width, n, groups, depth)
+        return SpatialTransformer(c, encoder.width, n, groups, depths[level])
 
     network = UNet(
         resolution,
@@ -87,6 +95,7 @@ def ldm_unet(
         learned_variance=learned_variance,
         classes=0 if encoder else classes,
         encoder=encoder,
+        added=AddedVector(pooled, numbers, 4 * width) if pooled + numbers else None,
     )
     for end in [*network.ends, *(m.proj_out for m in network.modules() if isinstance(m, SpatialTransformer))]:
         nn.init.zeros_(end.weight)
@@ -97,16 +106,21 @@ def ldm_unet(
 
 def _as_before(options: dict[str, Any]) -> dict[str, Any]:
     """An option that came later counts in a key where it is used alone: what was trained keeps its own."""
-    return {name: value for name, value in options.items() if (name, value) != ("timestep_scale", 1.0)}
+    later = {"timestep_scale": 1.0, "pooled": 0, "numbers": 0}
+    return {name: value for name, value in options.items() if name not in later or value != later[name]}
 
 
 ldm_unet.identified = _as_before
 
 
 def _context_encoder(
-    context: int, classes: int, vocabulary: int, length: int, layers: int, heads: int
+    context: int, classes: int, vocabulary: int, length: int, layers: int, heads: int, vector: int
 ) -> Encoder | None:
     """What makes the context of cond; None where there is no context."""
+    if vector and (not context or classes or vocabulary):
+        raise InputError(
+            f"pooled + numbers = {vector} are joined to a context that is given: context alone is to be stated"
+        )
     if (vocabulary or length) and not context:
         raise InputError(f"vocabulary = {vocabulary} and length = {length} are a context's, and context is 0")
     if classes and (vocabulary or length):
@@ -119,7 +133,7 @@ def _context_encoder(
         return ClassEmbedder(classes, context)
     if vocabulary:
         return TextTransformer(vocabulary, length, context, layers, heads)
-    return GivenContext(context, length) if context else None
+    return GivenContext(context, length, vector) if context else None
 
 
 @MODELS.register("ldm-celebahq-4", "ldm-ffhq-4", "ldm-bedrooms-4")
@@ -164,6 +178,24 @@ def ldm_imagenet_4(dropout: float = 0.0, learned_variance: bool = False) -> UNet
 def sd_v1(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
     """Stable Diffusion 1, 64x64x4, on CLIP's 768 features a token: 859,520,964 parameters (Rombach et al. 2022)."""
     return ldm_unet(64, 4, 320, [1, 2, 4, 4], 2, [4, 2, 1], 8, 0, 32, dropout, learned_variance, context=768)
+
+
+@MODELS.register("sd-v2")
+def sd_v2(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
+    """Stable Diffusion 2, 96x96x4, on OpenCLIP's 1024 features a token: 865,910,724 parameters (Rombach et al. 2022)."""
+    return ldm_unet(96, 4, 320, [1, 2, 4, 4], 2, [4, 2, 1], 0, 64, 32, dropout, learned_variance, context=1024)
+
+
+@MODELS.register("sdxl")
+def sdxl(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
+    """SDXL base, 128x128x4, on two encoders' 2048 features a token: 2,567,463,684 parameters (Podell et al. 2023).
+
+    cond: Float[B,1+L,2048], as `joined` makes it of the context, the 1280 numbers of the pooled text and the six of sizes.
+    """
+    return ldm_unet(
+        128, 4, 320, [1, 2, 4], 2, [2, 4], 0, 64, 32, dropout, learned_variance,
+        context=2048, depth=[0, 2, 10], pooled=1280, numbers=6,
+    )  # fmt: skip
 
 
 @MODELS.register("iddpm-cifar10")

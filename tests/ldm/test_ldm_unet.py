@@ -8,6 +8,7 @@ from torch import nn
 
 from oracles.diffusers_peers import peer_ldm_unet, peer_text_unet
 from replication.check.models import randomize
+from replication.layers.conditioning import joined
 from replication.layers.unet import Attention, ResnetBlock
 from replication.ldm.published_weights import from_diffusers
 from replication.ldm.transformer import SpatialTransformer
@@ -27,8 +28,12 @@ def image(channels: int, size: int = 16) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("ldm-celebahq-4", 274_056_163), ("sd-v1", 859_520_964), ("ldm-ffhq-4", 274_056_163)]
-)
+    ("name", "count"),
+    [
+        ("ldm-celebahq-4", 274_056_163), ("ldm-ffhq-4", 274_056_163),
+        ("sd-v1", 859_520_964), ("sd-v2", 865_910_724), ("sdxl", 2_567_463_684),
+    ],
+)  # fmt: skip
 def test_published_parameter_counts(name: str, count: int) -> None:
     """Exact. Catches biases in q, k, v, a gate left out, attention at resolutions instead of factors."""
     with torch.device("meta"):
@@ -113,6 +118,58 @@ def test_agrees_with_diffusers_told_a_context(config: dict[str, Any], heads: int
     assert expected.std() > 0.1
     assert (answer - expected).abs().max() <= 1e-5
     assert (answer - other).abs().max() > 1e-3
+
+
+def sdxl_of(width: int = 16) -> tuple[dict[str, Any], dict[str, Any]]:
+    """SDXL's design in small, for diffusers and for us: levels of 0, 2 and 3 blocks, heads of so many channels each."""
+    same = {
+        **FACES,
+        "width": width,
+        "multipliers": (1, 2, 4),
+        "attention": (2, 4),
+        "context": 24,
+        "pooled": 10,
+        "numbers": 6,
+    }
+    return {**same, "heads": (2, 4, 8), "depth": (1, 2, 3)}, {**same, "head_channels": width // 2, "depth": [0, 2, 3]}
+
+
+def sizes_of(images: int) -> torch.Tensor:
+    """Height and width, top and left of the crop, height and width that are meant; of each image others."""
+    sizes = torch.tensor([1024.0, 768.0, 0.0, 37.0, 1024.0, 1024.0])
+    return sizes + torch.arange(images)[:, None] * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+
+
+def test_agrees_with_diffusers_told_a_text_and_its_sizes() -> None:
+    """max-abs <= 1e-5 in float32: SDXL's design, all weights random, and each part of the condition matters.
+
+    Catches: sin before cos in the sizes, the pooled text behind them, depths of the levels in another order, a middle of
+    depth 1, heads by their number, the vector's row attended to as if it were a token.
+    """
+    theirs, ours = sdxl_of()
+    peer, network = peer_text_unet(channels=4, **theirs).eval(), ldm_unet(channels=4, **ours).eval()
+    randomize(peer, seed=1)
+    network.load_state_dict(from_diffusers(peer.state_dict(), network))
+    generator = torch.Generator().manual_seed(3)
+    x, timestep = image(4), torch.tensor([0.0, 999.0])
+    context, text = torch.randn(2, 5, 24, generator=generator), torch.randn(2, 10, generator=generator)
+    sizes = sizes_of(2)
+    cond = joined(context, torch.cat([text, sizes], dim=1))
+    assert cond.shape == (2, 6, 24)
+    added = {"text_embeds": text, "time_ids": sizes}
+    with torch.no_grad():
+        expected = peer(x, timestep, context, added_cond_kwargs=added).sample
+        answer = network(x, timestep, cond)
+        others = [network(x, timestep, joined(*parts)) for parts in (
+            (context.roll(1, 0), torch.cat([text, sizes], dim=1)),
+            (context, torch.cat([text.roll(1, 0), sizes], dim=1)),
+            (context, torch.cat([text, sizes.roll(1, 1)], dim=1)),
+        )]  # fmt: skip
+    assert expected.std() > 0.1
+    assert (answer - expected).abs().max() <= 1e-5
+    assert all((answer - other).abs().max() > 1e-3 for other in others)
+    with pytest.raises(InputError, match=r"takes a vector and a context, not Float\[2, 1, 24\]"):
+        network(x, timestep, cond[:, :1])
 
 
 @pytest.mark.parametrize("attention", [(1, 2, 4), (8, 2)], ids=["as-published", "other-levels"])
@@ -219,6 +276,12 @@ def test_options_of_the_factory_reach_the_network() -> None:
         ({"context": 8, "vocabulary": 9}, "needs length"),
         ({"context": 8, "vocabulary": 9, "length": 4, "classes": 3}, "classes = 3"),
         ({"context": 8, "vocabulary": 9, "length": 4, "text_heads": 3}, "3 heads"),
+        ({"context": 8, "depth": [1, 2, 3]}, r"depth = \[1, 2, 3\] has 3 levels, multipliers = \[1, 2\] 2"),
+        ({"pooled": 4, "numbers": 6}, r"pooled \+ numbers = 10 are joined to a context"),
+        (
+            {"context": 8, "pooled": 4, "numbers": 6},
+            "a vector of 10 numbers does not fit in a row of a context, which has 8",
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

@@ -25,7 +25,7 @@ INNER = {
 # two levels of two blocks: where the official code has each of our parts
 PLACES = {
     "embed.": "time_embed.", "conv_in.": "input_blocks.0.0.", "norm_out.": "out.0.", "conv_out.": "out.2.",
-    "label.": "label_emb.",
+    "label.": "label_emb.", "added.first.": "label_emb.0.0.", "added.second.": "label_emb.0.2.",
     "down.0.blocks.0.": "input_blocks.1.0.", "down.0.blocks.1.": "input_blocks.2.0.",
     "down.1.blocks.0.": "input_blocks.4.0.", "down.1.attentions.0.": "input_blocks.4.1.",
     "down.1.blocks.1.": "input_blocks.5.0.", "down.1.attentions.1.": "input_blocks.5.1.",
@@ -39,13 +39,12 @@ PLACES = {
     "up.1.blocks.0.": "output_blocks.3.0.", "up.1.blocks.1.": "output_blocks.4.0.", "up.1.blocks.2.": "output_blocks.5.0.",
 }  # fmt: skip
 TRANSFORMER = {
-    "blocks.0.self_attention.out": "transformer_blocks.0.attn1.to_out.0",
-    "blocks.0.cross_attention.out": "transformer_blocks.0.attn2.to_out.0",
-    "blocks.0.self_attention.": "transformer_blocks.0.attn1.to_",
-    "blocks.0.cross_attention.": "transformer_blocks.0.attn2.to_",
-    "blocks.0.feed_forward.expand": "transformer_blocks.0.ff.net.0.proj",
-    "blocks.0.feed_forward.contract": "transformer_blocks.0.ff.net.2",
-    "blocks.0.norm": "transformer_blocks.0.norm",
+    "self_attention.out": "attn1.to_out.0",
+    "cross_attention.out": "attn2.to_out.0",
+    "self_attention.": "attn1.to_",
+    "cross_attention.": "attn2.to_",
+    "feed_forward.expand": "ff.net.0.proj",
+    "feed_forward.contract": "ff.net.2",
 }
 
 
@@ -55,8 +54,11 @@ def build(**options: Any) -> UNet:
     return network
 
 
-def official(network: UNet, prefix: str = "model.diffusion_model.") -> dict[str, Tensor]:
-    """The network's tensors under the names, and in the shapes, of an official checkpoint."""
+def official(network: UNet, prefix: str = "model.diffusion_model.", linear: bool = False) -> dict[str, Tensor]:
+    """The network's tensors under the names, and in the shapes, of an official checkpoint.
+
+    linear: with linear layers around the transformers, as in SD 2 and SDXL.
+    """
     weights = {}
     convolution = not network.resampling_blocks
     places = {
@@ -71,11 +73,13 @@ def official(network: UNet, prefix: str = "model.diffusion_model.") -> dict[str,
             continue
         ours, theirs = next(pair for pair in places.items() if name.startswith(pair[0]))
         rest = name.removeprefix(ours)
+        rest = f"transformer_{rest}" if "attention" in ours and rest.startswith("blocks.") else rest
         for inner, other in (TRANSFORMER if "attention" in ours else INNER).items():
-            if rest.startswith(inner):
+            if inner in rest:
                 rest = rest.replace(inner, other, 1)
                 break
-        weights[prefix + theirs + rest] = tensor
+        projection = linear and "proj_" in rest and rest.endswith("weight")
+        weights[prefix + theirs + rest] = tensor[:, :, 0, 0] if projection else tensor
     return weights
 
 
@@ -104,6 +108,26 @@ def test_spatial_transformers_come_back(options: dict[str, Any]) -> None:
     converted = from_official(weights, build(**options))
     assert set(converted) == set(network.state_dict())
     assert all(torch.equal(converted[name], tensor) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("with_others", [True, False], ids=["whole", "unet"])
+def test_sdxl_comes_back(with_others: bool) -> None:
+    """Exact, and no tensor of ours is a copy. Catches a block of a deep transformer under another's number, the vector's
+    layers or the linear projections without a place, and the other networks of the file in the way."""
+    options = {"context": 24, "depth": [0, 3], "pooled": 10, "numbers": 6}
+    network, others = (
+        build(**options),
+        dict.fromkeys(("conditioner.embedders.0.x", "first_stage_model.x"), torch.zeros(1)),
+    )
+    weights = {**official(network, linear=True), **(others if with_others else {})}
+    assert weights["model.diffusion_model.middle_block.1.proj_in.weight"].ndim == 2
+    assert "model.diffusion_model.input_blocks.4.1.transformer_blocks.2.attn2.to_k.weight" in weights
+    assert {"model.diffusion_model.label_emb.0.0.weight", "model.diffusion_model.label_emb.0.2.bias"} <= weights.keys()
+    converted = from_official(weights, build(**options))
+    assert set(converted) == set(network.state_dict())
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(converted[name], tensor), name
+        assert converted[name].untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr(), name
 
 
 @pytest.mark.parametrize(

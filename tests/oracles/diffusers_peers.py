@@ -101,11 +101,20 @@ def peer_text_unet(
     blocks: int,
     attention: Sequence[int],
     groups: int,
-    heads: int,
+    heads: int | Sequence[int],
     context: int,
-    depth: int = 1,
+    depth: int | Sequence[int] = 1,
+    pooled: int = 0,
+    numbers: int = 0,
 ) -> UNet2DConditionModel:
-    """Stable Diffusion 1's U-Net, where attention_head_dim is by an old mistake the number of heads."""
+    """Stable Diffusion 1's U-Net, where attention_head_dim is by an old mistake the number of heads.
+
+    pooled, numbers: SDXL's, of the vector that goes with the context; its projections are linear layers, as SD 2's are.
+    """
+    added = {
+        "addition_embed_type": "text_time", "addition_time_embed_dim": 256, "use_linear_projection": True,
+        "projection_class_embeddings_input_dim": pooled + 256 * numbers,
+    }  # fmt: skip
     attends = [1 << i in attention for i in range(len(multipliers))]
     return UNet2DConditionModel(
         sample_size=resolution,
@@ -120,6 +129,7 @@ def peer_text_unet(
         attention_head_dim=heads,
         cross_attention_dim=context,
         transformer_layers_per_block=depth,
+        **(added if numbers else {}),
         downsample_padding=1,
         flip_sin_to_cos=True,
         freq_shift=0,
