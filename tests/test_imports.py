@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "diffusion": GROUND,
     "layers": COMMON,
     "datasets": COMMON,
-    "conditions": COMMON,
+    "conditions": COMMON | {"layers"},
     "quantities": COMMON | {"diffusion", "datasets"},
     "metrics": COMMON,
     **{name: COMMON | {"diffusion", "layers"} for name in PAPERS},

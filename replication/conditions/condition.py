@@ -66,6 +66,9 @@ class Condition(ABC):
     def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
         """`cond` for a user's own words, one prompt per image."""
 
+    def ensure(self) -> None:  # noqa: B027  most encode with nothing
+        """Raises InputError where what it encodes with is not on this machine; a plan may still know its `null`."""
+
     def sizes(self, dataset: LabelledDataset) -> Sizes:
         """What a network of this condition is built for; zeros where `cond` is a context that is encoded already."""
         return UNCONDITIONAL

@@ -35,9 +35,13 @@ class EncoderKind:
     tokenizer_files: tuple[tuple[str, ...], ...]  # sets of files, any one of which will do
     example: str  # a repository of the Hub that has all of it
     otherwise: str = "option model = that folder; or use condition 'text', which needs no files"  # how a message ends
+    suffix: str = ""  # of a pipeline's folders, where it has several encoders: "_2" of text_encoder_2 and tokenizer_2
 
     def error(self, message: str) -> InputError:
         files = ["config.json", "model.safetensors", *self.tokenizer_files[0], "tokenizer_config.json"]
+        if self.suffix:
+            folders = [f"text_encoder{self.suffix}/"] * 2 + [f"tokenizer{self.suffix}/"] * (len(files) - 2)
+            files = [folder + file for folder, file in zip(folders, files, strict=True)]
         return InputError(
             f"{self.user}: {message}. Nothing is downloaded here; where there is a network, put "
             f"https://huggingface.co/{self.example}/resolve/main/FILE into a folder for FILE = {', '.join(files)}, then "
@@ -60,25 +64,31 @@ class EncoderFiles:
         return _sha256(self)
 
 
-def located(model: str, kind: EncoderKind) -> EncoderFiles:
+def located(model: str, kind: EncoderKind, weights: Path | None = None) -> EncoderFiles:
     """The files of `model`: a folder, or the name of a repository that was downloaded to the Hub's cache.
+
+    weights: a file that holds the network in the place of the folder's, which then needs the tokenizer alone.
 
     Raises InputError, which names what to fetch, where a file is missing, of another kind of model, or a pickle.
     """
-    root = _root(model, kind)
-    folder, tokenizer = (root / part if (root / part).is_dir() else root for part in ("text_encoder", "tokenizer"))
+    if (root := root_of(model)) is None:
+        raise kind.error(f"model {model!r} is neither a folder nor in the cache of the Hugging Face Hub")
+    parts = (root / f"{part}{kind.suffix}" for part in ("text_encoder", "tokenizer"))
+    folder, tokenizer = (part if part.is_dir() or kind.suffix else root for part in parts)
     if not any(all((tokenizer / name).is_file() for name in names) for names in kind.tokenizer_files):
         wanted = " or ".join(" + ".join(names) for names in kind.tokenizer_files)
         raise kind.error(f"{tokenizer} has no tokenizer ({wanted})")
-    found = _json(folder / "config.json", kind).get("model_type")
+    of_tokenizer = [tokenizer / name for name in TOKENIZER_FILES if (tokenizer / name).is_file()]
+    paths = [folder / "config.json", *_weights(folder, kind)] if weights is None else [weights]
+    found = _json(folder / "config.json", kind).get("model_type") if weights is None else kind.model_types[0]
     if found not in kind.model_types:
         raise kind.error(f"{folder / 'config.json'} is of model_type {found!r}, not {' or '.join(kind.model_types)}")
-    of_tokenizer = [tokenizer / name for name in TOKENIZER_FILES if (tokenizer / name).is_file()]
-    paths = (folder / "config.json", *_weights(folder, kind), *of_tokenizer)
-    return EncoderFiles(folder, tokenizer, paths, tuple(path.stat().st_mtime_ns for path in paths))
+    every = (*paths, *of_tokenizer)
+    return EncoderFiles(folder, tokenizer, every, tuple(path.stat().st_mtime_ns for path in every))
 
 
-def _root(model: str, kind: EncoderKind) -> Path:
+def root_of(model: str) -> Path | None:
+    """The folder of that name, or the downloaded repository's in the Hub's cache; None where there is neither."""
     given = expanded(model, "model")
     if given.is_dir():
         return given
@@ -87,8 +97,8 @@ def _root(model: str, kind: EncoderKind) -> Path:
     repository = cache / f"models--{model.replace('/', '--')}"
     try:
         commit = (repository / "refs" / "main").read_text().strip()
-    except (OSError, ValueError) as error:
-        raise kind.error(f"model {model!r} is neither a folder nor in the cache of the Hugging Face Hub") from error
+    except (OSError, ValueError):
+        return None
     return repository / "snapshots" / commit
 
 

@@ -1,7 +1,7 @@
 """Text as the hidden states of a frozen pretrained encoder: CLIP's or T5's."""
 
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache, cached_property
 from typing import Any, ClassVar
 
@@ -39,7 +39,7 @@ class PretrainedText(Captioned):
 
     @abstractmethod
     def _states(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Hidden states Float[B,L,W] for tokens Int[B,L]; mask Int[B,L] is 0 at padding."""
+        """The encoding, hidden states Float[B,L,W] for tokens Int[B,L]; mask Int[B,L] is 0 at padding."""
 
     @cached_property
     def files(self) -> EncoderFiles:
@@ -47,11 +47,15 @@ class PretrainedText(Captioned):
 
     @property
     def tokenizer(self) -> Any:
-        return loaded(self.kind, self.files)[0]
+        return self._loaded[0]
 
     @property
     def network(self) -> Any:
-        return loaded(self.kind, self.files)[1]
+        return self._loaded[1]
+
+    @property
+    def _loaded(self) -> tuple[Any, Any]:
+        return loaded(self.kind, self.files)
 
     def encoded(self, texts: Sequence[str], dataset: LabelledDataset, device: torch.device) -> Tensor:
         rows = [self._tokens(text) for text in texts]
@@ -62,8 +66,7 @@ class PretrainedText(Captioned):
         try:
             with torch.no_grad(), numerics("float32", device):
                 pieces = zip(tokens.split(BATCH), mask.split(BATCH), strict=True)
-                empty = torch.empty(0, self.length, self.network.config.hidden_size, device=device)
-                return torch.cat([empty, *(self._states(*piece) for piece in pieces if len(piece[0]))])
+                return torch.cat([self._states(*piece) for piece in pieces])
         finally:
             network.to("cpu")  # training needs the device's memory
 
@@ -153,8 +156,13 @@ class T5Text(PretrainedText):
 
 
 @cache  # a sweep's cells share it
-def loaded(kind: EncoderKind, files: EncoderFiles) -> tuple[Any, Any]:
-    """Tokenizer and network, frozen; raises InputError for files that are damaged or do not fit each other."""
+def loaded(
+    kind: EncoderKind, files: EncoderFiles, official: Callable[[EncoderFiles], tuple[dict[str, Any], Any]] | None = None
+) -> tuple[Any, Any]:
+    """Tokenizer and network, frozen; raises InputError for files that are damaged or do not fit each other.
+
+    official: where the network is not in a folder of its own, its configuration and state dict.
+    """
     import transformers  # slow
 
     transformers.utils.logging.set_verbosity_error()
@@ -162,13 +170,13 @@ def loaded(kind: EncoderKind, files: EncoderFiles) -> tuple[Any, Any]:
     about = f"{files.folder} does not hold a {kind.network} and its tokenizer"
     try:
         tokenizer = getattr(transformers, kind.tokenizer).from_pretrained(str(files.tokenizer), local_files_only=True)
-        network, found = getattr(transformers, kind.network).from_pretrained(
-            str(files.folder),
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        of: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+        if official is None:
+            where, of = str(files.folder), {**of, "local_files_only": True, "use_safetensors": True}
+        else:
+            config, state = official(files)
+            where, of = None, {**of, "config": transformers.CLIPTextConfig(**config), "state_dict": state}
+        network, found = getattr(transformers, kind.network).from_pretrained(where, **of)
     except Exception as error:  # tokenizers and safetensors raise bare subclasses of Exception for bad files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise kind.error(f"{about} ({reason})") from error

@@ -146,6 +146,8 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Given:
     else; RunError where the checkpoint can't be written.
     """
     encoder, stage, found = None, recipe.first_stage, weight_files(path)
+    if (condition := recipe.build_condition()) is not None:
+        condition.ensure()  # the key of the checkpoint holds its content
     with without_memory():  # its names and shapes: the weights go from file to file
         network = recipe.build_network()
     taken = under_its_names(MODELS, recipe.network, network, found)

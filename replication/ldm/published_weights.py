@@ -242,6 +242,13 @@ def _hub(name: str, part: str, what: str, model: str, licence: str, **more: Any)
 
 _SD, _FACES, _CIN = "CreativeML OpenRAIL-M", "CompVis/ldm-celebahq-256", 1_827_378_153
 _OF_FACES: dict[str, Any] = {"dataset": "celebahq-256", "resolution": 256, "schedule": "scaled_linear"}
+_SDXL, _PLUS, _SDXL_FILE = (
+    "stabilityai/stable-diffusion-xl-base-1.0",
+    "CreativeML OpenRAIL++-M",
+    "sd_xl_base_1.0.safetensors",
+)
+_OWN = "SDXL base; its data nobody has: rows are on own photographs"
+_AT_1024: dict[str, Any] = {"dataset": "own-images", "resolution": 1024, "schedule": "scaled_linear"}
 _MSE: dict[str, Any] = {
     "size": 334_643_276,
     "sha256": "a1d993488569e928462932c8c38a0760b874d166399b14414135bd9c42df5815",
@@ -257,6 +264,9 @@ WEIGHTS = (
     _hub("ldm-celebahq-vq-f4", "vq-f4", "of LDM's CelebA-HQ", _FACES, "Apache-2.0", stages=("ldm:vq-f4",), folder="vqvae"),
     _hub("sd-v1-4", "sd-v1", "LAION", "CompVis/stable-diffusion-v1-4", _SD, folder="unet"),
     _hub("sd-v1-5", "sd-v1", "LAION", "stable-diffusion-v1-5/stable-diffusion-v1-5", _SD, folder="unet"),
+    _hub("sdxl-base", "sdxl", _OWN, _SDXL, _PLUS, **_AT_1024, folder="unet"),
+    Published("sdxl-base-official", "sdxl", _OWN, "official", f"{HUB}{_SDXL}", _PLUS, **_AT_1024, file=_SDXL_FILE),
+    _hub("sdxl-vae", "kl-f8", "SDXL's", "stabilityai/sdxl-vae", "MIT", stages=("field-guide:kl-f8",)),
     _hub("sd-v1-vae", "kl-f8", "Stable Diffusion 1", "CompVis/stable-diffusion-v1-4", _SD, stages=("dit:kl-f8",), folder="vae"),
     _hub("sd-vae-ft-ema", "kl-f8", "ft-EMA", "stabilityai/sd-vae-ft-ema", "MIT", stages=("dit:kl-f8-ema",)),
     _hub("sd-vae-ft-mse", "kl-f8", "ft-MSE", "stabilityai/sd-vae-ft-mse", "MIT", stages=("dit:kl-f8-mse",), **_MSE),
