@@ -380,11 +380,12 @@ def _add_parts(commands: Any) -> None:
     new.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="where to write it (here)")
     text = "look at this machine: versions, device, folders, data, weights, tracking store"
     _add_device(_added(commands, "doctor", "machine.doctor", text))
-    text = "measure speed as ratios: the sampling loop, latents, DiT, the Fréchet distance"
+    text = "measure speed beside the machine's own rate, diffusers and torch-fidelity, into results/bench-<device>.md"
     bench = _added(commands, "bench", "machine.bench_all", text)
-    bench.add_argument(
-        "sections", nargs="*", metavar="SECTION", help="forward, training, sampling, latents, distance; default: all"
-    )
+    text = "forward, training, sampling, decoding, features, distance, report, company (beside a busy process); default: these"
+    bench.add_argument("sections", nargs="*", metavar="SECTION", help=f"{text}. By name alone: interval, breakdown")
+    text = "that the sections share (540): lines have fewer turns then, and the last ones none"
+    bench.add_argument("--budget", type=float, default=540.0, metavar="SECONDS", help=text)
     _add_device(bench)
 
 

@@ -1,33 +1,66 @@
-"""`replicate bench`: networks, training, sampling over its bare passes, latents, and the Fréchet distance, beside their peers.
+"""`replicate bench`: the one place where speed is measured for publication, each line beside its floor and its peers.
 
 All runs of a line use the same weights, batch and times, or the same features, and take turns, so that a machine that
-slows down slows them all; figures are medians over the turns.
+slows down slows them all; figures are medians over the turns. report/speed.py says what is kept and how it is printed.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from replication.bench.breakdown import bench_breakdown
-from replication.bench.distance import bench_distance
-from replication.bench.networks import bench_forward, bench_training
-from replication.bench.sampling import bench_latents, bench_sampling
+from replication.bench import breakdown, decoding, distance, networks, pages, sampling
+from replication.bench.turns import Task, line_of
+from replication.harness.provenance import provenance
 from replication.registry import unknown
+from replication.report.speed import Line, Section
 
-COMPARISONS = {
-    "forward": bench_forward,
-    "training": bench_training,
-    "sampling": bench_sampling,
-    "latents": bench_latents,
-    "distance": bench_distance,
-    "breakdown": bench_breakdown,
+TASKS: dict[str, Callable[[torch.device], list[Task]]] = {
+    "forward": networks.forward,
+    "training": networks.training,
+    "sampling": sampling.sampling,
+    "decoding": decoding.decoding,
+    "features": distance.features,
+    "distance": distance.distance,
+    "report": pages.report,
+    "company": sampling.in_company,
+    "interval": distance.interval,
+    "breakdown": breakdown.breakdown,
 }
+BY_NAME_ONLY = ("interval", "breakdown")  # minutes by itself; no comparison
+BUDGET = 540.0  # seconds, of the ten minutes that all sections may take on two cores
+NO_TIME = "not measured: no time was left"
 
 
-def bench(device: torch.device, names: Sequence[str] = ()) -> Iterator[str]:
-    """A Markdown table of each comparison, or of those named, when it is done. Raises InputError for an unknown name."""
+def bench(device: torch.device, names: Sequence[str] = (), budget: float = BUDGET) -> Iterator[tuple[str, Section]]:
+    """The sections named, or all that are quick, as far as they are measured: again with each line, as soon as it is known.
+
+    What is left of `budget`, seconds, is shared among the lines to come. Raises InputError for an unknown name.
+    """
     for name in names:
-        if name not in COMPARISONS:
-            raise unknown("section", name, list(COMPARISONS))
-    for name in names or COMPARISONS:
-        yield COMPARISONS[name](device)
+        if name not in TASKS:
+            raise unknown("section", name, list(TASKS))
+    every = {name: TASKS[name](device) for name in names or [name for name in TASKS if name not in BY_NAME_ONLY]}
+    ahead, ends = sum(map(len, every.values())), time.monotonic() + budget
+    for name, tasks in every.items():
+        lines: list[Line] = []
+        for task in tasks:
+            print(f"{name}: {task.what} ...", file=sys.stderr, flush=True)
+            lines.append(_measured(task, device, (ends - time.monotonic()) / ahead))
+            ahead -= 1
+            load = ", ".join(f"{of:.2f}" for of in os.getloadavg())
+            yield name, Section({**provenance(device), "env.load": load}, lines)
+
+
+def _measured(task: Task, device: torch.device, seconds: float) -> Line:
+    """Its line; one without times, which says why, where there is no time or a library is not there."""
+    if seconds <= 0:
+        return Line(task.what, "s", 1.0, {}, missing={"": NO_TIME})
+    begun = time.monotonic()
+    try:
+        work = task.work()
+        return line_of(work, device, seconds - (time.monotonic() - begun))
+    except ImportError as error:
+        return Line(task.what, "s", 1.0, {}, missing={"": f"not measured: {error}"})

@@ -2,7 +2,6 @@
 
 import copy
 import re
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -11,10 +10,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from replication.acceleration import Policy, accelerated
 from replication.bench.networks import SIZES, training_state
-from replication.metrics.timing import Stopwatch
+from replication.bench.turns import Run, Task, Work
 from replication.numerics import Precision, numerics
 from replication.replay import WARMUPS
-from replication.report.tables import markdown
+from replication.report.speed import OURS
 
 STEPS = 5  # of which the mean is printed
 # A kernel's kind is the first that is found in its name; on the CPU operations have one. Compiled code says what is fused.
@@ -28,21 +27,35 @@ KINDS = {
 }
 
 
-def bench_breakdown(device: torch.device) -> str:
-    """Milliseconds of evaluations and of training steps; on CUDA as they are, replayed, and compiled too."""
-    size, lines, before = SIZES[device.type], [], (Policy.replays, Policy.compiles)
-    for how in ("eager", "replayed", "compiled") if device.type == "cuda" else ("eager",):
-        Policy.replays, Policy.compiles = how != "eager", how == "compiled"
-        for name, batch in size.training.items():
-            state, data = training_state(name, batch, size, device)
-            state.prepare(data)
+def breakdown(device: torch.device) -> list[Task]:
+    """Of evaluations and of training steps; on CUDA as they are, replayed, and compiled too."""
+    return [
+        Task(f"{step}, {name}, batch {batch}, {how}", partial(_of_step, step, name, batch, how, device))
+        for how in (("eager", "replayed", "compiled") if device.type == "cuda" else ("eager",))
+        for name, batch in SIZES[device.type].training.items()
+        for step in ("evaluation", "training step")
+    ]
+
+
+def _of_step(step: str, name: str, batch: int, how: str, device: torch.device) -> Work:
+    precision, before = SIZES[device.type].precision, (Policy.replays, Policy.compiles)
+    Policy.replays, Policy.compiles = how != "eager", how == "compiled"
+    try:
+        state, data = training_state(name, batch, precision, device)
+        if step == "evaluation":
             x, _, _ = state.batch(data)
             network = accelerated(copy.deepcopy(state.network).requires_grad_(False), device)
-            what = f"{name}, batch {batch}, {size.precision}, {how}"
-            lines.append([f"evaluation, {what}", *_line(partial(_evaluate, network, x, size.precision), device)])
-            lines.append([f"training step, {what}", *_line(partial(state.advance, data), device)])
-    Policy.replays, Policy.compiles = before
-    return markdown(["ms of a step", "taken", "at work", "kernels", *KINDS], lines)
+            run: Run = partial(_evaluate, network, x, precision)
+        else:
+            state.prepare(data)
+            run = partial(state.advance, data)
+        for _ in range(WARMUPS + 1):
+            run()
+    finally:
+        Policy.replays, Policy.compiles = before
+    kinds = _by_kind(run, device)
+    notes = {heading: text.__str__ for heading, text in kinds.items()}
+    return Work(f"{step}, {name}, batch {batch}, {precision}, {how}", {OURS: run}, images=batch, notes=notes)
 
 
 @torch.no_grad()
@@ -51,12 +64,8 @@ def _evaluate(network: nn.Module, x: Tensor, precision: Precision) -> None:
         network(x, torch.full((len(x),), 500.0, device=x.device), None)
 
 
-def _line(step: Callable[[], object], device: torch.device) -> list[str]:
-    for _ in range(WARMUPS + 1):
-        step()
-    with Stopwatch(device) as watch:  # without the profiler, which takes time itself
-        for _ in range(STEPS):
-            step()
+def _by_kind(step: Run, device: torch.device) -> dict[str, str]:
+    """Milliseconds of a step at work, how many kernels that is, and the milliseconds of each kind of kernel."""
     cuda = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as seen:
         for _ in range(STEPS):
@@ -69,6 +78,5 @@ def _line(step: Callable[[], object], device: torch.device) -> list[str]:
             kind = next(kind for kind, pattern in KINDS.items() if re.search(pattern, event.key.lower()))
             taken[kind] += (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e3 / STEPS
             count += event.count
-    cells = [watch.seconds / STEPS * 1e3, sum(taken.values()), *taken.values()]
-    printed = [f"{cell:.3g}" for cell in cells]
-    return [*printed[:2], str(count // STEPS), *printed[2:]]
+    found = {"at work, ms a step": sum(taken.values()), **taken}
+    return {"kernels": str(count // STEPS), **{heading: f"{value:.3g}" for heading, value in found.items()}}

@@ -1,17 +1,115 @@
-"""diffusers' networks of the configurations of ours, for comparisons with the same weights; it is in the dev extra."""
+"""Networks of the bench beside diffusers' of the same configuration and weights; diffusers is in the dev extra."""
 
-from torch import nn
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
+import torch
+from torch import Tensor, nn
+
+from replication.acceleration import Policy
+from replication.cost import Cost, measured
+from replication.dit import published_weights as dit_weights
 from replication.dit.model import DiT
-from replication.layers.unet import UNet
+from replication.layers.unet import Attention, UNet
+from replication.ldm import published_weights as ldm_weights
+from replication.registry import MODELS
+
+DEFAULTS, BEST = "diffusers, defaults", "diffusers, best"
+Network = TypeVar("Network", bound=nn.Module)
+LATENT = "latent U-Net of width 64"  # of experiments/ldm.toml, profile gpu, at f = 2
+_SIZES: Mapping[str, tuple[str, dict[str, Any]]] = {
+    LATENT: (
+        "ldm-unet",
+        {
+            "resolution": 16,
+            "channels": 4,
+            "width": 64,
+            "multipliers": [1, 2, 2],
+            "blocks": 2,
+            "attention": [2, 4],
+            "head_channels": 32,
+        },
+    )
+}
+
+
+class Pair(NamedTuple):
+    """Our network and diffusers', on the CPU; None where diffusers is not installed."""
+
+    network: DiT | UNet
+    peer: nn.Module | None
+
+    @property
+    def missing(self) -> dict[str, str]:
+        return {} if self.peer is not None else dict.fromkeys((DEFAULTS, BEST), "not installed")
+
+
+def part_of(name: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of one of the bench's networks in the registry."""
+    return _SIZES.get(name, (name, {}))
+
+
+def build(name: str) -> DiT | UNet:
+    """One of the bench's networks, with random weights."""
+    part, options = part_of(name)
+    network: DiT | UNet = MODELS.build(part, **options)
+    return network
+
+
+def pair(name: str) -> Pair:
+    """Both with the same weights."""
+    torch.manual_seed(0)
+    network = build(name)
+    peer = diffusers_dit(network) if isinstance(network, DiT) else diffusers_unet(network)
+    if peer is not None:
+        weights = peer.state_dict()
+        if isinstance(network, DiT):
+            network.load_state_dict(dit_weights.from_diffusers(weights, network))
+        else:
+            network.load_state_dict(ldm_weights.from_diffusers(weights, network))
+    return Pair(network, peer)
+
+
+def cost(name: str) -> Cost:
+    """Of one image and one evaluation."""
+    with torch.device("meta"):
+        network = build(name)
+        x = torch.empty(1, network.in_channels, network.resolution, network.resolution)
+        return measured(network, x, torch.zeros(1), labels(network, 1))
+
+
+def labels(network: nn.Module, n: int) -> Tensor | None:
+    """Of n images, where it takes any."""
+    return torch.arange(n) % network.classes if isinstance(network, DiT) else None
+
+
+def ready(network: Network, device: torch.device) -> Network:
+    """The network as it is evaluated: on the device, in channels_last."""
+    network.to(device).to(memory_format=torch.channels_last).eval()
+    return network
+
+
+def plain(network: Network, device: torch.device) -> Network:
+    """A copy on the device, as it comes."""
+    copied = copy.deepcopy(network)
+    copied.to(device).eval()
+    return copied
+
+
+def compiled(run: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    """A network or a function of one, compiled where ours is."""
+    return torch.compile(run) if Policy.compiles_on(device) else run
 
 
 def diffusers_unet(network: UNet) -> nn.Module | None:
-    """diffusers' network of the same configuration, None where diffusers is not installed (it is in the dev extra)."""
+    """diffusers' network of the same configuration, under the conventions of DDPM's or of LDM's; None without diffusers."""
     try:
         from diffusers import UNet2DModel
     except ImportError:
         return None
+    attention = network.middle_attention
+    assert isinstance(attention, Attention)
     return UNet2DModel(
         sample_size=network.resolution,
         in_channels=network.in_channels,
@@ -21,11 +119,11 @@ def diffusers_unet(network: UNet) -> nn.Module | None:
         down_block_types=["AttnDownBlock2D" if a else "DownBlock2D" for a in network.attends],
         up_block_types=["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(network.attends)],
         norm_num_groups=network.groups,
-        attention_head_dim=None,
-        downsample_padding=0,
-        flip_sin_to_cos=False,
-        freq_shift=1,
-        norm_eps=1e-6,
+        attention_head_dim=None if attention.heads == 1 else attention.q.in_features // attention.heads,
+        downsample_padding=1 if network.pad_all_sides else 0,
+        flip_sin_to_cos=network.cos_first,
+        freq_shift=0 if network.cos_first else 1,
+        norm_eps=network.norm_out.eps,
     )
 
 
@@ -54,3 +152,20 @@ def diffusers_dit(network: DiT) -> nn.Module | None:
     for block in reference.transformer_blocks:
         block.norm1.emb = embedder
     return reference
+
+
+def diffusers_decoder(width: int) -> Any:
+    """An `AutoencoderKL` like Stable Diffusion's, 128 wide, with random weights; None where diffusers is not installed."""
+    try:
+        from diffusers import AutoencoderKL
+    except ImportError:
+        return None
+    widths = [width * m for m in (1, 2, 4, 4)]
+    return AutoencoderKL(
+        block_out_channels=widths,
+        layers_per_block=2,
+        latent_channels=4,
+        norm_num_groups=32,
+        down_block_types=["DownEncoderBlock2D"] * len(widths),
+        up_block_types=["UpDecoderBlock2D"] * len(widths),
+    )

@@ -1,31 +1,157 @@
-"""Runs that take turns on one machine, and what a table prints of their times."""
+"""Runs that take turns on one machine, the floor's among them, and a machine that is not idle."""
 
+import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from replication.metrics.timing import repeated
+from replication.metrics.timing import OtherWork, Stopwatch
+from replication.numerics import Precision, float32_as
+from replication.report.speed import COPY, PRODUCT, Line
 
-Seconds = Sequence[float]  # of each turn
+TURNS, FEWEST = 9, 3  # of a line, as its share of the time allows
+PATIENCE = 4.0  # times its share, for as long as it has fewer
+SHORT = 0.1  # seconds that a run lasts in a turn at least, called again and again
+SIDES = {"cpu": 2048, "cuda": 8192}  # of the matrix product
+COPIED = {"cpu": 1 << 26, "cuda": 1 << 30}  # bytes of the copy, which reads and writes them: no cache holds as many
+BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    sum(range(100000))"
+
+Run = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is timed beside its peers.
+
+    runs: OURS and the peers', by name. multiply_adds, bytes: what ours takes at least. images: of one call; 0 prints seconds.
+    precision: of the product that is its floor; "float64" for what is computed in that. notes: further figures, once all has
+    run. turns: at most. around: of runs that are timed in a
+    condition of their own, what sets it up and ends it; a disturbance of theirs is no disturbance of the line.
+    """
+
+    what: str
+    runs: Mapping[str, Run]
+    multiply_adds: float = 0.0
+    bytes: float = 0.0
+    images: int = 0
+    precision: Precision | str = "float32"
+    warmups: int = 1
+    missing: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    turns: int = TURNS
+    around: Mapping[str, Callable[[], AbstractContextManager[object]]] = field(default_factory=dict)
+
+
+class Task(NamedTuple):
+    """A line to come: its work is built when its turn has come, since networks take memory."""
+
+    what: str
+    work: Callable[[], Work]
+
+
+def line_of(work: Work, device: torch.device, seconds: float) -> Line:
+    """Its line, of as many turns as `seconds` allow, FEWEST at least."""
+    runs, product, copied = dict(work.runs), 0.0, 0.0
+    if work.multiply_adds or work.bytes:
+        runs, product, copied = (
+            {**_floor(work.precision, device), **runs},
+            SIDES[device.type] ** 3,
+            2 * COPIED[device.type],
+        )
+    taken, others, disturbed = in_turns(runs, device, seconds, work.warmups, work.turns, work.around)
+    notes = {heading: note() for heading, note in work.notes.items()}
+    unit, scale = ("ms/image", 1e3 / work.images) if work.images else ("s", 1.0)
+    return Line(
+        work.what, unit, scale, taken, work.multiply_adds, work.bytes, product, copied, work.missing, notes, others,
+        disturbed,
+    )  # fmt: skip
+
+
+def _floor(precision: Precision | str, device: torch.device) -> dict[str, Run]:
+    dtype = {"bf16": torch.bfloat16, "float64": torch.float64}.get(precision, torch.float32)
+    side, size = SIDES[device.type], COPIED[device.type]
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    source, target = (torch.zeros(size, dtype=torch.uint8, device=device) for _ in range(2))
+
+    def product() -> object:
+        with float32_as("tf32" if precision == "tf32" else "float32"):
+            return a @ b
+
+    return {PRODUCT: product, COPY: lambda: target.copy_(source)}
 
 
 def in_turns(
-    runs: Mapping[str, Callable[[], object]], device: torch.device, turns: int, warmups: int = 1
-) -> dict[str, list[float]]:
-    """Seconds of each run in each turn; every run is warmed up in the first one."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(turns):
-        for name, work in runs.items():
-            seconds[name] += repeated(work, device, repeats=1, warmups=0 if turn else warmups)
-    return seconds
+    runs: Mapping[str, Run],
+    device: torch.device,
+    allowed: float,
+    warmups: int = 1,
+    most: int = TURNS,
+    around: Mapping[str, Callable[[], AbstractContextManager[object]]] | None = None,
+) -> tuple[dict[str, list[float]], float, bool]:
+    """Seconds of a call of each run in each turn; how many processors other work kept busy; whether that disturbed them.
+
+    A disturbed turn is taken again while the `allowed` seconds last. Where FEWEST are undisturbed, they alone count. `most`:
+    undisturbed ones that are wanted.
+    """
+    begun, around, conditioned = time.monotonic(), around or {}, set(around or {})
+    calls = {name: _calls(run, device, warmups) for name, run in runs.items()}
+    turns: list[tuple[dict[str, float], list[OtherWork]]] = []
+    longest = 0.0
+    while len(turns) < 3 * most and sum(not _disturbed(seen) for _, seen in turns) < most:
+        patience = PATIENCE if len(turns) < FEWEST else 1.0
+        if turns and time.monotonic() - begun + longest > allowed * patience:
+            break
+        started, taken, seen = time.monotonic(), {}, []
+        for name, run in runs.items():
+            with around.get(name, nullcontext)(), Stopwatch(device) as watch:
+                for _ in range(calls[name]):
+                    run()
+            taken[name] = watch.seconds / calls[name]
+            if watch.other_work is not None and name not in conditioned:
+                seen.append(watch.other_work)
+        turns.append((taken, seen))
+        longest = max(longest, time.monotonic() - started)
+    quiet = [turn for turn in turns if not _disturbed(turn[1])]
+    counted = quiet if len(quiet) >= min(FEWEST, most) else turns
+    others = [work.processors for _, seen in counted for work in seen]
+    seconds = {name: [taken[name] for taken, _ in counted] for name in runs}
+    return seconds, statistics.fmean(others) if others else 0.0, counted is not quiet
 
 
-def milliseconds(seconds: Seconds, batch: int) -> float:
-    """Per image of a batch, the median of the turns."""
-    return statistics.median(seconds) / batch * 1e3
+def _disturbed(seen: Sequence[OtherWork]) -> bool:
+    return any(work.disturbs for work in seen)
 
 
-def ratio(slower: Seconds, faster: Seconds) -> float:
-    """The median over the turns of how many times longer one takes than the other."""
-    return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
+def _calls(run: Run, device: torch.device, warmups: int) -> int:
+    """How often it is called in a turn, after its warm-up; what is not warmed up takes long enough by itself."""
+    if not warmups:
+        return 1
+    for _ in range(warmups):
+        with Stopwatch(device) as watch:
+            run()
+    return max(1, min(1000, round(SHORT / max(watch.seconds, 1e-9))))
+
+
+def apart(ours: Tensor, theirs: Tensor) -> str:
+    """The largest difference of two answers, relative to the largest of theirs."""
+    return f"{float((ours - theirs).abs().max() / theirs.abs().max()):.0e}"
+
+
+@contextmanager
+def company() -> Iterator[None]:
+    """Another process that keeps one processor busy meanwhile; it ends with this one, however that ends."""
+    busy = subprocess.Popen([sys.executable, "-S", "-c", BUSY, str(os.getpid())])
+    try:
+        time.sleep(SHORT)  # until it is there
+        yield
+    finally:
+        busy.kill()
+        busy.wait()

@@ -20,6 +20,7 @@ from replication.metrics.timing import device_name
 from replication.progress import duration, running
 from replication.registry import DATASETS, EXTRACTORS, REGISTRIES
 from replication.report.reproduced import committed_rows, tags_beside
+from replication.report.speed import write_speed
 from replication.report.tables import markdown
 from replication.terminal import show
 from replication.types import InputError
@@ -62,8 +63,13 @@ def status(options: argparse.Namespace) -> None:
 
 
 def bench_all(options: argparse.Namespace) -> None:
-    for table in bench(device_of(options.device), options.sections):
-        print(f"{table}\n", flush=True)
+    """Each line when it is known; the files in results/ grow with every line."""
+    device, files = device_of(options.device), []
+    for name, section in bench(device, options.sections, options.budget):
+        cells = section.lines[-1].cells()
+        print(f"{name}: {cells.pop('what')}: " + "; ".join(f"{k} {v}" for k, v in cells.items() if v), flush=True)
+        files = write_speed(device_name(device), {name: section}, project() / "results")
+    print("\n".join(f"wrote {file.relative_to(project())}" for file in files))
 
 
 def doctor(options: argparse.Namespace) -> None:

@@ -43,6 +43,7 @@ from replication.report.chart import HEIGHT, SHAPES, WIDTH, Panel, Series, panel
 from replication.report.claims import Evidence
 from replication.report.forensics import PICTURE, committed_forensics, report_blocks
 from replication.report.plots import COLOURS, MARKERS, NAMED_CURVES
+from replication.report.speed import PLAIN_LEGEND, SECTIONS, committed_speed
 from replication.report.tables import Table
 from replication.report.write import TRAINING, all_tables, pictures_of, shared_columns
 
@@ -134,6 +135,9 @@ def page(evidence: Sequence[Evidence], folder: Path) -> str:
             unrun=[e for e in ordered if e.jobs and not e.rows],
             forensics=forensics,
             picture=PICTURE,
+            speed=committed_speed(folder),
+            headings=SECTIONS,
+            legend=PLAIN_LEGEND,
             row_count=len(rows),
             devices=Counter(str(record["env.device"]) for record in rows if "env.device" in record),
             distances={s["distance"]: str(s["evidence"].cells[0].protocol.extractor) for s in sections},

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from random_inception import write_inception
 from torch_fidelity import register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
+from replication.bench.random_inception import write_inception
 from replication.metrics.features import PARTS
 from replication.registry import EXTRACTORS
 

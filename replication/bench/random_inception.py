@@ -1,4 +1,4 @@
-"""Inception with random weights, which stands in for the published ones offline."""
+"""Inception with random weights, which stands in for the published ones where these cannot be downloaded."""
 
 import io
 from pathlib import Path
@@ -27,3 +27,8 @@ def write_inception(path: Path) -> Path:
             torch.nn.init.kaiming_normal_(module.weight)  # keeps activations of order one through all layers
     torch.save(network.state_dict(), path)
     return path
+
+
+def read_inception(path: Path) -> FeatureExtractorInceptionV3:
+    """torch-fidelity's own network of pooled features, with the weights in a file of ours."""
+    return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
