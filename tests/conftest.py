@@ -4,7 +4,8 @@
 """
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Read once, when torch loads OpenMP, here and in the processes that tests start. Threads that wait must not spin, or a
@@ -14,8 +15,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import torch
+from filelock import FileLock
 
+from replication.harness.tracking import VARIABLE, Tracking
 from replication.registry import REGISTRIES
+
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 torch.set_num_threads(1)
 
@@ -26,6 +31,52 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("REPLICATION_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("REPLICATION_DATA", str(tmp_path / "data"))
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)`: the folder of that name, which `make` filled in whichever process of this session came first."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, making = base / f"once-{name}", base / f"once-{name}-{os.getpid()}"
+        with FileLock(base / f"once-{name}.lock"):
+            if not folder.exists():
+                making.mkdir()
+                make(making)
+                making.rename(folder)
+        return folder
+
+    return made
+
+
+def _make_store(folder: Path) -> None:
+    Tracking(folder).client.get_experiment_by_name("Default")
+
+
+@pytest.fixture(autouse=True)
+def own_stores_are_copies(request: pytest.FixtureRequest, once: Once, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new store, which MLflow makes in 1,700 statements and seconds, is made once and copied.
+
+    MLflow sets $MLFLOW_TRACKING_URI for processes that it would start: after a test it is as it was before.
+    """
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.delenv(VARIABLE)
+    if request.node.get_closest_marker("new_store"):
+        return
+    follow = Tracking._follow_the_folder
+
+    def copied(tracking: Tracking) -> None:
+        if tracking.is_own and not (kept := tracking.state / "mlflow.db").exists():
+            with monkeypatch.context() as patched:
+                patched.setattr(Tracking, "_follow_the_folder", follow)
+                made = once("mlflow", _make_store)
+            tracking.state.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made / "mlflow.db", kept)
+        follow(tracking)
+
+    monkeypatch.setattr(Tracking, "_follow_the_folder", copied)
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,7 @@ def stage(
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     train_first_stage(
         stage(steps=int(sys.argv[2])), DIGITS, Path(sys.argv[1]), CPU, progress=False, checkpoint_seconds=0
     )

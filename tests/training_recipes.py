@@ -29,5 +29,5 @@ def recipe(steps: int = 6, network: Any = "ddpm-digits", condition: Any = None, 
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     train(recipe(steps=int(sys.argv[2])), Path(sys.argv[1]), CPU, progress=False, checkpoint_seconds=0)
