@@ -24,7 +24,7 @@ COMMON = GROUND | {
     "progress",
     "pixels",
 }
-COMMON |= {"deadline", "download", "cost", "memory", "lease"}
+COMMON |= {"deadline", "download", "cost", "memory", "lease", "shapes"}
 PAPERS = {
     p.parent.name
     for p in ROOT.glob("*/__init__.py")

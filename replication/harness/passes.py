@@ -4,7 +4,7 @@ What cannot be run there counts nothing: an estimate is no reason to refuse a pa
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from replication.noise import ImageNoise
 from replication.registry import EXTRACTORS, SAMPLERS
 from replication.sampling.generation import Sampling
 from replication.settings import Part
+from replication.shapes import Shapes
 from replication.training.first_stage import FirstStage, without_memory
 from replication.training.recipe import Recipe
 from replication.types import InputError
@@ -43,7 +44,7 @@ _known: dict[tuple[Any, ...], Pass] = {}
 
 def _once(key: tuple[Any, ...], count: Callable[[], Pass], meta: bool = True) -> Pass:
     if key not in _known:
-        with without_memory() if meta else nullcontext():
+        with without_memory() if meta else Shapes():
             try:
                 _known[key] = count()
             except (

@@ -20,6 +20,7 @@ from replication.ldm.losses.adversarial import LIMIT
 from replication.ldm.losses.distances import PIXEL, Perceptual, Pixel
 from replication.registry import AUTOENCODERS, DISCRIMINATORS, PERCEPTUAL
 from replication.settings import Part, Settings, content_key
+from replication.shapes import Shapes
 from replication.training.settings import Training, without_steps
 from replication.types import InputError
 
@@ -49,7 +50,7 @@ def without_memory() -> Iterator[None]:
 
     counting = register_module_module_registration_hook(count)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Shapes():
             yield
     finally:
         counting.remove()

@@ -14,6 +14,7 @@ from replication.diffusion.objective import Objective
 from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import CONDITIONS, DATASETS, MODELS, OBJECTIVES, SCHEDULES
 from replication.settings import Part, Settings, content_key
+from replication.shapes import Shapes
 from replication.training.diffusers_options import Meaning, check_training
 from replication.training.first_stage import FirstStage, without_memory
 from replication.training.settings import Training, without_steps
@@ -116,7 +117,7 @@ class Recipe(Settings):
             raise InputError(f"{dropped}: network {self.network} has no null condition to train; with it, dropout is 0")
         try:
             x, timestep = torch.empty(1, *shape, device="meta"), torch.empty(1, device="meta")
-            with torch.no_grad():
+            with torch.no_grad(), Shapes():
                 output = network(x, timestep, self.null(1, "meta"))
         except (RuntimeError, InputError) as error:
             raise InputError(f"{refused}: {error}") from error
