@@ -105,7 +105,10 @@ class Registry:
         """The factory itself; raises InputError for what is unknown or cannot be imported."""
         if ":" in name:
             return self._attribute(name)
-        modules = {found.module for found in self._found.get(name, [])}
+        registered = self._found.get(name, [])
+        if len(registered) == 1 and name in self._factories and registered[0].module in sys.modules:
+            return self._factories[name]  # a sweep asks ten thousand times
+        modules = {found.module for found in registered}
         if len(modules) > 1:
             raise InputError(f"{self.kind} {name!r} is registered twice, in {' and in '.join(sorted(modules))}")
         for module in modules:
@@ -117,9 +120,12 @@ class Registry:
 
     def build(self, name: str, **options: Any) -> Any:
         """Build the part; raises InputError for an unknown name, an unknown or missing option, or a bad value."""
-        checked = self._options(name, options)
+        return self.made(name, self.options(name, options))
+
+    def made(self, name: str, options: Mapping[str, Any]) -> Any:
+        """The part of `options` that were checked; raises InputError for a value that it does not take."""
         try:
-            return self.get(name)(**checked)
+            return self.get(name)(**options)
         except (
             ValueError,
             ArithmeticError,
@@ -141,10 +147,13 @@ class Registry:
 
     def identity(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """What fixes the part's behaviour, for keys: its first name, every option with its value, and its version."""
+        return self.identity_of(name, self.options(name, options))
+
+    def identity_of(self, name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+        """The same by all of its options, which were checked."""
         factory = self.get(name)
         made = factory if hasattr(factory, "version") else _signature(factory).return_annotation
         version = getattr(made, "version", 1)
-        known = self._options(name, options)
         if identified := getattr(factory, "identified", None):  # a part that is made from files, not from their path
             known = identified(known)
         # JSON has no infinity, and an interval may well end there
@@ -205,8 +214,8 @@ class Registry:
             raise unknown(f"{self.kind} in {module}", attribute, [k for k, v in vars(found).items() if callable(v)])
         return factory
 
-    def _options(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """All options of the part, defaults filled in, each of the type that its factory declares."""
+    def options(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """All options of the part, defaults filled in, each of the type that its factory declares; raises InputError."""
         signature, part = _signature(self.get(name)), f"{self.kind} {name!r}"
         options = {option: _scalar(value) for option, value in options.items()}
         for option, value in options.items():
@@ -241,8 +250,6 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _imported(module: str, what: str) -> ModuleType:
-    if module in sys.modules:  # a report asks ten thousand times
-        return sys.modules[module]
     try:
         return importlib.import_module(module)
     except Exception as error:

@@ -4,13 +4,25 @@ import hashlib
 import json
 import math
 import unicodedata
-from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from replication.registry import Registry
 from replication.types import SEEDS
+
+T = TypeVar("T")
 
 
 class Settings(BaseModel):
@@ -22,6 +34,23 @@ class Settings(BaseModel):
         """A copy with fields changed, validated anew and without the keys that the original has cached."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self).model_validate({**fields, **changes})
+
+
+class Shared(Settings):
+    """Settings that many rows have in common. Of equal tables that are typed with one `context` (a dict, at first empty), one
+    object is made: what is found out about it is then known for every row that has it.
+    """
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _once(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if info.context is None or not isinstance(value, dict | str):
+            return handler(value)
+        known, table = info.context, (cls, repr(value))
+        if table not in known:
+            known[table] = handler(value)
+        shared: Self = known[table]
+        return shared
 
 
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # characters that turn the direction of what follows
@@ -41,9 +70,24 @@ Line = Annotated[str, AfterValidator(_one_line)]  # what tables print and names 
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]  # of images
 
 
+class Spelled:
+    """A JSON value by its canonical JSON, as the value or an entry of a key's content: what many keys share is spelled once."""
+
+    def __init__(self, content: Any):
+        self.text = canonical_json(content)
+
+
 def canonical_json(content: Any) -> str:
     """The one spelling of a JSON value that keys are made from: sorted keys, no spaces."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    if isinstance(content, Spelled):
+        return content.text
+    if isinstance(content, dict) and any(isinstance(value, Spelled) for value in content.values()):
+        entries = (f"{json.dumps(key)}:{canonical_json(value)}" for key, value in sorted(content.items()))
+        return f"{{{','.join(entries)}}}"
+    return _CANONICAL.encode(content)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def content_key(content: Any) -> str:
@@ -51,7 +95,7 @@ def content_key(content: Any) -> str:
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
 
-class Part(Settings):
+class Part(Shared):
     """One registered part and its options; in a TOML "uniform", or { name = "ddim", eta = 0.5 }."""
 
     name: str
@@ -84,13 +128,47 @@ class Part(Settings):
 
     def build(self, registry: Registry) -> Any:
         """The part itself; raises InputError as the registry does."""
-        return registry.build(self.name, **self.options)
+        return registry.made(self.name, self._checked(registry))
+
+    def built(self, registry: Registry) -> Any:
+        """The same one for all who ask this setting: for parts that nobody changes."""
+        return self._found("built", registry, lambda: self.build(registry))
 
     def identity(self, registry: Registry) -> dict[str, Any]:
         """What enters a key, defaults included; a part that changes its behaviour raises its `version`."""
-        return registry.identity(self.name, self.options)
+        return registry.identity_of(self.name, self._checked(registry))
+
+    def spelled(self, registry: Registry) -> Spelled:
+        """The identity, for the keys that it is a part of."""
+        return self._found("spelled", registry, lambda: Spelled(self.identity(registry)))
+
+    def _checked(self, registry: Registry) -> dict[str, Any]:
+        """All options; raises InputError."""
+        return self._found("options", registry, lambda: registry.options(self.name, self.options))
+
+    def _found(self, what: str, registry: Registry, find: Callable[[], T]) -> T:
+        """Something of the part, found once for all who ask this object."""
+        if (what, registry.name) not in self._known:
+            self._known[what, registry.name] = find()
+        found: T = self._known[what, registry.name]
+        return found
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, str], Any]:
+        return {}
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.name, repr(self.options)))
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         options = ", ".join(f"{k}={v}" for k, v in sorted(self.options.items()))
         return f"{self.name}({options})" if options else self.name
 

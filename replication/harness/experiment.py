@@ -165,7 +165,7 @@ def _read(path: Path, settings: Mapping[str, str], profile: str) -> Experiment:
             raise InputError(f"{path}: tables.{name}: there is a published table of that name: give this one another")
         content["tables"] = shipped | own
     try:
-        return Experiment.model_validate({**content, "name": path.stem, "path": path})
+        return Experiment.model_validate({**content, "name": path.stem, "path": path}, context={})
     except ValidationError as error:
         raise InputError(f"{path}: {explained(error, Experiment)}") from error
 
@@ -178,7 +178,7 @@ def published_tables() -> dict[str, PublishedTable]:
 @cache  # experiments share them; a table names protocols, which are those of the project
 def _table(file: Path, _content: bytes, _project: Path) -> PublishedTable:
     try:
-        return PublishedTable.model_validate(read_toml(file))
+        return PublishedTable.model_validate(read_toml(file), context={})
     except ValidationError as error:
         raise InputError(f"{file}: {explained(error, PublishedTable)}") from error
 

@@ -150,7 +150,11 @@ def rows_among(jobs: Sequence[Job], records: Iterable[Record]) -> dict[str, Reco
     for record in records:
         by_key[record["cell"]] = record
         by_setting[record.get("setting", record["cell"])].append(record)
-    found = {job.key: by_key.get(job.key) or nearest(by_setting[job.setting], job.versions()) for job in jobs}
+    found = {
+        job.key: by_key.get(job.key)
+        or (nearest(by_setting[job.setting], job.versions()) if job.setting in by_setting else None)
+        for job in jobs
+    }
     return {key: record for key, record in found.items() if record is not None}
 
 

@@ -67,24 +67,28 @@ def of_network(recipe: Recipe, batch: int, trained: bool = False) -> Pass:
             counter = counted(lambda: network(x, torch.empty(batch), recipe.null(batch, "meta")))
         return Pass(counter.work, counter.peak, sum(p.numel() for p in network.parameters()))
 
-    return _once((str(recipe.network), str(recipe.condition), shape, batch, trained), count)
+    return _once((recipe.network, recipe.condition, shape, batch, trained), count)
 
 
 def of_step(recipe: Recipe, sampling: Sampling, batch: int) -> Pass:
-    """One step of a sampler without its evaluations: its arithmetic, and the noise that it draws."""
+    """One step of a sampler without its evaluations: its arithmetic, and the noise that it draws.
+
+    Counted of one image, which takes less time than the meta device does. Schedules that answer by the same code do the same.
+    """
     shape, schedule = recipe.latent_shape(), recipe.build_schedule()
 
     def count() -> Pass:
         sampler = sampling.sampler.build(SAMPLERS)
         learned = recipe.build_objective().learns_variance
         denoiser: Denoiser = recipe.build_denoiser(lambda x, *_: torch.cat([x, x], dim=1) if learned else x)
-        times, x_T = sampling.times(schedule)[: LOOPED + 1], torch.empty(batch, *shape, device="meta")
-        noise = ImageNoise(0, torch.arange(batch), "meta")
+        times, x_T = sampling.times(schedule)[: LOOPED + 1], torch.zeros(1, *shape)
+        noise = ImageNoise(0, torch.arange(1), "cpu")
         work = counted(lambda: sample(denoiser, sampler, times, x_T, noise, sampling.clip)).work
-        return Pass(work * (1 / (len(times) - 1)))
+        return Pass(Work(work.multiply_adds * batch, work.bytes * batch, work.calls) * (1 / (len(times) - 1)))
 
-    model = str(recipe.schedule), recipe.parameterization, str(recipe.objective)
-    return _once((*model, str(sampling.sampler), str(sampling.spacing), sampling.clip, shape, batch), count, meta=False)
+    answers = (getattr(type(schedule), name, None) for name in ("half_log_snr", "log_alpha", "_time_at"))
+    model = *answers, recipe.parameterization, recipe.objective
+    return _once((*model, sampling.sampler, sampling.spacing, sampling.clip, shape, batch), count, meta=False)
 
 
 def of_decoder(stage: FirstStage, dataset: Dataset, batch: int) -> Pass:
@@ -104,9 +108,9 @@ def of_reconstruction(stage: FirstStage, dataset: Dataset, batch: int, trained: 
 
 def of_extractor(part: Part, batch: int) -> Pass:
     """Features of images; its memory is that of the features alone. Published networks state what they do."""
-    extractor = part.build(EXTRACTORS)
 
     def count() -> Pass:
+        extractor = part.build(EXTRACTORS)
         if not isinstance(extractor, EmbeddedExtractor):
             return Pass(Work(extractor.multiply_adds * batch), FLOAT * extractor.width * batch)
         network, images = extractor.classifier().eval(), torch.empty(batch, *extractor.shape, dtype=torch.uint8)

@@ -5,6 +5,7 @@ it is kept beside the name, so that no row passes for a protocol that it does no
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -17,7 +18,7 @@ from replication.harness.references import moments_of
 from replication.metrics.metric import LEAST_IMAGES
 from replication.numerics import Precision
 from replication.registry import EXTRACTORS, unknown
-from replication.settings import Line, Part, Seed, Settings
+from replication.settings import Line, Part, Seed, Shared, Spelled
 from replication.types import InputError
 
 LabelPolicy = Literal["random", "uniform", "balanced"]
@@ -26,7 +27,7 @@ _STATED = {"preprocessing"}  # the dataset's own, by its fingerprint in the key 
 UNKNOWN = "unknown"
 
 
-class Protocol(Settings):
+class Protocol(Shared):
     """One way to measure. `n` images for each of `seeds`: three blocks by default."""
 
     name: Line
@@ -98,6 +99,11 @@ class Protocol(Settings):
         """What each metric is called on features of this extractor: "FD-digits"."""
         labels: Mapping[str, str] = self.extractor.build(EXTRACTORS).labels
         return labels
+
+    @cached_property
+    def spelled(self) -> Spelled:
+        """The identity, for the keys that it is a part of."""
+        return Spelled(self.identity())
 
     def identity(self) -> dict[str, Any]:
         """What the figures depend on, for keys."""

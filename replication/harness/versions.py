@@ -31,9 +31,13 @@ def metric_versions(without: Collection[str], extractor: str) -> dict[str, int]:
 
     An extractor that does not give what a metric needs is not looked at: it is part of a job's identity, and stays as it is.
     """
-    absent, defined = frozenset(without), (metric for metric in metrics() if metric.extractor in ("", extractor))
-    measured = (metric for metric in defined if absent.isdisjoint(metric.needs))
-    return {INTERVAL: uncertainty.VERSION, **{metric.name: metric.version for metric in measured}}
+    return {INTERVAL: uncertainty.VERSION, **_versions(metrics(), frozenset(without), extractor)}
+
+
+@cache  # by the metrics that there are: every key asks
+def _versions(found: tuple[Metric, ...], without: frozenset[str], extractor: str) -> Mapping[str, int]:
+    defined = (metric for metric in found if metric.extractor in ("", extractor))
+    return {metric.name: metric.version for metric in defined if without.isdisjoint(metric.needs)}
 
 
 def drawn_versions(guided: bool) -> dict[str, int]:

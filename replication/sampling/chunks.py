@@ -5,6 +5,7 @@ until the chunk is there: others draw what is left, and what a killed process wa
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -122,11 +123,15 @@ def _digest(images: Tensor) -> str:
 
 def chunks_in(folder: Path) -> list[Chunk]:
     """Every chunk of the folder in order. Files of other names, such as a sync tool's copies, are passed over."""
-    return _named(folder, "*.safetensors")
+    return _named(folder, ".safetensors")
 
 
-def _named(folder: Path, pattern: str) -> list[Chunk]:
-    named = [_NAME.fullmatch(path.name) for path in sorted(folder.glob(pattern))]
+def _named(folder: Path, end: str) -> list[Chunk]:
+    try:
+        names = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    named = [_NAME.fullmatch(name) for name in names if name.endswith(end)]
     return [Chunk(folder, int(name[1]), int(name[2])) for name in named if name]
 
 
@@ -186,7 +191,7 @@ class Chunks:
     def _drawn_by_others(self) -> list[Chunk]:
         """What living processes hold. Called under the lock of the folder, where alone claims are made."""
         living = []
-        for chunk in _named(self.folder, ".*.claim"):
+        for chunk in _named(self.folder, ".claim"):
             try:
                 with locked(chunk.claim, "a chunk", wait=False):
                     chunk.claim.unlink(missing_ok=True)  # its process was killed

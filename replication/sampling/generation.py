@@ -27,14 +27,14 @@ from replication.pixels import quantize
 from replication.progress import bar
 from replication.registry import SAMPLERS, SPACINGS, unknown
 from replication.sampling.chunks import Chunks, SampleSet, Seconds
-from replication.settings import Part, Settings
+from replication.settings import Part, Settings, Shared
 from replication.types import RunError
 
 FLOOR_REPEATS = 20
 POLL = 0.5  # seconds between two looks at what other processes draw
 
 
-class Guidance(Settings):
+class Guidance(Shared):
     """Classifier-free guidance; the options are those of diffusion/guidance.py."""
 
     weight: float
@@ -70,10 +70,7 @@ class Sampling(Settings):
 
     def _visited(self, schedule: NoiseSchedule) -> tuple[Tensor, int]:
         """The times and the sampler's evaluations, found once for a schedule: a sweep's cells share few of them."""
-        known, setting = (
-            _visited.setdefault(schedule, {}),
-            (repr(self.sampler), repr(self.spacing), self.clip, self.steps),
-        )
+        known, setting = _visited.setdefault(schedule, {}), (self.sampler, self.spacing, self.clip, self.steps)
         if setting not in known:
             sampler = self.sampler.build(SAMPLERS)
             if self.clip not in CLIPS:

@@ -13,7 +13,7 @@ from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.objective import Objective
 from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import CONDITIONS, DATASETS, MODELS, OBJECTIVES, SCHEDULES
-from replication.settings import Part, Settings, content_key
+from replication.settings import Part, Shared, Spelled, content_key
 from replication.shapes import Shapes
 from replication.training.diffusers_options import Meaning, check_training
 from replication.training.first_stage import FirstStage, without_memory
@@ -21,9 +21,11 @@ from replication.training.settings import Training, without_steps
 from replication.types import InputError
 
 _CHECKED: set[str] = set()  # keys of recipes that fit: the experiments share most of theirs
+_FITTING: dict[str, nn.Module] = {}  # networks without memory, by what they are and what they are given
+OF_TRAINING = ("schedule", "parameterization", "training")  # of an identity: what a network fits whatever it is
 
 
-class Recipe(Settings):
+class Recipe(Shared):
     """dataset + network + schedule + parameterization + objective + training; `training_key` names the snapshots' files."""
 
     dataset: Part
@@ -40,9 +42,14 @@ class Recipe(Settings):
         return self._identity
 
     @cached_property
+    def spelled(self) -> Spelled:
+        """The identity, for the keys that it is a part of."""
+        return Spelled(self._identity)
+
+    @cached_property
     def key(self) -> str:
         """SHA-256 of the identity."""
-        return content_key(self._identity)
+        return content_key(self.spelled)
 
     @cached_property  # a sweep's cells share their recipe
     def _identity(self) -> dict[str, Any]:
@@ -94,16 +101,26 @@ class Recipe(Settings):
         """Build every part, the network without memory, once per process; raises InputError for whatever doesn't fit."""
         if self.key in _CHECKED:
             return
-        dataset, condition, shape = self.build_dataset(), self.build_condition(), self.latent_shape()
+        dataset, given = self.build_dataset(), {k: v for k, v in self._identity.items() if k not in OF_TRAINING}
         if self.first_stage is not None:
             self.first_stage.check(dataset)
+        if (fitting := content_key(given)) not in _FITTING:
+            _FITTING[fitting] = self._fitting_network()
+        network = _FITTING[fitting]
+        self.build_denoiser(network)
+        if isinstance(folder := getattr(network, "folder", None), Path):
+            check_training(folder, self.meaning())
+        self._check_objective(self.latent_shape())
+        self.training.check(dataset)
+        _CHECKED.add(self.key)
+
+    def _fitting_network(self) -> nn.Module:
+        """The network without memory, which takes what it is given and has the objective's outputs; raises InputError."""
+        dataset, condition, shape = self.build_dataset(), self.build_condition(), self.latent_shape()
         with without_memory():
             network = self.build_network()
         if beside := network.state_dict().keys() - dict(network.named_parameters()).keys():
             raise InputError(f"network {self.network}: no checkpoint keeps {sorted(beside)}, which are no parameters")
-        self.build_denoiser(network)
-        if isinstance(folder := getattr(network, "folder", None), Path):
-            check_training(folder, self.meaning())
         sizes = condition.sizes(dataset) if condition else UNCONDITIONAL
         given = f"latents {list(shape)}" if self.first_stage else "images"
         refused = f"network {self.network} does not take {given} of {self.dataset}"
@@ -127,9 +144,7 @@ class Recipe(Settings):
                 f"network {self.network} has {output.shape[1]} output channels, objective {self.objective} on "
                 f"{self.dataset} trains {expected}; learned_variance doubles them"
             )
-        self._check_objective(shape)
-        self.training.check(dataset)
-        _CHECKED.add(self.key)
+        return network
 
     def _check_objective(self, shape: tuple[int, int, int]) -> None:
         """The objective at both ends of the grid, a network that repeats its input: what can't be trained is refused now."""
@@ -146,6 +161,10 @@ class Recipe(Settings):
 
     def latent_shape(self) -> tuple[int, int, int]:
         """(c, h, w) of what the network sees: the images themselves where there is no first stage."""
+        return self._latent_shape
+
+    @cached_property
+    def _latent_shape(self) -> tuple[int, int, int]:
         image = self.build_dataset().shape
         return self.first_stage.latent_shape(image) if self.first_stage else image
 
@@ -156,11 +175,8 @@ class Recipe(Settings):
         return self.network.build(MODELS)
 
     def build_schedule(self) -> NoiseSchedule:
-        return self._schedule
-
-    @cached_property
-    def _schedule(self) -> NoiseSchedule:
-        return self.schedule.build(SCHEDULES)
+        """One for all recipes that share the setting: what was found out about it is kept with it."""
+        return self.schedule.built(SCHEDULES)
 
     def build_objective(self) -> Objective:
         return self.objective.build(OBJECTIVES)

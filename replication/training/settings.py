@@ -6,13 +6,13 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from replication.datasets.dataset import Dataset
 from replication.numerics import Precision
-from replication.settings import Settings
+from replication.settings import Shared
 from replication.types import InputError
 
 LATER = ("weight_decay", "ema_warmup", "accumulate", "warmup_start", "crop")
 
 
-class Training(Settings):
+class Training(Shared):
     """Adam (eps 1e-8) with warm-up, global gradient clipping and EMA: Ho et al. 2020, appendix B.
 
     LDM trains with AdamW, whose weight decay is 0.01 where its code leaves it open, and lets the averaging's decay climb.

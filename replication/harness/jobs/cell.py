@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -62,7 +63,7 @@ from replication.pixels import QUANTIZERS, quantize
 from replication.registry import EXTRACTORS, JOBS, SAMPLERS, SPACINGS, unknown
 from replication.sampling.chunks import Chunks, SampleSet
 from replication.sampling.generation import SamplePlace, SampleRequest, Sampling, Source, draw, generate, stored_samples
-from replication.settings import content_key
+from replication.settings import Spelled, content_key
 from replication.training.recipe import Recipe, takes_null
 from replication.types import InputError
 
@@ -93,8 +94,8 @@ class Cell(Job):
     def identity(self) -> dict[str, Any]:
         return {
             "profile": self.profile,
-            "samples": self.sample_identity(),
-            "protocol": self.protocol.identity(),
+            "samples": self._samples,
+            "protocol": self.protocol.spelled,
             "nll": self.nll,
         }
 
@@ -113,9 +114,9 @@ class Cell(Job):
     def sample_identity(self) -> dict[str, Any]:
         """What fixes the images of a seed besides versions: cells that agree in it share their sample sets."""
         return {
-            "recipe": self.recipe.identity(),
-            "sampler": self.sampling.sampler.identity(SAMPLERS),
-            "spacing": self.sampling.spacing.identity(SPACINGS),
+            "recipe": self.recipe.spelled,
+            "sampler": self.sampling.sampler.spelled(SAMPLERS),
+            "spacing": self.sampling.spacing.spelled(SPACINGS),
             "steps": self.sampling.steps,
             "clip": self.sampling.clip,
             **({"guidance": self.sampling.guidance.model_dump()} if self.sampling.guidance else {}),
@@ -145,7 +146,12 @@ class Cell(Job):
     @cached_property
     def sample_key(self) -> str:
         """Of the folder of its images: the identity, and the versions that are not 1."""
-        return content_key({**self.sample_identity(), **raised(self.drawn_versions())})
+        versions = raised(self.drawn_versions())
+        return content_key({**self.sample_identity(), **versions} if versions else self._samples)
+
+    @cached_property
+    def _samples(self) -> Spelled:
+        return Spelled(self.sample_identity())
 
     def described(self) -> Record:
         recipe, protocol, sampling = self.recipe, self.protocol, self.sampling
@@ -203,7 +209,7 @@ class Cell(Job):
             protocol.precision,
             measuring=features.work * (n / batch) + bits,
             memory=max(memory, FLOAT * features.parameters + features.memory * (n + real) // batch),
-            sets={self.sample_place(seed, place).folder: protocol.n for seed in protocol.seeds},
+            sets={self._folder(seed, place): protocol.n for seed in protocol.seeds},
             drawing=drawing * (1 / batch),
             image=math.prod(dataset.shape),
         )
@@ -311,8 +317,11 @@ class Cell(Job):
 
     def sample_place(self, seed: int, place: Workplace, apart: str = "") -> SamplePlace:
         """Where the images of a seed are kept."""
-        folder = place.state / "samples" / f"{self.sample_key}{apart}" / f"seed-{seed}"
-        return SamplePlace(folder, place.batch_size, place.device, device_name(place.device), place.progress)
+        folder, drawn_by = self._folder(seed, place, apart), device_name(place.device)
+        return SamplePlace(folder, place.batch_size, place.device, drawn_by, place.progress)
+
+    def _folder(self, seed: int, place: Workplace, apart: str = "") -> Path:
+        return place.state.joinpath("samples", f"{self.sample_key}{apart}", f"seed-{seed}")
 
     def _bits(self, model: Model, place: Workplace) -> Tensor | None:
         """The bound of test images, None for a cell without."""
@@ -442,16 +451,20 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
         stage.first_stage.key(stage.build_dataset()): stage.key
         for stage in first_stage_cells(experiment, profile_name, check=False)
     }
-    recipes: dict[str, Recipe] = {}  # by what the file states: most rows share theirs
+    recipes: dict[int, Recipe] = {}  # by the object that was read: most rows share theirs, as they do the protocol
+    protocols: dict[int, Protocol] = {}
+    checked: set[tuple[object, ...]] = set()
     cells: list[Cell] = []
     for i, row in enumerate(profile.rows):
         where = f"{experiment.path}: profiles.{profile_name}.rows[{i}] ({row.label})"
         try:
-            if repr(row.recipe) not in recipes:
-                recipes[repr(row.recipe)] = row.recipe.completed()
-            recipe, published = recipes[repr(row.recipe)], experiment.published(row)
+            if id(row.recipe) not in recipes:
+                recipes[id(row.recipe)] = row.recipe.completed()
+            if id(row.protocol) not in protocols:
+                protocols[id(row.protocol)] = row.protocol.with_fields()
+            recipe, protocol = recipes[id(row.recipe)], protocols[id(row.protocol)]
+            published = experiment.published(row)
             stage = recipe.first_stage.key(recipe.build_dataset()) if recipe.first_stage else ""
-            shared = {name: getattr(row, name) for name in ("label", "protocol", "nll")}
             rule = {name: getattr(row, name) for name in ("sampler", "spacing", "clip", "guidance")}
             in_row = [
                 Cell(
@@ -460,13 +473,19 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
                     recipe=recipe,
                     sampling=Sampling(**rule, steps=steps),
                     published=[value for value in published if value.steps == steps],
-                    needs=[measuring[stage]] if stage in measuring and not row.protocol.moments else [],
-                    **shared,
+                    needs=[measuring[stage]] if stage in measuring and not protocol.moments else [],
+                    label=row.label,
+                    protocol=protocol,
+                    nll=row.nll,
                 )
                 for steps in row.steps
             ]
+            depends = id(recipe), id(protocol), row.sampler, row.guidance, row.nll
+            if check and depends not in checked:
+                in_row[0].check()
+                checked.add(depends)
             for cell in in_row if check else []:
-                cell.check()
+                cell.sampling.times(recipe.build_schedule())
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
         if str(row.protocol.extractor) != str(profile.protocol.extractor):
