@@ -3,6 +3,7 @@
 `make test` runs them in as many processes as there are processors: a second thread would only wait for another process.
 """
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from filelock import FileLock
 
 from replication.harness.tracking import VARIABLE, Tracking
 from replication.registry import REGISTRIES
+from replication.sampling import generation
 
 Once = Callable[[str, Callable[[Path], object]], Path]
 
@@ -80,6 +82,12 @@ def own_stores_are_copies(request: pytest.FixtureRequest, once: Once, monkeypatc
 
 
 @pytest.fixture(autouse=True)
+def floors_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a few images the 20 evaluations that the fastest is taken of are most of a row."""
+    monkeypatch.setattr(generation, "FLOOR_REPEATS", 1)
+
+
+@pytest.fixture(autouse=True)
 def no_part_outlives_its_test() -> Iterator[None]:
     """What a test registers from a module of its own is gone after it, or a later test would go through it as well."""
     before = {parts: set(parts._factories) for parts in REGISTRIES.values()}
@@ -88,6 +96,11 @@ def no_part_outlives_its_test() -> Iterator[None]:
         for name in parts._factories.keys() - names:
             if not parts._factories[name].__module__.startswith("replication."):
                 del parts._factories[name], parts._canonical[name]
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # modules and the 5,000 tests: a search for garbage passes over them, of which a run has hundreds
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

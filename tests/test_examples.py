@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from replication.cli import main
 from replication.harness.experiment import load_experiment
 from replication.harness.job import jobs_of
 from replication.registry import MODELS
@@ -41,11 +42,13 @@ def test_scripts_are_short() -> None:
     assert all(len(file.read_text().splitlines()) < 40 for file in (ROOT / "examples").glob("*.py"))
 
 
-def test_any_sampler_samples_from_a_checkpoint(tmp_path: Path) -> None:
+def test_any_sampler_samples_from_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights that are given stand for trained ones. Catches a name of the library that the script no longer finds."""
     save_file(MODELS.build("ddpm-digits").state_dict(), tmp_path / "weights.safetensors")
     given = ["--profile", "cpu", "--row", "DDPM", "--network", "weights.safetensors"]
-    run(tmp_path, "-m", "replication", "weights", "add", "ddpm", *given)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPLICATION_HOME", str(tmp_path / "runs"))
+    assert main(["weights", "add", "ddpm", *given]) == 0
     script = str(ROOT / "examples/sample_with_any_sampler.py")
     assert "wrote dpmpp_2m-karras-3.png" in run(tmp_path, script, "dpmpp_2m", "karras", "3")
     assert Image.open(tmp_path / "dpmpp_2m-karras-3.png").size == (800, 80)

@@ -21,14 +21,14 @@ from replication.dit.model import DiT
 from replication.layers.weights import Published
 from replication.registry import MODELS
 
-N = 24
+N, REAL = 10, 12
 SIZES = {"resolution": 32, "classes": 3, "depth": 2, "width": 48, "heads": 4, "patch": 4, "channels": 3}
 NAME = "dit-rehearsal"
 TOML = """
 title = "rehearsal"
 papers = ["arXiv:2212.09748"]
 [profiles.paper]
-batch_size = 12
+batch_size = 5
 [profiles.paper.recipe]
 dataset = { name = "own-images", resolution = 32, classes = 3 }
 network = "dit-rehearsal"
@@ -39,7 +39,7 @@ condition = "label"
 training = { steps = 9, batch_size = 4, learning_rate = 1e-4, warmup = 0, grad_clip = 0, ema_decay = 0.9, flip = false }
 [profiles.paper.protocol]
 name = "rehearsal"
-n = 24
+n = 10
 seeds = [0]
 quantizer = "round"
 reference = "train"
@@ -88,7 +88,7 @@ def hub(project: Path, isolated: Path, inception_weights: Path, monkeypatch: pyt
 
 def real_images(folder: Path) -> None:
     folder.mkdir()
-    coarse = np.random.default_rng(3).integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
+    coarse = np.random.default_rng(3).integers(0, 256, (REAL, 4, 4, 3), dtype=np.uint8)
     for i, pixels in enumerate(coarse):
         Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{i:02}.png")
 
@@ -137,7 +137,7 @@ def test_from_the_list_to_the_figure(
         of_row = ["--profile", "paper"] if subject == row else ["--set", "protocol.extractor=cifar10-resnet"]
         assert main(["measure", subject, "--reference", "real-images", "--json", *of_row]) == 0
         found = json.loads(capsys.readouterr().out)
-        assert found["protocol.reference"] == "moments of 40 images, real: no interval for the reference"
+        assert found["protocol.reference"] == f"moments of {REAL} images, real: no interval for the reference"
         figures.append(found["metric.fd"])
     assert figures[1:] == pytest.approx(figures[:1] * 2, rel=1e-9)
 
@@ -152,7 +152,7 @@ def test_from_the_list_to_the_figure(
         **{
             "input1": "out",
             "input2": "real",
-            "batch_size": 12,
+            "batch_size": N,
             "fid": True,
             "cuda": False,
             "cache": False,

@@ -172,7 +172,7 @@ from replication.settings import Part
 from replication.training.first_stage import without_memory
 from replication.training.snapshots import Snapshots
 import diffusers
-part = Part(name="dit", options=dict(resolution=32, channels=4, classes=10, depth=6, width=768, heads=12, patch=2))
+part = Part(name="dit", options=dict(resolution=32, channels=4, classes=10, depth=3, width=768, heads=12, patch=2))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with without_memory():
     network = part.build(MODELS)
@@ -189,7 +189,7 @@ def test_loading_takes_little_more_than_the_file(tmp_path: Path, zipped: bool) -
     filled again, and weights kept twice, raw and averaged (2.0 and more)."""
     from oracles.official_dit import official_dit
 
-    path = written(official_dit(resolution=32, classes=10, depth=6, width=768, heads=12).state_dict(), tmp_path / "w.pt",
+    path = written(official_dit(resolution=32, classes=10, depth=3, width=768, heads=12).state_dict(), tmp_path / "w.pt",
                    _use_new_zipfile_serialization=zipped)  # fmt: skip
     done = subprocess.run([sys.executable, "-c", LOADING, path, tmp_path], capture_output=True, text=True, check=True)
     assert int(done.stdout) <= 1.2 * path.stat().st_size
