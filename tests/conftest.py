@@ -53,12 +53,28 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     return made
 
 
-def _make_store(folder: Path) -> None:
-    Tracking(folder).client.get_experiment_by_name("Default")
+@pytest.fixture
+def copy_store(once: Once, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Into a state folder without one, the empty store that MLflow has made once."""
+    follow = Tracking._follow_the_folder
+
+    def make(folder: Path) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(Tracking, "_follow_the_folder", follow)
+            Tracking(folder).client.get_experiment_by_name("Default")
+
+    def copy(state: Path) -> None:
+        if not (state / "mlflow.db").exists():
+            state.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(once("mlflow", make) / "mlflow.db", state / "mlflow.db")
+
+    return copy
 
 
 @pytest.fixture(autouse=True)
-def own_stores_are_copies(request: pytest.FixtureRequest, once: Once, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_stores_are_copies(
+    request: pytest.FixtureRequest, copy_store: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A new store, which MLflow makes in 1,700 statements and seconds, is made once and copied.
 
     MLflow sets $MLFLOW_TRACKING_URI for processes that it would start: after a test it is as it was before.
@@ -70,12 +86,8 @@ def own_stores_are_copies(request: pytest.FixtureRequest, once: Once, monkeypatc
     follow = Tracking._follow_the_folder
 
     def copied(tracking: Tracking) -> None:
-        if tracking.is_own and not (kept := tracking.state / "mlflow.db").exists():
-            with monkeypatch.context() as patched:
-                patched.setattr(Tracking, "_follow_the_folder", follow)
-                made = once("mlflow", _make_store)
-            tracking.state.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(made / "mlflow.db", kept)
+        if tracking.is_own:
+            copy_store(tracking.state)
         follow(tracking)
 
     monkeypatch.setattr(Tracking, "_follow_the_folder", copied)

@@ -172,12 +172,12 @@ def test_a_reader_that_goes_away_is_no_error(
 
 
 def test_a_reader_that_leaves_work_ends_it_in_silence(tiny: Path) -> None:
-    """`replicate run tiny | head -1`: as SIGPIPE would, 141. Catches: an exit code 0 for work that was cut."""
+    """`replicate report | head -1`: as SIGPIPE would, 141. Catches: an exit code 0 for work that was cut."""
     code = "import sys; from replication import cli\n"
     code += "cli.work = lambda name: lambda options: [print('x' * 100, flush=True) for _ in range(100_000)]\n"
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-c", f"{code}sys.exit(cli.main(['run', 'tiny']))"]
+    command = [sys.executable, "-c", f"{code}sys.exit(cli.main(['report']))"]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, b"")

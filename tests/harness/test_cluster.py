@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,18 +26,17 @@ from replication.sampling.chunks import chunks_in
 from replication.types import InputError, RunError
 
 OF_THE_RUN = ("timing.", "env.", "measured.")  # columns that two runs of the same need not agree in
-CHANGES = ["--set", "protocol.n=64", "--set", "batch_size=4"]
+CHANGES = ["--device", "cpu", "--set", "protocol.n=64", "--set", "batch_size=4"]
 
 
 def started(folder: Path, *options: str) -> subprocess.Popen[str]:
     """`replicate run tiny` in a project of its own, on one thread."""
-    folder.mkdir()
     write_tiny(folder)
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("REPLICATION_", "MLFLOW_"))
     }
     environment |= {"PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path))), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-u", "-m", "replication", "run", "tiny", "--device", "cpu", *CHANGES, *options]
+    command = [sys.executable, "-u", "-m", "replication", "run", "tiny", *CHANGES, *options]
     return subprocess.Popen(
         command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -68,20 +68,24 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in load_checkpoint(path)[0].items() if name != "curve"}
 
 
-def test_a_cluster_has_the_rows_and_images_of_one_process_though_a_worker_is_killed(tmp_path: Path) -> None:
+def test_a_cluster_has_the_rows_and_images_of_one_process_though_a_worker_is_killed(
+    tmp_path: Path, copy_store: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exact, on a real cluster of this machine: two workers, one of which is killed when it has begun to draw.
 
     Catches rows that workers write or that come twice, images drawn twice, another seed, a row lost with its worker, and a
     sample set that one worker draws alone.
     """
     pytest.importorskip("ray", reason="ray is not installed: the extra `cluster`")
+    copy_store(tmp_path / "ray" / "runs")
     with started(tmp_path / "ray", "--executor", "ray", "--worker-cpus", "1") as process:
         said, killed = _kill_one_that_draws(process, tmp_path / "ray" / "runs" / "samples")
     assert process.returncode == 0, said
     assert re.search(rf"lost worker {killed} on .*; another one goes on from what is written", said)
     assert len(re.findall(r"computed by worker \d+", said)) == 3
-    with started(tmp_path / "one") as process:
-        assert process.wait() == 0, process.stdout and process.stdout.read()
+    monkeypatch.chdir(write_tiny(tmp_path / "one").parents[1])
+    monkeypatch.delenv("REPLICATION_HOME", raising=False)
+    assert main(["run", "tiny", *CHANGES]) == 0
     assert rows(tmp_path / "ray") == rows(tmp_path / "one")
     ours, theirs = images(tmp_path / "ray"), images(tmp_path / "one")
     assert ours.keys() == theirs.keys()

@@ -82,7 +82,7 @@ def write_tiny(folder: Path, *changes: tuple[str, str]) -> Path:
     for old, new in changes:
         assert old in text, old
         text = text.replace(old, new, 1)
-    (folder / "experiments").mkdir(exist_ok=True)
+    (folder / "experiments").mkdir(parents=True, exist_ok=True)
     path = folder / "experiments" / "tiny.toml"
     path.write_text(text)
     return path
