@@ -93,6 +93,14 @@ def own_stores_are_copies(
     monkeypatch.setattr(Tracking, "_follow_the_folder", copied)
 
 
+@pytest.fixture(scope="session")
+def inception_weights(once: Once) -> Path:
+    """Random weights in torch-fidelity's format."""
+    from random_inception import write_inception
+
+    return once("inception", lambda folder: write_inception(folder / "random.pth")) / "random.pth"
+
+
 @pytest.fixture(autouse=True)
 def floors_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a few images the 20 evaluations that the fastest is taken of are most of a row."""
@@ -113,6 +121,10 @@ def no_part_outlives_its_test() -> Iterator[None]:
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()  # modules and the 5,000 tests: a search for garbage passes over them, of which a run has hundreds
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or libraries complain at the end of what they take for lost
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -58,11 +58,6 @@ guidance = { weight = 1.5 }
 """
 
 
-@pytest.fixture(scope="module")
-def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_inception(tmp_path_factory.mktemp("inception") / "random.pth")
-
-
 @pytest.fixture
 def hub(project: Path, isolated: Path, inception_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A project with one row, the weights of its network at a local address, and no images of its dataset."""

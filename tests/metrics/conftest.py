@@ -1,6 +1,5 @@
-"""Inception with random weights, which stands in for the published ones offline; our extractors as torch-fidelity's."""
+"""Our extractors as torch-fidelity's."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +10,6 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from replication.bench.random_inception import write_inception
 from replication.metrics.features import PARTS
 from replication.registry import EXTRACTORS
-
-
-@pytest.fixture(scope="session")
-def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights in torch-fidelity's format."""
-    return write_inception(tmp_path_factory.mktemp("inception") / "random.pth")
 
 
 class Plugin(FeatureExtractorBase):

@@ -75,5 +75,4 @@ def test_paired_intervals_of_ratios_cover(folder: Path) -> None:
             held.append((verdict.low, verdict.high))
     truth = {"fd": points[2] / points[3], "fd_infinity": fd[2] / fd[3], "kid": kid[2] / kid[3]}
     covered = {name: sum(a <= truth[name] <= b for a, b in held) / TRIALS for name, held in intervals.items()}
-    print("COVER", covered)
     assert all(0.92 <= share <= 0.98 for share in covered.values()), covered
