@@ -35,6 +35,7 @@ class _Uninitialised(TorchFunctionMode):
 
 
 MOST_LAYERS = 50_000  # of a network; published ones have thousands
+_CHECKED: set[str] = set()  # keys of first stages that fit: rows share them
 
 
 @contextmanager
@@ -149,7 +150,9 @@ class FirstStage(Settings):
         return self.loss.discriminator.build(DISCRIMINATORS) if self.loss.discriminator else None
 
     def check(self, dataset: Dataset) -> None:
-        """Build every part, the networks without memory; raises InputError for whatever doesn't fit the dataset."""
+        """Build every part, the networks without memory, once per process; raises InputError for what doesn't fit the dataset."""
+        if (key := self.key(dataset)) in _CHECKED:
+            return
         loss, base, what = self.loss, self.decoder_of, f"first stage {self.autoencoder}"
         with without_memory():
             autoencoder, discriminator = self.build_autoencoder(), self.build_discriminator()
@@ -184,3 +187,4 @@ class FirstStage(Settings):
             if not autoencoder.decoder_parts:
                 raise InputError(f"decoder_of: {what} does not state which parts are its decoder's")
         self.training.check(dataset)
+        _CHECKED.add(key)
