@@ -96,7 +96,7 @@ def own_stores_are_copies(
 @pytest.fixture(scope="session")
 def inception_weights(once: Once) -> Path:
     """Random weights in torch-fidelity's format."""
-    from random_inception import write_inception
+    from replication.bench.random_inception import write_inception
 
     return once("inception", lambda folder: write_inception(folder / "random.pth")) / "random.pth"
 

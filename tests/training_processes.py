@@ -1,14 +1,11 @@
-"""What each of the processes that torchrun starts does in the tests: trains, and writes what came of it and how it ended.
-
-    torchrun --nproc-per-node 2 tests/training_processes.py FOLDER SCENARIO [SCENARIO ...]
+"""What each of several processes does in the tests: trains, and writes what came of it and how it ended.
 
 Process i trains in FOLDER/i, so that files which another than the first one writes are seen.
 """
 
 import json
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -95,12 +92,12 @@ SCENARIOS: dict[str, Callable[[Path, Processes], None]] = {
 }
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    into, *asked = sys.argv[1:]
+def work(index: int, environment: dict[str, str], folder: Path, scenarios: Sequence[str]) -> None:
+    """In a fork with this number, which ends here: each of the scenarios."""
+    os.environ.update(environment, RANK=str(index))
     with started_together(CPU) as together:
-        for scenario in asked:
-            where, how = Path(into, scenario), "it ended"
+        for scenario in scenarios:
+            where, how = folder / scenario, "it ended"
             where.mkdir(parents=True, exist_ok=True)
             try:
                 if scenario in GRADIENTS:

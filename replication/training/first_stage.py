@@ -150,7 +150,7 @@ class FirstStage(Settings):
         return self.loss.discriminator.build(DISCRIMINATORS) if self.loss.discriminator else None
 
     def check(self, dataset: Dataset) -> None:
-        """Build every part, the networks without memory, once per process; raises InputError for what doesn't fit the dataset."""
+        """Build every part, the networks without memory, once per process; raises InputError for what does not fit."""
         if (key := self.key(dataset)) in _CHECKED:
             return
         loss, base, what = self.loss, self.decoder_of, f"first stage {self.autoencoder}"

@@ -14,7 +14,6 @@ from harness.hub_server import Hub, serving
 from PIL import Image
 
 from oracles.official_dit import official_dit
-from replication.bench.random_inception import write_inception
 from replication.cli import main
 from replication.dit import published_weights
 from replication.dit.model import DiT

@@ -7,7 +7,6 @@ import torch
 from torch_fidelity import register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-from replication.bench.random_inception import write_inception
 from replication.metrics.features import PARTS
 from replication.registry import EXTRACTORS
 

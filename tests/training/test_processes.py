@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import training_processes
 from harness.tiny import write_tiny
+from harness.tracking_servers import free_port
 from torch import Tensor, nn
+from torch.multiprocessing import start_processes
 from training_processes import GRADIENTS, gradients
 from training_recipes import CPU, recipe
 
@@ -34,9 +37,9 @@ def torchrun(processes: int, *arguments: str, cwd: Path | None = None) -> subpro
 
 
 def in_processes(n: int, folder: Path, *scenarios: str) -> dict[str, list[str]]:
-    """By scenario, how it ended in each of the processes."""
-    done = torchrun(n, training_processes.__file__, str(folder), *scenarios)
-    assert done.returncode == 0, done.stderr
+    """By scenario, how it ended in each of the processes: forks of this one, which has imported everything."""
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n)}
+    start_processes(training_processes.work, (environment, folder, scenarios), n, start_method="fork")
     return {one: [json.loads((folder / one / f"{i}.json").read_text()) for i in range(n)] for one in scenarios}
 
 
@@ -158,7 +161,9 @@ def test_latents_of_windows_are_encoded_for_the_rows_that_are_used_alone() -> No
     assert float((batches[0] - batches[1])[used].abs().max()) < 1e-6
 
 
-def test_a_sweep_under_torchrun_has_the_rows_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_under_torchrun_has_the_rows_of_one_process(
+    tmp_path: Path, copy_store: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The keys exactly, the costs too, the distance to a thousandth; and what is said once. Then one process finds it done.
 
     Catches a row for each process, other keys, text of every process, and a training that the first one did alone.
@@ -173,6 +178,7 @@ def test_a_sweep_under_torchrun_has_the_rows_of_one_process(tmp_path: Path, monk
         if where == "one":
             assert main(["run", "tiny"]) == 0
         else:
+            copy_store(Path("runs"))
             done = torchrun(2, "-m", "replication", "run", "tiny", "--device", "cpu", cwd=tmp_path / where)
             assert done.returncode == 0, done.stderr
             assert done.stdout.count("| DDIM") == 1
