@@ -111,7 +111,8 @@ def read_weights(found: WeightFiles) -> dict[str, Tensor]:
 def not_finite(weights: Mapping[str, Tensor]) -> str:
     """Which of them holds NaN or infinity, as half precision does that overflowed; empty for none."""
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and (count := int((~tensor.float().isfinite()).sum())):
+        wide = tensor.float() if tensor.element_size() == 1 else tensor
+        if tensor.is_floating_point() and (count := int((~wide.isfinite()).sum())):
             return f"tensor {name!r} has {count:,} of {tensor.numel():,} values that are not finite"
     return ""
 

@@ -13,7 +13,6 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
-from torch.overrides import TorchFunctionMode
 
 from replication.datasets.dataset import Dataset
 from replication.ldm.losses.adversarial import LIMIT
@@ -22,17 +21,8 @@ from replication.registry import AUTOENCODERS, DISCRIMINATORS, PERCEPTUAL
 from replication.settings import Part, Settings, content_key
 from replication.shapes import Shapes
 from replication.training.settings import Training, without_steps
+from replication.training.snapshots import Uninitialised
 from replication.types import InputError
-
-
-class _Uninitialised(TorchFunctionMode):
-    """Without nn.init: it has nothing to fill on the meta device, where a normal draw imports torch's compiler."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__module__", "") == "torch.nn.init":
-            return kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
 
 MOST_LAYERS = 50_000  # of a network; published ones have thousands
 _CHECKED: set[str] = set()  # keys of first stages that fit: rows share them
@@ -59,7 +49,7 @@ def without_memory() -> Iterator[None]:
 
 @cache  # many rows ask for few autoencoders, which take time to build even without memory
 def _latent_shape(autoencoder: str, image: tuple[int, int, int]) -> tuple[int, int, int]:
-    with without_memory(), _Uninitialised():
+    with without_memory(), Uninitialised():
         return Part.model_validate_json(autoencoder).build(AUTOENCODERS).latent_shape(image)
 
 

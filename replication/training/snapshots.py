@@ -9,7 +9,8 @@ Published weights that were given are there once, as `ema.*`.
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +18,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
-from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
+from replication.checkpoint import load_metadata, load_weights, save_checkpoint
 from replication.files import set_aside
 from replication.settings import canonical_json, content_key
 from replication.types import InputError
@@ -97,43 +100,77 @@ class Snapshots:
                 "move it away and run again"
             )
 
-    def save(self, path: Path, tensors: Mapping[str, Tensor], step: int, notes: Mapping[str, Any]) -> None:
-        """Atomically; raises RunError if it can't be written."""
-        save_checkpoint(path, tensors, {"key": self.key, "identity": self.identity, "step": step, **notes})
+    def save(
+        self, path: Path, tensors: Mapping[str, Tensor], step: int, notes: Mapping[str, Any], single: bool = False
+    ) -> None:
+        """Atomically; raises RunError if it can't be written. single: see save_checkpoint."""
+        save_checkpoint(path, tensors, {"key": self.key, "identity": self.identity, "step": step, **notes}, single)
 
     def give(
         self, weights: Mapping[str, Tensor], network: nn.Module, steps: int, sha256: str, notes: Mapping[str, Any]
     ) -> Path:
         """A snapshot of weights of the network that were published, kept once: they are raw and averaged in one.
 
-        sha256: of their file.
+        sha256: of their file. Numbers of fewer bits are kept as float32, which is computed with.
         """
         parameters = dict(network.named_parameters()).keys()
-        tensors = {f"{'ema' if n in parameters else 'buffers'}.{n}": _single(t) for n, t in weights.items()}
-        self.save(self.after(steps), tensors, steps, {**notes, GIVEN: sha256, ONE_COPY: True})
+        tensors = {f"{'ema' if name in parameters else 'buffers'}.{name}": t for name, t in weights.items()}
+        self.save(self.after(steps), tensors, steps, {**notes, GIVEN: sha256, ONE_COPY: True}, single=True)
         return self.after(steps)
 
     def load(
-        self, network: Network, path: Path, steps: int, device: torch.device | str = "cpu", ema: bool = True
+        self,
+        build: Callable[[], Network],
+        path: Path,
+        steps: int,
+        device: torch.device | str = "cpu",
+        ema: bool = True,
     ) -> Network:
         """The network with the averaged or raw weights of that file, in evaluation mode; the moments are not read.
 
+        It is built around the file's tensors, which go to the device one by one: there is no other copy of it at any time.
         Raises InputError if the file is missing, corrupt, of another training or of another number of steps.
         """
-        kind = "ema." if ema or load_metadata(path).get(ONE_COPY) else "weights."
-        tensors, header = load_checkpoint(path, (kind, "buffers."))
+        header = load_metadata(path)
         self.check(header, path, steps)
+        kind = "ema." if ema or header.get(ONE_COPY) else "weights."
+        tensors = load_weights(path, (kind, "buffers."), device)
         if not any(name.startswith(kind) for name in tensors):
             raise InputError(
                 f"{path}: holds no {kind.removesuffix('.')} weights: `replicate export` takes averaged ones alone"
             )
-        network.load_state_dict(named(tensors, kind) | named(tensors, "buffers."))
+        state = named(tensors, kind) | named(tensors, "buffers.")
+        with without_parameters():
+            network = build()
+        network.load_state_dict(state, assign=True)
+        if any(buffer.is_meta for buffer in network.buffers()):  # computed of parameters, which had no numbers
+            network = build()
+            network.load_state_dict(state)
         return network.to(device).to(memory_format=torch.channels_last).requires_grad_(False).eval()
 
 
-def _single(tensor: Tensor) -> Tensor:
-    """What is computed with: numbers of fewer bits are kept as float32."""
-    return tensor.float() if tensor.is_floating_point() else tensor
+class Uninitialised(TorchFunctionMode):
+    """Without nn.init: it has nothing to fill on the meta device, where a normal draw imports torch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_parameters() -> Iterator[None]:
+    """What is built in it has parameters without memory, on the meta device; its buffers are computed as ever."""
+
+    def without_memory(_: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        return None if parameter is None else nn.Parameter(parameter.to("meta"), parameter.requires_grad)
+
+    hook = register_module_parameter_registration_hook(without_memory)  # type: ignore[arg-type]  # it may return one
+    try:
+        with Uninitialised():
+            yield
+    finally:
+        hook.remove()
 
 
 def _header(path: Path) -> dict[str, Any] | None:

@@ -134,4 +134,4 @@ class NetworkState(TrainingState):
 def load_network(recipe: Recipe, path: Path, device: torch.device, ema: bool = True) -> nn.Module:
     """The trained network in a recipe's snapshot, in evaluation mode, averaged or raw weights; raises as Snapshots.load."""
     snapshots = Snapshots(path.parent, recipe.training_identity())
-    return snapshots.load(recipe.build_network(), path, recipe.training.steps, device, ema)
+    return snapshots.load(recipe.build_network, path, recipe.training.steps, device, ema)

@@ -159,4 +159,4 @@ def measure_scale(autoencoder: Autoencoder, data: TrainingData, settings: Traini
 def load_autoencoder(stage: FirstStage, dataset: Dataset, path: Path, device: torch.device) -> Autoencoder:
     """The trained autoencoder in evaluation mode, averaged weights, its scale known; raises as Snapshots.load."""
     snapshots = stage_snapshots(stage, dataset, path.parent)
-    return snapshots.load(stage.build_autoencoder(), path, stage.training.steps, device)
+    return snapshots.load(stage.build_autoencoder, path, stage.training.steps, device)
