@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,7 +18,7 @@ from replication.lease import leased
 from replication.types import InputError, RunError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what flock says on such a file system
-POLL = 1.0  # seconds between two looks at a lease
+POLL = 1.0  # seconds between two looks at a lease, and before a wait is worth a word
 BEGINNINGS = {  # of files that are taken for others
     b"version https://git-lfs": "a pointer of Git LFS in the place of the file, which `git lfs pull` fetches",
     b"<!": "a page of HTML, perhaps in the place of a download",
@@ -162,7 +163,8 @@ def set_aside(path: Path, reason: str) -> None:
 
 @contextmanager
 def locked(path: Path, what: str, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file. If another process does, print that and wait, or raise Held where it is not to be waited for.
+    """Hold the lock file. If another process does, wait, and print that where it takes long; or raise Held where it is not to
+    be waited for.
 
     The system releases it when its holder ends, however that ends. On a file system without locks a lease stands in
     (replication/lease.py). Raises Unwritable if the file can't be written.
@@ -179,8 +181,14 @@ def locked(path: Path, what: str, wait: bool = True) -> Iterator[None]:
         except BlockingIOError as error:
             if not wait:
                 raise Held(f"another process works on {what}") from error
-            print(f"another process works on {what}; waiting for it", flush=True)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            saying = threading.Timer(
+                POLL, print, (f"another process works on {what}; waiting for it",), {"flush": True}
+            )
+            saying.start()
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            finally:
+                saying.cancel()
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise unwritable(path, error) from error

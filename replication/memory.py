@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import math
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +18,18 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether that is what the error is."""
     known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return known or (isinstance(error, RuntimeError) and any(saying in str(error) for saying in SAYINGS))
+
+
+def available_memory() -> float:
+    """Bytes that programs may still take here, of the machine or of the container around them; infinite where none says it."""
+    found, group = [math.inf], Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))))
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        limit = int((group / "memory.max").read_text(encoding="ascii"))
+        found.append(limit - int((group / "memory.current").read_text(encoding="ascii")))
+    return min(found)
 
 
 def free_memory(device: torch.device) -> None:

@@ -57,6 +57,7 @@ MAY_IMPORT = {
     "cli": SHOWN | {"bench", "check", "commands", "terminal", "interrupt"},
     "__main__": {"cli"},
 }
+OWN_PIPE = "harness/companions.py"
 UNSAFE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 
@@ -131,11 +132,13 @@ def test_two_modules_know_mlflow() -> None:
 def test_nothing_is_unpickled(path: Path) -> None:
     """Catches pickle and its relatives, torch.load as it was before weights_only, and numpy with allow_pickle.
 
-    The name of the error that torch.load raises is no way to unpickle anything.
+    The name of the error that torch.load raises is no way to unpickle anything, and what a process of our own writes into a
+    pipe that nobody else has comes from nowhere else.
     """
     tree = ast.parse(path.read_text())
     used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    assert not {name for name in used if name.split(".")[0] in UNSAFE} - {"pickle.UnpicklingError"}
+    fine = {"pickle.UnpicklingError"} | ({"pickle.dumps", "pickle.loads"} if ident(path) == OWN_PIPE else set())
+    assert not {name for name in used if name.split(".")[0] in UNSAFE} - fine
     assert not {name.split(".")[0] for name in imports(path)} & UNSAFE - {"pickle"}
     assert not {name for name in imports(path) if name.startswith("pickle.")}
     for node in ast.walk(tree):

@@ -10,6 +10,7 @@ from replication.deadline import Deadline, OutOfTime
 from replication.files import expanded, write_atomically
 from replication.harness.auto_weights import give, wanted
 from replication.harness.cluster import workers_on_ray
+from replication.harness.companions import companions
 from replication.harness.experiment import Experiment
 from replication.harness.home import project, state
 from replication.harness.job import Job
@@ -38,7 +39,8 @@ def run_experiments(options: argparse.Namespace) -> None:
     """
     if options.budget is not None and not options.budget >= 0:
         raise InputError(f"--budget {options.budget:g}: it is seconds, and not below 0")
-    deadline, workers = Deadline.within(options.budget), None
+    deadline = Deadline.within(options.budget)
+    workers: Workers = companions
     if options.executor == "ray":
         workers = partial(
             workers_on_ray, device=options.device, device_of=device_of, cpus=options.worker_cpus, quiet=options.quiet
@@ -47,7 +49,7 @@ def run_experiments(options: argparse.Namespace) -> None:
     asked = [argparse.Namespace(**vars(options), experiment=name) for name in dict.fromkeys(options.experiments)]
     failed: list[RunError] = []
     with started_together(device_of(options.device)) as processes:
-        if workers and processes.several:
+        if options.executor == "ray" and processes.several:
             raise InputError("--executor ray under torchrun: Ray starts its workers itself; leave one of the two out")
         for one, experiment, jobs in [(one, *jobs_named(one)) for one in asked]:
             place = replace(workplace(one, experiment), deadline=deadline, processes=processes)
@@ -62,7 +64,7 @@ def run_experiments(options: argparse.Namespace) -> None:
 
 
 def _run_experiment(
-    options: argparse.Namespace, experiment: Experiment, jobs: list[Job], place: Workplace, workers: Workers | None
+    options: argparse.Namespace, experiment: Experiment, jobs: list[Job], place: Workplace, workers: Workers
 ) -> None:
     place = keeping(place, planned_trainings(w for job in jobs for w in job.trainings(place)))
     every, jobs = jobs, chosen(jobs, options)

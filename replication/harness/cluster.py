@@ -18,15 +18,14 @@ import torch
 
 from replication.deadline import Deadline
 from replication.files import Held
-from replication.harness.computing import Computing, one_line
+from replication.harness.computing import Asked, Elsewhere, Lost, one_line
 from replication.harness.job import Job
 from replication.harness.journal import Computed, Record
 from replication.harness.workplace import Workplace
 from replication.registry import unknown
-from replication.types import InputError, RunError
+from replication.types import InputError
 
 DEVICES = ["auto", "cpu", "cuda"]  # Ray chooses which GPU
-MOST_LOST = 3  # workers that one job may lose on the way to its row: it is likely the job that kills them
 ANSWER_SECONDS = 10.0
 START_SECONDS = 120.0  # that a new worker is waited for before the job is left to others
 
@@ -49,9 +48,15 @@ class Share:
 
 @contextmanager
 def workers_on_ray(
-    place: Workplace, device: str, device_of: Callable[[str], torch.device], cpus: int, quiet: bool = False
+    jobs: Sequence[Job],
+    place: Workplace,
+    device: str,
+    device_of: Callable[[str], torch.device],
+    cpus: int,
+    quiet: bool = False,
 ) -> Iterator[Sequence["RemoteWorker"]]:
-    """As many as there is room for in the cluster of RAY_ADDRESS, or in one of this machine alone that ends with them.
+    """As many as there is room for in the cluster of RAY_ADDRESS, or in one of this machine alone that ends with them, whatever
+    the jobs are.
 
     `device` is what the command was given, for `device_of` there: with auto workers take GPUs where the cluster has any.
     `cpus`: the cores of a worker without one. Raises InputError without ray, for a cluster that can't be reached, and for
@@ -116,15 +121,15 @@ def _check_answers(address: str) -> None:
             raise InputError(f"RAY_ADDRESS={address}: no cluster answers there ({one_line(error)})") from error
 
 
-class RemoteWorker:
-    """One worker of the cluster as the driver sees it; one that was lost is replaced."""
+class RemoteWorker(Elsewhere):
+    """One worker of the cluster as the driver sees it."""
 
     def __init__(self, ray: Any, place: Workplace, share: Share, device: str, device_of: Callable[[str], torch.device]):
-        self.ray, self.place, self.share, self.device, self.device_of = ray, place, share, device, device_of
-        self.stopped = False
-        self._start()
+        super().__init__(place)
+        self.ray, self.share, self.device, self.device_of = ray, share, device, device_of
+        self.start()
 
-    def _start(self) -> None:
+    def start(self) -> None:
         # an actor, so that models stay loaded and compiled from job to job
         actor = self.ray.remote(num_gpus=self.share.gpus, num_cpus=self.share.cpus)(Worker)
         elsewhere = replace(self.place, deadline=Deadline())  # its clock is another machine's
@@ -132,38 +137,22 @@ class RemoteWorker:
         self.greeting, self.name = self.actor.greeting.remote(), ""
 
     def compute(self, job: Job, earlier: Record | None) -> Computed:
-        """Raises RunError when as many workers were lost as a job may lose; Held while there is no room for another one."""
-        computed: Computed = self._answer(job.title, "compute", job, earlier)
+        computed = super().compute(job, earlier)
         print(f"{job.title}: computed by {self.name}", flush=True)
         return computed
 
-    def help(self, job: Job) -> bool:
+    def ask(self, title: str, method: str, *arguments: Any) -> Any:
+        """Raises Held while there is no room for a worker."""
         try:
-            helped: bool = self._answer(job.title, "help", job)
-        except Held:
-            return False
-        return helped
+            self._await_start(title)
+            return self.ray.get(getattr(self.actor, method).remote(self.place.deadline.left(), *arguments))
+        except self.ray.exceptions.RayActorError as error:
+            raise Lost from error
 
     def stop(self) -> None:
-        self.stopped = True
+        super().stop()
         with suppress(Exception):  # Ray itself may have ended
             self.ray.kill(self.actor)
-
-    def _answer(self, title: str, method: str, *arguments: Any) -> Any:
-        for _ in range(MOST_LOST):
-            try:
-                self._await_start(title)
-                answer = self.ray.get(getattr(self.actor, method).remote(self.place.deadline.left(), *arguments))
-            except self.ray.exceptions.RayActorError as error:
-                if self.stopped:
-                    raise KeyboardInterrupt from error
-                print(f"{title}: lost {self.name or 'a worker'}; another one goes on from what is written", flush=True)
-                self._start()
-            else:
-                if isinstance(answer, Exception):
-                    raise answer
-                return answer
-        raise RunError(f"{title}: lost {MOST_LOST} workers on the way; the node's memory may not suffice")
 
     def _await_start(self, title: str) -> None:
         if not self.name:
@@ -173,37 +162,14 @@ class RemoteWorker:
             print(f"{self.name} has started", flush=True)
 
 
-class Worker:
-    """What runs in a process of the cluster; what goes wrong in a job is its answer, as an exception."""
+class Worker(Asked):
+    """What runs in a process of the cluster."""
 
     def __init__(self, place: Workplace, share: Share, device: str, device_of: Callable[[str], torch.device]):
         if not share.gpus:
             torch.set_num_threads(share.cpus)
-        self.computing = Computing(replace(place, device=device_of(device)))
+        super().__init__(replace(place, device=device_of(device)))
 
     def greeting(self) -> str:
         """For people."""
         return f"worker {os.getpid()} on {os.uname().nodename}"
-
-    def compute(self, seconds: float, job: Job, earlier: Record | None) -> Computed | Exception:
-        """`seconds`: that are left."""
-        self._within(seconds)
-        try:
-            return self.computing.compute(job, earlier)
-        except Exception as error:
-            return _portable(error)
-
-    def help(self, seconds: float, job: Job) -> bool | Exception:
-        self._within(seconds)
-        try:
-            return self.computing.help(job)
-        except Exception as error:
-            return _portable(error)
-
-    def _within(self, seconds: float) -> None:
-        self.computing.place = replace(self.computing.place, deadline=Deadline.within(seconds))
-
-
-def _portable(error: Exception) -> Exception:
-    """The error, if it is one of ours; of others the text, since the driver need not have their classes."""
-    return error if isinstance(error, InputError | RunError) else RunError(f"{type(error).__name__}: {one_line(error)}")

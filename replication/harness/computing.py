@@ -1,16 +1,20 @@
 """Who computes jobs: this process, or another that is asked to."""
 
+import traceback
+from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
+from replication.deadline import Deadline
 from replication.files import Held, Unwritable
 from replication.harness.job import Job
 from replication.harness.journal import Computed, Record
 from replication.harness.workplace import Workplace
 from replication.memory import free_memory, out_of_memory
 from replication.sampling.chunks import Damaged
-from replication.types import RunError
+from replication.types import InputError, RunError
 
+MOST_LOST = 3  # processes that one job may lose on the way to its row: it is likely the job that kills them
 MOST_DAMAGED = 10  # files set aside on the way to one row; a disk that damages more needs a person
 
 
@@ -70,6 +74,91 @@ class Computing:
 
     def stop(self) -> None:
         """It ends by itself."""
+
+
+class Lost(Exception):
+    """The process that was asked is gone."""
+
+
+class Elsewhere(ABC):
+    """Another process, as the one of the command sees it; one that was lost is replaced. name: for people.
+
+    place: where the command computes, the clock of which counts.
+    """
+
+    def __init__(self, place: Workplace):
+        self.place, self.name, self.stopped = place, "", False
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin a new process, which need not be there yet."""
+
+    @abstractmethod
+    def ask(self, title: str, method: str, *arguments: Any) -> Any:
+        """What that method of Asked answers about the job of this title; raises Lost, or Held where none is to be had."""
+
+    def compute(self, job: Job, earlier: Record | None) -> Computed:
+        """Raises RunError when as many processes were lost as a job may lose; Held as `ask` does."""
+        computed: Computed = self._answer(job.title, "compute", job, earlier)
+        return computed
+
+    def help(self, job: Job) -> bool:
+        try:
+            helped: bool = self._answer(job.title, "help", job)
+        except Held:
+            return False
+        return helped
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def _answer(self, title: str, method: str, *arguments: Any) -> Any:
+        for _ in range(MOST_LOST):
+            try:
+                answer = self.ask(title, method, *arguments)
+            except Lost as error:
+                if self.stopped:
+                    raise KeyboardInterrupt from error
+                print(f"{title}: lost {self.name or 'a worker'}; another one goes on from what is written", flush=True)
+                self.start()
+            else:
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+        raise RunError(f"{title}: lost {MOST_LOST} workers on the way; the memory may not suffice")
+
+
+class Asked:
+    """What runs in the other process; what goes wrong in a job is its answer, as an exception."""
+
+    def __init__(self, place: Workplace):
+        self.computing = Computing(place)
+
+    def compute(self, seconds: float, job: Job, earlier: Record | None) -> Computed | Exception:
+        """`seconds`: that are left."""
+        self._within(seconds)
+        try:
+            return self.computing.compute(job, earlier)
+        except Exception as error:
+            return _portable(error)
+
+    def help(self, seconds: float, job: Job) -> bool | Exception:
+        self._within(seconds)
+        try:
+            return self.computing.help(job)
+        except Exception as error:
+            return _portable(error)
+
+    def _within(self, seconds: float) -> None:
+        self.computing.place = replace(self.computing.place, deadline=Deadline.within(seconds))
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, if it is one of ours; of others the text, since who asked need not have their classes."""
+    if isinstance(error, InputError | RunError):
+        return error
+    traceback.print_exception(error)  # of what nobody foresaw, where it came from
+    return RunError(f"{type(error).__name__}: {one_line(error)}")
 
 
 def one_line(error: Exception) -> str:

@@ -47,7 +47,7 @@ ONE_SIZE = (
 BESIDE = ("timing.floor_seconds", "timing.peak_memory_bytes")
 MACHINE = {"device": "env.device", "threads": "env.threads"}
 OTHER = ("processors", "switches", "steal")  # of OtherWork, as columns
-LATER = {"flags": "env.flags"}  # a row from before they were kept has no say in them
+LATER = {"flags": "env.flags", "companions": "env.companions"}  # a row from before they were kept has no say in them
 TRAINED = "no, trained here"  # `checkpoint.given` of weights that were not given
 
 
@@ -139,19 +139,22 @@ def timing_columns(sets: list[SampleSet], beside: Record) -> Record:
     """Seconds per image of sampling alone, and `beside`, the columns BESIDE; nothing where another device drew all images.
 
     Of chunks that were drawn under several conditions, those count that most images have in common, and `batch_size`,
-    env.threads and env.flags are theirs. Of these, those without other work beside them count, if there are any; else the
-    time is `disturbed`, 1, by what the columns `other_*` say. `floor_seconds` are bare evaluations beside these very chunks,
-    as many as an image takes. `image_seconds` are those until there are pixels: with decoding, where the model is a latent
-    one.
+    env.threads, env.flags and env.companions are theirs. Of these, those without other work beside them count, if there are
+    any; else the time is `disturbed`, 1, by what the columns `other_*` say. `floor_seconds` are bare evaluations beside these
+    very chunks, as many as an image takes. `image_seconds` are those until there are pixels: with decoding, where the model is
+    a latent one.
     """
     drawn = [t for s in sets for t in s.seconds_per_image]
     if not drawn:
         return {}
-    images: Counter[tuple[int | None, str | None, int]] = Counter()
+    images: Counter[tuple[tuple[int | None, str | None, str], int]] = Counter()
     for t in drawn:
-        images[t.threads, t.flags, t.batch] += t.batch
-    (threads, flags, batch), _ = images.most_common(1)[0]
-    alike = [t for t in drawn if (t.threads, t.flags) == (threads, flags) and abs(t.batch - batch) <= ONE_SIZE * batch]
+        images[(t.threads, t.flags, t.companions), t.batch] += t.batch
+    (under, batch), _ = images.most_common(1)[0]
+    threads, flags, companions = under
+    alike = [
+        t for t in drawn if (t.threads, t.flags, t.companions) == under and abs(t.batch - batch) <= ONE_SIZE * batch
+    ]
     quiet = [t for t in alike if not t.disturbed]
     seconds = quiet or alike
     seen = [t.other_work for t in seconds if t.other_work]
@@ -172,7 +175,7 @@ def timing_columns(sets: list[SampleSet], beside: Record) -> Record:
         **beside,
         **({"timing.floor_seconds": sets[0].nfe * min(floors)} if floors else {}),
         **({"env.threads": str(threads)} if threads is not None else {}),
-        **({"env.flags": flags} if flags is not None else {}),
+        **({"env.flags": flags, "env.companions": companions} if flags is not None else {}),
         **({"timing.disturbed": int(not quiet)} if seen else {}),
         **(
             {f"timing.other_{name}": statistics.median(getattr(w, name) for w in seen) for name in OTHER}

@@ -3,9 +3,9 @@
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -25,7 +25,7 @@ from replication.training.processes import ALONE
 from replication.types import InputError, RunError
 
 POLL = 1.0  # seconds between two looks at what other processes work on
-Workers = Callable[[Workplace], AbstractContextManager[Sequence[Computes]]]  # who compute instead of this process
+Workers = Callable[[Sequence[Job], Workplace], AbstractContextManager[Sequence[Computes]]]  # who compute the jobs there
 
 
 def journal_of(jobs: Sequence[Job], state: Path) -> Journal:
@@ -76,7 +76,7 @@ def run(
         alone = replace(place, waits=False)
         with Sweep(journal.folder.name, _expected(jobs, missing, rows, place), place.state) as ahead:
             sweep = _Sweep(journal, rows, giving, ahead, alone)
-            with nullcontext([Computing(alone)]) if workers is None or not missing else workers(alone) as team:
+            with nullcontext([Computing(alone)]) if workers is None or not missing else workers(missing, alone) as team:
                 sweep.computed(missing, team)
         failed, put_off = list(sweep.failed.values()), list(sweep.put_off.values())
     finally:
@@ -98,6 +98,10 @@ def run(
         raise OutOfTime(late)
 
 
+class _Ours(Exception):
+    """Another one of the team is at the job."""
+
+
 class _Sweep:
     """The rows of a run on their way into the journal; a thread for each who computes them."""
 
@@ -107,7 +111,8 @@ class _Sweep:
         self.failed: dict[str, Failure] = {}  # by the key of a job
         self.put_off: dict[str, OutOfTime] = {}
         self.said: set[str] = set()
-        self._writing = Lock()
+        self._ours: set[str] = set()  # keys of the jobs that one of the team is at
+        self._taking, self._writing = Lock(), Lock()
 
     def computed(self, jobs: Sequence[Job], team: Sequence[Computes]) -> None:
         """Every job is done, failed or put off at the end, by one of the team or by another process."""
@@ -133,7 +138,8 @@ class _Sweep:
                     self.put_off |= {job.key: OutOfTime(f"{job.title}: another process works on it") for job in held}
                     break
                 if not sum(one.help(job) for job in held):
-                    self._say(f"{len(held)} rows are computed by other processes; waiting for them")
+                    if others := [job for job in held if job.key not in self._ours]:
+                        self._say(f"{len(others)} rows are computed by other processes; waiting for them")
                     time.sleep(POLL)
             left = held
 
@@ -146,7 +152,7 @@ class _Sweep:
     def _settled(self, job: Job, one: Computes) -> bool:
         """Whether the job needs no further look; False where another process holds it, or a training that it needs."""
         try:
-            with locked(self.place.state / "locks" / job.key, job.title, wait=False):
+            with self._at(job.key), locked(self.place.state / "locks" / job.key, job.title, wait=False):
                 found = self.journal.read(job.key)
                 if found is not None and not job.changes(found):
                     return True  # another process has computed it meanwhile
@@ -159,6 +165,8 @@ class _Sweep:
                 with self._writing:
                     self.journal.write(computed)
                     self.giving.give(job.key)
+        except _Ours:
+            return False
         except Held as error:
             self._say(f"{job.title}: {error}; it is come back to")
             return False
@@ -169,6 +177,18 @@ class _Sweep:
         except Exception as error:
             self._fail(job, error)
         return True
+
+    @contextmanager
+    def _at(self, key: str) -> Iterator[None]:
+        """Raises _Ours where another one of the team is at it."""
+        with self._taking:
+            if key in self._ours:
+                raise _Ours
+            self._ours.add(key)
+        try:
+            yield
+        finally:
+            self._ours.discard(key)
 
     def _fail(self, job: Job, error: Exception) -> None:
         """Keep why; of an error that nobody foresaw, where it came from too."""

@@ -30,6 +30,16 @@ TICK = 0.02  # seconds of each processor by which the kernel's counters may be l
 VERSION = 2  # of the rule for a median and its interval; at 1 the smallest and the largest were the interval
 
 
+class Together:
+    """The processes of a run that compute beside each other on this machine: their work is no other work.
+
+    companions: how many there are besides this one. first: the number of the process that started the others.
+    """
+
+    companions = 0
+    first = os.getpid()
+
+
 def conditions(device: torch.device) -> dict[str, str]:
     """What of this process changes a time and no figure, by the column `env.*` that it has in a row."""
     found = {
@@ -40,7 +50,8 @@ def conditions(device: torch.device) -> dict[str, str]:
         f"float32 products {torch.get_float32_matmul_precision()}": torch.get_float32_matmul_precision() != "highest",
     }
     flags = ", ".join(name for name, on in found.items() if on) or "none"
-    return {"device": device_name(device), "threads": str(torch.get_num_threads()), "flags": flags}
+    threads, companions = str(torch.get_num_threads()), str(Together.companions or "none")
+    return {"device": device_name(device), "threads": threads, "flags": flags, "companions": companions}
 
 
 def device_name(device: torch.device) -> str:
@@ -103,7 +114,7 @@ def _shared(device: torch.device) -> bool:
 
 
 def busy_threads(device: torch.device) -> int:
-    """How many of the processor's a run keeps busy: where the device is another one, that which launches."""
+    """How many of the processor's this process keeps busy: where the device is another one, that which launches."""
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 
@@ -118,7 +129,9 @@ def _processors() -> frozenset[int]:
 
 
 class _Counters(NamedTuple):
-    """Seconds since some time in the past, of all our processors: busy, stolen; of this process; and its switches."""
+    """Seconds since some time in the past, of all our processors: busy, stolen; of our own processes; and the switches of
+    this one.
+    """
 
     busy: float
     stolen: float
@@ -140,19 +153,34 @@ def _counters() -> _Counters | None:
     tick = 1 / os.sysconf("SC_CLK_TCK")
     # user, nice, system, idle, iowait, irq, softirq, steal
     busy, stolen = sum(sum(of[:3]) + sum(of[5:7]) for of in ticks), sum(sum(of[7:8]) for of in ticks)
-    return _Counters(
-        busy * tick, stolen * tick, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-    )
+    own = _seconds_together(tick) if Together.companions else time.process_time()
+    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    return None if own is None else _Counters(busy * tick, stolen * tick, own, switches)
+
+
+def _seconds_together(tick: float) -> float | None:
+    """What the processes of this run have had of processors, those that it has waited for too."""
+    first, own = Path("/proc", str(Together.first)), 0
+    try:
+        children = [number for task in first.glob("task/*/children") for number in task.read_text().split()]
+        for number in (first.name, *children):
+            # behind the name, which may hold anything: the state, then user, system, and those of children that are over
+            counted = Path("/proc", number, "stat").read_text().rpartition(")")[2].split()[11:15]
+            own += sum(map(int, counted))
+    except OSError:  # one has just ended, or the kernel does not tell
+        return None
+    return own * tick
 
 
 def _between(before: _Counters | None, after: _Counters | None, seconds: float, threads: int) -> OtherWork | None:
+    """`threads`: of this process; its companions keep as many busy each."""
     if before is None or after is None:
         return None
     busy, stolen, own, switches = (b - a for a, b in zip(before, after, strict=True))
     processors, late = len(_processors()), TICK * len(_processors())
     taken, stolen = max(busy - own - late, 0.0) / seconds, max(stolen - late, 0.0) / seconds / processors
     aside = max(switches - threads, 0) / seconds / threads
-    too_few = processors - taken < threads * (1 - SLACK)
+    too_few = processors - taken < threads * (1 + Together.companions) * (1 - SLACK)
     return OtherWork(taken, aside, stolen, too_few or aside > SWITCHES or stolen > STEAL)
 
 

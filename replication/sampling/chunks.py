@@ -34,7 +34,7 @@ class Seconds(NamedTuple):
 
     batch: the size of the chunks that were drawn alike; threads: of the CPU, None for chunks from before they were kept;
     floor: seconds per image of a bare evaluation in the process that drew them, None where it was not measured. flags: of
-    PyTorch, as metrics/timing.py has them; other_work: beside the drawing, None where it was not seen.
+    PyTorch, and companions, as metrics/timing.py has them; other_work: beside the drawing, None where it was not seen.
     """
 
     sampling: float
@@ -44,6 +44,7 @@ class Seconds(NamedTuple):
     floor: float | None = None
     flags: str | None = None
     other_work: OtherWork | None = None
+    companions: str = "none"
 
     @property
     def disturbed(self) -> bool:
@@ -71,6 +72,7 @@ class Seconds(NamedTuple):
             made.get("floor"),
             made.get("flags"),
             OtherWork(**made["other_work"]) if made.get("other_work") else None,
+            made.get("companions", "none"),
         )
 
 

@@ -20,7 +20,7 @@ from replication.diffusion.denoiser import CLIPS, Counted, Denoise, Network, eva
 from replication.diffusion.guidance import Guided
 from replication.diffusion.sampling import sample
 from replication.diffusion.schedule import NoiseSchedule
-from replication.metrics.timing import Stopwatch, conditions, repeated
+from replication.metrics.timing import Stopwatch, Together, conditions, repeated
 from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.pixels import quantize
@@ -161,9 +161,9 @@ def generate(source: Source, request: SampleRequest, place: SamplePlace) -> Samp
     waiting = False
     while (samples := stored_samples(place, source.weights, request.n)) is None:
         if not draw(source, request, place):
-            if not waiting:
+            if not waiting and not Together.companions:
                 print("other processes draw the last of these images; waiting for them", flush=True)
-            waiting = True
+            waiting, place = True, replace(place, progress=False)
             time.sleep(POLL)
     return samples
 
@@ -209,8 +209,10 @@ def draw(source: Source, request: SampleRequest, place: SamplePlace) -> int:
                         f"{description}: sampling gave NaN or infinity in images {chunk.start} to {chunk.stop - 1}"
                     )
                 images = quantize(x.float(), request.quantizer).cpu()
-                threads, flags = torch.get_num_threads(), conditions(place.device)["flags"]
-                of_call = largest, threads, floor, flags, watch.other_work
+                under = conditions(place.device)
+                of_call = largest, torch.get_num_threads(), floor, under["flags"], watch.other_work, under["companions"]
                 seconds = Seconds(watch.seconds, decoding.seconds, *of_call)
                 chunk.write(images, counter.nfe, seconds, source.weights, place.drawn_by)
             drawn += len(chunk)
+            if (by_all := (n - chunks.missing(n)) * steps) > shown.done:
+                shown.update(by_all - shown.done)

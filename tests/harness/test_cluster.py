@@ -20,7 +20,8 @@ from harness.tiny import write_tiny
 from replication.checkpoint import load_checkpoint
 from replication.cli import main
 from replication.files import Held
-from replication.harness.cluster import MOST_LOST, RemoteWorker, Share, Worker, workers_on_ray
+from replication.harness.cluster import RemoteWorker, Share, Worker, workers_on_ray
+from replication.harness.computing import MOST_LOST
 from replication.harness.workplace import Workplace
 from replication.sampling.chunks import chunks_in
 from replication.types import InputError, RunError
@@ -237,7 +238,7 @@ def test_an_address_where_no_cluster_is_is_refused_at_once(tmp_path: Path, monke
 
 
 def _workers(state: Path, device: str) -> Any:
-    return workers_on_ray(Workplace(state, torch.device("cpu"), 8), device, torch.device, 1)
+    return workers_on_ray([], Workplace(state, torch.device("cpu"), 8), device, torch.device, 1)
 
 
 def test_a_worker_answers_with_what_goes_wrong_and_computes_within_the_time(tmp_path: Path) -> None:

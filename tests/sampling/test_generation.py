@@ -357,7 +357,8 @@ def test_settings_that_do_not_fit_are_refused_before_any_work(change: dict[str, 
 def test_the_bar_moves_with_every_step(denoiser: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a bar that stands still for a chunk. Two chunks of two images, four steps: eight updates of two image steps, as many as the total."""
     seen: list[int] = []
-    monkeypatch.setattr(progress.Bar, "update", lambda _, n=1: seen.append(n))
+    update = progress.Bar.update
+    monkeypatch.setattr(progress.Bar, "update", lambda bar, n=1: (seen.append(n), update(bar, n)))
     place = SamplePlace(tmp_path, 2, CPU)
     generate(
         Source(denoiser, SHAPE), SampleRequest(sampling(steps=3), 4, 0), place

@@ -1,0 +1,173 @@
+"""Companions: processes of this machine that compute beside that of the command, where networks run on the CPU.
+
+The threads of one process wait for each other after every operation of a network. Processes of one thread wait for nobody:
+together they draw more images in a second, and beside other work on the machine each keeps its share of it. They take rows, and
+who finds none draws images for another's, chunk by chunk (sampling/chunks.py). A training has all threads, and comes first.
+"""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+
+from replication.files import Unwritable
+from replication.harness.computing import Asked, Computes, Computing, Elsewhere, Lost
+from replication.harness.expected import Expected, Forecast
+from replication.harness.job import Job
+from replication.harness.workplace import Workplace, planned_trainings
+from replication.memory import available_memory
+from replication.metrics.timing import Together
+from replication.progress import be_quiet
+
+PAYS = (
+    20.0  # seconds of work from which on a process pays: it takes five of a processor until it has imported everything
+)
+BASE = 1 << 30  # bytes that one takes before it computes anything
+LEAST = 64  # images at a time: one thread takes a third longer for each of 16
+MOST_SECONDS = 5.0  # that one is waited for which has nothing left to do
+SERVE = "from replication.harness.companions import serve; serve({})"
+
+
+@contextmanager
+def companions(jobs: Sequence[Job], place: Workplace) -> Iterator[Sequence[Computes]]:
+    """This process, and as many others as threads, work and memory suffice for; trainings that the jobs need are done before.
+
+    The place's batch is shared out, and what PyTorch has of threads, until the body is over.
+    """
+    _train(jobs, place)
+    threads = torch.get_num_threads()
+    count = _worthwhile(jobs, place, threads)
+    if count == 1:
+        yield [Computing(place)]
+        return
+    place = replace(place, batch_size=max(place.batch_size // count, min(place.batch_size, LEAST)))
+    others = [Companion(place, threads // count, count - 1) for _ in range(count - 1)]
+    try:
+        _compute_beside(threads // count, count - 1, os.getpid())
+        yield [Computing(place), *others]
+    finally:
+        _compute_beside(threads, 0, os.getpid())
+        for one in others:
+            one.end()
+
+
+def _train(jobs: Sequence[Job], place: Workplace) -> None:
+    """What others train just now, or what fails, is left to the jobs that need it."""
+    for one in planned_trainings(wanted for job in jobs for wanted in job.trainings(place)):
+        try:
+            if one.to_do():
+                one.done_in(place)
+        except Unwritable:
+            raise
+        except Exception:  # kept in place.failed_trainings, or met again
+            continue
+
+
+def _worthwhile(jobs: Sequence[Job], place: Workplace, threads: int) -> int:
+    """How many processes, this one among them."""
+    if place.device.type != "cpu" or threads == 1:
+        return 1
+    forecast, expected = Forecast(place), Expected()
+    for job in jobs:
+        expected = Expected.of_all([expected, forecast.of_job(job.ahead(place))])
+        if expected.seconds > threads * PAYS:
+            break
+    room = available_memory() / (BASE + expected.memory)
+    return int(min(threads, 1 + expected.seconds // PAYS, 1 + max(room, 0)))
+
+
+def _compute_beside(threads: int, companions: int, first: int) -> None:
+    torch.set_num_threads(threads)
+    Together.companions, Together.first = companions, first
+
+
+class Companion(Elsewhere):
+    """One of them, as the process of the command sees it."""
+
+    def __init__(self, place: Workplace, threads: int, companions: int):
+        # models and features stay with who has loaded them
+        super().__init__(replace(place, progress=False, _held={}, _references={}))
+        self.conditions = threads, companions, os.getpid()
+        self.start()
+
+    def start(self) -> None:
+        self.connection, theirs = Pipe()
+        command = [sys.executable, "-c", SERVE.format(theirs.fileno())]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+        # without a terminal's keys; its standard error is ours
+        self.process = subprocess.Popen(
+            command,
+            pass_fds=[theirs.fileno()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self.name = f"process {self.process.pid}"
+        with suppress(OSError):  # it is gone already, which is found when it is asked
+            _send(self.connection, (self.place, *self.conditions))
+
+    def ask(self, title: str, method: str, *arguments: Any) -> Any:
+        try:
+            _send(self.connection, (method, self.place.deadline.left(), *arguments))
+            return _received(self.connection)
+        except (EOFError, OSError) as error:
+            self.process.wait()
+            raise Lost from error
+
+    def stop(self) -> None:
+        super().stop()
+        self.process.kill()
+
+    def end(self) -> None:
+        """It has nothing left to do."""
+        self.connection.close()
+        try:
+            self.process.wait(MOST_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def serve(descriptor: int) -> None:
+    """What a companion does: answer, until the process of the command is gone, whatever it is doing then."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal's Ctrl-C goes to all; the process of the command ends the others
+    connection, asked = Connection(descriptor), SimpleQueue[Any]()
+    threading.Thread(target=_listen, args=(connection, asked), daemon=True).start()
+    be_quiet(True)
+    place, *conditions = asked.get()
+    _compute_beside(*conditions)
+    worker = Asked(place)
+    while True:
+        method, *arguments = asked.get()
+        _send(connection, getattr(worker, method)(*arguments))
+
+
+def _listen(connection: Connection, asked: "SimpleQueue[Any]") -> None:
+    while True:
+        try:
+            asked.put(_received(connection))
+        except (EOFError, OSError):
+            os._exit(0)
+
+
+def _send(connection: Connection, content: Any) -> None:
+    """As it is: a Connection's own `send` would share the memory of tensors, which ends with the sender."""
+    connection.send_bytes(pickle.dumps(content))
+
+
+def _received(connection: Connection) -> Any:
+    return pickle.loads(connection.recv_bytes())  # noqa: S301  # nobody else has an end of the pipe
