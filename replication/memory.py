@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import math
 from contextlib import suppress
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+GIBIBYTE = 1 << 30
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of malloc.h
 SAYINGS = ("out of memory", "allocate memory", "ALLOC_FAILED")  # of CUDA, torch's allocator on the CPU, and cuBLAS
 
 
@@ -30,6 +33,18 @@ def available_memory() -> float:
         limit = int((group / "memory.max").read_text(encoding="ascii"))
         found.append(limit - int((group / "memory.current").read_text(encoding="ascii")))
     return min(found)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep up to half a gigabyte that it frees, for what it takes next; without GNU's C library, nothing.
+
+    That library gives blocks of a network's size back to the system and takes them again, zeroed page by page, for every
+    operation: in processes of one thread a sixth of the time of a small network.
+    """
+    with suppress(OSError, AttributeError):
+        set_option = ctypes.CDLL(None).mallopt
+        for option, value in ((M_MMAP_THRESHOLD, GIBIBYTE // 8), (M_TRIM_THRESHOLD, GIBIBYTE // 2), (M_ARENA_MAX, 1)):
+            set_option(option, value)
 
 
 def free_memory(device: torch.device) -> None:

@@ -26,14 +26,14 @@ from replication.harness.computing import Asked, Computes, Computing, Elsewhere,
 from replication.harness.expected import Expected, Forecast
 from replication.harness.job import Job
 from replication.harness.workplace import Workplace, planned_trainings
-from replication.memory import available_memory
+from replication.memory import GIBIBYTE, available_memory, keep_freed_memory
 from replication.metrics.timing import Together
 from replication.progress import be_quiet
 
 PAYS = (
     20.0  # seconds of work from which on a process pays: it takes five of a processor until it has imported everything
 )
-BASE = 1 << 30  # bytes that one takes before it computes anything
+BASE = GIBIBYTE  # bytes that one takes before it computes anything
 LEAST = 64  # images at a time: one thread takes a third longer for each of 16
 MOST_SECONDS = 5.0  # that one is waited for which has nothing left to do
 SERVE = "from replication.harness.companions import serve; serve({})"
@@ -48,6 +48,8 @@ def companions(jobs: Sequence[Job], place: Workplace) -> Iterator[Sequence[Compu
     _train(jobs, place)
     threads = torch.get_num_threads()
     count = _worthwhile(jobs, place, threads)
+    if place.device.type == "cpu" and count == threads:
+        keep_freed_memory()
     if count == 1:
         yield [Computing(place)]
         return
@@ -148,8 +150,10 @@ def serve(descriptor: int) -> None:
     connection, asked = Connection(descriptor), SimpleQueue[Any]()
     threading.Thread(target=_listen, args=(connection, asked), daemon=True).start()
     be_quiet(True)
-    place, *conditions = asked.get()
-    _compute_beside(*conditions)
+    place, threads, *beside = asked.get()
+    if threads == 1:
+        keep_freed_memory()
+    _compute_beside(threads, *beside)
     worker = Asked(place)
     while True:
         method, *arguments = asked.get()

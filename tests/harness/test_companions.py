@@ -184,3 +184,24 @@ def test_a_competitor_of_two_processes_is_seen(beside: None, monkeypatch: pytest
         found = timing._between(before, timing._Counters(20.0, 0.0, own, 0), 10.0, 1)
         assert found is not None
         assert found.disturbs is disturbs
+
+
+def test_freed_memory_is_kept() -> None:
+    """Counted, in a process of its own: blocks of 2 MiB are not taken from the system again. Catches a wrong option's number."""
+    again = """
+import resource
+from replication.memory import keep_freed_memory
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def used():
+    before = faults()
+    for _ in range(20):
+        blocks = [bytearray(b"1") * (1 << 21) for _ in range(4)]
+        del blocks
+    return faults() - before
+keep_freed_memory()
+used()
+print(used())
+"""
+    own = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    found = subprocess.run([sys.executable, "-c", again], env=own, capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 2048  # or 512 pages for each of 80 blocks
