@@ -52,8 +52,8 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: dict[st
 def load_weights(path: Path, prefixes: tuple[str, ...], device: torch.device | str) -> dict[str, Tensor]:
     """Tensors whose name begins with one of the prefixes, on the device, channels last where they are a convolution's.
 
-    Each is copied once, out of a file of which little more than MAPPED bytes are in memory at a time. Raises InputError as
-    load_checkpoint does.
+    Numbers of fewer bits become float32, which is computed with. Each is copied once, out of a file of which little more
+    than MAPPED bytes are in memory at a time. Raises InputError as load_checkpoint does.
     """
     with _opened(path) as file:
         names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
@@ -66,7 +66,8 @@ def load_weights(path: Path, prefixes: tuple[str, ...], device: torch.device | s
                     break
                 tensor = file.get_tensor(name)
                 layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
-                tensors[name] = tensor.to(device, memory_format=layout, copy=True)
+                dtype = torch.float32 if tensor.is_floating_point() and tensor.itemsize < 4 else tensor.dtype
+                tensors[name] = tensor.to(device, dtype, memory_format=layout, copy=True)
                 mapped += tensor.nbytes
                 del tensor
     return tensors
