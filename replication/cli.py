@@ -23,6 +23,7 @@ from replication.progress import be_quiet
 from replication.terminal import has_colour
 from replication.types import InputError, RunError
 
+SPINS = "10000"
 PARTS = ("dataset", "extractor", "metric", "model", "objective", "sampler", "schedule", "spacing")  # of check and new
 PRINTING = {  # what they compute is kept, or is what they print
     "data.list_datasets", "data.verify", "machine.doctor", "machine.status", "measure.measure_images", "parts.check",
@@ -100,7 +101,13 @@ EXAMPLES = {
 
 
 def entry() -> int:
-    """`main` as a process of its own, which after Ctrl-C or SIGTERM ends without what libraries tidy up for seconds."""
+    """`main` as a process of its own, which after Ctrl-C or SIGTERM ends without what libraries tidy up for seconds.
+
+    Threads that wait for each other look for a tenth of a millisecond before they sleep, not for several: on a quiet machine
+    that suffices, and beside other work they keep no processor from the one that they wait for.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
     code = main()
     if code in INTERRUPTED:
         sys.stdout.flush()

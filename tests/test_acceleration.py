@@ -19,7 +19,7 @@ from replication.check.models import randomize
 from replication.checkpoint import load_checkpoint
 from replication.diffusion import Denoiser
 from replication.layers import unet
-from replication.layers.unet import by_channels
+from replication.layers.unet import by_channels, of_few_channels
 from replication.noise import _compiled_normals, standard_normals
 from replication.numerics import numerics
 from replication.registry import MODELS, SCHEDULES
@@ -199,6 +199,33 @@ def test_a_norm_by_channels_is_a_group_norm() -> None:
         answers.append([answer, *torch.autograd.grad((answer * ahead).sum(), given)])
     for one, other in zip(*answers, strict=True):
         assert (one - other).abs().max() <= 1e-4 * one.abs().max()
+
+
+@torch.no_grad()
+def test_a_network_of_one_thread_is_that_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """max-abs 1e-5 of the largest, on features of unequal means. Catches norms of other groups, and means of all images."""
+    plain, (x, t) = network().to(memory_format=torch.channels_last), images(6)
+    x, norms, before = x * torch.linspace(0.5, 3, 6)[:, None, None, None] + 2, 0, torch.get_num_threads()
+
+    def counted(*arguments: Any) -> Tensor:
+        nonlocal norms
+        norms += 1
+        return of_few_channels(*arguments)
+
+    monkeypatch.setattr(unet, "of_few_channels", counted)
+    answers = []
+    try:
+        for threads in (2, 1):
+            torch.set_num_threads(threads)
+            answers.append(plain(x, t))
+            assert norms == (0 if threads == 2 else sum(m.num_channels < 64 for m in plain.modules() if is_norm(m)))
+    finally:
+        torch.set_num_threads(before)
+    assert (answers[0] - answers[1]).abs().max() <= 1e-5 * answers[0].abs().max()
+
+
+def is_norm(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.GroupNorm)
 
 
 @torch.no_grad()

@@ -438,3 +438,20 @@ def test_mlflow_and_alembic_do_not_speak(tiny: Path) -> None:
         for line in done.stderr.decode().splitlines()
         if not re.match(r"[^:]+: (\d+/\d+ [\w ]+, \d+ s|\d+ of \d+ rows)", line)
     ]
+
+
+def test_threads_that_wait_soon_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a setting that comes after torch has read it, and one that overrules the user's."""
+    asked = "import os, sys; from replication import cli; cli.main = lambda: print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules); cli.entry()"
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+
+    def said() -> str:
+        return subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+
+    assert said() == "10000 False"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert said() == "7 False"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert said() == "None False"

@@ -58,7 +58,7 @@ def started(folder: Path, threads: int, *options: str) -> "subprocess.Popen[str]
 
 def companions_of(process: int) -> list[int]:
     numbers = map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())
-    return [number for number in numbers if "companions" in Path(f"/proc/{number}/cmdline").read_text()]
+    return [number for number in numbers if "import serve" in Path(f"/proc/{number}/cmdline").read_text()]
 
 
 def until(found: Any, seconds: float = 120.0) -> Any:
