@@ -44,7 +44,7 @@ class Shared(Settings):
     @model_validator(mode="wrap")
     @classmethod
     def _once(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
-        if info.context is None or not isinstance(value, dict | str):
+        if not isinstance(info.context, dict) or not isinstance(value, dict | str):
             return handler(value)
         known, table = info.context, (cls, repr(value))
         if table not in known:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -198,8 +199,9 @@ def _columns(record: Record, group: str) -> tuple[tuple[str, str], ...]:
     return tuple((name.removeprefix(group), _text(value)) for name, value in record.items() if name.startswith(group))
 
 
-def _whole(jobs: Sequence[Job], rows: Mapping[str, Record]) -> Markup:
-    """The rows as JSON, for whoever opens one: {columns, shared: those with one value for all, rows: {key: values}}."""
+def _whole(jobs: Sequence[Job], rows: Mapping[str, Record]) -> str:
+    """The rows, for whoever opens one: {columns, shared: those with one value for all, rows: {key: values}}, as JSON that is
+    compressed (zlib) to half its size and written as base64."""
     found: dict[str, dict[str, str]] = {}
     for job in jobs:
         texts = {name: _text(value) for name, value in rows[job.key].items() if value not in ("", None)}
@@ -214,7 +216,7 @@ def _whole(jobs: Sequence[Job], rows: Mapping[str, Record]) -> Markup:
     own = [name for name in columns if name not in shared]
     lines = {key: [texts.get(name, "") for name in own] for key, texts in found.items()}
     text = json.dumps({"columns": own, "shared": shared, "rows": lines}, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c"))
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def _place(column: str) -> tuple[int, str]:

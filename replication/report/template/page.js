@@ -53,10 +53,15 @@ addEventListener("hashchange", () => reveal(address()));
 
 // ---------------------------------------------------------------- whole rows
 
-function openRow(line) {
+function rowsOf(section) {
+  const text = atob(section.querySelector("script[type='application/zlib']").textContent);
+  const packed = new Blob([Uint8Array.from(text, (character) => character.charCodeAt(0))]);
+  return new Response(packed.stream().pipeThrough(new DecompressionStream("deflate"))).json();
+}
+
+async function openRow(line) {
+  const section = line.closest("section"), { columns, rows } = await rowsOf(section);
   if (line.nextElementSibling?.className === "record") return;
-  const section = line.closest("section"), data = section.querySelector("script[type='application/json']");
-  const { columns, rows } = JSON.parse(data.textContent);
   const values = rows[line.id.slice(section.id.length + 1)], groups = new Map();
   columns.forEach((column, i) => {
     if (!values[i]) return;
