@@ -38,7 +38,7 @@ $(READY): requirements.lock pyproject.toml
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-# As many processes as processors, up to eight (each holds 1 GB); worksteal keeps the tests of a module, and so its fixtures,
+# As many processes as processors, up to eight, of one to three GB; worksteal keeps the tests of a module, and so its fixtures,
 # together.
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
