@@ -1,7 +1,7 @@
 """A sweep beside a real MLflow server that is killed on the way: every row ends up there, once."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -23,12 +23,19 @@ from replication.types import RunError
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def server(request: pytest.FixtureRequest, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowServer]:
+def server(
+    request: pytest.FixtureRequest,
+    project: Path,
+    copy_store: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[MlflowServer]:
     reason = postgres_is_absent() if request.param == "postgresql" else ""
     if reason:
         pytest.skip(reason)
-    with postgres() if request.param == "postgresql" else nullcontext(f"sqlite:///{project}/server.db") as backend:
-        server = MlflowServer(backend, project)
+    copy_store(project / "server")
+    backend = postgres() if request.param == "postgresql" else nullcontext(f"sqlite:///{project}/server/mlflow.db")
+    with backend as address:
+        server = MlflowServer(address, project)
         server.start()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")  # of a machine that does other work
