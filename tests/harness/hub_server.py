@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from local_http import first_byte, listening, send
 
 
 @dataclass
@@ -35,42 +36,15 @@ class Hub:
         self.requests.append((path, asked, handler.headers["Authorization"]))
         for model in self.models:
             if path.startswith(f"api/models/{model}/tree/"):
-                return self.send(handler, json.dumps(self.tree(model)).encode(), None)
+                return send(handler, json.dumps(self.tree(model)).encode())
             path = path.replace(f"{model}/resolve/main/", f"{model}/")
         if path not in self.files:
             return handler.send_error(404)
-        self.send(handler, self.files[path], asked)
-
-    def send(self, handler: BaseHTTPRequestHandler, body: bytes, asked: str | None) -> None:
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        handler.send_response(206 if start else 200)
-        if start:
-            handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        handler.send_header("Content-Type", "application/json")
-        handler.send_header("Content-Length", str(len(body) - start))
-        handler.end_headers()
-        rest = body[start:]
-        with suppress(ConnectionError):
-            handler.wfile.write(rest if self.cut_after is None else rest[: self.cut_after])
+        send(handler, self.files[path], first_byte(asked), self.cut_after)
 
 
 @contextmanager
 def serving(files: dict[str, bytes], *models: str) -> Iterator[Hub]:
     hub = Hub(files, models)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            hub.answer(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        hub.url = f"http://127.0.0.1:{listener.server_port}"
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield hub
-        finally:
-            listener.shutdown()
-            thread.join()
+    with listening(hub.answer) as hub.url:
+        yield hub

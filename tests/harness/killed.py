@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot  # noqa: F401
-import mlflow  # noqa: F401
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+import torch
+import torchvision  # noqa: F401
 from harness.tiny import write_tiny
 
 from replication.cli import main
@@ -33,6 +35,7 @@ from replication.harness.jobs import cell
 from replication.harness.journal import Journal
 from replication.harness.mlflow_runs import run_of_row
 from replication.harness.store import Store, Sweep
+from replication.metrics.throughput import throughput
 from replication.metrics.timing import Stopwatch
 from replication.sampling.generation import Source
 from replication.training.loop import TrainingState
@@ -254,6 +257,7 @@ def shared(folder: Path, store: Path, expected: Path, processes: int, kill_after
 
 def figures(folder: Path, least: int, seed: int) -> dict[str, Any]:
     """Both, against one process that nothing disturbed."""
+    throughput(torch.device("cpu"), "float32")  # else every life measures it
     store = store_made(folder)
     expected = new(folder / "whole", store)
     seconds = whole(expected)
