@@ -6,6 +6,7 @@ finite numbers. What is stated beside the weights is compared with the recipe (t
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from replication.checkpoint import load_metadata
 from replication.datasets.dataset import Dataset
 from replication.files import locked
-from replication.harness.fetched_weights import beside
+from replication.harness.fetched_weights import beside, published
 from replication.harness.workplace import Workplace
 from replication.layers.weight_files import SUFFIX, WeightFiles, not_finite, read_weights, weight_files
 from replication.layers.weights import Options, Spelling, Weights, under_our_names
@@ -63,13 +64,38 @@ def under_its_names(registry: Registry, part: Part, network: nn.Module, found: W
         if spelt:
             options = spelt[0].options(network) if spelt[0].options else {}
             remarks = [f"{path}: {said}" for said in [spelt[0].remark(short)] if said]
-            taken = _converted(spelt[0], short, network, path)
+            try:
+                taken = _converted(spelt[0], short, network, path)
+            except InputError as error:
+                raise InputError(f"{path}: {error}; {_elsewhere(registry, part, short)}") from error
             return _checked(taken, weights, options, [*_which_copy(prefix, weights, path), *remarks], path)
     named = ", ".join(f"{spelling.begins}*" for spelling in known) or "none"
     theirs = ", ".join(sorted(weights)[:3]) or "nothing"
     raise InputError(
-        f"{path}: no published spelling of {registry.kind} {part} (tensors would be named: {named}), it holds {theirs}"
+        f"{path}: no published spelling of {registry.kind} {part} (tensors would be named: {named}), it holds {theirs}; "
+        f"{_elsewhere(registry, part, weights)}"
     )
+
+
+SMALLEST = 30_000_000  # numbers of a published network, or more
+
+
+def _elsewhere(registry: Registry, part: Part, weights: Weights) -> str:
+    """What such weights would fit, of the networks or first stages that published weights are known for."""
+    fitting: list[str] = []
+    if sum(tensor.numel() for tensor in weights.values()) < SMALLEST:
+        return "they are of no published network, for none is as small"
+    for name in sorted({file.part for file in published()} & set(registry.names()) - {part.name}):
+        with without_memory():
+            network = registry.build(name)
+        module = beside(registry, name)
+        for spelling in module.SPELLINGS if module else ():
+            known = isinstance(network, spelling.of) and any(tensor.startswith(spelling.begins) for tensor in weights)
+            with suppress(InputError, RuntimeError, TypeError, ValueError, LookupError):
+                fitting += [name] if known and spelling.convert(weights, network) else []
+    if fitting:
+        return f"these are weights of {registry.kind} {listed(dict.fromkeys(fitting))}"
+    return f"they fit no {registry.kind} of those that `replicate weights list` has either"
 
 
 # how trainers call the copies of a network's weights in one file, in the order in which they are wanted: averages first

@@ -108,8 +108,9 @@ def read_config(file: Path) -> dict[str, Any] | None:
 
 
 def scheduler_beside(folder: Path) -> dict[str, Any] | None:
-    """Of the network in that folder, in it or in its pipeline's folder for that."""
-    return read_config(folder / SCHEDULER) or read_config(folder.absolute().parent / "scheduler" / SCHEDULER)
+    """Of the network in that folder, in it or in its pipeline's folder for that: below it where one file holds all parts."""
+    places = (folder, folder / "scheduler", folder.absolute().parent / "scheduler")
+    return next((found for place in places if (found := read_config(place / SCHEDULER))), None)
 
 
 def differing_training(scheduler: Mapping[str, Any], meaning: Meaning) -> list[str]:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from replication.datasets.dataset import Dataset
+from replication.layers.building import Uninitialised
 from replication.ldm.losses.adversarial import LIMIT
 from replication.ldm.losses.distances import PIXEL, Perceptual, Pixel
 from replication.registry import AUTOENCODERS, DISCRIMINATORS, PERCEPTUAL
 from replication.settings import Part, Settings, content_key
 from replication.shapes import Shapes
 from replication.training.settings import Training, without_steps
-from replication.training.snapshots import Uninitialised
 from replication.types import InputError
 
 MOST_LAYERS = 50_000  # of a network; published ones have thousands

@@ -9,8 +9,7 @@ Published weights that were given are there once, as `ema.*`.
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +17,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
-from torch.overrides import TorchFunctionMode
 
 from replication.checkpoint import load_metadata, load_weights, save_checkpoint
 from replication.files import set_aside
+from replication.layers.building import without_parameters
 from replication.settings import canonical_json, content_key
 from replication.types import InputError
 
@@ -147,30 +145,6 @@ class Snapshots:
             network = build()
             network.load_state_dict(state)
         return network.to(device).to(memory_format=torch.channels_last).requires_grad_(False).eval()
-
-
-class Uninitialised(TorchFunctionMode):
-    """Without nn.init: it has nothing to fill on the meta device, where a normal draw imports torch's compiler."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__module__", "") == "torch.nn.init":
-            return kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def without_parameters() -> Iterator[None]:
-    """What is built in it has parameters without memory, on the meta device; its buffers are computed as ever."""
-
-    def without_memory(_: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
-        return None if parameter is None else nn.Parameter(parameter.to("meta"), parameter.requires_grad)
-
-    hook = register_module_parameter_registration_hook(without_memory)  # type: ignore[arg-type]  # it may return one
-    try:
-        with Uninitialised():
-            yield
-    finally:
-        hook.remove()
 
 
 def _header(path: Path) -> dict[str, Any] | None:
