@@ -21,6 +21,9 @@ from replication.harness import companions
 from replication.harness.companions import Companion, _worthwhile
 from replication.harness.computing import MOST_LOST
 from replication.harness.expected import Ahead
+from replication.harness.experiment import load_experiment
+from replication.harness.jobs import cell
+from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.workplace import Workplace
 from replication.metrics import timing
 from replication.metrics.timing import Together
@@ -205,3 +208,22 @@ print(used())
     own = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     found = subprocess.run([sys.executable, "-c", again], env=own, capture_output=True, text=True, check=True)
     assert int(found.stdout) < 2048  # or 512 pages for each of 80 blocks
+
+
+def test_the_bound_comes_before_images_that_others_draw_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: None
+) -> None:
+    """Catches a companion that has nothing to do while the bound is evaluated; alone, a bound that a kill would lose."""
+    (of_ddpm, *_) = cells_of(load_experiment(str(write_tiny(tmp_path))), "cpu", check=False)
+    order: list[str] = []
+    model = SimpleNamespace(sha256={"checkpoint": ""}, given={"checkpoint": None})
+    monkeypatch.setattr(Workplace, "model", lambda *_: model)
+    monkeypatch.setattr(Cell, "_drawing_seconds", lambda *_: 0.0)
+    monkeypatch.setattr(Cell, "samples", lambda *_: order.append("images"))
+    monkeypatch.setattr(Cell, "_bits", lambda *_: order.append("bound"))
+    monkeypatch.setattr(Cell, "_measured", lambda *_: None)
+    monkeypatch.setattr(cell, "timing_columns", lambda *_: {})
+    of_ddpm.compute(Workplace(tmp_path, CPU, 8))
+    monkeypatch.setattr(Together, "companions", 0)
+    of_ddpm.compute(Workplace(tmp_path, CPU, 8))
+    assert order == ["bound", "images", "images", "bound"]

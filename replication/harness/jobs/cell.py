@@ -56,7 +56,7 @@ from replication.harness.versions import (
 from replication.harness.workplace import FIRST_STAGE, Model, PlannedTraining, Workplace, trainings_of_recipe
 from replication.metrics import timing
 from replication.metrics.metric import Material, metrics
-from replication.metrics.timing import device_name, peak_memory, reset_peak_memory
+from replication.metrics.timing import Together, device_name, peak_memory, reset_peak_memory
 from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.pixels import QUANTIZERS, quantize
@@ -218,6 +218,9 @@ class Cell(Job):
         model = place.model(self.recipe, self.protocol.ema)
         reset_peak_memory(place.device)
         place.deadline.require(self._drawing_seconds(model, place) + MEASURING_SECONDS, self.title)
+        # one process has to evaluate the bound: first, where others draw meanwhile; last, where a kill would lose it
+        first = Together.companions > 0
+        bits = self._bits(model, place) if first else None
         sets = [self.samples(model, seed, place) for seed in self.protocol.seeds]
         beside = {"timing.peak_memory_bytes": peak_memory(place.device)}
         drawn: Record = {
@@ -229,7 +232,7 @@ class Cell(Job):
             **provenance(place.device),
             **timing_columns(sets, beside),
         }
-        return self._measured(drawn, sets, self._bits(model, place), {}, place)
+        return self._measured(drawn, sets, bits if first else self._bits(model, place), {}, place)
 
     def measured_again(self, row: Record, place: Workplace) -> Computed | None:
         """Times are those of the chunks that the row's own device drew; what chunks do not tell is kept from the row. The
