@@ -49,7 +49,7 @@ def test_the_contract_names_are_there(kind: str) -> None:
 
 OWN = {  # parts that no paper has; every other names its source
     "list", "lms", "gaussian-oracle", "identity", "none", "gaussian", "own-images", "cifar10-resnet", "digits-cnn", "values",
-    "cell", "first stage", "diffusers", "training_days", "training_gigabytes",
+    "cell", "first stage", "diffusers", "training_days", "training_gigabytes", "image_rms",
 }  # fmt: skip
 
 

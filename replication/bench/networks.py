@@ -18,6 +18,7 @@ from replication.bench.peers import BEST, DEFAULTS, LATENT, compiled, cost, labe
 from replication.bench.turns import Run, Task, Work, apart
 from replication.cost import FORWARDS_PER_STEP
 from replication.numerics import Precision, numerics
+from replication.replay import WARMUPS
 from replication.report.speed import OURS
 from replication.training.data import Pixels
 from replication.training.recipe import Recipe
@@ -141,7 +142,7 @@ def _training(name: str, batch: int, precision: Precision, device: torch.device)
     multiply_adds = FORWARDS_PER_STEP * each.multiply_adds * batch
     touched = FLOAT * TOUCHED_BY_STEP * each.parameters
     what = f"{name}, batch {batch}, {precision}"
-    return Work(what, runs, multiply_adds, touched, batch, precision, 2, both.missing)
+    return Work(what, runs, multiply_adds, touched, batch, precision, WARMUPS + 2, both.missing)
 
 
 def _loop_of_diffusers(

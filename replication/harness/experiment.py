@@ -39,7 +39,10 @@ class Replicating(Settings):
 
 
 class Row(Replicating):
-    """A line of a table: one sampling rule at several step counts. The file's row changes the profile's recipe and protocol."""
+    """A line of a table: one sampling rule at several step counts. The file's row changes the profile's recipe and protocol.
+
+    `beside`: the label of a row above it, whose images of the same noise and step count its own are compared with, one by one.
+    """
 
     label: Line
     sampler: Part
@@ -47,6 +50,7 @@ class Row(Replicating):
     steps: Annotated[list[PositiveInt], Field(min_length=1)]
     clip: str
     guidance: Guidance | None = None
+    beside: Line | None = None
     nll: str | None = None  # the variance under which the NLL is evaluated; left out: no NLL
     recipe: Recipe
     protocol: Protocol

@@ -41,7 +41,7 @@ class Material:
     `prompted` the classes [N] that a classifier's `logits` [N,K] should show. `originals` and `reconstructions` are uint8
     [N,C,H,W], `codes` [K] counts the uses of each entry of a codebook, and `bits` [N] are the bound in bits/dim of single
     images. `image_embeddings` and `prompt_embeddings` [N,D] of each seed are CLIP's, of the images and of the texts that they
-    were drawn for. Computed on `device`.
+    were drawn for. `apart` [N] of each seed is how far each image lies from that of another row. Computed on `device`.
     Raises InputError for no seeds, fewer than ten images, or features of different extractors.
     """
 
@@ -59,6 +59,7 @@ class Material:
     bits: Tensor | None = None
     image_embeddings: Sequence[Tensor] | None = None
     prompt_embeddings: Sequence[Tensor] | None = None
+    apart: Sequence[Tensor] | None = None
     resamples: int = 200
     seed: int = 0
     device: str | torch.device = "cpu"

@@ -6,7 +6,7 @@ from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.training.settings import Training
 
-NAMES = ("ddpm", "ldm", "dit", "samplers", "scaling", "schedules", "parameterizations")
+NAMES = ("ddpm", "ldm", "dit", "samplers", "scaling", "schedules", "parameterizations", "precision")
 
 
 def left(training: Training) -> float:

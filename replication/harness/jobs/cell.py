@@ -55,6 +55,7 @@ from replication.harness.versions import (
 )
 from replication.harness.workplace import FIRST_STAGE, Model, PlannedTraining, Workplace, trainings_of_recipe
 from replication.metrics import timing
+from replication.metrics.apart import image_rms
 from replication.metrics.metric import Material, metrics
 from replication.metrics.timing import Together, device_name, peak_memory, reset_peak_memory
 from replication.noise import ImageNoise
@@ -74,7 +75,10 @@ OF_DRAWING = ("checkpoint.", "env.")  # columns of a row's first stage that its 
 
 
 class Cell(Job):
-    """Cells that agree in `sample_identity()` share their sample sets."""
+    """Cells that agree in `sample_identity()` share their sample sets.
+
+    beside: the cell whose images, of the same noise, each of its own is compared with.
+    """
 
     tables: ClassVar = CELL_TABLES
     picture: ClassVar = ("samples", "Samples", "samples, one line per row of the table")
@@ -82,6 +86,7 @@ class Cell(Job):
     recipe: Recipe
     sampling: Sampling
     nll: str | None
+    beside: "Cell | None" = None
 
     @property
     def title(self) -> str:
@@ -97,11 +102,13 @@ class Cell(Job):
             "samples": self._samples,
             "protocol": self.protocol.spelled,
             "nll": self.nll,
+            **({"beside": self.beside._samples} if self.beside else {}),
         }
 
     def versions(self) -> dict[str, int]:
         without = {*NO_SAMPLES, *(() if self.nll else ("bits",)), *(() if self.recipe.condition else ("prompted",))}
         without |= set() if self._clip_pair() else {"prompt_embeddings"}
+        without |= set() if self.beside else {"apart"}
         if self.protocol.moments:  # moments have no images to be near to, or too few
             without |= {"training", "held_out", *(() if images_beside(located(self.protocol.moments)) else ("real",))}
         measured = metric_versions(without, self.protocol.extractor.name)
@@ -159,6 +166,7 @@ class Cell(Job):
             **{f"sampling.{name}": str(getattr(sampling, name) or "none") for name in Sampling.model_fields},
             "sampling.steps": sampling.steps,
             "sampling.nll_variance": self.nll or "none",
+            **({"sampling.beside": self.beside.title} if self.beside else {}),
             "recipe.key": recipe.key,
             "recipe.dataset": str(recipe.dataset),
             "recipe.fingerprint": recipe.build_dataset().fingerprints["train"],
@@ -242,13 +250,13 @@ class Cell(Job):
         """
         if not changes(row, self.drawn_versions()).keys().isdisjoint(DRAWN):
             return None
-        sets = self.stored(row, place)
-        if sets is None:
+        sets, trained = self.stored(row, place), place.snapshots(self.recipe).found(self.recipe.training.steps)
+        if sets is None or (self.beside and not trained):
             return None
         bounds = {m.name: m.version for m in metrics() if self.nll and "bits" in m.needs}
         kept, bits = {c: v for c, v in row.items() if metric_of(c) in bounds}, None
         if changes(row, bounds) or lacking(row, bounds):
-            if not place.snapshots(self.recipe).found(self.recipe.training.steps):
+            if not trained:
                 return None
             kept, bits = {}, self._bits(place.model(self.recipe, self.protocol.ema), place)
         drawn = {c: v for c, v in row.items() if c.startswith(OF_DRAWING)}
@@ -336,7 +344,7 @@ class Cell(Job):
     def _measurable(self, sets: list[SampleSet], bits: Tensor | None, place: Workplace) -> Material:
         """All that metrics may ask of the cell."""
         dataset = self.recipe.build_dataset()
-        material = replace(sampled(sets, dataset, self.protocol, place), bits=bits)
+        material = replace(sampled(sets, dataset, self.protocol, place), bits=bits, apart=self._apart(sets, place))
         # the classifier that ships for the dataset, whatever the distance's extractor is
         shipped = (found for _, found in EXTRACTORS.built() if found.classifies == dataset.name)
         if self.recipe.condition and (classifier := next(shipped, None)):
@@ -351,6 +359,14 @@ class Cell(Job):
             prompts = [texts[caption_numbers(of_seed, numbers, dataset)] for of_seed in labels]
             material = replace(material, image_embeddings=images, prompt_embeddings=prompts)
         return material
+
+    def _apart(self, sets: list[SampleSet], place: Workplace) -> list[Tensor] | None:
+        """By seed, how far each image lies from the other cell's, which are drawn where they are not stored."""
+        if (other := self.beside) is None:
+            return None
+        model = place.model(other.recipe, other.protocol.ema)
+        theirs = [other.samples(model, seed, place) for seed in other.protocol.seeds]
+        return [image_rms(a.batches(), b.batches()) for a, b in zip(sets, theirs, strict=True)]
 
     def _clip_pair(self) -> ClipPair | None:
         """What the CLIP score of a row on text is computed with, where it is on this machine."""
@@ -469,6 +485,7 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
             published = experiment.published(row)
             stage = recipe.first_stage.key(recipe.build_dataset()) if recipe.first_stage else ""
             rule = {name: getattr(row, name) for name in ("sampler", "spacing", "clip", "guidance")}
+            above = {cell.title: cell for cell in cells if row.beside}
             in_row = [
                 Cell(
                     experiment=experiment.name,
@@ -476,12 +493,17 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
                     recipe=recipe,
                     sampling=Sampling(**rule, steps=steps),
                     published=[value for value in published if value.steps == steps],
-                    needs=[measuring[stage]] if stage in measuring and not protocol.moments else [],
+                    needs=[
+                        *([measuring[stage]] if stage in measuring and not protocol.moments else []),
+                        *([other.key] if other else []),
+                    ],
                     label=row.label,
                     protocol=protocol,
                     nll=row.nll,
+                    beside=other,
                 )
                 for steps in row.steps
+                for other in [_beside(f"{row.beside} x {steps}", protocol, above) if row.beside else None]
             ]
             depends = id(recipe), id(protocol), row.sampler, row.guidance, row.nll
             if check and depends not in checked:
@@ -498,3 +520,15 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
             )
         cells += in_row
     return cells
+
+
+def _beside(title: str, protocol: Protocol, above: Mapping[str, Cell]) -> Cell:
+    """The cell of that title among those above it; raises InputError for none, and for images of other noise."""
+    if title not in above:
+        raise unknown("beside: cell above this row", title, list(above))
+    other = above[title]
+    if (other.protocol.n, other.protocol.seeds) != (protocol.n, protocol.seeds):
+        raise InputError(
+            f"beside: {title} has other images: n and seeds are {other.protocol.n}, {other.protocol.seeds}"
+        )
+    return other
