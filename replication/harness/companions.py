@@ -30,9 +30,7 @@ from replication.memory import GIBIBYTE, available_memory, keep_freed_memory
 from replication.metrics.timing import Together
 from replication.progress import be_quiet
 
-PAYS = (
-    20.0  # seconds of work from which on a process pays: it takes five of a processor until it has imported everything
-)
+PAYS = 20.0  # seconds of work for which one more process pays: until it has imported everything it takes five
 BASE = GIBIBYTE  # bytes that one takes before it computes anything
 LEAST = 64  # images at a time: one thread takes a third longer for each of 16
 MOST_SECONDS = 5.0  # that one is waited for which has nothing left to do

@@ -85,6 +85,10 @@ class Forecast:
         """Take in the time of a row, if it is from this machine as it is now."""
         seconds = row.get("timing.seconds_per_image")
         there = {name: row.get(f"env.{name}", "none") for name in self._here}
+        if (companions := there["companions"]) != "none":  # so many images were drawn in that time, by so many threads
+            together = 1 + int(companions)
+            there |= {"threads": str(together * int(there["threads"])), "companions": "none"}
+            seconds = seconds and seconds / together
         if seconds and there == self._here and not row.get("timing.disturbed"):
             self._paces[ahead.network].append(seconds / self._counted(ahead.drawing, ahead.precision))
 

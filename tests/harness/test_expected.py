@@ -94,6 +94,11 @@ def test_rows_of_this_machine_correct_what_was_counted(planned: Planned, monkeyp
     with_time(seconds_per_image=100.0, disturbed=0)
     monkeypatch.setattr(expected, "conditions", lambda device: {**conditions(device), "threads": "99"})
     assert planned()["cells"][0]["seconds"] < 50 * before
+    row |= {"env.threads": "99", "env.companions": "none"}
+    alone = with_time(seconds_per_image=50.0, disturbed=0)
+    assert alone > 20 * before
+    row |= {"env.threads": "33", "env.companions": "2"}
+    assert with_time(seconds_per_image=150.0, disturbed=0) == pytest.approx(alone, rel=0.5)
 
 
 def test_only_some_rows_are_planned_and_run(planned: Planned, capsys: pytest.CaptureFixture[str]) -> None:
