@@ -85,6 +85,7 @@ EXAMPLES = {
         "weights add ddpm --row DDIM --network ddpm-ema-cifar10",
         "weights add ddpm --row DDIM --network unet/diffusion_pytorch_model.safetensors",
     ),
+    "weights.export": ("weights export ddpm --row DDIM --steps 20 --diffusers ddpm-digits/",),
     "reference.list_references": ("reference list",),
     "reference.fetch_references": ("reference fetch adm-imagenet256",),
     "reference.make_reference": (
@@ -343,6 +344,12 @@ def _add_material(commands: Any) -> None:
     add.add_argument("--network", metavar="PATH", help=text)
     add.add_argument("--first-stage", metavar="PATH", help="of the first stage, the row's or the one named; likewise")
     _add_device(add)
+    text = "a row's network and first stage as a folder of diffusers, with a model card"
+    out = _added(actions, "export", "weights.export", text)
+    _add_experiment(out)
+    out.add_argument("--row", required=True, help="the label of a row in the experiment's table")
+    out.add_argument("--steps", type=int, help="whose figures the card has; by default the row's first step count")
+    out.add_argument("--diffusers", required=True, metavar="FOLDER", help="a new one, which diffusers loads")
 
     references = commands.add_parser(
         "reference", help="moments in the place of a reference's images: list, fetch, make"

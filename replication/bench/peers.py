@@ -11,9 +11,11 @@ from replication.acceleration import Policy
 from replication.cost import Cost, measured
 from replication.dit import published_weights as dit_weights
 from replication.dit.model import DiT
-from replication.layers.unet import Attention, UNet
+from replication.layers.as_diffusers import adjust, configured, spelling_of
+from replication.layers.unet import UNet
 from replication.ldm import published_weights as ldm_weights
 from replication.registry import MODELS
+from replication.types import InputError
 
 DEFAULTS, BEST = "diffusers, defaults", "diffusers, best"
 Network = TypeVar("Network", bound=nn.Module)
@@ -105,26 +107,10 @@ def compiled(run: Callable[..., Any], device: torch.device) -> Callable[..., Any
 def diffusers_unet(network: UNet) -> nn.Module | None:
     """diffusers' network of the same configuration, under the conventions of DDPM's or of LDM's; None without diffusers."""
     try:
-        from diffusers import UNet2DModel
-    except ImportError:
+        model: nn.Module = configured(network, spelling_of(network, ldm_weights.SPELLINGS))
+    except InputError:
         return None
-    attention = network.middle_attention
-    assert isinstance(attention, Attention)
-    return UNet2DModel(
-        sample_size=network.resolution,
-        in_channels=network.in_channels,
-        out_channels=network.in_channels,
-        block_out_channels=[network.width * m for m in network.multipliers],
-        layers_per_block=network.blocks,
-        down_block_types=["AttnDownBlock2D" if a else "DownBlock2D" for a in network.attends],
-        up_block_types=["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(network.attends)],
-        norm_num_groups=network.groups,
-        attention_head_dim=None if attention.heads == 1 else attention.q.in_features // attention.heads,
-        downsample_padding=1 if network.pad_all_sides else 0,
-        flip_sin_to_cos=network.cos_first,
-        freq_shift=0 if network.cos_first else 1,
-        norm_eps=network.norm_out.eps,
-    )
+    return model
 
 
 def diffusers_dit(network: DiT) -> nn.Module | None:
@@ -132,26 +118,16 @@ def diffusers_dit(network: DiT) -> nn.Module | None:
 
     Its blocks share one embedder, whose sinusoids have the official divisor, half; diffusers' own is half - 1.
     """
+    spelling = spelling_of(network, dit_weights.SPELLINGS)
     try:
-        from diffusers import DiTTransformer2DModel
-    except ImportError:
+        model: Any = configured(network, spelling)
+    except InputError:
         return None
-    reference = DiTTransformer2DModel(
-        num_attention_heads=network.heads,
-        attention_head_dim=network.width // network.heads,
-        in_channels=network.in_channels,
-        out_channels=network.out_channels,
-        num_layers=network.depth,
-        sample_size=network.resolution,
-        patch_size=network.patch,
-        num_embeds_ada_norm=network.classes,
-        norm_eps=1e-6,
-    )
-    embedder = reference.transformer_blocks[0].norm1.emb
-    embedder.time_proj.downscale_freq_shift = 0
-    for block in reference.transformer_blocks:
-        block.norm1.emb = embedder
-    return reference
+    adjust(model, spelling)
+    for block in model.transformer_blocks:
+        block.norm1.emb = model.transformer_blocks[0].norm1.emb
+    peer: nn.Module = model
+    return peer
 
 
 def diffusers_decoder(width: int) -> Any:

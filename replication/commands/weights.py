@@ -1,17 +1,27 @@
-"""`replicate weights list`, `fetch`, `add`: where published weights are, and how they become the checkpoint of a row."""
+"""`replicate weights list`, `fetch`, `add`, `export`: where published weights are, how they become the checkpoint of a row, and
+how a row's own leave."""
 
 import argparse
 from pathlib import Path
 
+import torch
+
 from replication.checkpoint import load_metadata
 from replication.commands.options import cells_named, print_json, workplace
 from replication.files import expanded
+from replication.harness.exported_weights import CARD, export_diffusers
 from replication.harness.fetched_weights import fetch, is_here, named, path_or_name, published, rows_of, size_of
 from replication.harness.given_weights import Given, give_first_stage, give_network
+from replication.harness.home import project, state
 from replication.harness.job import of_row
+from replication.harness.jobs.cell import find_cell
 from replication.harness.jobs.first_stage import first_stage_cells
+from replication.harness.model_card import title_in
+from replication.harness.sweep import journal_of
+from replication.harness.workplace import Workplace
 from replication.layers.weights import Published
 from replication.registry import unknown
+from replication.report.rows import rows_of as measured_rows
 from replication.report.tables import Table
 from replication.terminal import show
 from replication.training.first_stage import FirstStage
@@ -38,7 +48,7 @@ def _shipped(path: Path) -> list[str]:
     header = load_metadata(path)
     of = header.get(NetworkState.kind) or header[FirstStageState.kind]
     part = of["network" if NetworkState.kind in header else "autoencoder"]
-    title = path.with_suffix(".md").read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+    title = title_in(path.with_suffix(".md").read_text(encoding="utf-8"))
     size, rows = f"{path.stat().st_size / 1e6:,.1f} MB", "where nothing was trained"
     return [path.stem[:12], part["name"], title, size, "yes", rows, "MIT", "", "ours", f"{SHIPPED.name}/{path.name}"]
 
@@ -85,6 +95,18 @@ def add(options: argparse.Namespace) -> None:
         _said(give_first_stage(stage, dataset, _path(options.first_stage, "--first-stage"), place))
     if options.network:
         _said(give_network(recipe, _path(options.network, "--network"), place))
+
+
+def export(options: argparse.Namespace) -> None:
+    """The averaged weights, or the raw ones where the row was drawn with these, and its first stage."""
+    experiment, cells = cells_named(options)
+    cell = find_cell(cells, options.row, options.steps)
+    place, folder = Workplace(state(), torch.device("cpu"), 1), expanded(options.diffusers, "--diffusers")
+    committed = project() / "results" / f"{experiment.name}-{options.profile}.csv"
+    row = measured_rows([cell], journal_of(cells, place.state), committed).get(cell.key)
+    for note in export_diffusers(cell, row, experiment.papers, place, folder):
+        print(f"{folder}: {note}")
+    print(f"wrote {folder}; its {CARD} says how to load it")
 
 
 def _path(text: str, option: str) -> Path:

@@ -21,8 +21,10 @@ from replication.layers.weights import (
     Weights,
     as_run,
     by_table,
+    place_by,
     under_our_names,
     unet_options,
+    unet_shapes,
 )
 
 _TIME: Table = (
@@ -40,7 +42,15 @@ def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
 
 SPELLINGS = (
     Spelling(UNet, "official", "temb.dense.", from_official),
-    Spelling(UNet, "diffusers", "down_blocks.", from_diffusers, unet_options),
+    Spelling(
+        UNet,
+        "diffusers",
+        "down_blocks.",
+        from_diffusers,
+        unet_options,
+        shapes=unet_shapes,
+        place=place_by(DIFFUSERS_UNET),
+    ),
 )
 _PORTED = "none stated for the files; the official code and its weights state none"
 _HEIBOX, _GOOGLE = "https://heibox.uni-heidelberg.de/f", f"{HUB}google"

@@ -15,8 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from replication.dit.blocks import EPS
 from replication.dit.model import DiT, sincos_positions
-from replication.layers.weights import HUB, Option, Options, Published, Spelling, Table, Weights, under_our_names
+from replication.dit.sit import SiT
+from replication.layers.weights import (
+    HUB,
+    Option,
+    Options,
+    Place,
+    Published,
+    Spelling,
+    Table,
+    Weights,
+    renamed,
+    under_our_names,
+)
 from replication.types import InputError
 
 _OFFICIAL: Table = (
@@ -46,8 +59,11 @@ _DIFFUSERS: Table = (
     (r"\.ff\.net\.0\.proj\.", ".mlp.0."),
     (r"\.ff\.net\.2\.", ".mlp.2."),
 )
-_EMBEDDER = re.compile(r"^transformer_blocks\.(\d+)\.norm1\.emb\.")
-_QKV = re.compile(r"\.attn1\.to_[qkv]\.")
+_EMBEDDER, _FIRST = re.compile(r"^transformer_blocks\.(\d+)\.norm1\.emb\."), "transformer_blocks.0.norm1.emb."
+_QKV = re.compile(r"\.attn1\.to_([qkv])\.")
+ADJUSTED = (
+    "for block in model.transformer_blocks:\n    block.norm1.emb.time_proj.downscale_freq_shift = 0  # the official one"
+)
 
 
 def from_official(weights: Weights, network: DiT) -> dict[str, Tensor]:
@@ -87,7 +103,8 @@ def options(network: DiT) -> Options:
     same = {
         "sample_size": Option(network.resolution, (network.resolution,)),  # of which the positions are a function
         "num_attention_heads": Option(16, (network.heads,)),
-        "norm_type": Option("ada_norm_zero", ("ada_norm_zero",)),
+        "norm_type": Option("ada_norm_zero", ("ada_norm_zero",) if network.block == "adaln-zero" else ()),
+        "time_of_the_straight_line": Option(False, (isinstance(network, SiT),)),
         "norm_elementwise_affine": Option(False, (False,)),
         "activation_fn": Option("gelu-approximate", ("gelu-approximate",)),
     }
@@ -98,6 +115,25 @@ def options(network: DiT) -> Options:
 _BEFORE = {"norm_type": "layer_norm", "norm_elementwise_affine": True, "activation_fn": "geglu"}  # the defaults then
 
 
+def shapes(network: DiT) -> dict[str, object]:
+    """What a `DiTTransformer2DModel` is built from besides those options."""
+    return {
+        "attention_head_dim": network.width // network.heads,
+        "in_channels": network.in_channels,
+        "out_channels": network.out_channels,
+        "num_layers": network.depth,
+        "patch_size": network.patch,
+        "num_embeds_ada_norm": network.classes or None,
+        "norm_eps": EPS,
+    }
+
+
+def place(name: str) -> Place:
+    """Of a tensor of a `DiTTransformer2DModel`: the blocks' embedders are one here, and so are q, k and v."""
+    ours = renamed(_QKV.sub(".attn1.to_qkv.", _EMBEDDER.sub(_FIRST, name)), _DIFFUSERS)
+    return Place(ours, "qkv".index(part[1]), 3) if (part := _QKV.search(name)) else Place(ours)
+
+
 def _single(weights: Weights) -> dict[str, Tensor]:
     """Without the later blocks' copies of the embedders."""
     kept = {}
@@ -106,7 +142,7 @@ def _single(weights: Weights) -> dict[str, Tensor]:
         if copy is None or copy[1] == "0":
             kept[name] = tensor
             continue
-        first = weights.get(_EMBEDDER.sub("transformer_blocks.0.norm1.emb.", name))
+        first = weights.get(_EMBEDDER.sub(_FIRST, name))
         if first is None or not torch.equal(tensor, first):
             raise InputError(
                 f"weights from diffusers: {name!r} differs from that of the first block: this network embeds once"
@@ -131,7 +167,16 @@ def _fused(weights: Weights) -> dict[str, Tensor]:
 
 SPELLINGS = (
     Spelling(DiT, "official", "x_embedder.", from_official),
-    Spelling(DiT, "diffusers", "transformer_blocks.", from_diffusers, options),
+    Spelling(
+        DiT,
+        "diffusers",
+        "transformer_blocks.",
+        from_diffusers,
+        options,
+        shapes=shapes,
+        place=place,
+        adjusted=ADJUSTED,
+    ),
 )
 _FILES, _NC = "https://dl.fbaipublicfiles.com/DiT/models", "CC-BY-NC-4.0"
 _256: dict[str, Any] = {"dataset": "imagenet-256", "resolution": 256, "steps": 7_000_000, "objective": "hybrid"}

@@ -8,20 +8,22 @@ kept are given weights (harness/archive.py), found where a run finds its own; tr
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from replication.checkpoint import load_metadata
-from replication.files import file_sha256, write_atomically
+from replication.files import write_atomically
 from replication.harness.archive import averaged
 from replication.harness.experiment import load_experiment
 from replication.harness.home import state
-from replication.harness.job import rows_among
-from replication.harness.jobs.cell import Cell, cells_of, find_cell
-from replication.harness.jobs.first_stage import FirstStageCell, first_stage_cells
+from replication.harness.job import Job, rows_among
+from replication.harness.jobs.cell import cells_of, find_cell
+from replication.harness.jobs.first_stage import first_stage_cells
 from replication.harness.journal import Record
+from replication.harness.model_card import model_card
 from replication.harness.sweep import journal_of
 from replication.training.settings import Training
-from replication.training.snapshots import SHIPPED, Snapshots
+from replication.training.snapshots import SHIPPED, VARIABLE, Snapshots
 from replication.types import InputError
 
 LICENCE = "MIT, as the code; trained on CIFAR-10, which is published for research"
@@ -37,23 +39,21 @@ def ship(experiment: str, label: str, steps: int | None, profile: str, folder: P
         raise InputError(f"{cell.title} of {experiment}, profile {profile}: there is no row of it here")
     recipe, made = cell.recipe, []
     snapshots = Snapshots(state() / "checkpoints", recipe.training_identity())
-    facts = {"network": str(recipe.network), "condition": str(recipe.condition or "none")}
-    made.append(_kept(snapshots, cell, rows[cell.key], recipe.training, facts, folder))
+    made.append(_kept(snapshots, cell, rows[cell.key], recipe.training, loaded.papers, folder))
     for stage in stages:
         if stage.key in cell.needs and stage.key in rows:
             kept = Snapshots(state() / "first-stages", stage.first_stage.training_identity(stage.build_dataset()))
             parts = stage.first_stage.build_autoencoder().decoder_parts
-            facts = {"autoencoder": str(stage.first_stage.autoencoder), "loss": str(stage.first_stage.loss)}
-            made.append(_kept(kept, stage, rows[stage.key], stage.first_stage.training, facts, folder, parts))
+            made.append(_kept(kept, stage, rows[stage.key], stage.first_stage.training, loaded.papers, folder, parts))
     return made
 
 
 def _kept(
     snapshots: Snapshots,
-    job: Cell | FirstStageCell,
+    job: Job,
     row: Record,
     training: Training,
-    facts: dict[str, str],
+    papers: Sequence[str],
     folder: Path,
     halved: tuple[str, ...] | None = None,
 ) -> Path:
@@ -62,27 +62,20 @@ def _kept(
     if not source.is_file():
         raise InputError(f"{job.title}: its weights are not here ({source.name})")
     out = averaged(source, folder / source.name, halved)
-    header, figures = load_metadata(source), {k: v for k, v in row.items() if k.startswith("metric.")}
-    labels = job.protocol.metric_labels
-    measured = {
-        labels[m]: figures[f"metric.{m}"] for m in ("fd", "fd_infinity", "class_accuracy") if f"metric.{m}" in figures
-    }
-    lines = {
-        "file": f"`{out.name}`, {out.stat().st_size:,} bytes",
-        "SHA-256": f"`{file_sha256(out)}`",
-        **{name: f"`{value}`" for name, value in facts.items()},
-        "training": f"{training.steps:,} steps of {training.batch_size} images",
-        "hours": f"{header['seconds'] / 3600:.2f} on {row['env.device']}",
-        "recipe": f"`{training}`",
-        "row": f"{job.title} of `{job.experiment}`, profile `{job.profile}`, n = {row['protocol.n']}",
-        **{name: f"{value:.3g}" for name, value in measured.items()},
-        "licence": LICENCE,
-        "train it anew": f"`REPLICATION_SHIPPED=none replicate run {job.experiment} --profile {job.profile}`",
-    }
-    table = "\n".join(f"| {name} | {value} |" for name, value in lines.items())
-    title = f"# {job.experiment}, {job.profile}: {job.label}"
-    write_atomically(out.with_suffix(".md"), f"{title}\n\n| | |\n|---|---|\n{table}\n".encode())
+    header = load_metadata(source)
+    notes = {"training": f"{header['seconds'] / 3600:.2f} hours on {row['env.device']}"}
+    card = model_card(job, row, papers, {out.name: out}, LICENCE, how_to_load(job), notes)
+    write_atomically(out.with_suffix(".md"), card.encode())
     return out
+
+
+def how_to_load(job: Job) -> str:
+    """Of weights that come with the package."""
+    command = f"{job.experiment} --profile {job.profile}"
+    return (
+        f"It comes with the package and is found where nothing was trained: `replicate run {command}`, and `replicate sample "
+        f"{job.experiment}` for a prompt. `{VARIABLE}=none replicate run {command}` trains it anew."
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from replication.files import expanded, file_sha256
+from replication.layers.as_diffusers import imported
 from replication.layers.building import without_parameters
 from replication.layers.conditioning import parted
 from replication.layers.weight_files import NAME, not_finite, read_weights, weight_files
@@ -51,13 +52,10 @@ class DiffusersFolder(nn.Module):
         self.kind = config.get("_class_name")
         if self.kind not in CLASSES:
             raise unknown(f"class of diffusers in {folder / CONFIG}", self.kind, list(CLASSES))
-        try:
-            import diffusers
-        except ImportError as error:
-            raise InputError(f"network 'diffusers' needs the library: pip install diffusers ({error})") from error
+        kind = getattr(imported("network 'diffusers'"), self.kind)
         looked_at = nn.Linear(1, 1).weight.is_meta  # built for its shapes, or to be given weights
         with without_parameters():
-            self.model = getattr(diffusers, self.kind).from_config(config)
+            self.model = kind.from_config(config)
         settled = self.model.config
         if isinstance(settled.get("sample_size"), int):
             self.resolution = settled.sample_size

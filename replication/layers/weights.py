@@ -7,12 +7,12 @@ and the shape of no tensor, as diffusers states them in the config.json beside i
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence, Sized
+from typing import Any, Literal, NamedTuple, cast
 
 from torch import Tensor, nn
 
-from replication.layers.unet import Attention, UNet
+from replication.layers.unet import Attention, Level, UNet
 from replication.types import InputError
 
 Weights = Mapping[str, Tensor]
@@ -26,11 +26,25 @@ class Option(NamedTuple):
     ours: tuple[object, ...]  # the values that mean what our network computes; none where it cannot be said
 
 
-Options = Mapping[str, Mapping[str, Option]]  # of each class of diffusers that computes what our network does
+# of each class of diffusers that computes what our network does, the first of which is written; a name that no such class
+# has is of something that none of them computes
+Options = Mapping[str, Mapping[str, Option]]
+
+
+class Place(NamedTuple):
+    """Where a tensor of others is under our names: all of ours, or one of its equal parts along the first axis."""
+
+    name: str
+    part: int = 0
+    parts: int = 1
 
 
 class Spelling(NamedTuple):
-    """One way to write the weights of a kind of network, recognised by how some tensor's name begins."""
+    """One way to write the weights of a kind of network, recognised by how some tensor's name begins.
+
+    What is written again (layers/as_diffusers.py) has `shapes`, the options of its class that tensors show, and `place`, of a
+    tensor by its name there. `adjusted`: Python that a loaded `model` takes to compute this, where no option says it.
+    """
 
     of: type[nn.Module]
     name: Literal["official", "diffusers"]
@@ -38,6 +52,9 @@ class Spelling(NamedTuple):
     convert: Callable[[Weights, Any], dict[str, Tensor]]  # (weights, network) -> the network's state dict
     options: Callable[[Any], Options] | None = None  # of a network; None where nothing beside the weights states any
     remark: Callable[[Weights], str] = lambda _: ""  # what is to be said of how these weights are read
+    shapes: Callable[[Any], Mapping[str, object]] | None = None
+    place: Callable[[str], Place] | None = None
+    adjusted: str = ""
 
 
 class Published(NamedTuple):
@@ -95,6 +112,7 @@ DIFFUSERS_BLOCKS: Table = (
 
 # and those that only a U-Net has, with its time embedding
 DIFFUSERS_UNET: Table = (
+    (r"^class_embedding\.", "label."),
     (r"^time_embedding\.linear_1\.", "embed.0."),
     (r"^time_embedding\.linear_2\.", "embed.2."),
     (r"\.time_emb_proj\.", ".embed."),
@@ -172,6 +190,7 @@ def unet_options(network: UNet) -> Options:
         "mid_block_scale_factor": Option(1, (1,)),
         "resnet_time_scale_shift": Option("default", (shift,)),
         "class_embed_type": Option(None, (None,)),
+        "timestep_scale": Option(1.0, (network.timestep_scale,)),  # IDDPM's
     }
     if not network.resampling_blocks:
         common["downsample_padding"] = Option(1, (1 if network.pad_all_sides else 0,))
@@ -180,7 +199,7 @@ def unet_options(network: UNet) -> Options:
         width = {channels // heads for channels, heads in split}  # of a head
         alone = (None,) if all(heads == 1 for _, heads in split) else ()
         heads = Option(8, (*alone, *(width if len(width) == 1 else ())))
-        norm = Option(None, (None, groups))
+        norm = Option(None, (groups, None))
         return {"UNet2DModel": {**common, "attention_head_dim": heads, "attn_norm_num_groups": norm}}
     plain = {name: Option(None, (None,)) for name in _NONE} | {name: Option(False, (False, None)) for name in _OFF}
     of_context = {
@@ -192,6 +211,39 @@ def unet_options(network: UNet) -> Options:
         of_context["addition_embed_type"] = Option(None, ("text_time",))
         of_context["addition_time_embed_dim"] = Option(None, (network.added.NUMBER,))
     return {"UNet2DConditionModel": {**common, **plain, **of_context}}
+
+
+def unet_shapes(network: UNet) -> dict[str, object]:
+    """What a `UNet2DModel` or `UNet2DConditionModel` is built from besides those options."""
+    context = network.encoder.width if network.encoder is not network.label and network.encoder else 0
+    attention = "CrossAttn" if context else "Attn"
+    # the blocks that resample by themselves say so in their names, and those with attention by an option
+    plain = ("ResnetDown", "ResnetUp", "sampleBlock2D") if network.resampling_blocks else ("Down", "Up", "Block2D")
+    down = [f"{attention}DownBlock2D" if attends else f"{plain[0]}{plain[2]}" for attends in network.attends]
+    up = [f"{attention}UpBlock2D" if attends else f"{plain[1]}{plain[2]}" for attends in reversed(network.attends)]
+    sizes = {
+        "sample_size": network.resolution,
+        "in_channels": network.in_channels,
+        "out_channels": network.conv_out.out_channels,
+        "block_out_channels": [network.width * multiplier for multiplier in network.multipliers],
+        "layers_per_block": network.blocks,
+        "down_block_types": down,
+        "up_block_types": up,
+        "num_class_embeds": None if network.label is None else len(network.label.weight),
+    }
+    if context:
+        return {**sizes, "cross_attention_dim": context, "transformer_layers_per_block": _depth(network)}
+    resampling = "resnet" if network.resampling_blocks else "conv"
+    return {**sizes, "downsample_type": resampling, "upsample_type": resampling}
+
+
+def _depth(network: UNet) -> int | list[int]:
+    """Blocks of each spatial transformer: one number, or a list where the levels' differ."""
+    middle = len(cast(Sized, network.middle_attention.blocks))
+    levels = cast(Sequence[Level], network.down)
+    found = [len(cast(Sized, level.attentions[0].blocks)) if level.attends else 1 for level in levels]
+    alike = all(depth == middle for depth, level in zip(found, levels, strict=True) if level.attends)
+    return middle if alike else found
 
 
 _NONE = (
@@ -215,6 +267,11 @@ def _heads(network: UNet) -> tuple[object, ...]:
         return (middle,)
     channels = network.width * network.multipliers[-1] // middle  # of a head, the same everywhere
     return ([network.width * multiplier // channels for multiplier in network.multipliers],)
+
+
+def place_by(table: Table) -> Callable[[str], Place]:
+    """The places in a spelling that differs from ours in names alone."""
+    return lambda name: Place(renamed(name, table))
 
 
 def by_table(table: Table, source: str = "diffusers") -> Callable[[Weights, nn.Module], dict[str, Tensor]]:

@@ -29,9 +29,11 @@ from replication.layers.weights import (
     Weights,
     as_run,
     by_table,
+    place_by,
     renamed,
     under_our_names,
     unet_options,
+    unet_shapes,
 )
 from replication.ldm.autoencoder import SCALES, Autoencoder
 from replication.ldm.transformer import ClassEmbedder
@@ -51,11 +53,10 @@ _TRANSFORMER: Table = (  # the same words in both; SD 2's and SDXL's linear proj
     (r"attention\.to_(q|k|v)\.", r"attention.\1."),
     (r"attention\.to_out\.0\.", "attention.out."),
 )
-_DIFFUSERS: Table = (
-    (r"^class_embedding\.", "label."),
+_LATER: Table = (  # beside DDPM's, and what is a block where it is not a convolution
     (r"^add_embedding\.linear_1\.", "added.first."),
     (r"^add_embedding\.linear_2\.", "added.second."),
-    (r"^(down|up)_blocks\.(\d+)\.\1samplers\.0\.(?!conv\.)", r"\1sample.\2."),  # a block, where not a convolution
+    (r"^(down|up)_blocks\.(\d+)\.\1samplers\.0\.(?!conv\.)", r"\1sample.\2."),
 )
 _OFFICIAL: Table = (
     (r"^time_embed\.", "embed."),
@@ -79,12 +80,14 @@ _CODEBOOK: Table = ((r"^quantize\.embedding\.", "codebook."),)
 _FIRST_STAGE: Table = (*_CODEBOOK, *LEVELS)
 
 
-first_stage_from_diffusers = by_table((*_CODEBOOK, *DIFFUSERS_BLOCKS))  # of an `AutoencoderKL` or `VQModel`
+_DIFFUSERS: Table = (*_LATER, *_TRANSFORMER, *DIFFUSERS_UNET)
+_DIFFUSERS_STAGE: Table = (*_CODEBOOK, *DIFFUSERS_BLOCKS)
+first_stage_from_diffusers = by_table(_DIFFUSERS_STAGE)  # of an `AutoencoderKL` or `VQModel`
 
 
 def from_diffusers(weights: Weights, network: UNet) -> dict[str, Tensor]:
     """The state dict of a `UNet2DModel` or `UNet2DConditionModel` as one of this network; raises as under_our_names does."""
-    return under_our_names(_projections(weights), (*_DIFFUSERS, *_TRANSFORMER, *DIFFUSERS_UNET), network, "diffusers")
+    return under_our_names(_projections(weights), _DIFFUSERS, network, "diffusers")
 
 
 def _projections(weights: Weights) -> Weights:
@@ -158,6 +161,25 @@ def autoencoder_options(autoencoder: Any) -> Options:
     return {"AutoencoderKL": {**common, **{name: Option(None, (None,)) for name in _SHIFTS}}}
 
 
+def autoencoder_shapes(autoencoder: Any) -> dict[str, object]:
+    """What such a class is built from besides those options; a scale that was measured is one of them."""
+    encoder, decoder = autoencoder.encoder, autoencoder.decoder
+    down = ["AttnDownEncoderBlock2D" if level.attends else "DownEncoderBlock2D" for level in encoder.down]
+    up = ["AttnUpDecoderBlock2D" if level.attends else "UpDecoderBlock2D" for level in decoder.up]
+    sizes = {
+        "in_channels": autoencoder.image_channels,
+        "out_channels": autoencoder.image_channels,
+        "latent_channels": autoencoder.latent_channels,
+        "block_out_channels": [level.blocks[-1].conv2.out_channels for level in encoder.down],
+        "layers_per_block": len(encoder.down[0]),
+        "down_block_types": down,
+        "up_block_types": up,
+    }
+    if autoencoder.scaling == "std" and not autoencoder.scale.is_meta:
+        sizes["scaling_factor"] = float(autoencoder.scale)
+    return {**sizes, "num_vq_embeddings": autoencoder.codebook_size} if autoencoder.codebook_size else sizes
+
+
 _SHIFTS = ("shift_factor", "latents_mean", "latents_std")  # of later models' latents
 
 
@@ -209,8 +231,24 @@ def _blocks(network: UNet) -> Iterator[tuple[str, str]]:
 SPELLINGS = (
     Spelling(UNet, "official", PREFIX, from_official, remark=one_copy),
     Spelling(UNet, "official", "input_blocks.", from_official, remark=of_adm),
-    Spelling(UNet, "diffusers", "down_blocks.", from_diffusers, unet_options),
-    Spelling(Autoencoder, "diffusers", "encoder.down_blocks.", first_stage_from_diffusers, autoencoder_options),
+    Spelling(
+        UNet,
+        "diffusers",
+        "down_blocks.",
+        from_diffusers,
+        unet_options,
+        shapes=unet_shapes,
+        place=place_by(_DIFFUSERS),
+    ),
+    Spelling(
+        Autoencoder,
+        "diffusers",
+        "encoder.down_blocks.",
+        first_stage_from_diffusers,
+        autoencoder_options,
+        shapes=autoencoder_shapes,
+        place=place_by(_DIFFUSERS_STAGE),
+    ),
     Spelling(Autoencoder, "official", FIRST_STAGE, first_stage_from_official),
     Spelling(Autoencoder, "official", "encoder.down.", first_stage_from_official),
 )

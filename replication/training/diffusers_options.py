@@ -28,6 +28,7 @@ SCHEDULE_NAMES = {
     "sigmoid": "sigmoid_beta",
 }
 DEFAULTS = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
+ENDS, EXACT = 12, 1e-8  # of what is written: decimal places of the betas' ends, and how near a named schedule has to be
 PRECONDITIONED = ("EDM", "CM", "KarrasVe", "ScoreSdeVe")  # beginnings of classes whose networks see x_t scaled
 OF_SCHEDULE = (*DEFAULTS, "trained_betas", "rescale_betas_zero_snr")
 OF_SHAPE = {  # options that tensors show
@@ -134,6 +135,40 @@ def differing_training(scheduler: Mapping[str, Any], meaning: Meaning) -> list[s
     return found
 
 
+def scheduler_of(meaning: Meaning, variance: str, clips: bool) -> tuple[str, dict[str, Any]]:
+    """The class and the configuration of a scheduler that says the same of a network, in the words that are read above.
+
+    variance: of an ancestral sampler, where the network has none of its own; clips: whether x0 is held in [-1, 1]. Raises
+    InputError for what no scheduler says.
+    """
+    schedule, parameterization = meaning.schedule, meaning.parameterization
+    if isinstance(schedule, Flow) and parameterization == "velocity":
+        return "FlowMatchEulerDiscreteScheduler", {"num_train_timesteps": schedule.T}
+    words, own = {ours: theirs for theirs, ours in OUTPUTS.items()}, meaning.objective.variance_reading
+    betas = _betas_of(schedule) if isinstance(schedule, DiscreteSchedule) else None
+    if parameterization not in words or betas is None:
+        said = f"parameterization {parameterization!r} on schedule {meaning.named}"
+        raise InputError(
+            f"no scheduler of diffusers says {said} (said are {', '.join(words)} on a schedule of betas below 1)"
+        )
+    return "DDPMScheduler", {
+        **betas,
+        "prediction_type": words[parameterization],
+        "variance_type": (own if meaning.objective.learns_variance else variance).replace("-", "_"),
+        "clip_sample": clips,
+    }
+
+
+def _betas_of(schedule: DiscreteSchedule) -> dict[str, Any] | None:
+    """By a name where one means these very betas, else one by one; None where reading would not give them back."""
+    steps = {"num_train_timesteps": schedule.T}
+    ends = {"beta_start": round(float(schedule.betas[0]), ENDS), "beta_end": round(float(schedule.betas[-1]), ENDS)}
+    named: list[dict[str, Any]]
+    named = [{"beta_schedule": name, **({} if ours == "cosine" else ends)} for name, ours in SCHEDULE_NAMES.items()]
+    said = ({**steps, **one} for one in [*named, {"trained_betas": schedule.betas.tolist()}])
+    return next((one for one in said if _is_of(one, schedule, EXACT)), None)
+
+
 def _differing(config: Mapping[str, Any], options: Options) -> list[str]:
     name = str(config["_class_name"])
     if options and name not in options:
@@ -159,15 +194,15 @@ def _same(a: object, b: object) -> bool:
     return a == b
 
 
-def _is_of(scheduler: Mapping[str, Any], ours: NoiseSchedule) -> bool:
-    """Whether a schedule of betas is ours, to the precision of their float32."""
+def _is_of(scheduler: Mapping[str, Any], ours: NoiseSchedule, precision: float = 1e-3) -> bool:
+    """Whether a schedule of betas is ours, by default to the precision of their float32."""
     try:
         theirs = _schedule(scheduler)
     except (InputError, TypeError, ValueError, RuntimeError, OverflowError):
         return False
     if theirs is None or not isinstance(ours, DiscreteSchedule) or theirs.T != ours.T:
         return False
-    return torch.allclose(theirs.alphas_cumprod, ours.alphas_cumprod, rtol=1e-3, atol=1e-6)
+    return torch.allclose(theirs.alphas_cumprod, ours.alphas_cumprod, rtol=precision, atol=1e-3 * precision)
 
 
 def _schedule(scheduler: Mapping[str, Any]) -> DiscreteSchedule | None:
