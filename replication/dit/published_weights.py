@@ -184,10 +184,12 @@ _512: dict[str, Any] = {"dataset": "imagenet-256", "resolution": 512, "steps": 3
 _MIT, _PART = "MIT, the repository's; none stated for the file", "transformer"
 _XL, _AT_256, _AT_512 = "dit-xl/2", "ImageNet 256", "ImageNet 512"
 _SIT = "ImageNet 256, on the straight line; its network gives the velocity"
+_LINE: dict[str, Any] = {**_256, "schedule": "flow", "objective": "rectified-flow", "parameterization": "velocity"}
 WEIGHTS = (
     Published("dit-xl-2-256", _XL, _AT_256, "official", f"{_FILES}/DiT-XL-2-256x256.pt", _NC, **_256),
     Published("dit-xl-2-512", _XL, _AT_512, "official", f"{_FILES}/DiT-XL-2-512x512.pt", _NC, **_512),
     Published("dit-xl-2-256-diffusers", _XL, _AT_256, "diffusers", f"{HUB}facebook/DiT-XL-2-256", _NC, **_256, folder=_PART),
     Published("dit-xl-2-512-diffusers", _XL, _AT_512, "diffusers", f"{HUB}facebook/DiT-XL-2-512", _NC, **_512, folder=_PART),
-    Published("sit-xl-2-256", "sit-xl/2", _SIT, "official", f"{HUB}nyu-visionx/SiT-collections", _MIT, file="SiT-XL-2-256.pt"),
+    Published("sit-xl-2-256", "sit-xl/2", _SIT, "official", f"{HUB}nyu-visionx/SiT-collections", _MIT, **_LINE,
+              file="SiT-XL-2-256.pt"),
 )  # fmt: skip

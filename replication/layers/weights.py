@@ -61,9 +61,10 @@ class Published(NamedTuple):
     """A published file or folder, of the paper in whose folder the table is.
 
     url: of a file, or of a model on the Hub; of one that holds several, `folder` is the part meant. A row may use a network
-    that was trained on its dataset and resolution, on its schedule and for its objective, to predict eps, and for as many
-    steps where the source states them. stages: the first stages that these weights are, "experiment:name". size (bytes) and
-    sha256 are left out where nobody states them: never measured on what was downloaded. The Hub states both for every file.
+    that was trained on its dataset and resolution, on its schedule and for its objective, to predict the same, and for as
+    many steps where the source states them. stages: the first stages that these weights are, "experiment:name". size
+    (bytes) and sha256 are left out where nobody states them: never measured on what was downloaded. The Hub states both for
+    every file.
     """
 
     name: str  # as `replicate weights fetch` takes it
@@ -77,6 +78,7 @@ class Published(NamedTuple):
     steps: int = 0
     schedule: str = "linear"
     objective: str = "simple"
+    parameterization: str = "eps"
     stages: tuple[str, ...] = ()
     folder: str = ""
     file: str = ""  # what it is called, where the address does not say

@@ -265,13 +265,13 @@ def _stage(name: str, what: str) -> Published:
     return _zoo(f"ldm-{name}", name, what, f"{name}.zip", stages=(f"ldm:{name}",))
 
 
-def _adm(name: str, part: str, what: str, file: str) -> Published:
-    """Of improved-diffusion's and guided-diffusion's README; no experiment has a row of them yet."""
+def _adm(name: str, part: str, what: str, file: str, **more: Any) -> Published:
+    """Of improved-diffusion's and guided-diffusion's README."""
     url, licence = (
         "https://openaipublic.blob.core.windows.net/diffusion",
         "MIT, the repository's; a model card speaks of their use",
     )
-    return Published(name, part, what, "official", f"{url}/{file}", licence)
+    return Published(name, part, what, "official", f"{url}/{file}", licence, **more)
 
 
 def _hub(name: str, part: str, what: str, model: str, licence: str, **more: Any) -> Published:
@@ -291,6 +291,8 @@ _MSE: dict[str, Any] = {
     "size": 334_643_276,
     "sha256": "a1d993488569e928462932c8c38a0760b874d166399b14414135bd9c42df5815",
 }
+_COSINE: dict[str, Any] = {"schedule": "cosine", "objective": "hybrid"}
+_IMAGENET_64: dict[str, Any] = {"dataset": "imagenet-256", "resolution": 64, **_COSINE}
 WEIGHTS = (
     _zoo("ldm-celebahq", "ldm-celebahq-4", "CelebA-HQ", "celeba.zip", "celebahq-256"),
     _zoo("ldm-ffhq", "ldm-ffhq-4", "FFHQ", "ffhq.zip", "ffhq-256"),
@@ -316,20 +318,25 @@ WEIGHTS = (
     _stage("kl-f8", "OpenImages"),
     _stage("kl-f16", "OpenImages"),
     _stage("kl-f32", "OpenImages"),
-    _adm("iddpm-cifar10", "iddpm-cifar10", "CIFAR-10, L_hybrid, 4000 times, cosine", "march-2021/cifar10_uncond_50M_500K.pt"),
+    _adm("iddpm-cifar10", "iddpm-cifar10", "CIFAR-10, L_hybrid, 4000 times, cosine",
+         "march-2021/cifar10_uncond_50M_500K.pt", dataset="cifar10", resolution=32, steps=500_000, **_COSINE),
     _adm("iddpm-cifar10-vlb", "iddpm-cifar10", "CIFAR-10, L_vlb, 4000 times, cosine",
          "march-2021/cifar10_uncond_vlb_50M_500K.pt"),
     _adm("iddpm-imagenet64", "iddpm-imagenet64", "ImageNet 64, L_hybrid, 4000 times, cosine",
-         "march-2021/imagenet64_uncond_100M_1500K.pt"),
+         "march-2021/imagenet64_uncond_100M_1500K.pt", **_IMAGENET_64, steps=1_500_000),
     _adm("iddpm-imagenet64-vlb", "iddpm-imagenet64", "ImageNet 64, L_vlb, 4000 times, cosine",
          "march-2021/imagenet64_uncond_vlb_100M_1500K.pt"),
     _adm("iddpm-imagenet64-label", "iddpm-imagenet64-label", "ImageNet 64 by labels, 4000 times, cosine",
-         "march-2021/imagenet64_cond_270M_250K.pt"),
+         "march-2021/imagenet64_cond_270M_250K.pt", **_IMAGENET_64, steps=250_000),
     _adm("iddpm-bedrooms", "iddpm-bedrooms", "LSUN bedrooms, 1000 times, linear", "march-2021/lsun_uncond_100M_2400K_bs64.pt"),
+    _adm("iddpm-bedrooms-1200k", "iddpm-bedrooms", "LSUN bedrooms, 1000 times, linear, rate 1e-4",
+         "march-2021/lsun_uncond_100M_1200K_bs128.pt"),
     _adm("adm-imagenet256", "adm-256", "ImageNet 256 by labels (classes = 1000)", "jul-2021/256x256_diffusion.pt"),
     _adm("adm-imagenet256-uncond", "adm-256", "ImageNet 256", "jul-2021/256x256_diffusion_uncond.pt"),
     _adm("adm-imagenet128", "adm-128", "ImageNet 128 by labels", "jul-2021/128x128_diffusion.pt"),
-    _adm("adm-bedrooms", "adm-256", "LSUN bedrooms", "jul-2021/lsun_bedroom.pt"),
+    _adm("adm-bedrooms", "adm-256", "LSUN bedrooms", "jul-2021/lsun_bedroom.pt", dataset="lsun-bedrooms-256", resolution=256,
+         objective="hybrid"),
     _adm("adm-cats", "adm-256", "LSUN cats", "jul-2021/lsun_cat.pt"),
     _adm("adm-horses", "adm-256", "LSUN horses", "jul-2021/lsun_horse.pt"),
+    _adm("adm-horses-nodropout", "adm-256", "LSUN horses, trained without dropout", "jul-2021/lsun_horse_nodropout.pt"),
 )  # fmt: skip

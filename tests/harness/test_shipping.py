@@ -8,13 +8,21 @@ from harness.tiny_latent import write_tiny_latent
 from PIL import Image
 from safetensors import safe_open
 
+from replication.checkpoint import load_metadata
 from replication.cli import main
 from replication.commands import weights
+from replication.files import file_sha256
 from replication.harness import shipping
 from replication.harness.experiment import load_experiment
-from replication.harness.jobs.cell import cells_of
+from replication.harness.job import rows_among
+from replication.harness.jobs.cell import cells_of, find_cell
+from replication.harness.jobs.first_stage import first_stage_cells
+from replication.harness.model_card import model_card
+from replication.report.rows import read_csv
 from replication.training import snapshots
 from replication.training.snapshots import SHIPPED, VARIABLE
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 @pytest.fixture
@@ -70,7 +78,7 @@ def test_networks_and_decoders_ship_as_float16_and_each_has_a_card(shipped: Path
     assert len(files) == 2
     for path in files:
         card = path.with_suffix(".md").read_text(encoding="utf-8")
-        assert shipping.file_sha256(path) in card
+        assert file_sha256(path) in card
         assert "| licence | MIT" in card
         assert f"`{VARIABLE}=none replicate run latent --profile cpu`" in card
         with safe_open(path, framework="pt") as file:
@@ -97,3 +105,17 @@ def test_what_ships_is_small_and_of_todays_recipes() -> None:
                 identity = recipe.first_stage.training_identity(recipe.build_dataset())
                 wanted.add(f"{snapshots.Snapshots(SHIPPED, identity).key}-{recipe.first_stage.training.steps}")
     assert {path.stem for path in files} <= wanted
+
+
+def test_the_cards_are_those_of_the_committed_rows() -> None:
+    """Catches a card that was edited, one of other weights than the row's, and a generator that has moved on."""
+    experiment = load_experiment("ldm")
+    cells, stages = cells_of(experiment, "evening", check=False), first_stage_cells(experiment, "evening", check=False)
+    rows = rows_among([*cells, *stages], read_csv(RESULTS / "ldm-evening.csv"))
+    for job in (find_cell(cells, "class, guidance 2", 20), *stages):
+        row = rows[job.key]
+        (path,) = (p for p in SHIPPED.glob("*.safetensors") if load_metadata(p)["given"] == row["checkpoint.sha256"])
+        notes = {"training": f"{load_metadata(path)['seconds'] / 3600:.2f} hours on {row['env.device']}"}
+        load = shipping.how_to_load(job)
+        card = model_card(job, row, experiment.papers, {path.name: path}, shipping.LICENCE, load, notes)
+        assert path.with_suffix(".md").read_text(encoding="utf-8") == card
