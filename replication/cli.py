@@ -70,7 +70,7 @@ EXAMPLES = {
     "report.compare": ("compare ddpm:DDPM:1000 ddpm:DDIM:20", "compare dit:DiT:50 ldm:LDM:50 --unequal"),
     "machine.sync_rows": ("sync",),
     "machine.status": ("status", "status --json"),
-    "archive.export": ("export rows.zip", "export rows.zip ddpm --samples 'DDIM x 20'"),
+    "archive.export": ("export rows.zip", "export rows.zip ddpm --samples 'DDIM x 20'", "export rows.json ddpm"),
     "archive.import_": ("import rows.zip",),
     "data.list_datasets": ("data list",),
     "data.add": ("data add cifar10 cifar-10-binary.tar.gz", "data add own-images photographs/ --set resolution=64"),
@@ -300,9 +300,11 @@ def _add_results(commands: Any) -> None:
     compare.add_argument("--unequal", action="store_true", help="compare rows of unequal protocols too, with a mark")
     _added(commands, "sync", "machine.sync_rows", "write the rows that MLflow lacks")
     _added(commands, "status", "machine.status", "where the sweeps are that run now, and how many rows there are")
-    text = "rows, replicates, strips and curves of this machine's journal as one verified archive"
+    text = "rows, replicates, strips and curves of this machine's journal as one verified archive, or rows alone as a table"
     export = _added(commands, "export", "archive.export", text)
-    export.add_argument("file", type=Path)
+    export.add_argument(
+        "file", type=Path, help="the archive; or .csv or .json, for rows with intervals and provenance alone"
+    )
     export.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="of these alone; by default of all")
     for option, what in (("--samples", "stored images"), ("--weights", "averaged weights, as float16,")):
         text = f"the {what} of these rows too, e.g. 'DDIM x 20' or '* x 50'; may be repeated"

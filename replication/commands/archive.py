@@ -1,29 +1,41 @@
-"""`replicate export` and `import`: rows, and what belongs to them, from one machine to another."""
+"""`replicate export` and `import`: rows, and what belongs to them, from one machine to another; or rows alone, as a table."""
 
 import argparse
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from replication.checkpoint import load_metadata
-from replication.files import file_sha256
+from replication.files import file_sha256, write_atomically
 from replication.harness.archive import export_archive, import_archive
-from replication.harness.home import state
+from replication.harness.home import experiments, project, state
 from replication.harness.jobs.cell import SAMPLES
-from replication.harness.journal import Record
+from replication.harness.journal import Record, plain
 from replication.harness.mlflow_runs import steps_of
 from replication.harness.sweep import all_journals
 from replication.registry import unknown
+from replication.report.rows import csv_text, read_csv
 from replication.sampling.chunks import chunks_in
 from replication.training.snapshots import GIVEN
 from replication.types import InputError
+
+
+def _json_text(rows: Sequence[Record]) -> str:
+    """A list of the rows, each a table of its columns; a figure that is not finite is a text."""
+    return json.dumps(plain(rows), indent=1, allow_nan=False) + "\n"
+
+
+TEXTS: dict[str, Callable[[Sequence[Record]], str]] = {".csv": csv_text, ".json": _json_text}
 
 
 def export(options: argparse.Namespace) -> None:
     """By the journal alone: an experiment need not be as it was, or be there at all, for its rows to travel."""
     home = state()
     found = {journal: rows for journal in all_journals(home) if (rows := journal.rows())}
+    if text := TEXTS.get(options.file.suffix):
+        return _export_text(options, text, [row for rows in found.values() for row in rows])
     names = sorted({row["experiment"] for rows in found.values() for row in rows})
     for name in options.experiments:
         if name not in names:
@@ -34,6 +46,23 @@ def export(options: argparse.Namespace) -> None:
     snapshots = _snapshots(list(_asked(rows, options.weights)), home)
     written = export_archive(options.file, home, wanted, sorted(chunks), snapshots)
     print(f"wrote {options.file}, {options.file.stat().st_size:,} bytes: {_counted(written)}")
+
+
+def _export_text(options: argparse.Namespace, text: Callable[[Sequence[Record]], str], rows: list[Record]) -> None:
+    """Every column of the rows, with intervals and provenance; of a table that was not run here, the committed rows."""
+    if options.samples or options.weights:
+        raise InputError(f"{options.file}: --samples and --weights travel in an archive, whose name ends in .zip")
+    here = {f"{row['experiment']}-{row['profile']}" for row in rows}
+    tables = [path for name in experiments() for path in sorted((project() / "results").glob(f"{name}-*.csv"))]
+    for path in tables:
+        if path.stem not in here and not path.stem.endswith("-published"):
+            rows += read_csv(path)
+    names = sorted({row["experiment"] for row in rows})
+    if missing := [name for name in options.experiments if name not in names]:
+        raise InputError(f"export: {unknown('experiment with rows', missing[0], names)}")
+    wanted = [row for row in rows if row["experiment"] in (options.experiments or names)]
+    write_atomically(options.file, text(wanted).encode())
+    print(f"wrote {options.file}: {len(wanted):,} rows")
 
 
 def import_(options: argparse.Namespace) -> None:

@@ -97,5 +97,8 @@ WEIGHTS = (
     _google("ddpm-ema-celebahq-256", "ddpm-256", "CelebA-HQ, averaged", FACES),
     _google("ddpm-ema-bedroom-256", "ddpm-256", "LSUN bedrooms, averaged", BEDROOMS),
     _google("ddpm-ema-church-256", "ddpm-256", "LSUN churches, averaged", CHURCHES),
+    _google("ddpm-bedroom-256", "ddpm-256", "LSUN bedrooms, raw", BEDROOMS),
+    _google("ddpm-church-256", "ddpm-256", "LSUN churches, raw", CHURCHES),
     _google("ddpm-cat-256", "ddpm-256", "LSUN cats"),
+    _google("ddpm-ema-cat-256", "ddpm-256", "LSUN cats, averaged"),
 )

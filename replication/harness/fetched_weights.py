@@ -126,10 +126,11 @@ def _cells(files: tuple[tuple[str, Path], ...]) -> list[tuple[str, Cell]]:
 def fits(file: Published, recipe: Recipe) -> bool:
     """Whether these are weights of the recipe's network, trained as it says on its data and, where that is stated, as long."""
     network = recipe.network
-    trained = (file.part, file.dataset, file.resolution, file.parameterization, file.schedule, file.objective)
-    asked = (network.name, recipe.dataset.name, recipe.build_dataset().resolution, recipe.parameterization)
+    trained = (file.dataset, file.resolution, file.parameterization, file.schedule, file.objective)
+    asked = (recipe.dataset.name, recipe.build_dataset().resolution, recipe.parameterization)
     return (
         (*asked, recipe.schedule.name, recipe.objective.name) == trained
+        and MODELS.get(network.name) is MODELS.get(file.part)  # by whichever of its names
         and network.options.keys() <= FOLLOWING
         and file.steps in (0, recipe.training.steps)
     )

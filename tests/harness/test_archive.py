@@ -14,7 +14,8 @@ from harness.tiny import write_tiny
 
 from replication.cli import main
 from replication.harness.archive import MANIFEST, import_archive
-from replication.harness.journal import Journal
+from replication.harness.journal import Computed, Journal
+from replication.report.rows import csv_text, read_csv
 from replication.training.loop import CURVE
 from replication.types import InputError
 
@@ -276,3 +277,39 @@ def test_what_is_asked_for_and_not_there_is_said(
     assert "did you mean 'tiny'" in capsys.readouterr().err
     assert main(["export", "x.zip", "--samples", "DIM x *"]) == 2
     assert "no row 'DIM x *'" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- rows alone, as a table
+
+
+def test_rows_alone_leave_as_csv_and_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches: a column that is lost, an interval or a commit among them, a figure that JSON has no number for, and rows of
+    one's own doubled by the committed ones."""
+    write_tiny(project)
+    figures = {
+        "metric.fd": 1.5,
+        "metric.fd_low": 1.25,
+        "metric.fd_high": 1.75,
+        "metric.is": float("inf"),
+        "env.commit": "1e5",
+    }
+    rows = [{"experiment": "tiny", "profile": "cpu", "cell": digit * 64, "label": "DDIM", **figures} for digit in "ab"]
+    (project / "results").mkdir()
+    (project / "results" / "tiny-cpu.csv").write_text(csv_text(rows))
+    assert main(["export", "rows.json", "tiny"]) == 0
+    assert json.loads((project / "rows.json").read_text()) == [{**row, "metric.is": "inf"} for row in rows]
+    assert main(["export", "rows.csv"]) == 0
+    assert read_csv(project / "rows.csv") == rows
+    Journal(project / "runs" / "journal" / "tiny-cpu").write(Computed({**rows[0], "cell": "c" * 64}, b""))
+    assert main(["export", "rows.json"]) == 0
+    assert [row["cell"][0] for row in json.loads((project / "rows.json").read_text())] == ["c"]
+    capsys.readouterr()
+    for command, message in (
+        (["rows.json", "tyni"], "unknown experiment with rows 'tyni'; did you mean 'tiny'"),
+        (
+            ["rows.csv", "--samples", "*"],
+            "rows.csv: --samples and --weights travel in an archive, whose name ends in .zip",
+        ),
+    ):
+        assert main(["export", *command]) == 2
+        assert message in capsys.readouterr().err

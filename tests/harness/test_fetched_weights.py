@@ -151,6 +151,10 @@ def test_every_entry_names_what_there_is() -> None:
         ("ldm-imagenet-4", {"ldm: ImageNet, LDM-4-G"}),
         ("ldm-churches", {"ldm: LSUN-Churches"}),
         ("ddpm-ema-cifar10", {"ddpm: DDPM", "ddpm: DDIM"}),
+        ("ldm-ffhq", {"ldm: FFHQ"}),
+        ("iddpm-cifar10", {"ddpm: IDDPM, CIFAR-10"}),
+        ("adm-bedrooms", {"ddpm: ADM, bedrooms"}),
+        ("sit-xl-2-256", {"dit: SiT-XL/2, guidance 1.5 on 3 of 4, Euler"}),
     ],
 )
 def test_the_rows_of_the_papers_figures_find_their_weights(name: str, rows: set[str]) -> None:
