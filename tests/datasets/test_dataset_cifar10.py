@@ -1,6 +1,5 @@
 """CIFAR-10 itself, where the checkout has a copy beside it."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,12 @@ from replication.registry import DATASETS
 
 
 def test_whole_cifar10_by_two_routes(real_copy: Path, tmp_path: Path) -> None:
-    """Parquet and the binary archive give the published fingerprints and the same files, byte for byte; under a minute.
+    """Parquet and the binary archive give the published fingerprints and the same files, byte for byte.
 
     Catches: a lossy decode, swapped channels, another order.
     """
     cifar10 = DATASETS.build("cifar10")
-    start = time.monotonic()
     cifar10.add(real_copy)
-    assert time.monotonic() - start < 60
     splits = {split: cifar10.load(split) for split in cifar10.fingerprints}
     assert {split: content.fingerprint for split, content in splits.items()} == cifar10.fingerprints
     assert splits["train"].images.shape == (50_000, 3, 32, 32)
