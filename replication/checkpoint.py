@@ -1,9 +1,13 @@
 """Checkpoints: one safetensors file, its configuration inside, written so that a kill leaves the old or the new.
 
-They are written and read tensor by tensor where they are weights, so that a network takes its own memory and no more.
+They are written and read tensor by tensor where they are weights, so that a network takes its own memory and no more. The
+header holds a checksum of itself and of each tensor, since the format does not notice a flipped bit; each is compared when its
+part is read. They are CRC-32: every flipped bit is found, and a forger is nobody's concern here. Files from before there were
+any are read as they are.
 """
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +26,12 @@ WIDEST_FIRST = {  # the format's names, in the order in which its library writes
     torch.float16: "F16", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 
+CHECKSUMS = "checksums"  # in the header: of each tensor by its name, and under "" of the rest of the metadata
+
+
+class Corrupt(InputError):
+    """A checkpoint that holds anything else than what was written."""
+
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any], single: bool = False) -> None:
     """Atomically, and one tensor after the other, whatever device and layout it has; RunError if it can't be written.
@@ -29,24 +39,33 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: dict[st
     metadata: anything that JSON holds. single: numbers of fewer bits than float32 are written as that. The file is to the byte
     what the format's own library writes, which takes all tensors at once.
     """
+    said = json.loads(json.dumps(metadata))
     kinds, dtypes = list(WIDEST_FIRST), {name: tensor.dtype for name, tensor in tensors.items()}
     if single:
         real = {name: dtype for name, dtype in dtypes.items() if dtype.is_floating_point}
         dtypes |= {name: torch.promote_types(dtype, torch.float32) for name, dtype in real.items()}
     names = sorted(tensors, key=lambda name: (kinds.index(dtypes[name]), name))
-    header: dict[str, Any] = {"__metadata__": {"metadata": json.dumps(metadata, sort_keys=True)}}
-    end = 0
+    checksums, end = {"": _checksum_of(said), **dict.fromkeys(names, "0" * 8)}, 0
+    header: dict[str, Any] = {"__metadata__": {}}
     for name in names:
         begin, end = end, end + tensors[name].numel() * dtypes[name].itemsize
         shape = list(tensors[name].shape)
         header[name] = {"dtype": WIDEST_FIRST[dtypes[name]], "shape": shape, "data_offsets": [begin, end]}
-    beginning = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    beginning += b" " * (-len(beginning) % 8)
+
+    def beginning() -> bytes:
+        header["__metadata__"]["metadata"] = json.dumps({**said, CHECKSUMS: checksums}, sort_keys=True)
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
+
     with replaced(path) as partial, open(partial, "wb") as file:
-        file.write(len(beginning).to_bytes(8, "little") + beginning)
+        file.write(beginning())
         for name in names:
             content = tensors[name].detach().to("cpu", dtypes[name]).contiguous()
-            file.write(content.reshape(-1).view(torch.uint8).numpy().data)
+            checksums[name] = _checksum(content)
+            file.write(_bytes(content))
+        file.seek(0)  # as long as before: the checksums are known now
+        file.write(beginning())
 
 
 def load_weights(path: Path, prefixes: tuple[str, ...], device: torch.device | str) -> dict[str, Tensor]:
@@ -56,7 +75,8 @@ def load_weights(path: Path, prefixes: tuple[str, ...], device: torch.device | s
     than MAPPED bytes are in memory at a time. Raises InputError as load_checkpoint does.
     """
     with _opened(path) as file:
-        names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
+        checksums = _header(file)[1]
+        names = _names(file, prefixes, checksums)
     tensors: dict[str, Tensor] = {}
     while len(tensors) < len(names):
         mapped = 0
@@ -64,7 +84,7 @@ def load_weights(path: Path, prefixes: tuple[str, ...], device: torch.device | s
             for name in names[len(tensors) :]:
                 if mapped > MAPPED:
                     break
-                tensor = file.get_tensor(name)
+                tensor = _tensor(file, name, checksums)
                 layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
                 dtype = torch.float32 if tensor.is_floating_point() and tensor.itemsize < 4 else tensor.dtype
                 tensors[name] = tensor.to(device, dtype, memory_format=layout, copy=True)
@@ -76,24 +96,64 @@ def load_weights(path: Path, prefixes: tuple[str, ...], device: torch.device | s
 def load_checkpoint(path: Path, prefixes: tuple[str, ...] = ("",)) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors on the CPU whose name begins with one of the prefixes, metadata); what is not asked for is not read.
 
-    Raises InputError if the file is missing, truncated or not one of ours.
+    Raises InputError if the file is missing, Corrupt if it is truncated, changed or not one of ours.
     """
     with _opened(path) as file:
-        names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
-        return {name: file.get_tensor(name) for name in names}, _metadata(file)
+        metadata, checksums = _header(file)
+        return {name: _tensor(file, name, checksums) for name in _names(file, prefixes, checksums)}, metadata
+
+
+def check_checkpoint(path: Path) -> None:
+    """Read all of it, one tensor after the other; raises as load_checkpoint does."""
+    with _opened(path) as file:
+        checksums = _header(file)[1]
+        for name in _names(file, ("",), checksums):
+            _tensor(file, name, checksums)
 
 
 def load_metadata(path: Path) -> dict[str, Any]:
     """The metadata alone, without reading the tensors; raises InputError as load_checkpoint does."""
     with _opened(path) as file:
-        return _metadata(file)
+        return _header(file)[0]
 
 
-def _metadata(file: Any) -> dict[str, Any]:
+def _header(file: Any) -> tuple[dict[str, Any], dict[str, str] | None]:
+    """The metadata and the checksums, None where it was written without."""
     metadata = json.loads((file.metadata() or {})["metadata"])
     if not isinstance(metadata, dict):
         raise ValueError("its metadata are no table")
-    return metadata
+    checksums = metadata.pop(CHECKSUMS, None)
+    if checksums is not None and checksums[""] != _checksum_of(metadata):
+        raise ValueError("its metadata are not those that were written")
+    return metadata, checksums
+
+
+def _names(file: Any, prefixes: tuple[str, ...], checksums: dict[str, str] | None) -> list[str]:
+    """Of the tensors whose name begins so."""
+    names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
+    if checksums is not None and set(names) != {name for name in checksums if name and name.startswith(prefixes)}:
+        raise ValueError("its tensors have other names than those that were written")
+    return names
+
+
+def _tensor(file: Any, name: str, checksums: dict[str, str] | None) -> Tensor:
+    tensor: Tensor = file.get_tensor(name)
+    if checksums is not None and checksums[name] != _checksum(tensor):
+        raise ValueError(f"its tensor {name!r} is not the one that was written")
+    return tensor
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _checksum(tensor: Tensor) -> str:
+    what = zlib.crc32(f"{tensor.dtype} {list(tensor.shape)}".encode())
+    return f"{zlib.crc32(_bytes(tensor), what):08x}"
+
+
+def _checksum_of(metadata: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(metadata, sort_keys=True).encode()):08x}"
 
 
 @contextmanager
@@ -103,7 +163,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
-        raise InputError(
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
+        raise Corrupt(
             f"{path}: the checkpoint is corrupt ({error}); delete it and run again: what it held is computed anew"
         ) from error

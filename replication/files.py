@@ -40,6 +40,10 @@ class Unwritable(RunError):
     """A place can't be written, whatever the reason: rights, a full disk, a file in the way. Nothing more can be kept."""
 
 
+class Damaged(RunError):
+    """A file turned out to be damaged when it was used, and is set aside: it is computed when it is asked for again."""
+
+
 class Held(RunError):
     """Another process holds a lock that was not to be waited for."""
 

@@ -11,6 +11,7 @@ from harness.tiny import write_tiny
 from PIL import Image
 
 from replication.cli import main
+from replication.harness.journal import unsealed
 from replication.metrics.extractor import Extractor
 from replication.registry import DATASETS
 
@@ -215,7 +216,7 @@ def test_a_row_is_measured_on_the_images_of_its_own_weights(here: Path, capsys: 
     write_tiny(here)
     assert main(["run", "tiny", "--row", "DDIM"]) == 0
     (path,) = (here / "runs" / "journal" / "tiny-cpu").glob("*.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"checkpoint.sha256": "0" * 64}))
+    path.write_text(json.dumps(unsealed(path.read_bytes()) | {"checkpoint.sha256": "0" * 64}))
     assert main(["measure", "tiny:DDIM:2"]) == 2
     assert "16 images of the row's weights for each of 1 seeds are not stored" in capsys.readouterr().err
 
@@ -225,7 +226,7 @@ def test_rows_of_an_experiment_get_the_metrics_that_they_lack(here: Path, capsys
     write_tiny(here)
     assert main(["run", "tiny", "--row", "DDIM"]) == 0
     (path,) = (here / "runs" / "journal" / "tiny-cpu").glob("*.json")
-    whole = json.loads(path.read_text())
+    whole = unsealed(path.read_bytes())
     path.write_text(json.dumps({key: value for key, value in whole.items() if ".kid" not in key}))
     capsys.readouterr()
     first = measured(capsys, "tiny")

@@ -31,7 +31,7 @@ from PIL import Image
 
 from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
 from replication.files import file_sha256, locked, replaced, unwritable
-from replication.harness.journal import Curve, Journal, Record, curve_of_json, row_of_json
+from replication.harness.journal import Curve, Journal, Record, curve_of_json, row_of_json, unsealed
 from replication.harness.replicates import load_replicates, replicates_of_row
 from replication.harness.versions import COLUMN, raised
 from replication.settings import content_key
@@ -218,7 +218,7 @@ def _json(member: Member, file: Path, path: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise ValueError("it is too large")
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = unsealed(file.read_bytes())
         if not isinstance(content, dict):
             raise ValueError("no table")
         return content
@@ -297,7 +297,7 @@ def _moved(members: Collection[Member], unpacked: Mapping[str, Path], state: Pat
         target = state / member.name
         if member.kind == "curves":
             of, before = Journal(target.parents[1]), target.exists()
-            of.write_curve(json.loads(unpacked[member.name].read_text(encoding="utf-8")))
+            of.write_curve(unsealed(unpacked[member.name].read_bytes()))
         elif before := member.name.rpartition(".")[0] in known or target.exists():
             pass
         else:

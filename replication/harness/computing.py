@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from replication.deadline import Deadline
-from replication.files import Held, Unwritable
+from replication.files import Damaged, Held, Unwritable
 from replication.harness.job import Job
 from replication.harness.journal import Computed, Record
 from replication.harness.workplace import Workplace
 from replication.memory import free_memory, out_of_memory
-from replication.sampling.chunks import Damaged
 from replication.types import InputError, RunError
 
 MOST_LOST = 3  # processes that one job may lose on the way to its row: it is likely the job that kills them

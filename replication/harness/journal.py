@@ -1,5 +1,6 @@
 """The row journal: one atomic JSON file per job, its strip of images and its replicates beside it. MLflow gets a row later."""
 
+import hashlib
 import json
 import math
 import re
@@ -14,6 +15,7 @@ from replication.types import InputError
 MEASURED = ("metric.", "timing.", "cost.")  # how columns begin that hold what was measured, and numbers therefore
 PROVENANCE = ("env.", "measured.")  # of the images, and of their measuring: code, versions, device
 _KEY = re.compile("[0-9a-f]{64}")
+SEAL = "sha256"
 Record = dict[str, Any]  # flat: dotted column -> str, int, float or None
 Curve = dict[str, Any]  # experiment, profile, training (its key) and title; by column, numbers at the watched steps
 
@@ -25,6 +27,26 @@ def plain(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [plain(value) for value in content]
     return repr(content) if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def sealed(content: dict[str, Any], indent: int | None = None) -> bytes:
+    """A JSON of it whose last entry is the SHA-256 of the bytes before that one."""
+    text = json.dumps(plain(content), indent=indent, allow_nan=False)[:-1].rstrip().encode()
+    return text + _seal(text)
+
+
+def _seal(text: bytes) -> bytes:
+    return f',\n "{SEAL}": "{hashlib.sha256(text).hexdigest()}"\n}}'.encode()
+
+
+def unsealed(data: bytes) -> Any:
+    """The content of a JSON, without its seal; raises ValueError where that is broken. Older ones have none."""
+    content = json.loads(data)
+    if isinstance(content, dict) and content.pop(SEAL, None) is not None:
+        text, comma, seal = data.rpartition(b",")
+        if comma + seal != _seal(text):
+            raise ValueError("its content is not what was written")
+    return content
 
 
 def row_of_json(content: Any, key: str) -> Record:
@@ -102,9 +124,7 @@ class Journal:
         else:
             save_replicates(self.replicates_path(key), {key: computed.replicates})
         self._outdate(key)
-        write_atomically(
-            self.folder / f"{key}.json", json.dumps(plain(computed.record), indent=1, allow_nan=False).encode()
-        )
+        write_atomically(self.folder / f"{key}.json", sealed(computed.record, indent=1))
         self._failure_path(key).unlink(missing_ok=True)
 
     def _failure_path(self, key: str) -> Path:
@@ -125,7 +145,7 @@ class Journal:
         """The job's row, None if it has not been run. A damaged file is set aside; InputError for one that can't be read."""
         path = self.folder / f"{key}.json"
         try:
-            return row_of_json(json.loads(path.read_text(encoding="utf-8")), key)
+            return row_of_json(unsealed(path.read_bytes()), key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -170,14 +190,14 @@ class Journal:
         key = f"curves/{curve['training']}"
         if self.curves().get(key, {"step": [0]})["step"][-1] < curve["step"][-1]:
             self._outdate(key)
-            write_atomically(self.folder / f"{key}.json", json.dumps(plain(curve), allow_nan=False).encode())
+            write_atomically(self.folder / f"{key}.json", sealed(curve))
 
     def curves(self) -> dict[str, Curve]:
         """By the key under which each is marked as synced. A damaged file is set aside."""
         found = {}
         for path in sorted(p for p in (self.folder / "curves").glob("*.json") if _KEY.fullmatch(p.stem)):
             try:
-                found[f"curves/{path.stem}"] = curve_of_json(json.loads(path.read_text(encoding="utf-8")))
+                found[f"curves/{path.stem}"] = curve_of_json(unsealed(path.read_bytes()))
             except (OSError, ValueError, RecursionError) as error:
                 set_aside(path, f"not a curve: {error}")
         return found

@@ -17,7 +17,7 @@ from replication.checkpoint import load_metadata
 from replication.datasets.dataset import Dataset
 from replication.deadline import NEVER, Deadline, OutOfTime
 from replication.diffusion.denoiser import Denoiser
-from replication.files import Held, Unwritable, file_sha256, locked
+from replication.files import Damaged, Held, Unwritable, file_sha256, locked
 from replication.ldm.autoencoder import Autoencoder
 from replication.memory import out_of_memory
 from replication.metrics.features import Features
@@ -27,7 +27,7 @@ from replication.training.data import Encoded, Latents, TrainingData, cached_mom
 from replication.training.first_stage import FirstStage
 from replication.training.processes import ALONE, Processes
 from replication.training.recipe import Recipe
-from replication.training.snapshots import GIVEN, Snapshots
+from replication.training.snapshots import GIVEN, Snapshots, damage_set_aside
 from replication.training.train import load_network, train
 from replication.training.train_first_stage import load_autoencoder, stage_snapshots, train_first_stage
 from replication.types import InputError, RunError
@@ -125,7 +125,7 @@ class Workplace:
                 of = {"milestones": milestones, "progress": self.progress, "deadline": self.deadline}
                 try:
                     work(folder=snapshots.folder, device=self.device, **of)
-                except (Held, OutOfTime, Unwritable):
+                except (Held, OutOfTime, Unwritable, Damaged):
                     raise
                 except Exception as error:  # it would end so for every row that needs it
                     advice = "; recipe.training.accumulate sends a batch through in parts" * out_of_memory(error)
@@ -174,7 +174,8 @@ class Workplace:
         held = self._held.pop(key, None)
         while len(self._held) >= HELD:
             del self._held[next(iter(self._held))]
-        self._held[key] = held or self._load(recipe, ema, path)
+        with nullcontext() if checkpoint else damage_set_aside(path):
+            self._held[key] = held or self._load(recipe, ema, path)
         return self._held[key]
 
     def _load(self, recipe: Recipe, ema: bool, path: Path) -> Model:
@@ -191,8 +192,9 @@ class Workplace:
     def autoencoder(self, stage: FirstStage, dataset: Dataset) -> tuple[Autoencoder, str, str | None]:
         """The trained first stage, the SHA-256 of its snapshot, and that of the published file it is from, if any."""
         path = self.trained_first_stage(stage, dataset)
-        given = load_metadata(path).get(GIVEN)
-        return load_autoencoder(stage, dataset, path, self.device), file_sha256(path), given
+        with damage_set_aside(path):
+            given = load_metadata(path).get(GIVEN)
+            return load_autoencoder(stage, dataset, path, self.device), file_sha256(path), given
 
     def _training_data(self, recipe: Recipe) -> TrainingData:
         dataset = recipe.build_dataset()

@@ -1,6 +1,5 @@
 """Features of a reference set, computed once and kept under a key that holds everything they depend on."""
 
-import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -58,24 +57,12 @@ def reference_features(
     if path.exists():
         try:
             parts, metadata = load_checkpoint(path)
-            # the content's own SHA-256 too: safetensors does not notice a flipped bit
-            if metadata == {
-                "identity": identity,
-                "content": _digest(features := Features(**parts, extractor=extractor.name)),
-            }:
-                return features
+            if metadata == {"identity": identity}:
+                return Features(**parts, extractor=extractor.name)
         except (InputError, TypeError):
             pass
         warnings.warn(f"features file {path}: damaged, or of something else; they are computed anew", stacklevel=2)
     read = images if isinstance(images, Tensor) else images.batches()
     features = extractor(read, device=device, total=images.shape[0])
-    save_checkpoint(path, features.parts(), {"identity": identity, "content": _digest(features)})
+    save_checkpoint(path, features.parts(), {"identity": identity})
     return features
-
-
-def _digest(features: Features) -> str:
-    content = hashlib.sha256()
-    for name, part in features.parts().items():
-        content.update(repr((name, str(part.dtype), tuple(part.shape))).encode())
-        content.update(part.numpy().data)
-    return content.hexdigest()

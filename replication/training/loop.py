@@ -239,8 +239,7 @@ def train_to_the_end(
             unfinished.unlink(missing_ok=True)  # of a process that was killed between the two
             return snapshots.after(steps)
         deadline.require(SAVING_SECONDS, what)
-        before = snapshots.before(steps)
-        return before[1] if before else None
+        return snapshots.whole_before(steps)
 
     behind = processes.on_first(there)
     if behind == snapshots.after(steps):

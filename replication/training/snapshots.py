@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from replication.checkpoint import load_metadata, load_weights, save_checkpoint
-from replication.files import set_aside
+from replication.checkpoint import Corrupt, check_checkpoint, load_metadata, load_weights, save_checkpoint
+from replication.files import Damaged, set_aside
 from replication.layers.building import without_parameters
 from replication.settings import canonical_json, content_key
-from replication.types import InputError
+from replication.types import InputError, RunError
 
 # in the header, SHA-256s:
 GIVEN = "given"  # of the published file that the weights are from
@@ -76,6 +76,16 @@ class Snapshots:
         headers = [(header, path) for path in files if (header := _header(path))]
         reached = [(header["step"], path) for header, path in headers if not header.get(GIVEN)]
         return max((one for one in reached if one[0] < steps), default=None)
+
+    def whole_before(self, steps: int) -> Path | None:
+        """The file of the last one before `steps` that is whole, all of it read; others are set aside."""
+        while before := self.before(steps):
+            try:
+                check_checkpoint(before[1])
+                return before[1]
+            except Corrupt as error:
+                set_aside(before[1], str(error))
+        return None
 
     def check(self, header: Mapping[str, Any], path: Path, steps: int | None = None) -> None:
         """Raises InputError for the header of another training's snapshot, or of one after another number of steps."""
@@ -145,6 +155,26 @@ class Snapshots:
             network = build()
             network.load_state_dict(state)
         return network.to(device).to(memory_format=torch.channels_last).requires_grad_(False).eval()
+
+
+@contextmanager
+def damage_set_aside(path: Path) -> Iterator[None]:
+    """Raises Damaged where the body finds that this snapshot is, which is set aside then, or that it has been.
+
+    RunError for weights that were given: what is computed anew would be others.
+    """
+    try:
+        yield
+    except InputError as error:
+        if path.exists() and not isinstance(error, Corrupt):
+            raise
+        if (_header(path) or {}).get(GIVEN):
+            raise RunError(
+                f"{path}: these weights were given, and are damaged ({error}); move the file away and give them again, as "
+                "they were given (`replicate weights add` or `fetch`, or `replicate import`)"
+            ) from error
+        set_aside(path, str(error))
+        raise Damaged(f"{path} was damaged and is set aside; the same command trains it again") from error
 
 
 def _header(path: Path) -> dict[str, Any] | None:

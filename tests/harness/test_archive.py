@@ -14,7 +14,7 @@ from harness.tiny import write_tiny
 
 from replication.cli import main
 from replication.harness.archive import MANIFEST, import_archive
-from replication.harness.journal import Computed, Journal
+from replication.harness.journal import Computed, Journal, unsealed
 from replication.report.rows import csv_text, read_csv
 from replication.training.loop import CURVE
 from replication.types import InputError
@@ -104,7 +104,7 @@ def test_a_row_that_is_here_stays_as_it_is(exported: Path, other: Path) -> None:
     """Catches an import that writes over another measurement of the same cell, or over its strip alone."""
     assert main(["import", str(exported / "rows.zip")]) == 0
     row = next((other / "runs" / "journal" / "tiny-cpu").glob("*.json"))
-    own = json.dumps({**json.loads(row.read_text()), "timing.seconds_per_image": 1.0})
+    own = json.dumps({**unsealed(row.read_bytes()), "timing.seconds_per_image": 1.0})
     row.write_text(own)
     row.with_suffix(".png").write_bytes(b"own")
     assert main(["import", str(exported / "all.zip")]) == 0
@@ -149,7 +149,7 @@ def moved(to: str) -> Change:
 
 
 def edited(**columns: object) -> Callable[[bytes], bytes]:
-    return lambda row: json.dumps({**json.loads(row), **columns}).encode()
+    return lambda row: json.dumps({**unsealed(row), **columns}).encode()
 
 
 ROW = ("journal/tiny-cpu/", ".json")

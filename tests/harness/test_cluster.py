@@ -1,6 +1,5 @@
 """Jobs on a Ray cluster: the rows and images of one process, whatever happens to a worker."""
 
-import json
 import os
 import re
 import signal
@@ -22,6 +21,7 @@ from replication.cli import main
 from replication.files import Held
 from replication.harness.cluster import RemoteWorker, Share, Worker, workers_on_ray
 from replication.harness.computing import MOST_LOST
+from replication.harness.journal import unsealed
 from replication.harness.workplace import Workplace
 from replication.sampling.chunks import chunks_in
 from replication.types import InputError, RunError
@@ -46,7 +46,7 @@ def started(folder: Path, *options: str) -> subprocess.Popen[str]:
 def rows(folder: Path) -> dict[str, dict[str, Any]]:
     """By key, what does not hang on the run."""
     found = {
-        path.stem: json.loads(path.read_text()) for path in (folder / "runs" / "journal" / "tiny-cpu").glob("*.json")
+        path.stem: unsealed(path.read_bytes()) for path in (folder / "runs" / "journal" / "tiny-cpu").glob("*.json")
     }
     return {
         key: {

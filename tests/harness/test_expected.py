@@ -13,6 +13,7 @@ from torch import nn
 from replication.cli import main
 from replication.cost import Work, counted
 from replication.harness import expected
+from replication.harness.journal import unsealed
 from replication.harness.passes import of_step
 from replication.harness.workplace import Workplace
 from replication.metrics.throughput import Throughput
@@ -80,7 +81,7 @@ def test_rows_of_this_machine_correct_what_was_counted(planned: Planned, monkeyp
     """A row that took longer makes the others of its network take longer; not if other work or other threads were in it."""
     assert main(["run", "tiny", "--quiet", "--row", "DDIM"]) == 0
     (path,) = Path("home/journal/tiny-cpu").glob("*.json")
-    row = json.loads(path.read_text(encoding="utf-8"))
+    row = unsealed(path.read_bytes())
 
     def with_time(**changes: float) -> float:
         """Of another row of the network, where this row's time is another one."""

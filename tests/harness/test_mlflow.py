@@ -10,7 +10,7 @@ import pytest
 from harness.tiny import write_tiny
 
 from replication.cli import main
-from replication.harness.journal import Computed, Curve, Journal, Record
+from replication.harness.journal import Computed, Curve, Journal, Record, unsealed
 from replication.harness.mlflow_runs import LONGEST_VALUE, legal, run_of_curve, shortened
 from replication.harness.store import METRICS, Store
 from replication.harness.sync import sync
@@ -56,7 +56,7 @@ def test_an_experiment_with_nested_runs_tables_and_the_page(project: Path, store
     for changed in (False, False, True):
         if changed:
             row = next((project / "runs" / "journal" / "tiny-cpu").glob("*.json"))
-            row.write_text(json.dumps({**json.loads(row.read_text()), "metric.fd": 7.0}))
+            row.write_text(json.dumps({**unsealed(row.read_bytes()), "metric.fd": 7.0}))
         assert main(["report", "tiny"]) == 0
         (sweep,) = runs(store, "tags.kind = 'sweep' and tags.profile = 'cpu'")
         names = {file.path for file in client.list_artifacts(sweep.info.run_id)}

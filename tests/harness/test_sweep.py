@@ -266,7 +266,8 @@ def test_a_full_disk_ends_the_sweep_at_once(
 def test_damaged_files_are_set_aside_and_computed_again(
     cells: list[Cell], place: Workplace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Rows, a chunk, a snapshot, a curve; the figures are the same. Catches a dead end, and a file that is lost."""
+    """Rows, chunks, a snapshot, a curve; the figures are the same. Catches a dead end, a file that is lost, and a flipped bit
+    that stays: in a row's figure, in an image, in a weight."""
     run(cells, place, NoStore(place.state))
     journal, state = journal_of(cells, place.state), place.state
     figures = [measured_in(journal.read(cell.key)) for cell in cells]
@@ -287,12 +288,32 @@ def test_damaged_files_are_set_aside_and_computed_again(
     assert journal.curves() == {}
     assert "not a curve" in capsys.readouterr().err
     (snapshot,) = (state / "checkpoints").iterdir()
-    snapshot.write_text("x")
-    for path in spoilt[:3]:
-        path.unlink()
-    run(cells, place, NoStore(state))
-    assert f"{snapshot}: damaged (" in capsys.readouterr().err
-    assert [measured_in(journal.read(cell.key)) for cell in cells] == figures
+    whole = snapshot.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    at = 8 + length + next(of["data_offsets"][0] for name, of in header.items() if name.startswith("ema."))
+    for content in (b"x", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
+        snapshot.write_bytes(content)
+        spoilt[0].write_bytes(spoilt[0].read_bytes().replace(b'"metric.fd": ', b'"metric.fd": 1'))
+        for path in spoilt[1:3]:
+            path.unlink()
+        run(cells, replace(place, _held={}), NoStore(state))
+        error = capsys.readouterr().err
+        assert f"{snapshot}: damaged (" in error
+        assert f"{spoilt[0]}: damaged (not a row: its content is not what was written" in error
+        assert [measured_in(journal.read(cell.key)) for cell in cells] == figures
+
+
+def test_given_weights_that_are_damaged_are_not_trained(cells: list[Cell], place: Workplace) -> None:
+    """Catches weights from elsewhere that a training of this machine takes the place of."""
+    recipe = cells[0].recipe
+    network = recipe.build_network()
+    path = place.snapshots(recipe).give(network.state_dict(), network, recipe.training.steps, "0" * 64, {})
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(RunError, match=r"3 of 3 rows failed(.|\n)*these weights were given, and are damaged"):
+        run(cells, place, NoStore(place.state))
+    assert [path.name for path in path.parent.iterdir()] == [path.name]
 
 
 def measured_in(row: Record | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from replication.diffusion import sampling
 from replication.harness.experiment import load_experiment
 from replication.harness.job import Job, jobs_of, rows_among
 from replication.harness.jobs import cell as cell_module
-from replication.harness.journal import Journal, Record
+from replication.harness.journal import Journal, Record, unsealed
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, measure_again, run
 from replication.harness.versions import metric_of
@@ -69,7 +69,7 @@ def as_before_versions(jobs: list[Job], journal: Journal) -> None:
     """The journal as the code wrote it that knew no versions: the setting was the key, and there were no replicates."""
     for job in jobs:
         path = journal.folder / f"{job.key}.json"
-        row = json.loads(path.read_text())
+        row = unsealed(path.read_bytes())
         added = ("version.", "measured.", "setting", "protocol.features", "protocol.reference_n")
         row = {**{c: v for c, v in row.items() if not c.startswith(added)}, "cell": job.setting}
         path.unlink()

@@ -9,7 +9,7 @@ import pytest
 from harness.tiny import write_tiny
 
 from replication.cli import main
-from replication.harness.journal import Record
+from replication.harness.journal import Record, unsealed
 from replication.harness.store import Store
 from replication.report.reproduced import Reproduction, beside, committed_rows, reproduction, tags_beside
 
@@ -122,7 +122,7 @@ def test_a_run_says_whether_it_reproduced_and_so_do_report_mlflow_and_verify(
     assert readme.read_text() == before, "README is of those who publish rows"
 
     row = next((tmp_path / "second" / "journal" / "tiny-cpu").glob("*.json"))
-    record = json.loads(row.read_text())
+    record = unsealed(row.read_bytes())
     row.write_text(json.dumps({**record, "metric.fd": record["metric.fd_high"] * 2}))
     capsys.readouterr()
     assert main(["verify", "tiny", "--json"]) == 1

@@ -15,12 +15,13 @@ from replication.check.models import randomize
 from replication.checkpoint import save_checkpoint
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Counted, Denoise
+from replication.files import Damaged
 from replication.harness.measuring import timing_columns, unlike_times
 from replication.metrics import timing
 from replication.metrics.timing import OtherWork
 from replication.noise import ImageNoise
 from replication.registry import MODELS, SAMPLERS, SCHEDULES
-from replication.sampling.chunks import Chunk, Chunks, Damaged, SampleSet, Seconds, gaps
+from replication.sampling.chunks import Chunk, Chunks, SampleSet, Seconds, gaps
 from replication.sampling.generation import SamplePlace, SampleRequest, Sampling, Source, draw, generate
 from replication.types import InputError, RunError
 
@@ -286,15 +287,21 @@ def test_a_missing_chunk_is_made_again_and_a_damaged_one_is_set_aside(
     assert "0000004-0000008.safetensors: damaged (" in capsys.readouterr().err
     assert chunk.with_name("0000004-0000008.safetensors.damaged").read_bytes() == content[:-1]
     header = {"nfe": 4, "seconds": 1.0, "weights": "", "drawn_by": ""}
-    for images, reason in ((whole[:2], "holds 2 images, by its name 4"), (whole[:4], "not those that were written")):
-        save_checkpoint(chunk, {"images": images}, {**header, "content": "0"})
+    save_checkpoint(chunk, {"images": whole[:2]}, header)
+    short = chunk.read_bytes()
+    flipped = content[:-1] + bytes([content[-1] ^ 1])
+    for spoilt, reason in (
+        (short, "holds 2 images, by its name 4"),
+        (flipped, "'images' is not the one that was written"),
+    ):
+        chunk.write_bytes(spoilt)
         with pytest.raises(Damaged, match=r"set aside; the same command draws its images again"):
             list(made(denoiser, tmp_path).batches())
         assert reason in capsys.readouterr().err
         assert torch.equal(made(denoiser, tmp_path).images, whole)
 
 
-def test_chunks_from_before_they_held_a_digest_are_read(denoiser: Denoiser, tmp_path: Path) -> None:
+def test_chunks_from_before_they_held_their_conditions_are_read(denoiser: Denoiser, tmp_path: Path) -> None:
     whole = made(denoiser, tmp_path).images
     header = {"nfe": 4, "seconds": 1.0, "weights": "", "drawn_by": ""}
     save_checkpoint(tmp_path / "0000004-0000008.safetensors", {"images": whole[4:8]}, header)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -85,7 +86,8 @@ def test_a_checkpoint_is_to_the_byte_what_the_library_writes(tmp_path: Path) -> 
         "q": torch.arange(3, dtype=torch.int8), "r": torch.randn(4, 3).T, "s": torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last),
     }  # fmt: skip
     save_checkpoint(tmp_path / "ours.safetensors", tensors, {"key": "ä", "n": [1, 2]})
-    said = {"metadata": '{"key": "\\u00e4", "n": [1, 2]}'}
+    with safe_open(tmp_path / "ours.safetensors", framework="pt") as file:
+        said = file.metadata()
     save_file({name: t.contiguous() for name, t in tensors.items()}, tmp_path / "theirs.safetensors", said)
     assert (tmp_path / "ours.safetensors").read_bytes() == (tmp_path / "theirs.safetensors").read_bytes()
     read, metadata = load_checkpoint(tmp_path / "ours.safetensors")

@@ -243,6 +243,19 @@ def test_a_damaged_checkpoint_is_set_aside_and_trained_again(
     assert_identical(trained(recipe(steps=1), tmp_path), before)
 
 
+def test_of_snapshots_the_last_whole_one_is_gone_on_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bit of the last one's moments is flipped, which its header does not show. Catches going on from it, and from none."""
+    trained(recipe(steps=4), tmp_path, milestones=(2,))
+    after = Snapshots(tmp_path, recipe().training_identity()).after
+    content = after(4).read_bytes()
+    after(4).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    after(2).touch()
+    trained(recipe(), tmp_path)
+    assert capsys.readouterr().err.count("is not the one that was written") == 1
+    assert files(tmp_path) == ["2", "6"]
+    assert after(4).with_name(f"{after(4).name}.damaged").exists()
+
+
 @pytest.mark.parametrize("used", ["found", "continued"])
 def test_a_snapshot_of_another_training_is_refused(used: str, tmp_path: Path) -> None:
     """Catches other weights under this name, found at the end or gone on with. The message names what differs."""
