@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from first_stages import DIGITS, stage
 from torch import Tensor
 from training_recipes import CPU, recipe
 
@@ -17,27 +18,41 @@ from replication.checkpoint import save_checkpoint
 from replication.deadline import NEVER, Deadline
 from replication.diffusion.objectives.simple import Simple
 from replication.training.data import images_of
-from replication.training.loop import SAVING_SECONDS
+from replication.training.first_stage import FirstStage
+from replication.training.loop import SAVING_SECONDS, TrainingState
 from replication.training.processes import Processes, started_together
 from replication.training.recipe import Recipe
 from replication.training.train import NetworkState, train
+from replication.training.train_first_stage import FirstStageState, train_first_stage
 
-GRADIENTS = {
+GRADIENTS: dict[str, Recipe | FirstStage] = {
     "plain": recipe(),
     "parts of odd size": recipe(batch_size=6, accumulate=2),
     "labels, mirrored": recipe(network="ddpm-digits-label", condition="label", flip=True),
+    "first stage": stage("kl-f2"),
+    "first stage, parts of odd size": stage("vq-f2", training={"batch_size": 6, "accumulate": 2}),
+    "first stage, a decoder": stage("kl-f2").with_fields(decoder_of=stage("kl-f2")),
 }
 
 
-def gradients(chosen: Recipe, processes: Processes) -> dict[str, Tensor]:
+def begun(chosen: Recipe | FirstStage, processes: Processes) -> TrainingState:
+    if isinstance(chosen, Recipe):
+        return NetworkState(chosen, CPU, processes)
+    torch.manual_seed(0)
+    base = chosen.build_autoencoder() if chosen.decoder_of else None
+    return FirstStageState(chosen, CPU, base, processes)
+
+
+def gradients(chosen: Recipe | FirstStage, processes: Processes) -> dict[str, Tensor]:
     """Of three steps, each from the weights that the ones before left; then everything that a snapshot holds."""
-    state = NetworkState(chosen, CPU, processes)
-    data = images_of(chosen.build_dataset(), chosen.training, CPU)
+    state = begun(chosen, processes)
+    data = images_of(DIGITS, chosen.training, CPU)
     state.prepare(data)
     found: dict[str, Tensor] = {}
     for _ in range(3):
         done = state.advance(data)
-        kept = {f"gradient.{name}": p.grad for name, p in state.network.named_parameters()}
+        networks = {"gradient": state.network, **state.beside}
+        kept = {f"{of}.{name}": p.grad for of, n in networks.items() for name, p in n.named_parameters()}
         found |= {f"{state.step}.{name}": g.clone() for name, g in kept.items() if g is not None}
         found |= {f"{state.step}.loss": done.loss, f"{state.step}.gradient_norm": done.gradient_norm}
     return found | {name: tensor for name, tensor in state.tensors().items() if name != "curve"}
@@ -46,6 +61,11 @@ def gradients(chosen: Recipe, processes: Processes) -> dict[str, Tensor]:
 def trained(folder: Path, processes: Processes, steps: int = 6, deadline: Deadline = NEVER) -> None:
     own = folder / str(processes.index)
     train(recipe(steps=steps), own, CPU, (2,), False, 1e9, deadline=deadline, processes=processes)
+
+
+def trained_stage(folder: Path, processes: Processes) -> None:
+    own = folder / str(processes.index)
+    train_first_stage(stage("kl-f2"), DIGITS, own, CPU, progress=False, checkpoint_seconds=1e9, processes=processes)
 
 
 class SpoiltInOne(Simple):
@@ -85,6 +105,7 @@ def too_many(folder: Path, processes: Processes) -> None:
 SCENARIOS: dict[str, Callable[[Path, Processes], None]] = {
     "trained": trained,
     "half": partial(trained, steps=3),
+    "first stage trained": trained_stage,
     "first out of time": partial(out_of_time, whose=0),
     "second out of time": partial(out_of_time, whose=1),
     "too many": too_many,

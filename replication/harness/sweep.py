@@ -43,7 +43,7 @@ def run(
 ) -> None:
     """Compute what is missing row by row, each after what it needs; a row is in the journal before it is in MLflow.
 
-    Where the place has several processes, all call this: they train together, and the first one does the rest.
+    Where the place has several processes, all call this: they train together, and share the rows as any processes do.
     Any number of processes may run on one state folder: what another one holds is passed over, helped with when nothing else
     is left, and looked at again until it has its row, or its holder has died.
     A row of earlier versions is measured again from its stored samples, and computed anew where there are none. A job that
@@ -66,8 +66,6 @@ def run(
     place = replace(place, failed_trainings={})
     if place.processes.several:
         _train_together(jobs, missing, place)
-        if not place.processes.first:
-            return
         place = replace(place, processes=ALONE)
     if len(missing) < len(jobs):
         print(f"{len(jobs) - len(missing)} of {len(jobs)} rows are done already", flush=True)

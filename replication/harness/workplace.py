@@ -106,12 +106,9 @@ class Workplace:
         return self._trained(self.snapshots(recipe), recipe.training.steps, work)
 
     def trained_first_stage(self, stage: FirstStage, dataset: Dataset) -> Path:
-        """The snapshot of a first stage, likewise; of several processes the first one trains it, and the others wait."""
-        if self.processes.several:
-            alone = replace(self, processes=ALONE)
-            return self.processes.on_first(lambda: alone.trained_first_stage(stage, dataset))
+        """The snapshot of a first stage, likewise."""
         base = partial(lambda base: self.autoencoder(base, dataset)[0], stage.decoder_of) if stage.decoder_of else None
-        work = partial(train_first_stage, stage, dataset, base=base)
+        work = partial(train_first_stage, stage, dataset, base=base, processes=self.processes)
         return self._trained(self.stage_snapshots(stage, dataset), stage.training.steps, work)
 
     def _trained(self, snapshots: Snapshots, steps: int, work: Callable[..., Path]) -> Path:

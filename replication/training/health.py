@@ -6,6 +6,8 @@ Judged once per window of some steps. Each needs several bad windows in a row, s
 import torch
 from torch import Tensor, nn
 
+from replication.training.processes import ALONE, Processes
+
 # A codebook has collapsed when hardly any of its codes occurred. Large ones work with a few per cent of their codes in
 # use (VQGAN's 16,384, from memory), and every one starts with a handful: hence a low bound and much patience.
 COLLAPSED_SHARE = 0.02  # of the codes that could have occurred; one code alone always counts as collapsed
@@ -22,15 +24,17 @@ WON_WINDOWS = 10
 class Health(nn.Module):
     """Sums over the window so far, kept on the device, and how many windows in a row were bad: buffers of a snapshot.
 
-    windows: of the whole training; patience is at most half of them, so that a short one can fail too.
+    windows: of the whole training; patience is at most half of them, so that a short one can fail too. `processes` that train
+    together have the same sums, and judge alike.
     """
 
     counts: Tensor
     sums: Tensor
     past: Tensor
 
-    def __init__(self, codes: int, device: torch.device, windows: int):
+    def __init__(self, codes: int, device: torch.device, windows: int, processes: Processes = ALONE):
         super().__init__()
+        self.processes = processes
         half = max(1, windows // 2)
         self.collapsed_windows, self.won_windows = min(COLLAPSED_WINDOWS, half), min(WON_WINDOWS, half)
         self.register_buffer("counts", torch.zeros(codes, dtype=torch.int64, device=device))
@@ -41,14 +45,19 @@ class Health(nn.Module):
 
     @torch.no_grad()
     def add(self, codes: Tensor | None, reconstruction: Tensor, discriminator: Tensor | None) -> None:
-        """One step: codes Int[B,h,w], reconstruction loss [], discriminator's loss [] once it exists."""
+        """One step: codes Int[B,h,w], reconstruction loss [], discriminator's loss [] once it exists: of several processes
+        those whose mean is the batch's.
+        """
         if codes is not None:
             codes = codes.flatten()
-            self.counts.scatter_add_(0, codes, torch.ones_like(codes))  # bincount would wait for the device
-        self.sums[0] += reconstruction
+            # bincount would wait for the device
+            self.counts += self.processes.total(
+                torch.zeros_like(self.counts).scatter_add_(0, codes, torch.ones_like(codes))
+            )
+        self.sums[0] += self.processes.mean(reconstruction)
         self.sums[1] += 1
         if discriminator is not None:
-            self.sums[2] += discriminator
+            self.sums[2] += self.processes.mean(discriminator)
             self.sums[3] += 1
 
     @property

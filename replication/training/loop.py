@@ -8,6 +8,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from replication.progress import bar
 from replication.training.data import TrainingData
 from replication.training.first_stage import FirstStage
 from replication.training.machine import MACHINE, Machine
-from replication.training.processes import ALONE, Processes
+from replication.training.processes import ALONE, Processes, for_whole, not_yet
 from replication.training.recipe import Recipe
 from replication.training.settings import Training
 from replication.training.snapshots import ENCODER, Snapshots, named, network_tensors
@@ -97,6 +98,8 @@ class TrainingState(ABC):
         self.machine = Machine(device)
 
     def placed(self, network: nn.Module) -> nn.Module:
+        if self.processes.several:
+            for_whole(network, self.part_size, self.processes.rows(self.part_size))
         return network.to(self.device).to(memory_format=torch.channels_last).train()
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
@@ -108,11 +111,26 @@ class TrainingState(ABC):
         )
 
     @property
+    def part_size(self) -> int:
+        """How much of a batch goes through all processes at once."""
+        return self.settings.batch_size // self.settings.accumulate
+
+    @property
+    def share(self) -> float:
+        """Times the mean over this process's images of a part: the mean of that over the processes is the part's mean."""
+        return self.processes.share(self.part_size)
+
+    @property
     def parts(self) -> list[slice]:
         """What of a batch goes through this process at once, part after part."""
-        size = self.settings.batch_size // self.settings.accumulate
-        own = self.processes.rows(size)
+        size, own = self.part_size, self.processes.rows(self.part_size)
         return [slice(i * size + own.start, i * size + own.stop) for i in range(self.settings.accumulate)]
+
+    def in_turn(self, network: object) -> Iterator[slice]:
+        """The parts, of which the last one's backward pass averages the gradients of the network."""
+        for part in self.parts:
+            with not_yet(network) if part != self.parts[-1] else nullcontext():
+                yield part
 
     def advance(self, data: TrainingData) -> Step:
         """One step on the next batch."""
@@ -320,6 +338,15 @@ def descend(losses: Iterable[Tensor], network: nn.Module, optimizer: torch.optim
     norm = nn.utils.clip_grad_norm_(network.parameters(), settings.grad_clip or math.inf)
     optimizer.step()
     return Step(unless_spoilt(torch.stack(seen).mean(), norm), norm)
+
+
+def gradient_of(losses: Iterable[Tensor], network: nn.Module, settings: Training) -> bool:
+    """Computed, and nothing of it stays; whether any parameter that learns had none."""
+    for loss in losses:
+        add_gradient(loss, settings)
+    without = any(p.grad is None for p in network.parameters() if p.requires_grad)
+    network.zero_grad(set_to_none=True)
+    return without
 
 
 def add_gradient(loss: Tensor, settings: Training) -> Tensor:

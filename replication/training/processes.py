@@ -16,13 +16,14 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from replication.progress import be_quiet
 from replication.types import InputError, RunError
 
 T = TypeVar("T")
-PATIENCE = timedelta(days=30)  # others wait while the first one samples; torchrun ends them when it dies
+PATIENCE = timedelta(days=30)  # one waits for the rest while they draw images; torchrun ends them when it dies
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,17 @@ class Processes:
         distributed.broadcast(said, 0)
         return said.tolist()
 
-    def mean(self, x: Tensor) -> Tensor:
-        """Everywhere: x, the mean over the processes."""
+    def total(self, x: Tensor) -> Tensor:
+        """Everywhere: x, the sum over the processes."""
         if not self.several:
             return x
         total = x.clone()
         distributed.all_reduce(total)
-        return total / self.count
+        return total
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Everywhere: x, the mean over the processes."""
+        return self.total(x) / self.count if self.several else x
 
     def averaging(self, network: nn.Module, unused: bool) -> nn.Module:
         """The network, whose backward passes leave the processes' mean gradient; `unused`: of some parameters there is none.
@@ -135,12 +140,53 @@ class DropoutOfWhole(nn.Dropout):
         return x * F.dropout(whole, self.p)[self.rows.start * each : self.rows.stop * each]
 
 
-def draw_for_whole(network: nn.Module, n: int, rows: slice) -> None:
-    """Let every nn.Dropout of the network, which sees these rows of n, make the draws of all; other draws stay as they are."""
+class BatchNormOfWhole(nn.BatchNorm2d):
+    """Batch normalisation of some rows of a batch of n, by the mean and the variance that all processes' rows have.
+
+    It takes the parameters and buffers of `plain` as they are.
+    """
+
+    def __init__(self, plain: nn.BatchNorm2d, n: int, rows: slice):
+        super().__init__(plain.num_features, plain.eps, plain.momentum, plain.affine, plain.track_running_stats)
+        for name, tensor in (plain._parameters | plain._buffers).items():
+            setattr(self, name, tensor)
+        self.times = n / (rows.stop - rows.start)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        a = x.float()
+        count = a.numel() / a.shape[1] * self.times
+        mean = all_reduce(a.sum((0, 2, 3), keepdim=True)) / count
+        centred = a - mean
+        variance = all_reduce(centred.square().sum((0, 2, 3), keepdim=True)) / count
+        if self.track_running_stats:
+            self._remember(mean.detach().flatten(), variance.detach().flatten() * (count / (count - 1)))
+        normal = centred * (variance + self.eps).rsqrt()
+        if self.affine:
+            normal = normal * self.weight[:, None, None] + self.bias[:, None, None]
+        return normal.to(x.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        factor = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        for kept, new in ((self.running_mean, mean), (self.running_var, variance)):
+            assert kept is not None
+            kept.lerp_(new.to(kept), factor)
+
+
+def for_whole(network: nn.Module, n: int, rows: slice) -> None:
+    """Let what answers by the whole batch do so though it sees these rows of n: nn.Dropout draws for all, and nn.BatchNorm2d
+    has the statistics of all. Other draws stay as they are.
+    """
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Dropout):
                 setattr(module, name, DropoutOfWhole(child.p, n, rows).train(child.training))
+            elif isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, BatchNormOfWhole(child, n, rows).train(child.training))
 
 
 @contextmanager

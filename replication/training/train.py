@@ -4,7 +4,6 @@ loop.py has the loop; here is what is trained.
 """
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -16,8 +15,8 @@ from replication.metrics.timing import repeated
 from replication.noise import stream_seed
 from replication.numerics import numerics
 from replication.training.data import TrainingData, images_of
-from replication.training.loop import CHECKPOINT_SECONDS, Step, TrainingState, add_gradient, descend, train_to_the_end
-from replication.training.processes import ALONE, Processes, draw_for_whole, not_yet
+from replication.training.loop import CHECKPOINT_SECONDS, Step, TrainingState, descend, gradient_of, train_to_the_end
+from replication.training.processes import ALONE, Processes
 from replication.training.recipe import Recipe
 from replication.training.snapshots import Snapshots
 
@@ -65,10 +64,6 @@ class NetworkState(TrainingState):
     def __init__(self, recipe: Recipe, device: torch.device, processes: Processes = ALONE):
         torch.manual_seed(stream_seed("weights", recipe.training.seed))
         super().__init__(recipe, recipe.build_network(), device, processes)
-        part = recipe.training.batch_size // recipe.training.accumulate
-        self.share = processes.share(part)
-        if processes.several:
-            draw_for_whole(self.network, part, processes.rows(part))
         self.dataset, self.condition = recipe.build_dataset(), recipe.build_condition()
         self.null = recipe.null(recipe.training.batch_size, device)
         self.recipe, self.denoiser, self.objective = (
@@ -97,12 +92,7 @@ class NetworkState(TrainingState):
             self._gradient(*drawn)
 
     def _gradient(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> bool:
-        """Computed, and nothing of it stays; whether any parameter had none."""
-        for loss in self._losses(x0, cond, t, noise):
-            add_gradient(loss, self.settings)
-        without = any(p.grad is None for p in self.network.parameters())
-        self.network.zero_grad(set_to_none=True)
-        return without
+        return gradient_of(self._losses(x0, cond, t, noise), self.network, self.settings)
 
     def drawn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """x_0, its condition, times and noise."""
@@ -114,9 +104,8 @@ class NetworkState(TrainingState):
         return descend(self._losses(x0, cond, t, noise), self.network, self.optimizers["network"], self.settings)
 
     def _losses(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Iterator[Tensor]:
-        for part in self.parts:
-            with not_yet(self.denoiser.network) if part != self.parts[-1] else nullcontext():  # the backward pass too
-                yield self._loss(x0[part], None if cond is None else cond[part], t[part], noise[part])
+        for part in self.in_turn(self.denoiser.network):
+            yield self._loss(x0[part], None if cond is None else cond[part], t[part], noise[part])
 
     def _loss(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
         with numerics(self.settings.precision, self.device):

@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from replication.datasets.dataset import Dataset
 from replication.deadline import NEVER, Deadline
-from replication.ldm.autoencoder import Autoencoder
+from replication.ldm.autoencoder import Autoencoder, Reconstruction
 from replication.ldm.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from replication.noise import stream_seed
 from replication.numerics import numerics
@@ -23,7 +23,16 @@ from replication.training import loop
 from replication.training.data import TrainingData, images_of
 from replication.training.first_stage import FirstStage
 from replication.training.health import Health
-from replication.training.loop import Step, TrainingState, batch_indices, descend, train_to_the_end, unless_spoilt
+from replication.training.loop import (
+    Step,
+    TrainingState,
+    batch_indices,
+    descend,
+    gradient_of,
+    train_to_the_end,
+    unless_spoilt,
+)
+from replication.training.processes import ALONE, Processes
 from replication.training.settings import Training
 from replication.training.snapshots import Snapshots
 
@@ -38,23 +47,25 @@ def train_first_stage(
     checkpoint_seconds: float = loop.CHECKPOINT_SECONDS,
     base: Callable[[], Autoencoder] | None = None,
     deadline: Deadline = NEVER,
+    processes: Processes = ALONE,
 ) -> Path:
     """The snapshot in `folder` after the last step: found, or trained from the last one before it; see `train`.
 
-    `base` loads the first stage that `stage` is the decoder of. Where scaling is "std" the scale is measured at each
-    snapshot that is kept, on the first batch. RunError is raised for a loss or a gradient that is not finite, a
-    collapsed codebook, a discriminator that has won.
+    Of several `processes` all call this. `base` loads the first stage that `stage` is the decoder of. Where scaling is "std"
+    the scale is measured at each snapshot that is kept, on the first batch. RunError is raised for a loss or a gradient that is
+    not finite, a collapsed codebook, a discriminator that has won.
     """
     return train_to_the_end(
         stage_snapshots(stage, dataset, folder),
         stage.training.steps,
-        lambda: FirstStageState(stage, device, base() if base else None),
+        lambda: FirstStageState(stage, device, base() if base else None, processes),
         lambda: images_of(dataset, stage.training, device),
         milestones,
         progress,
         checkpoint_seconds,
         deadline,
         f"first stage {stage.name}",
+        processes,
     )
 
 
@@ -62,27 +73,54 @@ def stage_snapshots(stage: FirstStage, dataset: Dataset, folder: Path) -> Snapsh
     return Snapshots(folder, stage.training_identity(dataset))
 
 
+class Reconstructing(nn.Module):
+    """An autoencoder's `reconstruct` as a forward pass, which is what averages gradients."""
+
+    def __init__(self, autoencoder: Autoencoder):
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, x: Tensor, noise: Tensor) -> Reconstruction:
+        return self.autoencoder.reconstruct(x, noise)
+
+
 class FirstStageState(TrainingState):
     """Of an autoencoder and its discriminator; `base`: the trained autoencoder that it is the decoder of."""
 
     kind, stream, betas = "first_stage", "first stage", (0.5, 0.9)
 
-    def __init__(self, stage: FirstStage, device: torch.device, base: Autoencoder | None = None):
+    def __init__(
+        self, stage: FirstStage, device: torch.device, base: Autoencoder | None = None, processes: Processes = ALONE
+    ):
         torch.manual_seed(stream_seed("weights", stage.training.seed))
         self.stage, self.autoencoder = stage, stage.build_autoencoder()
         if base is not None:
             self.autoencoder.load_state_dict(base.state_dict())
             for name, parameter in self.autoencoder.named_parameters():
                 parameter.requires_grad_(name.split(".")[0] in self.autoencoder.decoder_parts)
-        super().__init__(stage, self.autoencoder, device)
+        super().__init__(stage, self.autoencoder, device, processes)
+        self.reconstruct: Callable[[Tensor, Tensor], Reconstruction] = self.autoencoder.reconstruct
         self.discriminator = stage.build_discriminator()
         if self.discriminator is not None:
             self.beside["discriminator"] = self.placed(self.discriminator)
             self.optimizers["discriminator"] = self.optimizer(self.discriminator)
             self.starts["discriminator"] = stage.loss.discriminator_start
+        self.judging: Callable[[Tensor], Tensor] | None = self.discriminator
         self.perceptual = stage.build_perceptual().to(device)
         windows = self.settings.steps // loop.WATCH_STEPS
-        self.health = self.beside["health"] = Health(self.autoencoder.codebook_size, device, windows)
+        self.health = self.beside["health"] = Health(self.autoencoder.codebook_size, device, windows, processes)
+
+    def prepare(self, data: TrainingData) -> None:
+        """Of several processes, let the gradients of both networks be averaged from now on."""
+        if not self.processes.several:
+            return
+        x0, noise, _ = self.drawn(*self.batch(data))
+        unused = gradient_of(self._losses(x0, noise, False, []), self.autoencoder, self.settings)
+        self.reconstruct = self.processes.averaging(Reconstructing(self.autoencoder), unused)
+        if self.discriminator is not None:
+            trial = copy.deepcopy(self.discriminator)  # what it remembers of a batch is in a snapshot
+            unused = gradient_of(self._judgements(trial, x0, [x0[part] for part in self.parts]), trial, self.settings)
+            self.judging = self.processes.averaging(self.discriminator, unused)
 
     def drawn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, bool]:
         """x_0, the posterior's noise, and whether the discriminator takes part."""
@@ -90,29 +128,34 @@ class FirstStageState(TrainingState):
         return x0, noise, self.discriminator is not None and self.step >= self.stage.loss.discriminator_start
 
     def learn(self, x0: Tensor, noise: Tensor, adversarial: bool) -> Step:
-        seen: list[tuple[Tensor, Tensor | None, Tensor]] = []  # part after part: reconstructed, codes, loss
-
-        def losses() -> Iterator[Tensor]:
-            for part in self.parts:
-                with numerics(self.settings.precision, self.device):
-                    answer = self.autoencoder.reconstruct(x0[part], noise[part])
-                    reconstruction = self.stage.loss.reconstruction(self.perceptual, x0[part], answer.x)
-                    loss = reconstruction + self.stage.loss.regularizer_weight * answer.penalty.mean()
-                    if adversarial:
-                        loss = loss + self._generator_loss(reconstruction, answer.x)
-                seen.append((answer.x.detach(), answer.codes, reconstruction.detach()))
-                yield loss
-
-        done = descend(losses(), self.autoencoder, self.optimizers["network"], self.settings)
+        seen: list[tuple[Tensor, Tensor | None, Tensor]] = []
+        losses = self._losses(x0, noise, adversarial, seen)
+        done = descend(losses, self.autoencoder, self.optimizers["network"], self.settings)
         judged = self._train_discriminator(x0, [x for x, _, _ in seen]) if adversarial else None
         for _, codes, reconstruction in seen:
             self.health.add(codes, reconstruction, judged)
         return done if judged is None else Step(unless_spoilt(done.loss, judged), done.gradient_norm)
 
+    def _losses(
+        self, x0: Tensor, noise: Tensor, adversarial: bool, seen: list[tuple[Tensor, Tensor | None, Tensor]]
+    ) -> Iterator[Tensor]:
+        """Part after part; into `seen`: reconstructed, codes, reconstruction loss."""
+        for part in self.in_turn(self.reconstruct):
+            with numerics(self.settings.precision, self.device):
+                answer = self.reconstruct(x0[part], noise[part])
+                reconstruction = self.stage.loss.reconstruction(self.perceptual, x0[part], answer.x) * self.share
+                loss = reconstruction + self.stage.loss.regularizer_weight * answer.penalty.mean() * self.share
+                if adversarial:
+                    loss = loss + self._generator_loss(reconstruction, answer.x)
+            seen.append((answer.x.detach(), answer.codes, reconstruction.detach()))
+            yield loss
+
     def _generator_loss(self, reconstruction: Tensor, reconstructed: Tensor) -> Tensor:
         assert self.discriminator is not None
-        loss, wanted = self.stage.loss, generator_loss(self.discriminator.requires_grad_(False)(reconstructed))
-        weight = adaptive_weight(reconstruction, wanted, self.autoencoder.last_layer, loss.adaptive_limit)
+        loss = self.stage.loss
+        wanted = generator_loss(self.discriminator.requires_grad_(False)(reconstructed)) * self.share
+        last, limit = self.autoencoder.last_layer, loss.adaptive_limit
+        weight = adaptive_weight(reconstruction, wanted, last, limit, self.processes.mean)
         return loss.discriminator_weight * weight * wanted
 
     def _train_discriminator(self, x: Tensor, made: Sequence[Tensor]) -> Tensor:
@@ -121,15 +164,18 @@ class FirstStageState(TrainingState):
         made: the reconstructions of x, part after part.
         """
         assert self.discriminator is not None
+        assert self.judging is not None
+        losses = self._judgements(self.judging, x, made)
         discriminator = self.discriminator.requires_grad_(True)
+        return descend(losses, discriminator, self.optimizers["discriminator"], self.settings).loss
 
-        def losses() -> Iterator[Tensor]:
-            for part, reconstructed in zip(self.parts, made, strict=True):
-                with numerics(self.settings.precision, self.device):
-                    loss = discriminator_loss(discriminator(x[part]), discriminator(reconstructed))
-                yield loss
-
-        return descend(losses(), discriminator, self.optimizers["discriminator"], self.settings).loss
+    def _judgements(
+        self, discriminator: Callable[[Tensor], Tensor], x: Tensor, made: Sequence[Tensor]
+    ) -> Iterator[Tensor]:
+        for part, reconstructed in zip(self.in_turn(discriminator), made, strict=True):
+            with numerics(self.settings.precision, self.device):
+                loss = discriminator_loss(discriminator(x[part]), discriminator(reconstructed)) * self.share
+            yield loss
 
     @property
     def suspicious(self) -> bool:

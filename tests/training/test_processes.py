@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import training_processes
+from first_stages import DIGITS, stage
 from harness.tiny import write_tiny
 from harness.tracking_servers import free_port
 from torch import Tensor, nn
@@ -22,10 +23,12 @@ from replication.cli import main
 from replication.ldm.autoencoder import Autoencoder
 from replication.registry import AUTOENCODERS
 from replication.training.data import Encoded, Pixels
-from replication.training.processes import ALONE, DropoutOfWhole, Processes, draw_for_whole
+from replication.training.processes import ALONE, DropoutOfWhole, Processes, for_whole
 from replication.training.train import train
+from replication.training.train_first_stage import train_first_stage
 
 CLOSE = 1e-5
+DRAWING = str(Path(training_processes.__file__).with_name("drawing_processes.py"))
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
@@ -52,7 +55,12 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[
 
 def apart(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
     assert a.keys() == b.keys()
-    return max(float((a[name].double() - b[name].double()).detach().abs().max()) for name in a)
+    """The largest difference. A scale that is not measured yet is NaN in both; and the keys' bias of an attention, of which the
+    loss is no function, has rounding for its gradient, which Adam makes a step of."""
+    names = [name for name in a if not name.endswith("attention.k.bias")]
+    unlike = {n: ~torch.isclose(a[n], b[n], rtol=0, atol=0, equal_nan=True) for n in names}
+    pairs = [(a[n][at].double(), b[n][at].double()) for n, at in unlike.items() if at.any()]
+    return max((float((x - y).detach().abs().max()) for x, y in pairs), default=0.0)
 
 
 def snapshot(folder: Path, steps: int) -> dict[str, Tensor]:
@@ -67,13 +75,14 @@ def test_gradients_are_those_of_one_process_with_the_whole_batch(
     """1e-5, weights, averages and moments after three steps too; both processes to the bit. Dropout is on.
 
     Catches noise, times, dropout, labels or mirror images drawn by rows, a mean that forgets unequal shares, parts that are
-    averaged once too often, and a loss that is that of one process.
+    averaged once too often, and a loss that is that of one process; of a first stage, statistics of batch normalisation, an
+    adaptive weight and counts of codes that are those of one process, and a discriminator whose gradients stay its own.
     """
     one = gradients(GRADIENTS[case], ALONE)
     first, second = (load_checkpoint(two[0] / case / f"{i}.safetensors")[0] for i in range(2))
     assert max(float(g.abs().max()) for name, g in one.items() if ".gradient." in name) > 0.01
     assert apart(one, first) < CLOSE
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.equal(first[name].nan_to_num(), second[name].nan_to_num()) for name in first)
 
 
 def test_snapshots_are_those_of_one_process_and_the_first_one_writes_them(
@@ -88,6 +97,10 @@ def test_snapshots_are_those_of_one_process_and_the_first_one_writes_them(
     assert not (folder / "trained" / "1").exists()
     for steps in (2, 6):
         assert apart(snapshot(tmp_path, steps), snapshot(folder / "trained" / "0", steps)) < CLOSE
+    assert ended["first stage trained"] == ["it ended"] * 2
+    train_first_stage(stage("kl-f2"), DIGITS, tmp_path / "stage", CPU, progress=False)
+    assert apart(snapshot(tmp_path / "stage", 6), snapshot(folder / "first stage trained" / "0", 6)) < CLOSE
+    assert not (folder / "first stage trained" / "1").exists()
 
 
 def test_another_number_of_processes_goes_on(two: tuple[Path, dict[str, list[str]]], tmp_path: Path) -> None:
@@ -123,7 +136,7 @@ def test_dropout_of_rows_is_that_of_the_whole(shape: tuple[int, ...], last: bool
     x = torch.randn(shape)
     x = x.contiguous(memory_format=torch.channels_last) if last and x.ndim == 4 else x
     network, each = nn.Sequential(nn.Identity(), nn.ModuleList([nn.Dropout(0.4)])), len(x) // 6
-    draw_for_whole(network, 6, slice(2, 5))
+    for_whole(network, 6, slice(2, 5))
     dropout = network[1][0]
     assert isinstance(dropout, DropoutOfWhole)
     torch.manual_seed(3)
@@ -166,7 +179,8 @@ def test_a_sweep_under_torchrun_has_the_rows_of_one_process(
 ) -> None:
     """The keys exactly, the costs too, the distance to a thousandth; and what is said once. Then one process finds it done.
 
-    Catches a row for each process, other keys, text of every process, and a training that the first one did alone.
+    Catches a row for each process, other keys, text of every process, a training that the first one did alone, and images
+    that it draws alone or that are drawn twice.
     """
     monkeypatch.delenv("REPLICATION_HOME", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -179,9 +193,12 @@ def test_a_sweep_under_torchrun_has_the_rows_of_one_process(
             assert main(["run", "tiny"]) == 0
         else:
             copy_store(Path("runs"))
-            done = torchrun(2, "-m", "replication", "run", "tiny", "--device", "cpu", cwd=tmp_path / where)
+            done = torchrun(2, DRAWING, "run", "tiny", "--device", "cpu", cwd=tmp_path / where)
             assert done.returncode == 0, done.stderr
             assert done.stdout.count("| DDIM") == 1
+            drawn = Path("drawn.txt").read_text().splitlines()
+            assert {line.split()[0] for line in drawn} == {"0", "1"}
+            assert len({line.split(maxsplit=1)[1] for line in drawn}) == len(drawn) == 3 * 2
         journal = tmp_path / where / "runs" / "journal" / "tiny-cpu"
         rows[where] = {path.stem: json.loads(path.read_text()) for path in journal.glob("*.json")}
     assert rows["one"].keys() == rows["two"].keys()

@@ -4,6 +4,8 @@ Isola et al. 2017, section 3.2.2, as VQGAN and LDM use it; Esser et al. 2021, eq
 official code.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,14 +62,21 @@ def generator_loss(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-def adaptive_weight(reconstruction: Tensor, generator: Tensor, last_layer: Tensor, limit: float = LIMIT) -> Tensor:
+def adaptive_weight(
+    reconstruction: Tensor,
+    generator: Tensor,
+    last_layer: Tensor,
+    limit: float = LIMIT,
+    whole: Callable[[Tensor], Tensor] = lambda gradient: gradient,
+) -> Tensor:
     """Ratio of the two losses' gradient norms at the decoder's last layer, clamped to [0, limit], a constant, [].
 
     The official KL loss sums over an image's C*H*W values before it takes the ratio, so its limit of 1e4 is 1e4 / (C*H*W)
-    for the means used here; the official VQ loss is a mean.
+    for the means used here; the official VQ loss is a mean. `whole` makes the gradient of the batch out of that of the losses,
+    where they are of some of its images.
     """
     first, second = (
-        torch.autograd.grad(loss, last_layer, retain_graph=True)[0].float().norm()
+        whole(torch.autograd.grad(loss, last_layer, retain_graph=True)[0].float()).norm()
         for loss in (reconstruction, generator)
     )
     return (first / (second + 1e-4)).clamp(0, limit).detach()
