@@ -26,7 +26,7 @@ from replication.metrics.extractor import Extractor
 from replication.metrics.features import Features
 from replication.metrics.metric import Material, evaluate
 from replication.metrics.reference import Batches, reference_features
-from replication.metrics.timing import median_interval
+from replication.metrics.timing import OtherWork, median_interval
 from replication.metrics.uncertainty import Replicates
 from replication.noise import ImageNoise
 from replication.numerics import numerics
@@ -176,13 +176,16 @@ def timing_columns(sets: list[SampleSet], beside: Record) -> Record:
         **({"timing.floor_seconds": sets[0].nfe * min(floors)} if floors else {}),
         **({"env.threads": str(threads)} if threads is not None else {}),
         **({"env.flags": flags, "env.companions": companions} if flags is not None else {}),
-        **({"timing.disturbed": int(not quiet)} if seen else {}),
-        **(
-            {f"timing.other_{name}": statistics.median(getattr(w, name) for w in seen) for name in OTHER}
-            if seen
-            else {}
-        ),
+        **other_work_columns(seen),
     }
+
+
+def other_work_columns(beside: Sequence[OtherWork]) -> Record:
+    """What the machine did besides what a row's time is of, and whether that is in it; nothing where that was not seen."""
+    if not beside:
+        return {}
+    disturbed = {"timing.disturbed": int(any(work.disturbs for work in beside))}
+    return disturbed | {f"timing.other_{name}": statistics.median(getattr(w, name) for w in beside) for name in OTHER}
 
 
 def unlike_times(records: Sequence[Record]) -> list[str]:
@@ -198,9 +201,9 @@ def unlike_times(records: Sequence[Record]) -> list[str]:
         found.append(f"batch size {sizes[0]} against {sizes[-1]}")
     if disturbed := [record for record in records if record.get("timing.disturbed")]:
         busy = max(record["timing.other_processors"] for record in disturbed)
-        steps = dict.fromkeys(f"{record.get('label')} x {record.get('sampling.steps')}" for record in disturbed)
+        names = dict.fromkeys(" x ".join(str(r[c]) for c in ("label", "sampling.steps") if c in r) for r in disturbed)
         found.append(
-            f"other work beside the timing of {', '.join(steps)}, on {busy:.1f} processors: draw on a quiet machine"
+            f"other work beside the timing of {', '.join(names)}, on {busy:.1f} processors: draw on a quiet machine"
         )
     return found
 

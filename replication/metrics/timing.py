@@ -26,6 +26,7 @@ SWITCHES = (
     50.0  # that were not asked for, in a second of one thread: beside a busy process there are a hundred and more
 )
 STEAL = 0.05
+TRIES = 3  # to take a time that other work disturbs
 TICK = 0.02  # seconds of each processor by which the kernel's counters may be late
 VERSION = 2  # of the rule for a median and its interval; at 1 the smallest and the largest were the interval
 
@@ -194,6 +195,19 @@ def repeated(work: Callable[[], object], device: torch.device, repeats: int, war
             work()
         seconds.append(watch.seconds)
     return seconds
+
+
+def undisturbed(work: Callable[[], object], device: torch.device, repeats: int) -> tuple[list[float], OtherWork | None]:
+    """Seconds as `repeated` has them, and what the machine did besides; taken anew where that disturbs, TRIES times in all.
+
+    The calls are judged together: one alone may be over before the kernel has counted anything.
+    """
+    for _ in range(TRIES):
+        with Stopwatch(device) as watch:
+            seconds = repeated(work, device, repeats)
+        if watch.other_work is None or not watch.other_work.disturbs:
+            break
+    return seconds, watch.other_work
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float, float]:

@@ -48,6 +48,7 @@ def test_a_run_measures_first_stages_and_cells_once(project: Path, monkeypatch: 
     assert 0 < first["metric.psnr"] < 40
     assert (first["first_stage.f"], first["first_stage.latent"]) == (2, "4x4x2")
     assert first["first_stage.scale"] > 0
+    assert first["timing.disturbed"] in (0, 1)
     assert len(list((project / "runs" / "first-stages").glob("*.safetensors"))) == 1
     for label, record in records.items():
         assert record is not None

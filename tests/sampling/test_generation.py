@@ -16,7 +16,7 @@ from replication.checkpoint import save_checkpoint
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Counted, Denoise
 from replication.files import Damaged
-from replication.harness.measuring import timing_columns, unlike_times
+from replication.harness.measuring import other_work_columns, timing_columns, unlike_times
 from replication.metrics import timing
 from replication.metrics.timing import OtherWork
 from replication.noise import ImageNoise
@@ -160,6 +160,19 @@ def test_a_time_beside_other_work_enters_no_verdict_silently() -> None:
     (why,) = unlike_times([row, {**marked, "label": "DDIM", "sampling.steps": 20}])
     assert why.startswith("other work beside the timing of DDIM x 20, on 1.4 processors")
     assert "timing.disturbed" not in timing_columns([timed(Seconds(2.0, 0.0, 16))], {})
+    first_stage = {"label": "f = 2", **other_work_columns([BUSY])}
+    assert unlike_times([row, first_stage])[-1].startswith("other work beside the timing of f = 2, on 1.4 processors")
+
+
+@pytest.mark.parametrize(("beside", "tries"), [([QUIET], 1), ([BUSY, QUIET], 2), ([BUSY] * timing.TRIES, timing.TRIES)])
+def test_a_time_beside_other_work_is_taken_again(
+    beside: list[OtherWork], tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a first try that counts, what was seen of another try, and a busy machine that is waited for without end."""
+    seen, taken = iter(beside), []
+    monkeypatch.setattr(timing, "_between", lambda *_: next(seen))
+    monkeypatch.setattr(timing, "repeated", lambda *_: taken.append(1) or [float(len(taken))])
+    assert timing.undisturbed(Mock(), torch.device("cpu"), 9) == ([float(tries)], beside[-1])
 
 
 def test_flags_that_change_a_time_are_kept_with_it() -> None:

@@ -22,6 +22,7 @@ from replication.harness.measuring import (
     STRIP_IMAGES,
     TRAINED,
     measured,
+    other_work_columns,
     prerequisites,
     real_features,
     strip_png,
@@ -33,7 +34,7 @@ from replication.harness.versions import metric_versions
 from replication.harness.workplace import PlannedTraining, Workplace, trainings_of_stage
 from replication.ldm.autoencoder import Autoencoder
 from replication.metrics.metric import RECONSTRUCTIONS, Material
-from replication.metrics.timing import repeated
+from replication.metrics.timing import OtherWork, undisturbed
 from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.pixels import quantize, to_signed
@@ -149,7 +150,7 @@ class FirstStageCell(Job):
         autoencoder, sha256, given = place.autoencoder(self.first_stage, dataset)
         originals = dataset.load("test")
         with numerics(self.protocol.precision, place.device):
-            images, counts, seconds = _reconstructed(autoencoder, originals.images, self, place)
+            images, counts, seconds, other_work = _reconstructed(autoencoder, originals.images, self, place)
         extractor = self.protocol.extractor.build(EXTRACTORS)
         material = Material(
             [extractor(images, device=place.device)],
@@ -173,6 +174,7 @@ class FirstStageCell(Job):
             **figures,
             "timing.seconds_per_image": statistics.median(seconds),
             "timing.batch_size": min(place.batch_size, len(images)),
+            **other_work_columns([other_work] if other_work else []),
             **provenance(place.device),
         }
         shown = torch.arange(STRIP_IMAGES) * len(images) // STRIP_IMAGES  # a split is sorted by label
@@ -216,20 +218,22 @@ def first_stage_cells(experiment: Experiment, profile_name: str, check: bool = T
 @torch.no_grad()
 def _reconstructed(
     autoencoder: Autoencoder, images: Tensor, cell: FirstStageCell, place: Workplace
-) -> tuple[Tensor, Tensor, list[float]]:
-    """uint8 [N,C,H,W], how often each entry of the codebook was chosen, and seconds per image, of the first batch."""
-    pieces, counts, seconds = [], torch.zeros(autoencoder.codebook_size, dtype=torch.int64), []
+) -> tuple[Tensor, Tensor, list[float], OtherWork | None]:
+    """uint8 [N,C,H,W], how often each entry of the codebook was chosen, and of the first batch seconds per image and what
+    else the machine did meanwhile."""
+    pieces, counts = [], torch.zeros(autoencoder.codebook_size, dtype=torch.int64)
+    seconds, other_work = list[float](), None
     with bar(len(images), f"reconstructing, {cell.label}", "image", enabled=place.progress) as shown:
         for start in range(0, len(images), place.batch_size):
             x = to_signed(images[start : start + place.batch_size].to(place.device))
             noise = ImageNoise(SEED, torch.arange(start, start + len(x)), place.device)
             drawn = noise.prior((len(x), *autoencoder.latent_shape((x.shape[1], x.shape[2], x.shape[3]))))
             if start == 0:
-                whole = repeated(partial(autoencoder.reconstruct, x, drawn), place.device, TIMED)
+                whole, other_work = undisturbed(partial(autoencoder.reconstruct, x, drawn), place.device, TIMED)
                 seconds = [s / len(x) for s in whole]
             made = autoencoder.reconstruct(x, drawn)
             pieces.append(quantize(made.x.float(), cell.protocol.quantizer).cpu())
             if made.codes is not None:
                 counts += torch.bincount(made.codes.flatten().cpu(), minlength=len(counts))
             shown.update(len(x))
-    return torch.cat(pieces), counts, seconds
+    return torch.cat(pieces), counts, seconds, other_work
