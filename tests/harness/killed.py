@@ -2,8 +2,9 @@
 
     PYTHONPATH=.:tests OMP_NUM_THREADS=1 python tests/harness/killed.py FOLDER [KILLS] [SEED]
 
-prints where the kills fell. Processes are forks of this one, which has imported everything: a life takes a second. Their
-clocks are made to stand still, since times are the only thing in a row that differs from run to run.
+prints where the kills fell. Each is aimed at a stage, all of them equally often, and falls at a random instant after that has
+begun. Processes are forks of this one, which has imported everything: a life takes a second. Their clocks are made to stand
+still, since times are the only thing in a row that differs from run to run.
 """
 
 import json
@@ -41,6 +42,7 @@ from replication.sampling.generation import Source
 from replication.training.loop import TrainingState
 
 RUN, REPORT = ["run", "tiny", "--device", "cpu", "--quiet"], ["report", "tiny"]
+STAGES = ("start", "train", "sample", "measure", "journal", "log", "report")
 stage = mmap.mmap(-1, 16)  # where the last fork is: it is shared with it
 
 
@@ -87,6 +89,10 @@ def mark(text: str) -> None:
     stage[:] = text.encode().ljust(16)
 
 
+def marked() -> str:
+    return stage[:].decode().strip(" \0")
+
+
 def watch(log: Path) -> None:
     """In this process: no time passes, every step of the training is kept, and what is done is marked and logged."""
 
@@ -97,7 +103,7 @@ def watch(log: Path) -> None:
     def within(owner: Any, name: str, text: str, noted: Callable[..., str | None] = lambda *_: None) -> None:
         original = getattr(owner, name)
 
-        def marked(*arguments: Any, **options: Any) -> Any:
+        def staged(*arguments: Any, **options: Any) -> Any:
             if what := noted(*arguments):
                 note(what)
             before = stage[:]
@@ -106,7 +112,7 @@ def watch(log: Path) -> None:
             stage[:] = before
             return done
 
-        setattr(owner, name, marked)
+        setattr(owner, name, staged)
 
     TrainingState.seconds = property(lambda self: 0.5 * self.step, lambda *_: None)  # type: ignore[assignment]
     Stopwatch.__exit__ = lambda self, *_: setattr(self, "seconds", 0.01)  # type: ignore[method-assign]
@@ -137,27 +143,35 @@ def ended(number: int, within: float = 600.0) -> int | None:
         time.sleep(0.002)
 
 
-def whole(project: Path) -> float:
-    """Run without interruption; seconds."""
-    started = time.monotonic()
-    assert ended(begin(project, RUN, REPORT)) == 0, (project / "output.txt").read_text()
-    return time.monotonic() - started
+def whole(project: Path) -> dict[str, float]:
+    """Run without interruption; by stage, the seconds that it takes each time that it begins, about."""
+    number = begin(project, RUN, REPORT)
+    seconds, times, before = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0), ""
+    while (code := ended(number, 0.0)) is None:
+        now = time.monotonic()
+        time.sleep(0.0005)
+        if (at := marked()) in seconds:
+            seconds[at] += time.monotonic() - now
+            times[at] += before != at
+        before = at
+    assert code == 0, (project / "output.txt").read_text()
+    return {at: seconds[at] / max(times[at], 1) for at in STAGES}
 
 
-def killed_until_done(project: Path, chance: random.Random, seconds: float) -> list[str]:
-    """Run, killed after up to so many seconds, and again, until one gets to its end; where each was killed.
-
-    Each life may be longer than the one before, or none would get anywhere once the machine is slower than it was.
-    """
-    fell: list[str] = []
-    while True:
-        number = begin(project, RUN, REPORT)
-        code = ended(number, chance.uniform(0, seconds * 1.2 ** len(fell)))
-        if code is not None:
-            assert code == 0, (project / "output.txt").read_text()
-            return fell
-        os.kill(number, signal.SIGKILL)
-        fell.append(stage[:].decode().strip() if ended(number) == -signal.SIGKILL else "at the end")
+def killed_in(project: Path, target: str, delay: float) -> str | None:
+    """Run, killed so many seconds after the target has begun; the stage that it was in then. None where it got to its end."""
+    mark("")
+    number, until = begin(project, RUN, REPORT), float("inf")
+    while (code := ended(number, 0.0)) is None:
+        if until == float("inf") and marked() == target:
+            until = time.monotonic() + delay
+        if time.monotonic() >= until:
+            at = marked()
+            os.kill(number, signal.SIGKILL)
+            return at if ended(number) == -signal.SIGKILL else None
+        time.sleep(0.0005)
+    assert code == 0, (project / "output.txt").read_text()
+    return None
 
 
 def outcome(project: Path) -> dict[str, bytes]:
@@ -223,18 +237,20 @@ def store_made(folder: Path) -> Path:
 
 
 def kills(
-    folder: Path, store: Path, expected: Path, least: int, seconds: float, chance: random.Random
+    folder: Path, store: Path, expected: Path, least: int, lengths: dict[str, float], chance: random.Random
 ) -> dict[str, Any]:
     """At least so many of them, over as many experiments as that takes; figures for a report."""
     fell: list[str] = []
     again = projects = 0
     while len(fell) < least:
         project = new(folder / f"killed-{projects}", store)
-        fell += killed_until_done(project, chance, seconds)
+        while at := killed_in(project, target := chance.choice(STAGES), chance.uniform(0, lengths[target])):
+            fell.append(at)
         check(project, expected)
         again += drawn_again(project)
         projects += 1
         shutil.rmtree(project)
+        print(projects, dict(Counter(fell)), again, file=sys.stderr, flush=True)
     return {"kills": len(fell), "experiments": projects, "fell": dict(Counter(fell)), "chunks drawn again": again}
 
 
@@ -260,13 +276,15 @@ def figures(folder: Path, least: int, seed: int) -> dict[str, Any]:
     throughput(torch.device("cpu"), "float32")  # else every life measures it
     store = store_made(folder)
     expected = new(folder / "whole", store)
-    seconds = whole(expected)
+    started = time.monotonic()
+    lengths = whole(expected)
+    seconds = time.monotonic() - started
     chance = random.Random(seed)
     return {
-        "seconds": round(seconds, 1),
+        "seconds": {at: round(of, 3) for at, of in lengths.items()},
         "shared": shared(folder, store, expected, 4, None),
         "shared, one killed": shared(folder, store, expected, 4, chance.uniform(0.1, 0.5) * seconds),
-        "killed": kills(folder, store, expected, least, seconds, chance),
+        "killed": kills(folder, store, expected, least, lengths, chance),
     }
 
 

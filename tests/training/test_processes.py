@@ -54,9 +54,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[
 
 
 def apart(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
-    assert a.keys() == b.keys()
-    """The largest difference. A scale that is not measured yet is NaN in both; and the keys' bias of an attention, of which the
+    """The largest difference. A scale that is not measured yet is NaN in both; and the bias of an attention's keys, of which the
     loss is no function, has rounding for its gradient, which Adam makes a step of."""
+    assert a.keys() == b.keys()
     names = [name for name in a if not name.endswith("attention.k.bias")]
     unlike = {n: ~torch.isclose(a[n], b[n], rtol=0, atol=0, equal_nan=True) for n in names}
     pairs = [(a[n][at].double(), b[n][at].double()) for n, at in unlike.items() if at.any()]
