@@ -265,10 +265,12 @@ def _heads(network: UNet) -> tuple[object, ...]:
         return [heads for m in part.modules() if isinstance(heads := getattr(m, "heads", None), int)]
 
     found, middle = {*of(network.down), *of(network.up)}, of(network.middle_attention)[0]
-    if found <= {middle}:
-        return (middle,)
-    channels = network.width * network.multipliers[-1] // middle  # of a head, the same everywhere
-    return ([network.width * multiplier // channels for multiplier in network.multipliers],)
+    channels = (
+        network.width * network.multipliers[-1] // middle
+    )  # of a head, the same everywhere unless all have so many
+    alike, levels = found <= {middle}, zip(network.multipliers, network.attends, strict=True)
+    by_level = [middle if alike and attends else network.width * m // channels for m, attends in levels]
+    return (middle, by_level) if alike else (by_level,)  # a level that does not attend may state any
 
 
 def place_by(table: Table) -> Callable[[str], Place]:
