@@ -4,7 +4,7 @@ What cannot be run there counts nothing: an estimate is no reason to refuse a pa
 """
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +19,6 @@ from replication.noise import ImageNoise
 from replication.registry import EXTRACTORS, SAMPLERS
 from replication.sampling.generation import Sampling
 from replication.settings import Part
-from replication.shapes import Shapes
 from replication.training.first_stage import FirstStage, without_memory
 from replication.training.recipe import Recipe
 from replication.types import InputError
@@ -44,7 +43,7 @@ _known: dict[tuple[Any, ...], Pass] = {}
 
 def _once(key: tuple[Any, ...], count: Callable[[], Pass], meta: bool = True) -> Pass:
     if key not in _known:
-        with without_memory() if meta else Shapes():
+        with without_memory() if meta else nullcontext():
             try:
                 _known[key] = count()
             except (

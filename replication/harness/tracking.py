@@ -30,6 +30,23 @@ def _ours(experiment: str) -> str:
     return Path("/artifacts", experiment).as_uri().removeprefix("file://")
 
 
+def _commit_sooner() -> None:
+    """A row is nine commits, most of whose time is waiting for the disk: NORMAL waits once where FULL does twice.
+
+    A power cut may then cost an own store its last rows, which the journal has; the store stays whole.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    if not event.contains(Engine, "connect", _normal):
+        event.listen(Engine, "connect", _normal)
+
+
+def _normal(connection: Any, _: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+
 class Tracking:
     """The store at $MLFLOW_TRACKING_URI, by default an SQLite file and an artifact folder under `state`."""
 
@@ -224,6 +241,8 @@ class Tracking:
         import mlflow
 
         self._follow_the_folder()
+        if self.is_own:
+            _commit_sooner()
         mlflow.set_tracking_uri(self.address)  # log_table looks here for its artifacts
         return mlflow.MlflowClient(self.address)
 

@@ -19,9 +19,8 @@ from replication.files import write_atomically
 from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Curve as TrainingCurve
-from replication.harness.journal import Journal, Record, plain
+from replication.harness.journal import Journal, Record, plain_key
 from replication.report.claims.power_law import fitted
-from replication.settings import content_key
 
 if TYPE_CHECKING:  # it takes a second to import, and most reports draw nothing anew
     from matplotlib.axes import Axes
@@ -325,7 +324,7 @@ def refresh(path: Path, shown: Any, draw: Callable[[], bytes]) -> None:
 
     What it was drawn from stands in the PNG as its source: the same content, drawn by the same code.
     """
-    source = content_key(plain([shown, _drawer()]))
+    source = plain_key([shown, _drawer()])
     try:
         with Image.open(path) as there:
             if there.info.get("Source") == source:

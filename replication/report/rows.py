@@ -44,7 +44,7 @@ def replicates_of(rows: Mapping[str, Record], journal: Journal, committed: Path)
     path, journalled = replicates_beside(committed), set(journal.done())
     known = load_replicates(path) if path.exists() else {}
     found = {
-        (key := record["cell"]): journal.replicates(key)
+        (key := record["cell"]): journal.replicates(record)
         if key in journalled
         else replicates_of_row(record, path, known)
         for record in rows.values()
@@ -101,4 +101,6 @@ def exact_text(value: Any) -> str:
     """A value as the CSV has it: numbers as JSON writes them."""
     if isinstance(value, str):
         return value
-    return "" if value is None else repr(value) if isinstance(value, float) else json.dumps(value)
+    if type(value) in (float, int):
+        return repr(value)
+    return "" if value is None else json.dumps(value)

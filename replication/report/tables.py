@@ -103,10 +103,11 @@ def _mark_times(spec: TableSpec, records: Sequence[Record], lines: Sequence[dict
     headings = [
         (heading, c) for heading, c in zip(lines[0], spec.columns, strict=True) if c.column.startswith("timing.")
     ]
-    timed = [record for record in records if any(column.column in record for _, column in headings)]
+    timed = [any(column.column in record for _, column in headings) for record in records]
+    first = next((record for record, is_timed in zip(records, timed, strict=True) if is_timed), {})
     ways: dict[str, None] = {}
-    for record, line in zip(records, lines, strict=True):
-        if found := unlike_times([timed[0], record]) if record in timed else []:
+    for record, is_timed, line in zip(records, timed, lines, strict=True):
+        if found := unlike_times([first, record]) if is_timed else []:
             ways |= dict.fromkeys(found)
             line |= {heading: f"{line[heading]} {TIMED}" for heading, _ in headings if line[heading]}
     return (

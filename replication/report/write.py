@@ -8,6 +8,7 @@ one training, -learning.png; where there are curves of trainings, -training.png.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,8 @@ def markdown_report(evidence: Evidence, tables: Mapping[str, Table], pictures: S
 def shared_columns(rows: Mapping[str, Record], *prefixes: str) -> Table:
     """Each column once, with the values that the rows have in it, or the first few and how many there are."""
     lines = []
-    for column in dict.fromkeys(c for record in rows.values() for c in record if c.startswith(prefixes)):
-        values = list(dict.fromkeys(str(record[column]) for record in rows.values() if column in record))
+    for column in (c for c in dict.fromkeys(chain.from_iterable(rows.values())) if c.startswith(prefixes)):
+        values = list(dict.fromkeys(map(str, dict.fromkeys(r[column] for r in rows.values() if column in r))))
         more = [f"... ({len(values)} values)"] if len(values) > SHOWN else []
         lines.append([column, "; ".join(values[:SHOWN] + more)])
     return Table(["column", "value"], lines)

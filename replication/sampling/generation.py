@@ -30,7 +30,8 @@ from replication.sampling.chunks import Chunks, SampleSet, Seconds
 from replication.settings import Part, Settings, Shared
 from replication.types import RunError
 
-FLOOR_REPEATS = 20
+FLOOR_REPEATS = 3, 20  # at least, and at most
+FLOOR_SHARE = 0.01  # of the evaluations to come
 POLL = 0.5  # seconds between two looks at what other processes draw
 
 
@@ -113,13 +114,18 @@ class Source:
             self.denoise(x.double(), t, cond)
         self.decode(x)
 
-    def floor(self, noise: ImageNoise, cond: Tensor | None) -> float | None:
-        """Seconds per image of a bare evaluation of the network, at the fastest that was seen; None without one."""
+    def floor(self, noise: ImageNoise, cond: Tensor | None, ahead: int) -> float | None:
+        """Seconds per image of a bare evaluation of the network, at the fastest that was seen; None without one.
+
+        ahead: how many evaluations of such batches are to come. Looking for the fastest takes a small share of them.
+        """
         if self.network is None:
             return None
         x, network = noise.prior((len(noise.indices), *self.shape)), self.network
         timestep = torch.zeros(len(x), device=x.device)
-        return min(repeated(lambda: network(x, timestep, cond), x.device, FLOOR_REPEATS)) / len(x)
+        least, most = FLOOR_REPEATS
+        repeats = min(max(least, int(FLOOR_SHARE * ahead)), most)
+        return min(repeated(lambda: network(x, timestep, cond), x.device, repeats)) / len(x)
 
 
 @dataclass(frozen=True)
@@ -197,7 +203,7 @@ def draw(source: Source, request: SampleRequest, place: SamplePlace) -> int:
                     first = made_of(chunk.start, chunk.start + largest)
                     with numerics(request.precision, place.device):
                         source.warm_up(request.sampling, *first)
-                        floor = source.floor(*first)
+                        floor = source.floor(*first, missing * steps // largest)
                 inputs, counter.nfe = made_of(chunk.start, chunk.stop), 0
                 with numerics(request.precision, place.device):
                     with Stopwatch(place.device) as watch:

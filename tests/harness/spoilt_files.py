@@ -387,9 +387,9 @@ def read_journal(folder: Path, chance: Random) -> None:
     """As a sweep, a report and a sync read it. What is damaged may be set aside as well."""
     journal = journal_in(folder, chance)
     rows, curves = journal.rows(), journal.curves()
-    journal.replicates(KEY)
     journal.run_of(KEY, "sqlite:///x")
     for record in rows:
+        journal.replicates(record)
         legal(shortened(run_of_row({**ROW, **record}, (), {}).params)[0])
     for curve in curves.values():
         run_of_curve({**CURVE_OF, **curve})

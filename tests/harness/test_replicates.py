@@ -33,8 +33,9 @@ def test_replicates_give_the_rows_intervals(project: Path) -> None:
     cells, journal = computed(project, ("resamples = 5", "resamples = 40"))
     streams = set()
     for cell in cells:
-        record, replicates = journal.read(cell.key), journal.replicates(cell.key)
+        record = journal.read(cell.key)
         assert record is not None
+        replicates = journal.replicates(record)
         assert replicates is not None
         resampled = {metric.column for metric in metrics() if metric.interval == "resampled"}
         assert set(replicates.values) == resampled & record.keys() >= {"metric.fd", "metric.kid", "metric.precision"}
@@ -85,7 +86,7 @@ def test_what_is_no_replicates_of_the_row_is_set_aside_with_it_and_measured_agai
             k: v for k, v in row.items() if k != "timing.peak_memory_bytes"
         }
     path.unlink()
-    assert journal.replicates(key) is None
+    assert journal.replicates(again) is None
     assert main(["claims", "tiny"]) == 0
 
 
@@ -95,7 +96,7 @@ def test_a_row_that_is_written_without_replicates_has_none(project: Path) -> Non
     record = journal.read(cells[0].key)
     assert record is not None
     journal.write(Computed(record, b"", None))
-    assert journal.replicates(cells[0].key) is None
+    assert journal.replicates(record) is None
 
 
 def test_committed_replicates_are_read_like_the_journals(project: Path) -> None:

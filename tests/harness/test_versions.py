@@ -162,7 +162,7 @@ def test_a_journal_from_before_versions_is_measured_again(
         assert (of_sampling(row) == of_sampling(before[job.title])) == (job != jobs[0])
         assert row["setting"] == job.setting
         assert row["measured.commit"]
-        assert journal.replicates(job.key) is not None
+        assert journal.replicates(row) is not None
 
 
 def test_an_old_table_is_shown_marked_and_not_lost(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -324,7 +324,8 @@ class Cell(Job):
         null = self.recipe.null(len(noise.indices), place.device)
         cond = None if null is None else model.encode(null)
         with torch.no_grad(), numerics(self.protocol.precision, place.device):
-            return left * (self.source(model, place.device).floor(noise, cond) or 0.0)
+            floor = self.source(model, place.device).floor(noise, cond, left // len(noise.indices))
+            return left * (floor or 0.0)
 
     def sample_place(self, seed: int, place: Workplace, apart: str = "") -> SamplePlace:
         """Where the images of a seed are kept."""
