@@ -1,7 +1,7 @@
 """What the harness costs beside drawing and measuring, and how time and memory grow with rows, images and steps.
 
     python -m replication.bench.harness overhead             ms of a row, and their share of a row of a minute
-    python -m replication.bench.harness rows|images|steps    a table over growing sizes, one `replicate run` each
+    python -m replication.bench.harness rows|images|steps    time and memory over growing sizes, one after the other
     python -m replication.bench.harness rows 10 100 10000    over these
 
 The network is about the smallest that there is, so that what is left is the harness's own. Nothing is written outside of a
@@ -10,10 +10,11 @@ folder that is thrown away. The tables of docs/scaling-out.md are made by it.
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,11 +81,9 @@ grid.protocol.seeds = {seeds}
 
 def overhead(device: torch.device) -> str:
     """Milliseconds of a row that are neither drawing nor measuring, and their share of a row of LONG seconds."""
-    with TemporaryDirectory() as folder, patch.dict(os.environ):
-        os.environ.pop(VARIABLE, None)
-        jobs = jobs_of(load_experiment(str(_experiment(Path(folder), SMALL | {"rows": ROWS + 1}))), "cpu")
-        place, store = Workplace(Path(folder, "runs"), device, BATCH), Store(Path(folder, "runs"))
-        be_quiet(True)
+    with _own_state() as folder:
+        jobs = jobs_of(load_experiment(str(_experiment(folder, SMALL | {"rows": ROWS + 1}))), "cpu")
+        place, store = Workplace(folder, device, BATCH), Store(folder)
         run(jobs[:1], place, store)
         with _timed(PARTS) as seconds:
             started = time.perf_counter()
@@ -109,48 +108,52 @@ def _line(what: str, seconds: float) -> list[str]:
 
 
 def growth(what: str, sizes: Sequence[int], device: torch.device) -> str:
-    """Seconds and memory of `replicate run`, a process each, for so many rows, images or steps."""
-    lines = []
-    before: tuple[int, float] | None = None
-    for size in sizes:
-        with TemporaryDirectory() as folder:
-            processor, memory = _run(_experiment(Path(folder), SMALL | {what: size}), device)
-            drawing = sum(_drawing(row) for row in _rows(Path(folder, "runs")))
-        print(f"{size:,} {what}: {processor:.1f} s, {memory:.0f} MB", file=sys.stderr, flush=True)
-        more = f"{(processor - before[1]) / (size - before[0]) * 1e3:.3g}" if before else ""
-        lines.append([f"{size:,}", f"{processor:.1f}", more, f"{drawing:.2f}", f"{memory:.0f}"])
-        before = size, processor
+    """Seconds and memory of a run of so many rows, images or steps after the other, in this process.
+
+    Peaks are those of the process so far: they show what a larger size takes more than all before it.
+    """
+    lines: list[list[str]] = []
+    before, begun = (0, 0.0), 1
+    with _own_state() as folder:
+        place, store = Workplace(folder, device, BATCH), Store(folder)
+        for size in (SMALL[what], *sizes):  # the first one trains, and makes what all others find
+            of = SMALL | {what: size}
+            jobs = jobs_of(load_experiment(str(_experiment(folder, of, begun))), "cpu")
+            started, begun = time.process_time(), begun + of["rows"]
+            run(jobs, place, store)
+            taken = time.process_time() - started
+            drawing = sum(map(_drawing, _rows(folder, {job.key for job in jobs})))
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+            print(f"{size:,} {what}: {taken:.1f} s, {peak:.0f} MB", file=sys.stderr, flush=True)
+            more = f"{(taken - before[1]) / (size - before[0]) * 1e3:.3g}" if lines[1:] else ""
+            lines.append([f"{size:,}", f"{taken:.2f}", more, f"{drawing:.2f}", f"{peak:.0f}"])
+            before = size, taken
     others = " and ".join(f"{n} {other}" for other, n in SMALL.items() if other != what)
     columns = [f"{what}, with {others}", "processor seconds", "ms for each more", "seconds drawing", "peak MB"]
-    return markdown(columns, lines)
+    return markdown(columns, lines[1:])
 
 
-def _experiment(folder: Path, of: Mapping[str, int]) -> Path:
+@contextmanager
+def _own_state() -> Iterator[Path]:
+    """A state folder that is thrown away, with an MLflow store of its own; nothing is shown."""
+    with TemporaryDirectory() as folder, patch.dict(os.environ):
+        os.environ.pop(VARIABLE, None)
+        be_quiet(True)
+        yield Path(folder)
+
+
+def _experiment(folder: Path, of: Mapping[str, int], first_seed: int = 0) -> Path:
     """The file of an experiment with so many rows, images in each, and steps."""
-    seeds = [[seed] for seed in range(of["rows"])]
+    seeds = [[seed] for seed in range(first_seed, first_seed + of["rows"])]
     path = folder / "overhead.toml"
     path.write_text(TOML.format(batch=BATCH, images=of["images"], steps=of["steps"], seeds=seeds), encoding="utf-8")
     return path
 
 
-def _run(experiment: Path, device: torch.device) -> tuple[float, float]:
-    """Processor seconds of a run of the experiment in a process of its own, and its peak of memory in MB."""
-    environment = {k: v for k, v in os.environ.items() if k != VARIABLE}
-    environment["REPLICATION_HOME"] = str(experiment.parent / "runs")
-    command = [sys.executable, "-m", "replication", "run", str(experiment), "--quiet", "--device", str(device)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-
-
-def _rows(state: Path, keys: set[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows in the journals of a state folder, or those of these keys."""
-    for path in state.glob(f"journal/*/{'?' * 64}.json"):
-        if keys is None or path.stem in keys:
-            yield json.loads(path.read_text(encoding="utf-8"))
+def _rows(state: Path, keys: Iterable[str]) -> list[dict[str, Any]]:
+    """The rows of these keys in the journals of a state folder."""
+    files = (path for key in keys for path in state.glob(f"journal/*/{key}.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
 
 def _drawing(row: Mapping[str, Any]) -> float:

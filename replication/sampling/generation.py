@@ -30,7 +30,7 @@ from replication.sampling.chunks import Chunks, SampleSet, Seconds
 from replication.settings import Part, Settings, Shared
 from replication.types import RunError
 
-FLOOR_REPEATS = 3, 20  # at least, and at most
+FLOOR_REPEATS, FEWEST_REPEATS = 20, 3
 FLOOR_SHARE = 0.01  # of the evaluations to come
 POLL = 0.5  # seconds between two looks at what other processes draw
 
@@ -123,8 +123,7 @@ class Source:
             return None
         x, network = noise.prior((len(noise.indices), *self.shape)), self.network
         timestep = torch.zeros(len(x), device=x.device)
-        least, most = FLOOR_REPEATS
-        repeats = min(max(least, int(FLOOR_SHARE * ahead)), most)
+        repeats = min(max(FEWEST_REPEATS, int(FLOOR_SHARE * ahead)), FLOOR_REPEATS)
         return min(repeated(lambda: network(x, timestep, cond), x.device, repeats)) / len(x)
 
 
