@@ -200,3 +200,36 @@ def test_latents_leave_with_their_first_stage(
     assert "UNet2DConditionModel has no place for 'context_encoder." in capsys.readouterr().err
     assert not (project / "words").exists()
     assert not list(project.glob(".export-*"))
+
+
+DIT_ROW = """
+[[profiles.cpu.rows]]
+label = "dit"
+sampler = { name = "ancestral", variance = "learned" }
+spacing = "uniform"
+steps = [2]
+clip = "none"
+[profiles.cpu.rows.recipe]
+first_stage = "small"
+condition = "label"
+objective = "hybrid"
+"""
+
+
+def test_a_dit_draws_by_the_lines_of_its_card(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches: a pipeline of other parts, sinusoids that nobody sets right, and a null label that diffusers has elsewhere."""
+    write_tiny_latent(project)
+    path = project / "experiments" / "latent.toml"
+    shared, network = path.read_text().split("[[profiles.cpu.rows]]")[0].split("[profiles.cpu.recipe.network]")
+    dit = '[profiles.cpu.recipe.network]\nname = "dit"\ndepth = 2\nwidth = 24\nheads = 2\npatch = 2\n'
+    shared = shared.replace('published = [{ table = "t", row = "r" }]\n', "")
+    path.write_text(shared + dit + network[network.index("[profiles.cpu.recipe.training]") :] + DIT_ROW)
+    (cell,) = cells_of(load_experiment("latent"), "cpu")
+    Workplace(project / "runs", torch.device("cpu"), 8, progress=False).trained(cell.recipe)
+    assert main(["weights", "export", "latent", "--row", "dit", "--diffusers", "out"]) == 0
+    assert "here the null label is 10: guidance_scale stays 1" in capsys.readouterr().out
+    names = of_card(project / "out", monkeypatch)
+    assert len(names["images"]) == 2
+    assert names["pipeline"].transformer.transformer_blocks[0].norm1.emb.time_proj.downscale_freq_shift == 0
