@@ -1,5 +1,6 @@
 """The bench runs and compares networks of the same configuration; its figures are not judged here."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -64,8 +65,17 @@ def test_sampling_stands_beside_its_passes_and_the_pipeline(monkeypatch: pytest.
     (line,) = lines(sampling.sampling(CPU))
     assert set(line.seconds) - {PRODUCT, COPY} == {OURS, sampling.PASSES, DEFAULTS, BEST}
     assert line.multiply_adds == pytest.approx(2 * 3 * 7.97e6, rel=0.01)
-    (alone,) = lines(sampling.in_company(CPU))
-    assert set(alone.seconds) - {PRODUCT, COPY} == {OURS, sampling.COMPANY}
+
+
+def test_processes_stand_beside_threads_in_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches: processes that stay behind, a share that is none, a network that processes cannot be told."""
+    monkeypatch.setitem(sampling.LOOPS, "cpu", [sampling.Loop("ddpm-digits", 2, "ddim", 1)])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    (line,) = lines(sampling.in_company(CPU))
+    runs = {OURS, sampling.COMPANY, sampling.THREADS, sampling.THREADS_COMPANY}
+    assert set(line.seconds) - {PRODUCT, COPY} == runs
+    assert all(float(text.rstrip("%")) > 0 for text in line.notes.values())
+    assert not multiprocessing.active_children()
 
 
 def test_decoders_answer_as_their_peers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from replication.acceleration import Policy, accelerated
 from replication.bench.networks import SIZES, training_state
-from replication.bench.turns import Run, Task, Work
+from replication.bench.turns import Run, Seconds, Task, Work
 from replication.numerics import Precision, numerics
 from replication.replay import WARMUPS
 from replication.report.speed import OURS
@@ -53,9 +53,12 @@ def _of_step(step: str, name: str, batch: int, how: str, device: torch.device) -
             run()
     finally:
         Policy.replays, Policy.compiles = before
-    kinds = _by_kind(run, device)
-    notes = {heading: text.__str__ for heading, text in kinds.items()}
+    notes = {heading: partial(_as_it_is, text) for heading, text in _by_kind(run, device).items()}
     return Work(f"{step}, {name}, batch {batch}, {precision}, {how}", {OURS: run}, images=batch, notes=notes)
+
+
+def _as_it_is(text: str, _: Seconds) -> str:
+    return text
 
 
 @torch.no_grad()

@@ -46,7 +46,7 @@ def _decoding(batch: int, side: int, device: torch.device) -> Work:
         runs[BEST] = partial(_decode, compiled(ready(peer, device).decode, device), z, precision)
     runs = {OURS: partial(_decode, ready(autoencoder, device).decode, z, precision), **runs}
     if peer is not None:
-        notes["largest difference"] = lambda: apart(runs[OURS](), runs[BEST]().sample)
+        notes["largest difference"] = lambda _: apart(runs[OURS](), runs[BEST]().sample)
     with torch.device("meta"):
         work = counted(partial(AUTOENCODERS.build("kl-f8", width=WIDTH).decode, torch.empty(1, 4, side, side))).work
     parts = [getattr(autoencoder, part) for part in autoencoder.decoder_parts if hasattr(autoencoder, part)]

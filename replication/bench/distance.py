@@ -84,7 +84,7 @@ def _inception(device: torch.device) -> Work:
         found[FIDELITY] = answer["2048"]
 
     runs: dict[str, Run] = {OURS: ours, FIDELITY: fidelity}
-    notes = {"relative difference": lambda: apart(found[OURS], found[FIDELITY])}
+    notes = {"relative difference": lambda _: apart(found[OURS], found[FIDELITY])}
     weights = sum(p.numel() for p in extractor.network.parameters())
     touched = FLOAT * (weights + n * extractor.width) + images.numel()
     return Work(f"{extractor.name}, {n} images of 32x32", runs, extractor.multiply_adds * n, touched, n, notes=notes)
@@ -131,7 +131,7 @@ def _distance(device: torch.device) -> Work:
         fits = [fid_features_to_statistics(part) for part in (generated, reference)]
         found[FIDELITY] = fid_statistics_to_metric(*fits, verbose=False)[KEY_METRIC_FID]
 
-    notes = {"relative difference": lambda: f"{abs(found[OURS] / found[FIDELITY] - 1):.0e}"}
+    notes = {"relative difference": lambda _: f"{abs(found[OURS] / found[FIDELITY] - 1):.0e}"}
     runs: dict[str, Run] = {OURS: ours, FIDELITY: fidelity}
     touched = 2 * FLOAT * IMAGES * WIDTH
     what = f"n = {IMAGES:,}, D = {WIDTH:,}"
@@ -143,7 +143,7 @@ def _interval(device: torch.device) -> Work:
     draws = draw([INTERVAL], INTERVAL, RESAMPLES, seed=0)
     reset_peak_memory(device)
     runs: dict[str, Run] = {OURS: lambda: resampled_fd([generated], reference, [0.0], draws)}
-    notes = {"peak memory, GiB": lambda: f"{peak_memory(device) / 2**30:.2f}"}
+    notes = {"peak memory, GiB": lambda _: f"{peak_memory(device) / 2**30:.2f}"}
     what = f"{RESAMPLES} resamples, n = {INTERVAL:,}, D = {WIDTH:,}"
     touched = 2 * FLOAT * INTERVAL * WIDTH * RESAMPLES
     # of an image that is drawn several times there is one row: 1 - 1/e of them

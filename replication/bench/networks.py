@@ -78,7 +78,7 @@ def _forward(name: str, batch: int, precision: Precision, device: torch.device) 
     if both.peer is not None:
         runs[DEFAULTS] = _evaluation(plain(both.peer, device), given, None)
         runs[BEST] = _evaluation(compiled(ready(both.peer, device), device), given, precision)
-        notes["largest difference"] = lambda: apart(runs[OURS](), runs[BEST]().sample)
+        notes["largest difference"] = lambda _: apart(runs[OURS](), runs[BEST]().sample)
     touched = FLOAT * (each.parameters + x.numel() * 2)
     return Work(
         f"{name}, batch {batch}, {precision}", runs, each.multiply_adds * batch, touched, batch, precision, 2,

@@ -1,7 +1,13 @@
 """The sampling loop over its bare forward passes, beside diffusers' pipeline; and on a machine that is not idle."""
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from multiprocessing import get_context
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -10,8 +16,11 @@ from torch import Tensor, nn
 from replication.acceleration import accelerated
 from replication.bench.networks import FLOAT
 from replication.bench.peers import BEST, DEFAULTS, compiled, cost, labels, pair, plain, ready
-from replication.bench.turns import Run, Task, Work, company
+from replication.bench.turns import Run, Seconds, Task, Work, company
 from replication.diffusion import Denoiser, sample
+from replication.dit.model import DiT
+from replication.layers.unet import UNet
+from replication.memory import keep_freed_memory
 from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.registry import SAMPLERS, SCHEDULES, SPACINGS
@@ -19,6 +28,7 @@ from replication.report.speed import OURS
 
 PASSES = "bare forward passes"
 COMPANY = "beside a busy process"
+THREADS, THREADS_COMPANY = "one process, all threads", "the same beside a busy process"
 
 
 class Loop(NamedTuple):
@@ -55,7 +65,9 @@ def sampling(device: torch.device) -> list[Task]:
 
 
 def in_company(device: torch.device) -> list[Task]:
-    """The first loop, on the machine as it is and beside a process that keeps one processor busy."""
+    """The first loop as rows are drawn (harness/companions.py), on the machine as it is and beside a process that keeps one
+    processor busy; and in one process, as it would be drawn without.
+    """
     loop = LOOPS[device.type][0]
     return [Task(str(loop), partial(_in_company, loop, device))]
 
@@ -83,10 +95,48 @@ def _sampling(loop: Loop, device: torch.device) -> Work:
 
 
 def _in_company(loop: Loop, device: torch.device) -> Work:
-    """The fair share: what of its speed a scheduler leaves to as many threads as there are processors, beside one more."""
-    whole = _sampling(loop, device)
-    runs = {OURS: whole.runs[OURS], COMPANY: whole.runs[OURS]}
-    return replace(whole, runs=runs, missing={}, around={COMPANY: company})
+    """Of the fair share: beside one thread more than it has processors, a run of p threads has p / (p + 1) of its speed."""
+    whole, fair = _sampling(loop, device), _processors() / (_processors() + 1)
+    threads, count = whole.runs[OURS], torch.get_num_threads() if device.type == "cpu" else 1
+    pool = ProcessPoolExecutor(count, get_context("spawn"), _alone)
+    share = loop._replace(batch=loop.batch // count)
+
+    def ours() -> object:
+        return list(pool.map(_share, [share] * count)) if count > 1 else threads()
+
+    def of_fair(alone: str, beside: str, seconds: Seconds) -> str:
+        return f"{median(a / b for a, b in zip(seconds[alone], seconds[beside], strict=True)) / fair:.0%}"
+
+    runs = {OURS: ours, COMPANY: ours, THREADS: threads, THREADS_COMPANY: threads}
+    notes = {
+        "of the fair share": partial(of_fair, OURS, COMPANY),
+        "of the fair share, one process": partial(of_fair, THREADS, THREADS_COMPANY),
+    }
+    around: dict[str, Callable[[], AbstractContextManager[object]]] = {COMPANY: company, THREADS_COMPANY: company}
+    around[OURS] = nullcontext  # what its processes do is no disturbance
+    what = f"{whole.what}, {count} processes of one thread" if count > 1 else whole.what
+    return replace(whole, what=what, runs=runs, missing={}, notes=notes, around=around, close=pool.shutdown)
+
+
+def _alone() -> None:
+    """A process of one thread, as harness/companions.py starts it."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+
+
+def _share(loop: Loop) -> None:
+    """In one of several processes."""
+    network, device = _network(loop.network), torch.device("cpu")
+    run_loop(network, loop, (loop.batch, network.in_channels, network.resolution, network.resolution), device)
+
+
+@cache
+def _network(name: str) -> DiT | UNet:
+    return ready(pair(name).network, torch.device("cpu")).requires_grad_(False)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ COPIED = {"cpu": 1 << 26, "cuda": 1 << 30}  # bytes of the copy, which reads and
 BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    sum(range(100000))"
 
 Run = Callable[[], Any]
+Seconds = Mapping[str, Sequence[float]]  # of each turn, by run
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Work:
     """What is timed beside its peers.
 
     runs: OURS and the peers', by name. multiply_adds, bytes: what ours takes at least. images: of one call; 0 prints seconds.
-    precision: of the product that is its floor; "float64" for what is computed in that. notes: further figures, once all has
-    run. turns: at most. around: of runs that are timed in a
-    condition of their own, what sets it up and ends it; a disturbance of theirs is no disturbance of the line.
+    precision: of the product that is its floor; "float64" for what is computed in that. notes: further figures, of the
+    seconds of all turns. turns: at most. around: of runs that are timed in a condition of their own, what sets it up and
+    ends it; a disturbance of theirs is no disturbance of the line.
     """
 
     what: str
@@ -45,8 +46,9 @@ class Work:
     precision: Precision | str = "float32"
     warmups: int = 1
     missing: Mapping[str, str] = field(default_factory=dict)
-    notes: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    notes: Mapping[str, Callable[[Seconds], str]] = field(default_factory=dict)
     turns: int = TURNS
+    close: Run = lambda: None  # what the work has started is ended, once its line is there
     around: Mapping[str, Callable[[], AbstractContextManager[object]]] = field(default_factory=dict)
 
 
@@ -66,8 +68,11 @@ def line_of(work: Work, device: torch.device, seconds: float) -> Line:
             SIDES[device.type] ** 3,
             2 * COPIED[device.type],
         )
-    taken, others, disturbed = in_turns(runs, device, seconds, work.warmups, work.turns, work.around)
-    notes = {heading: note() for heading, note in work.notes.items()}
+    try:
+        taken, others, disturbed = in_turns(runs, device, seconds, work.warmups, work.turns, work.around)
+    finally:
+        work.close()
+    notes = {heading: note(taken) for heading, note in work.notes.items()}
     unit, scale = ("ms/image", 1e3 / work.images) if work.images else ("s", 1.0)
     return Line(
         work.what, unit, scale, taken, work.multiply_adds, work.bytes, product, copied, work.missing, notes, others,

@@ -20,7 +20,7 @@ def images(n: int, channels: int) -> torch.Tensor:
 
 def test_features_are_torch_fidelitys(inception_weights: Path) -> None:
     """Values and logits of 7 images are those of torch-fidelity's own network for the layers that it uses itself
-    for FID and IS, max-abs 1e-6 of values of order one. Catches: feature layers swapped or biased logits taken,
+    for FID and IS, max-abs 1e-5 of values of order one: its batch norms are part of the convolutions here. Catches: feature layers swapped or biased logits taken,
     images rescaled before the network, batches in the wrong order, grey images padded with zero channels."""
     layers = [FeatureExtractorInceptionV3.get_default_feature_layer_for_metric(metric) for metric in ("fid", "isc")]
     theirs = FeatureExtractorInceptionV3(
@@ -37,13 +37,13 @@ def test_features_are_torch_fidelitys(inception_weights: Path) -> None:
         assert ours.logits is not None
         assert ours.logits.shape == (n, 1008)
         assert values.std() > 0.1
-        assert (ours.values - values).abs().max().item() < 1e-6
-        assert (ours.logits - logits).abs().max().item() < 1e-6
+        assert (ours.values - values).abs().max().item() < 1e-5
+        assert (ours.logits - logits).abs().max().item() < 1e-5
 
 
 def test_spatial_features_are_those_of_adm(inception_weights: Path) -> None:
     """The first 7 channels of what torch-fidelity's own third block of 17x17 after the reduction answers, which begins
-    with its 1x1 branch: 17 * 17 * 7 = 2023 numbers, the channel fastest; max-abs 1e-6 of values of order one.
+    with its 1x1 branch: 17 * 17 * 7 = 2023 numbers, the channel fastest; max-abs 1e-5 of values of order one.
 
     Catches: Mixed_6e or 6c, the convolution before its normalisation, another seven channels, channels first.
     """
@@ -60,7 +60,7 @@ def test_spatial_features_are_those_of_adm(inception_weights: Path) -> None:
     found = EXTRACTORS.build("inception-v3-compat", weights=str(inception_weights))(batch).spatial
     assert found is not None
     assert expected.std() > 0.1
-    assert (found - expected).abs().max().item() < 1e-6
+    assert (found - expected).abs().max().item() < 1e-5
 
 
 def test_other_weights_are_not_called_fid(inception_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

