@@ -58,7 +58,7 @@ class PretrainedText(Captioned):
         return loaded(self.kind, self.files)
 
     def encoded(self, texts: Sequence[str], dataset: LabelledDataset, device: torch.device) -> Tensor:
-        rows = [self._tokens(text) for text in texts]
+        rows = [self._tokens(text) for text in texts or [""]]  # networks do not take an empty batch
         padded = [row + [self.tokenizer.pad_token_id] * (self.length - len(row)) for row in rows]
         tokens = torch.tensor(padded, dtype=torch.int64, device=device).reshape(-1, self.length)
         mask = (torch.arange(self.length) < torch.tensor([len(row) for row in rows])[:, None]).long().to(device)
@@ -66,7 +66,7 @@ class PretrainedText(Captioned):
         try:
             with torch.no_grad(), numerics("float32", device):
                 pieces = zip(tokens.split(BATCH), mask.split(BATCH), strict=True)
-                return torch.cat([self._states(*piece) for piece in pieces])
+                return torch.cat([self._states(*piece) for piece in pieces])[: len(texts)]
         finally:
             network.to("cpu")  # training needs the device's memory
 

@@ -31,13 +31,14 @@ def metric_versions(without: Collection[str], extractor: str) -> dict[str, int]:
 
     An extractor that does not give what a metric needs is not looked at: it is part of a job's identity, and stays as it is.
     """
-    return {INTERVAL: uncertainty.VERSION, **_versions(metrics(), frozenset(without), extractor)}
+    found = tuple((metric, metric.version) for metric in metrics())
+    return {INTERVAL: uncertainty.VERSION, **_versions(found, frozenset(without), extractor)}
 
 
-@cache  # by the metrics that there are: every key asks
-def _versions(found: tuple[Metric, ...], without: frozenset[str], extractor: str) -> Mapping[str, int]:
-    defined = (metric for metric in found if metric.extractor in ("", extractor))
-    return {metric.name: metric.version for metric in defined if without.isdisjoint(metric.needs)}
+@cache  # by the metrics that there are, and their versions: every key asks
+def _versions(found: tuple[tuple[Metric, int], ...], without: frozenset[str], extractor: str) -> Mapping[str, int]:
+    defined = ((metric, version) for metric, version in found if metric.extractor in ("", extractor))
+    return {metric.name: version for metric, version in defined if without.isdisjoint(metric.needs)}
 
 
 def drawn_versions(guided: bool) -> dict[str, int]:

@@ -207,7 +207,7 @@ def test_ddpm_paper_profile_states_the_published_tables() -> None:
     assert [fd["DDIM, eta 1.0", s] for s in (10, 20, 50, 100, 1000)] == [41.07, 18.36, 8.01, 5.78, 4.73]
     assert [fd["sigma-hat", s] for s in (10, 20, 50, 100, 1000)] == [367.43, 133.37, 32.72, 9.99, 3.17]
     on_cifar10 = {c.recipe.key for c in cells if c.recipe.dataset.name == "cifar10"}
-    assert len(on_cifar10) == 5  # one checkpoint per training, not per row
+    assert len(on_cifar10) == 6  # one checkpoint per training, not per row
 
 
 OTHER = """
@@ -254,7 +254,7 @@ def test_tables_start_from_others(project: Path) -> None:
         (('label = "shared"\n', 'label = "shared"\nbase = "shared"\n'), "bases.shared.base: .*unknown table 'shared'"),
         (('base = "tiny"', "base = 3"), r"profiles\.cpu\.base: unknown table '3'"),
         (('label = "third"', 'label = "other"'), r"profiles\.cpu: row 'other' is there twice at 5 steps"),
-        (('steps = [5]', 'steps = [5]\ngird = 1'), r"unknown key 'gird'; did you mean 'grid'\? \(valid: base, clip, exclude, grid, guidance"),
+        (('steps = [5]', 'steps = [5]\ngird = 1'), r"unknown key 'gird'; did you mean 'grid'\? \(valid: base, beside, clip, exclude, grid, guidance"),
     ],
 )  # fmt: skip
 def test_what_no_base_can_be_is_refused(project: Path, change: tuple[str, str], message: str | None) -> None:

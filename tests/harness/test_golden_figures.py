@@ -58,6 +58,7 @@ def of_samples(metric: Metric) -> Material:
         bits=drawn(41, 30).double().square(),
         image_embeddings=[drawn(42, 60, 6) + 1, drawn(43, 60, 6) + 1],
         prompt_embeddings=[drawn(44, 60, 6) + 1, drawn(45, 60, 6) + 1],
+        apart=[drawn(46, 60).double().abs(), drawn(47, 60).double().abs()],
         resamples=20,
     )
 

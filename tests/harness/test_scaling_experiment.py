@@ -127,4 +127,4 @@ def test_the_paper_profile_is_the_papers() -> None:
         assert stage is not None
         assert stage.name == ("kl-f8-ema" if by_ema else "kl-f8-mse")
         assert (stage.loss.pixel, stage.loss.perceptual_weight) == (("l1", 1) if by_ema else ("l2", 0.1))
-    assert sum(len(cell.published) for cell in cells.values()) == 47
+    assert sum(len(cell.published) for cell in cells.values()) == 50
