@@ -24,6 +24,7 @@ ENOUGH = 10  # images for each feature, below which FD is no straight line in 1/
 SPLITS = 8  # random halvings that FD-infinity averages over
 BATCH_BYTES = 1 << 26  # of the matrices whose eigenvalues are computed together: a GPU is idle with one of 256x256
 SMALL = 512  # side of matrices solved on the CPU: 3 ms of one thread for 256x256, where a GPU has too little to do
+ROWS = 4096  # whose effects are computed together: all of 50,000 with 2,048 features take 3 GB
 COLUMNS = 256  # of a block; of symmetric matrices half is computed
 
 
@@ -229,15 +230,18 @@ def influence(generated: Tensor, reference: Tensor | Gaussian) -> Influence:
     vectors, scales = _eigenroot(reference_covariance)
     factor = vectors * scales
     turned, roots = _eigenroot(factor.T @ covariance @ factor)
-    x, difference = generated.double() - mean, mean - reference_mean
-    forth = (x @ (factor @ (turned / roots.sqrt()))).square().sum(1)
-    of_x = 2 * x @ difference + x.square().sum(1) - forth
+    difference = mean - reference_mean
+    of_x = _effects(generated, mean, 2 * difference, factor @ (turned / roots.sqrt()))
     if isinstance(reference, Gaussian):
         return Influence(of_x, of_x.new_zeros(0))
-    y = reference.double() - reference_mean
-    back = (y @ ((vectors / scales) @ (turned * roots.sqrt()))).square().sum(1)
-    of_y = -2 * y @ difference + y.square().sum(1) - back
-    return Influence(of_x, of_y)
+    back = (vectors / scales) @ (turned * roots.sqrt())
+    return Influence(of_x, _effects(reference, reference_mean, -2 * difference, back))
+
+
+def _effects(values: Tensor, mean: Tensor, slope: Tensor, root: Tensor) -> Tensor:
+    """slope.x + |x|^2 - |x root|^2 of each row x of values [N,D] less their mean, float64 [N], in memory for ROWS of them."""
+    parts = (part.double() - mean for part in values.split(ROWS))
+    return torch.cat([x @ slope + x.square().sum(1) - (x @ root).square().sum(1) for x in parts])
 
 
 def _resampled(reference: Tensor | Gaussian, draws: Draws) -> Iterable[FrechetDistance]:
