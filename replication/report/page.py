@@ -118,8 +118,8 @@ def page(evidence: Sequence[Evidence], folder: Path) -> str:
     rows = [record for section in sections for record in section["evidence"].rows.values()]
     forensics = {stem: report_blocks(found) for stem, found in committed_forensics(folder).items()}
     pictures = {folder / PHOTOGRAPHS: "drawn from a prompt in each line, by the models of the tables below"}
-    pictures |= {folder / f"{stem}.png": PICTURE for stem in forensics}
     pictures |= {path: f"{s['evidence'].experiment.title}: {seen}" for s in sections for path, _, seen in s["pictures"]}
+    pictures |= {folder / f"{stem}.png": PICTURE for stem in forensics}
     protocols = max((len(section["protocols"]) for section in sections), default=0)
     parts = {
         name: Markup(_environment().get_template(f"page.{name}").render(protocols=protocols)) for name in ("css", "js")
