@@ -31,7 +31,8 @@ from replication.types import RunError
 
 CPU = torch.device("cpu")
 RUN = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
 import torch
 from replication.cli import main
 from replication.harness import companions
