@@ -225,6 +225,6 @@ def test_the_bound_comes_before_images_that_others_draw_meanwhile(
     monkeypatch.setattr(Cell, "_measured", lambda *_: None)
     monkeypatch.setattr(cell, "timing_columns", lambda *_: {})
     of_ddpm.compute(Workplace(tmp_path, CPU, 8))
-    monkeypatch.setattr(Together, "companions", 0)
+    Together.companions = 0  # which the fixture undoes
     of_ddpm.compute(Workplace(tmp_path, CPU, 8))
     assert order == ["bound", "images", "images", "bound"]
