@@ -8,13 +8,12 @@ The network is about the smallest that there is, so that what is left is the har
 folder that is thrown away. The tables of docs/scaling-out.md are made by it.
 """
 
-import json
 import os
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,10 +23,10 @@ from unittest.mock import patch
 import torch
 
 from replication.harness.experiment import load_experiment
-from replication.harness.job import jobs_of
+from replication.harness.job import Job, jobs_of, rows_among
 from replication.harness.jobs import cell
 from replication.harness.store import Store
-from replication.harness.sweep import run
+from replication.harness.sweep import journal_of, run
 from replication.harness.sync import Giving
 from replication.harness.tracking import VARIABLE
 from replication.harness.workplace import Workplace
@@ -89,7 +88,7 @@ def overhead(device: torch.device) -> str:
             started = time.perf_counter()
             run(jobs[1:], place, store)
             whole = time.perf_counter() - started
-        drawing = sum(_drawing(row) for row in _rows(place.state, {job.key for job in jobs[1:]}))
+        drawing = _drawing(jobs[1:], folder)
     own = whole - drawing - sum(seconds.values())
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import replication.commands.run"], check=True)
@@ -122,7 +121,7 @@ def growth(what: str, sizes: Sequence[int], device: torch.device) -> str:
             started, begun = time.process_time(), begun + of["rows"]
             run(jobs, place, store)
             taken = time.process_time() - started
-            drawing = sum(map(_drawing, _rows(folder, {job.key for job in jobs})))
+            drawing = _drawing(jobs, folder)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
             print(f"{size:,} {what}: {taken:.1f} s, {peak:.0f} MB", file=sys.stderr, flush=True)
             more = f"{(taken - before[1]) / (size - before[0]) * 1e3:.3g}" if lines[1:] else ""
@@ -150,15 +149,10 @@ def _experiment(folder: Path, of: Mapping[str, int], first_seed: int = 0) -> Pat
     return path
 
 
-def _rows(state: Path, keys: Iterable[str]) -> list[dict[str, Any]]:
-    """The rows of these keys in the journals of a state folder."""
-    files = (path for key in keys for path in state.glob(f"journal/*/{key}.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in files]
-
-
-def _drawing(row: Mapping[str, Any]) -> float:
-    """Seconds that the images of a row of one seed took."""
-    return float(row["timing.image_seconds"]) * int(row["protocol.n"])
+def _drawing(jobs: Sequence[Job], state: Path) -> float:
+    """Seconds that the images of the jobs' rows took, of one seed each."""
+    rows = rows_among(jobs, journal_of(jobs, state).rows())
+    return sum(float(row["timing.image_seconds"]) * int(row["protocol.n"]) for row in rows.values())
 
 
 @contextmanager
