@@ -36,6 +36,8 @@ def export(options: argparse.Namespace) -> None:
     found = {journal: rows for journal in all_journals(home) if (rows := journal.rows())}
     if text := TEXTS.get(options.file.suffix):
         return _export_text(options, text, [row for rows in found.values() for row in rows])
+    if options.file.suffix != ".zip":
+        raise InputError(f"{options.file}: {unknown('ending', options.file.suffix, ['.zip', *TEXTS])}")
     names = sorted({row["experiment"] for rows in found.values() for row in rows})
     for name in options.experiments:
         if name not in names:

@@ -306,6 +306,7 @@ def test_rows_alone_leave_as_csv_and_json(project: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     for command, message in (
         (["rows.json", "tyni"], "unknown experiment with rows 'tyni'; did you mean 'tiny'"),
+        (["rows.xml"], "rows.xml: unknown ending '.xml' (valid: .zip, .csv, .json)"),
         (
             ["rows.csv", "--samples", "*"],
             "rows.csv: --samples and --weights travel in an archive, whose name ends in .zip",
