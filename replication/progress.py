@@ -71,14 +71,17 @@ class Bar:
 class Sweep:
     """The rows of a sweep: one line on standard error with what is left, and a file in `state` for other terminals.
 
-    expected: by the name of each row, the seconds that it was thought to take; what rows really took corrects what is left.
+    expected: by the name of each row, the seconds that it was thought to take. What rows really took corrects what is left;
+    a row of average length that took what was expected counts beside them, since with several processes a row may wait for,
+    or do, a training that another row was expected to do.
     """
 
     def __init__(self, name: str, expected: Mapping[str, float], state: Path):
         self.name, self.left, self.rows = name, dict(expected), len(expected)
         self.file = state / RUNNING / f"{platform.node()}-{os.getpid()}.json"
         self.begun = self.noted = time.time()
-        self.now, self._took, self._expected = "", 0.0, 0.0
+        self._took = self._expected = sum(expected.values()) / max(len(expected), 1)
+        self.now = ""
         self.together = 1  # rows that are computed at a time
 
     def __enter__(self) -> Self:
