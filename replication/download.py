@@ -18,6 +18,7 @@ from replication.types import InputError
 
 CHUNK = 1 << 18  # bytes read at a time
 SILENCE = 15.0  # seconds without a byte after which the connection counts as lost
+RECORD = "fetched.json"  # in a folder of weights: written last, so that all of its files are there
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from replication.commands.options import chosen, device_of, jobs_named, print_json
-from replication.harness.auto_weights import Wanted, wanted
+from replication.harness.auto_weights import Wanted, encoders, wanted
 from replication.harness.expected import Expected, Forecast
 from replication.harness.fetched_weights import is_here, size_of
 from replication.harness.home import state
@@ -41,7 +41,8 @@ def plan(options: argparse.Namespace) -> None:
     taking = {
         job.key: Expected() if states[job.key].startswith("done") else forecast.of_job(ahead[job.key]) for job in jobs
     }
-    lacking = wanted([job for job in jobs if isinstance(job, Cell)], place) if options.weights else []
+    drawn = [job for job in jobs if isinstance(job, Cell)] if options.weights else []
+    lacking = [*encoders(drawn), *wanted(drawn, place)]
     planned = planned_trainings(
         training
         for job in jobs

@@ -8,13 +8,13 @@ from functools import partial
 from replication.commands.options import cells_named, chosen, device_of, jobs_named, workplace
 from replication.deadline import Deadline, OutOfTime
 from replication.files import expanded, write_atomically
-from replication.harness.auto_weights import give, wanted
+from replication.harness.auto_weights import encoders, give, wanted
 from replication.harness.cluster import workers_on_ray
 from replication.harness.companions import companions
-from replication.harness.experiment import Experiment
+from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.home import project, state
 from replication.harness.job import Job
-from replication.harness.jobs.cell import Cell, find_cell
+from replication.harness.jobs.cell import Cell, cells_of, find_cell
 from replication.harness.measuring import strip
 from replication.harness.store import Store
 from replication.harness.sweep import Workers, journal_of, run
@@ -51,6 +51,8 @@ def run_experiments(options: argparse.Namespace) -> None:
     with started_together(device_of(options.device)) as processes:
         if options.executor == "ray" and processes.several:
             raise InputError("--executor ray under torchrun: Ray starts its workers itself; leave one of the two out")
+        for one in asked if options.weights else []:
+            _fetch_encoders(one)
         for one, experiment, jobs in [(one, *jobs_named(one)) for one in asked]:
             place = replace(workplace(one, experiment), deadline=deadline, processes=processes)
             try:
@@ -63,6 +65,15 @@ def run_experiments(options: argparse.Namespace) -> None:
         raise next((error for error in failed if not isinstance(error, OutOfTime)), failed[0])
 
 
+def _fetch_encoders(options: argparse.Namespace) -> None:
+    """Those of the rows that are asked for, before their keys are made, which hold their content."""
+    experiment = load_experiment(options.experiment, dict(options.set), options.profile)
+    cells = cells_of(experiment, options.profile, check=False)
+    place = workplace(options, experiment)
+    for one in encoders([cell for cell in cells if not options.row or cell.label in options.row]):
+        print("\n".join(give(one, place)), flush=True)
+
+
 def _run_experiment(
     options: argparse.Namespace, experiment: Experiment, jobs: list[Job], place: Workplace, workers: Workers
 ) -> None:
@@ -70,8 +81,7 @@ def _run_experiment(
     every, jobs = jobs, chosen(jobs, options)
     if options.weights:
         for one in wanted([job for job in jobs if isinstance(job, Cell)], place):
-            given = give(one, place)
-            print("\n".join([f"{one.title}: {one.file.name}, {one.file.url}", *given.remarks]), flush=True)
+            print("\n".join(give(one, place)), flush=True)
     results, journal = project() / "results", journal_of(jobs, place.state)
     committed = committed_rows(results / f"{experiment.name}-{options.profile}.csv")
     run(jobs, place, Store(place.state), tags_beside(committed), workers)

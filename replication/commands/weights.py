@@ -10,7 +10,16 @@ from replication.checkpoint import load_metadata
 from replication.commands.options import cells_named, print_json, workplace
 from replication.files import expanded
 from replication.harness.exported_weights import CARD, export_diffusers
-from replication.harness.fetched_weights import fetch, is_here, named, path_or_name, published, rows_of, size_of
+from replication.harness.fetched_weights import (
+    fetch,
+    is_here,
+    named,
+    path_or_name,
+    published,
+    reads_text,
+    rows_of,
+    size_of,
+)
 from replication.harness.given_weights import Given, give_first_stage, give_network
 from replication.harness.home import project, state
 from replication.harness.job import of_row
@@ -66,7 +75,7 @@ def fetch_weights(options: argparse.Namespace) -> None:
     for file in [named(text) for text in options.names]:
         where = fetch(file)
         print(f"{file.name}: {where}; licence: {file.licence}")
-        for row in rows_of(file)[:SHOWN]:
+        for row in [] if reads_text(file) else rows_of(file)[:SHOWN]:
             experiment, _, label = row.partition(": ")
             stage = label.removeprefix("first stage ")
             what = f"--stage {stage} --first-stage" if stage != label else f"--row {label!r} --network"

@@ -66,6 +66,11 @@ class Condition(ABC):
     def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
         """`cond` for a user's own words, one prompt per image."""
 
+    @property
+    def lacking(self) -> str:
+        """The Hub's id of what it encodes with, where that has to be fetched first; mostly empty."""
+        return ""
+
     def ensure(self) -> None:  # noqa: B027  most encode with nothing
         """Raises InputError where what it encodes with is not on this machine; a plan may still know its `null`."""
 

@@ -2,17 +2,23 @@
 
 A folder is laid out as the Hugging Face Hub has it: config.json, model.safetensors (or its shards and their index) and
 the tokenizer's files together, or in `text_encoder` and `tokenizer` as in a pipeline. It is given as a folder, or as the
-name of a repository of the Hub, whose cache is read where it is. Nothing is downloaded: the files' SHA-256 is part of a
-key, so that a plan would fetch gigabytes unasked.
+id of a model on the Hub, which `replicate weights fetch` brought here or which is in the Hub's cache. Nothing is
+downloaded unasked: the files' SHA-256 is part of a key, so that a plan would fetch gigabytes.
 """
 
 import json
 import os
+import re
+from abc import abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from replication.conditions.captions import Captioned
+from replication.conditions.condition import LabelledDataset
+from replication.download import RECORD, data_home
 from replication.files import expanded, file_sha256
 from replication.settings import content_key
 from replication.types import InputError
@@ -43,7 +49,7 @@ class EncoderKind:
             folders = [f"text_encoder{self.suffix}/"] * 2 + [f"tokenizer{self.suffix}/"] * (len(files) - 2)
             files = [folder + file for folder, file in zip(folders, files, strict=True)]
         return InputError(
-            f"{self.user}: {message}. Nothing is downloaded here; where there is a network, put "
+            f"{self.user}: {message}. `replicate weights fetch {self.example}` fetches it; or put "
             f"https://huggingface.co/{self.example}/resolve/main/FILE into a folder for FILE = {', '.join(files)}, then "
             f"{self.otherwise}"
         )
@@ -64,15 +70,51 @@ class EncoderFiles:
         return _sha256(self)
 
 
+class FromFiles(Captioned):
+    """Captions by encoders from elsewhere. model: a folder, or the id of a model on the Hub, see the module.
+
+    Keys hold the content of the files in the place of their path; until they are here, what no files have.
+    """
+
+    def __init__(self, model: str, dropout: float):
+        super().__init__(dropout)
+        self.model = model
+
+    @abstractmethod
+    def encoders(self) -> tuple[EncoderFiles, ...]:
+        """The files of each; raises InputError where some are missing."""
+
+    @property
+    def here(self) -> bool:
+        """Whether there is anything under the model's name on this machine."""
+        return root_of(self.model) is not None
+
+    @property
+    def lacking(self) -> str:
+        return self.model if re.fullmatch(r"[\w.-]+/[\w.-]+", self.model) and not self.here else ""
+
+    def ensure(self) -> None:
+        self.encoders()
+
+    def _fixed_by(self) -> tuple[Hashable, ...]:
+        return self.encoders()
+
+    def identity(self, described: dict[str, Any], dataset: LabelledDataset) -> dict[str, Any]:
+        options = {k: v for k, v in described["options"].items() if k not in ("model", "weights")}
+        found = [files.sha256 for files in self.encoders()] if self.here else ["not here"]
+        encoder = found[0] if len(found) == 1 else found
+        return super().identity({**described, "options": options, "encoder": encoder}, dataset)
+
+
 def located(model: str, kind: EncoderKind, weights: Path | None = None) -> EncoderFiles:
-    """The files of `model`: a folder, or the name of a repository that was downloaded to the Hub's cache.
+    """The files of `model`: a folder, or the id of a model on the Hub that was downloaded.
 
     weights: a file that holds the network in the place of the folder's, which then needs the tokenizer alone.
 
     Raises InputError, which names what to fetch, where a file is missing, of another kind of model, or a pickle.
     """
     if (root := root_of(model)) is None:
-        raise kind.error(f"model {model!r} is neither a folder nor in the cache of the Hugging Face Hub")
+        raise kind.error(f"model {model!r} is no folder, was not fetched, and is not in the Hub's cache")
     parts = (root / f"{part}{kind.suffix}" for part in ("text_encoder", "tokenizer"))
     folder, tokenizer = (part if part.is_dir() or kind.suffix else root for part in parts)
     if not any(all((tokenizer / name).is_file() for name in names) for names in kind.tokenizer_files):
@@ -88,10 +130,12 @@ def located(model: str, kind: EncoderKind, weights: Path | None = None) -> Encod
 
 
 def root_of(model: str) -> Path | None:
-    """The folder of that name, or the downloaded repository's in the Hub's cache; None where there is neither."""
-    given = expanded(model, "model")
+    """The folder of that name, of what was fetched under it, or in the Hub's cache; None where there is none of them."""
+    given, fetched = expanded(model, "model"), data_home() / "weights" / model
     if given.is_dir():
         return given
+    if (fetched / RECORD).is_file():
+        return fetched
     home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
     cache = expanded(os.environ.get("HF_HUB_CACHE") or Path(home, "hub"), "HF_HOME")
     repository = cache / f"models--{model.replace('/', '--')}"

@@ -4,16 +4,15 @@ The library's own `encode_prompt` makes the context and the pooled text, of the 
 folder; what draws with them is the network "diffusers". diffusers is an optional dependency.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from replication.conditions.captions import Captioned
 from replication.conditions.condition import LabelledDataset
-from replication.conditions.encoder_files import EncoderFiles, root_of
+from replication.conditions.encoder_files import EncoderFiles, FromFiles, root_of
 from replication.layers.conditioning import joined
 from replication.numerics import numerics
 from replication.registry import CONDITIONS, unknown
@@ -26,24 +25,24 @@ BATCH = 8  # texts that are encoded together
 
 
 @CONDITIONS.register("pipeline-text")
-class PipelineText(Captioned):
+class PipelineText(FromFiles):
     """Captions by the text encoders of a diffusers pipeline, SD3's or FLUX's (Esser et al. 2024).
 
     cond: Float[B,1+L,D], as `joined` makes it of the context [B,L,D] and the pooled text. model: the pipeline's folder, as
-    `save_pretrained` writes it, or the Hub's name of one that was downloaded; a key holds the content of its text parts. The
-    null is the empty text, as in these pipelines. Raises InputError for another pipeline, and without diffusers.
+    `save_pretrained` writes it, or its id on the Hub; a key holds the content of its text parts. The null is the empty text,
+    as in these pipelines. Raises InputError for another pipeline, and without diffusers.
     """
 
     def __init__(self, model: str, dropout: float = 0.1):
-        super().__init__(dropout)
-        self._model = model
+        super().__init__(model, dropout)
 
     @cached_property
     def files(self) -> EncoderFiles:
         """Of the text encoders and tokenizers."""
-        if (root := root_of(self._model)) is None:
+        if (root := root_of(self.model)) is None:
             raise InputError(
-                f"condition 'pipeline-text': model {self._model!r} is neither a folder nor in the Hub's cache"
+                f"condition 'pipeline-text': model {self.model!r} is no folder, was not fetched, and is not in the Hub's "
+                "cache; `run --weights auto` fetches the text encoders of a model on the Hub"
             )
         if not (root / INDEX).is_file():
             raise InputError(
@@ -53,8 +52,8 @@ class PipelineText(Captioned):
         paths = [root / INDEX, *(path for part in parts for path in sorted(part.rglob("*")) if path.is_file())]
         return EncoderFiles(root, root, tuple(paths), tuple(path.stat().st_mtime_ns for path in paths))
 
-    def ensure(self) -> None:
-        self.files  # noqa: B018  it is found, or an error says what is missing
+    def encoders(self) -> tuple[EncoderFiles, ...]:
+        return (self.files,)
 
     def encoded(self, texts: Sequence[str], dataset: LabelledDataset, device: torch.device) -> Tensor:
         pipeline, found = _pipeline(self.files), []
@@ -66,14 +65,6 @@ class PipelineText(Captioned):
                 context, pooled = (answer[0], answer[2]) if len(answer) == 4 else answer[:2]
                 found.append(joined(context, pooled))
         return torch.cat(found).to(device)
-
-    def _fixed_by(self) -> tuple[Hashable, ...]:
-        return (self.files,)
-
-    def identity(self, described: dict[str, Any], dataset: LabelledDataset) -> dict[str, Any]:
-        """The files' content instead of their path, and the captions."""
-        options = {k: v for k, v in described["options"].items() if k != "model"}
-        return super().identity({**described, "options": options, "encoder": self.files.sha256}, dataset)
 
 
 def _arguments(pipeline: Any) -> dict[str, Any]:

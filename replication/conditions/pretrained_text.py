@@ -9,9 +9,9 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from replication.conditions.captions import Captioned, shown
+from replication.conditions.captions import shown
 from replication.conditions.condition import LabelledDataset
-from replication.conditions.encoder_files import EncoderFiles, EncoderKind, located
+from replication.conditions.encoder_files import EncoderFiles, EncoderKind, FromFiles, located
 from replication.numerics import numerics
 from replication.registry import CONDITIONS
 from replication.types import InputError
@@ -19,18 +19,14 @@ from replication.types import InputError
 BATCH = 32  # texts that are encoded together
 
 
-class PretrainedText(Captioned):
+class PretrainedText(FromFiles):
     """cond: Float[B,L,W], padded to L tokens, start and end included, of W numbers each.
 
-    model: a folder, or the name of a downloaded repository of the Hugging Face Hub; see encoder_files.py. A prompt may
-    be in any words. The network is float32, and lies in the CPU's memory between uses.
+    model: see encoder_files.py. A prompt may be in any words. The network is float32, and lies in the CPU's memory between
+    uses.
     """
 
     kind: ClassVar[EncoderKind]
-
-    def __init__(self, model: str, dropout: float = 0.1):
-        super().__init__(dropout)
-        self._model = model
 
     @property
     @abstractmethod
@@ -43,7 +39,10 @@ class PretrainedText(Captioned):
 
     @cached_property
     def files(self) -> EncoderFiles:
-        return located(self._model, self.kind)
+        return located(self.model, self.kind)
+
+    def encoders(self) -> tuple[EncoderFiles, ...]:
+        return (self.files,)
 
     @property
     def tokenizer(self) -> Any:
@@ -80,11 +79,6 @@ class PretrainedText(Captioned):
 
     def _fixed_by(self) -> tuple[Hashable, ...]:
         return self.files, self.length
-
-    def identity(self, described: dict[str, Any], dataset: LabelledDataset) -> dict[str, Any]:
-        """The files' content instead of their path, and the captions."""
-        options = {k: v for k, v in described["options"].items() if k != "model"}
-        return super().identity({**described, "options": options, "encoder": self.files.sha256}, dataset)
 
 
 @CONDITIONS.register("clip-text")

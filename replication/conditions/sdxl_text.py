@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from replication.conditions.captions import Captioned, caption_numbers, captions
+from replication.conditions.captions import caption_numbers, captions
 from replication.conditions.condition import LabelledDataset
-from replication.conditions.encoder_files import EncoderFiles, located, root_of
+from replication.conditions.encoder_files import EncoderFiles, FromFiles, located
 from replication.conditions.pretrained_text import ClipText, loaded
 from replication.files import expanded
 from replication.layers.conditioning import joined
@@ -53,7 +53,7 @@ class _Penultimate(ClipText):
 
     @cached_property
     def files(self) -> EncoderFiles:
-        return located(self._model, self.kind, self.weights)
+        return located(self.model, self.kind, self.weights)
 
     @property
     def _loaded(self) -> tuple[Any, Any]:
@@ -121,24 +121,27 @@ class _Pooled(_Penultimate):
 
 
 @CONDITIONS.register("sdxl-text")
-class SdxlText(Captioned):
+class SdxlText(FromFiles):
     """Captions by SDXL's two text encoders, a pooled text and six sizes (Podell et al. 2023).
 
     cond: Float[B,1+77,2048], as `joined` makes it of the context and of 1280 + 6 numbers. model: a folder with the pipeline's
-    text_encoder, tokenizer, text_encoder_2 and tokenizer_2, or the Hub's name of it. weights: an official file, such as
+    text_encoder, tokenizer, text_encoder_2 and tokenizer_2, or its id on the Hub. weights: an official file, such as
     sd_xl_base_1.0.safetensors, whose encoders are taken in the place of the folder's, which then needs the two tokenizers
     alone. sizes: the six numbers, see the module. A plan needs no files; a caption is encoded when its image is drawn.
     """
 
     def __init__(self, model: str = MODEL, weights: str = "", sizes: list[int] = SIZES, dropout: float = 0.1):
-        super().__init__(dropout)
+        super().__init__(model, dropout)
         if len(sizes) != len(SIZES):
             raise InputError(f"condition 'sdxl-text': sizes = {sizes} are {len(sizes)} numbers, not {len(SIZES)}")
         file = expanded(weights, "weights") if weights else None
         if file is not None and not file.is_file():
             raise InputError(f"condition 'sdxl-text': weights = {weights!r}: there is no such file")
-        self.encoders = _Penultimate(model, file), _Pooled(model, file)
-        self._pixels, self._model = torch.tensor(sizes, dtype=torch.float32), model
+        self._pair = _Penultimate(model, file), _Pooled(model, file)
+        self._pixels = torch.tensor(sizes, dtype=torch.float32)
+
+    def encoders(self) -> tuple[EncoderFiles, ...]:
+        return tuple(one.files for one in self._pair)
 
     def of(self, labels: Tensor, images: Tensor, dataset: LabelledDataset) -> Tensor:
         """Each caption of these images once: all of a large dataset's would be gigabytes."""
@@ -149,31 +152,16 @@ class SdxlText(Captioned):
     def null(self, dataset: LabelledDataset) -> Tensor:
         length, width, pooled = LENGTH, WIDTH, POOLED
         if self.here:
-            first, second = self.encoders
+            first, second = self._pair
             length, pooled = first.length, second.network.config.projection_dim
             width = first.network.config.hidden_size + second.network.config.hidden_size
         return joined(torch.zeros(1, length, width), torch.cat([torch.zeros(pooled), self._pixels])[None])[0]
 
     def encoded(self, texts: Sequence[str], dataset: LabelledDataset, device: torch.device) -> Tensor:
-        first, second = (encoder.encoded(texts, dataset, device) for encoder in self.encoders)
-        pooled = second[:, 0, : self.encoders[1].network.config.projection_dim]
+        first, second = (encoder.encoded(texts, dataset, device) for encoder in self._pair)
+        pooled = second[:, 0, : self._pair[1].network.config.projection_dim]
         vector = torch.cat([pooled, self._pixels.to(pooled).expand(len(pooled), -1)], dim=1)
         return joined(torch.cat([first, second[:, 1:]], dim=2), vector)
 
-    @property
-    def here(self) -> bool:
-        """Whether the encoders' files are on this machine."""
-        return root_of(self._model) is not None
-
-    def ensure(self) -> None:
-        for encoder in self.encoders:
-            encoder.files  # noqa: B018  it is found, or an error says what is missing
-
     def _fixed_by(self) -> tuple[Hashable, ...]:
-        return (*(encoder.files for encoder in self.encoders), tuple(self._pixels.tolist()))
-
-    def identity(self, described: dict[str, Any], dataset: LabelledDataset) -> dict[str, Any]:
-        """The files' content instead of their paths, and the captions; until they are here, one that no files have."""
-        options = {k: v for k, v in described["options"].items() if k not in ("model", "weights")}
-        found = [encoder.files.sha256 for encoder in self.encoders] if self.here else "not here"
-        return super().identity({**described, "options": options, "encoder": found}, dataset)
+        return (*self.encoders(), tuple(self._pixels.tolist()))

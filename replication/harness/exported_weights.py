@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from replication.checkpoint import load_metadata
-from replication.download import data_home
+from replication.download import RECORD, data_home
 from replication.files import unwritable, write_atomically
-from replication.harness.fetched_weights import RECORD, beside
+from replication.harness.fetched_weights import beside
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.harness.model_card import model_card

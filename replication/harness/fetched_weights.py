@@ -2,7 +2,8 @@
 
 Each lies in a folder of its own under $REPLICATION_DATA/weights, as its publisher has the files; `fetched.json`, written last,
 says that all of them are there. A file's address is downloaded; of a model on the Hub, what a network needs: its weights,
-config.json and the scheduler's configuration, whose sizes and SHA-256 the Hub states. HF_ENDPOINT and HF_TOKEN are heeded.
+config.json and the scheduler's configuration, whose sizes and SHA-256 the Hub states; or its text encoders with their
+tokenizers. HF_ENDPOINT and HF_TOKEN are heeded.
 """
 
 import importlib
@@ -10,13 +11,15 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
-from replication.download import Remote, data_home, download
+from replication.conditions.encoder_files import TOKENIZER_FILES
+from replication.conditions.published_weights import encoder
+from replication.download import RECORD, Remote, data_home, download
 from replication.files import file_sha256, locked, replaced, unwritable, write_atomically
 from replication.harness.experiment import load_experiment
 from replication.harness.home import experiments
@@ -24,12 +27,11 @@ from replication.harness.jobs.cell import Cell, cells_of
 from replication.layers.weight_files import PICKLES, SHARD, STEM, SUFFIX
 from replication.layers.weights import HUB, Published
 from replication.progress import bar
-from replication.registry import AUTOENCODERS, MODELS, Registry, listed, unknown
+from replication.registry import AUTOENCODERS, CONDITIONS, MODELS, Registry, listed, unknown
 from replication.settings import canonical_json
 from replication.training.recipe import Recipe
 from replication.types import InputError
 
-RECORD = "fetched.json"
 PROFILE = "paper"  # whose rows published weights are for
 FOLLOWING = {
     "resolution",
@@ -41,12 +43,13 @@ FOLLOWING = {
     "dropout",
 }  # from a row's other parts
 CONFIGS = (".json", ".yaml", ".yml")
+OF_TEXT = ("text_encoder", "tokenizer")  # beginnings of the folders of a pipeline that hold what reads text
 CHUNK = 1 << 20
 
 
 def published() -> list[Published]:
-    """Every published file in the tables of the networks' and first stages' folders, in this package and in others."""
-    parts = [(registry, name) for registry in (MODELS, AUTOENCODERS) for name in registry.names()]
+    """Every published file in the tables beside networks, first stages and conditions, in this package and in others."""
+    parts = [(registry, name) for registry in (MODELS, AUTOENCODERS, CONDITIONS) for name in registry.names()]
     tables = {module.__name__: module for registry, name in parts if (module := beside(registry, name)) is not None}
     return [file for name in sorted(tables) for file in tables[name].WEIGHTS]
 
@@ -105,7 +108,7 @@ def path_or_name(text: str, path: Path) -> Path:
 def rows_of(file: Published) -> list[str]:
     """ "experiment: row" of each row of profile `paper` that may use it, first stages included."""
     of_stages = [f"{experiment}: first stage {name}" for experiment, _, name in (s.partition(":") for s in file.stages)]
-    cells = _cells(tuple(experiments().items())) if file.dataset else []
+    cells = _cells(tuple(experiments().items())) if file.dataset or reads_text(file) else []
     of_cells = {f"{name}: {cell.label}": None for name, cell in cells if fits(file, cell.recipe)}
     return [*of_stages, *of_cells]
 
@@ -124,7 +127,12 @@ def _cells(files: tuple[tuple[str, Path], ...]) -> list[tuple[str, Cell]]:
 
 
 def fits(file: Published, recipe: Recipe) -> bool:
-    """Whether these are weights of the recipe's network, trained as it says on its data and, where that is stated, as long."""
+    """Whether these are weights of the recipe's network, trained as it says on its data and, where that is stated, as long.
+
+    Of text encoders, whether it is conditioned by them.
+    """
+    if reads_text(file):
+        return getattr(recipe.build_condition(), "model", "") == file.name
     network = recipe.network
     trained = (file.dataset, file.resolution, file.parameterization, file.schedule, file.objective)
     asked = (recipe.dataset.name, recipe.build_dataset().resolution, recipe.parameterization)
@@ -134,6 +142,20 @@ def fits(file: Published, recipe: Recipe) -> bool:
         and network.options.keys() <= FOLLOWING
         and file.steps in (0, recipe.training.steps)
     )
+
+
+def reads_text(file: Published) -> bool:
+    """Whether these are text encoders, which a condition reads where they are and which are given to no row."""
+    return file.spelling == "transformers"
+
+
+def encoders_of(recipe: Recipe) -> Published | None:
+    """The text encoders that it has to have fetched first, where that is so."""
+    condition = recipe.build_condition()
+    if condition is None or recipe.condition is None or not condition.lacking:
+        return None
+    known = {file.name: file for file in published()}
+    return known.get(condition.lacking) or encoder(condition.lacking, recipe.condition.name)
 
 
 def size_of(file: Published) -> str:
@@ -161,7 +183,7 @@ def remotes(file: Published) -> dict[str, Remote]:
             "there and set HF_TOKEN. Files that you have: `replicate weights add EXPERIMENT --network PATH`"
         ) from error
     wanted = {}
-    for path in _wanted(file, list(there)):
+    for path in (_of_text if reads_text(file) else _wanted)(file, list(there)):
         entry = there[path]
         url = huggingface_hub.hf_hub_url(file.hub, path, endpoint=endpoint)
         wanted[path] = Remote(url, entry.lfs.sha256 if entry.lfs else "", entry.size, token or "")
@@ -172,17 +194,7 @@ def _wanted(file: Published, there: list[str]) -> Iterator[str]:
     """Of a model's files: the weights of the part meant, and what is said beside them."""
     inside = [path for path in there if str(PurePosixPath(path).parent) == (file.folder or ".")]
     names = {PurePosixPath(path).name: path for path in inside}
-    chosen: list[str] = []
-    for kind in (SUFFIX, ".bin"):
-        shards = [
-            name
-            for name in names
-            if (shard := SHARD.fullmatch(name)) and shard[1] == STEM and not shard[3] and name.endswith(kind)
-        ]
-        whole = (
-            [f"{STEM}{kind}"] if f"{STEM}{kind}" in names else [f"{STEM}{kind}.index.json", *shards] if shards else []
-        )
-        chosen = chosen or whole
+    chosen = _whole(names, STEM, SUFFIX) or _whole(names, STEM, ".bin")
     other = [name for name in names if name.endswith((SUFFIX, *PICKLES))]
     chosen = [file.file] if file.file in names else chosen or (other if len(other) == 1 else [])
     if not chosen:
@@ -198,19 +210,47 @@ def _wanted(file: Published, there: list[str]) -> Iterator[str]:
     )
 
 
+def _whole(names: Iterable[str], stem: str, kind: str) -> list[str]:
+    """Of the files of a folder, the weights of that name, in one file or in shards; those of other variants are left."""
+    if f"{stem}{kind}" in names:
+        return [f"{stem}{kind}"]
+    found = [shard for name in names if name.endswith(kind) and (shard := SHARD.fullmatch(name))]
+    shards = [shard[0] for shard in found if shard[1] == stem and not shard[3]]
+    return [f"{stem}{kind}.index.json", *shards] if shards else []
+
+
+def _of_text(file: Published, there: list[str]) -> Iterator[str]:
+    """Of a model's files: its text encoders and tokenizers, in a pipeline's folders for them or all at the top."""
+    folders = sorted({path.partition("/")[0] for path in there if path.startswith(OF_TEXT) and "/" in path}) or ["."]
+    of_tokenizer, found = {*TOKENIZER_FILES, "spiece.model", "config.json"}, 0
+    for folder in folders:
+        names = {PurePosixPath(path).name: path for path in there if str(PurePosixPath(path).parent) == folder}
+        weights = _whole(names, "model", SUFFIX)
+        found += len(weights)
+        yield from (names[name] for name in names if name in weights or name in of_tokenizer)
+    yield from (path for path in there if path == "model_index.json")
+    if not found:
+        raise InputError(f"{file.url}: no text encoder there, whose weights are called model{SUFFIX}")
+
+
 def fetch(file: Published) -> Path:
     """Download what is missing of it, unpacked and checked, and return what holds the weights; it goes on where it stopped.
 
     Raises InputError where the network, the server or the content is not right; RunError where it can't be written.
     """
     folder = folder_of(file)
-    with locked(folder.with_name(f".{file.name}.lock"), f"weights {file.name}"):
+    with locked(folder.with_name(f".{folder.name}.lock"), f"weights {file.name}"):
         if is_here(file):
             return weights_in(file)
         wanted = remotes(file)
         _check_space(folder, wanted)
         for place, remote in wanted.items():
-            otherwise = f"a copy from elsewhere will do: `replicate weights add EXPERIMENT --network PATH` ({file.url})"
+            way = (
+                "condition.model = its folder"
+                if reads_text(file)
+                else "`replicate weights add EXPERIMENT --network PATH`"
+            )
+            otherwise = f"a copy from elsewhere will do: {way} ({file.url})"
             download(remote, folder / place, otherwise)
             _unpack(folder / place)
         files = {

@@ -68,9 +68,9 @@ class Published(NamedTuple):
     """
 
     name: str  # as `replicate weights fetch` takes it
-    part: str  # the name of the network or first stage
+    part: str  # the name of the network or first stage, or of the condition that encodes with it
     what: str  # data, and what is particular
-    spelling: Literal["official", "diffusers"]
+    spelling: Literal["official", "diffusers", "transformers"]
     url: str
     licence: str
     dataset: str = ""

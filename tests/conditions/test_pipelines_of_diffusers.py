@@ -147,7 +147,7 @@ def test_folders_that_are_no_such_pipeline_are_refused(tmp_path: Path) -> None:
     """Each names the file and what would fit."""
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     for model, message in (
-        (tmp_path / "none", "is neither a folder nor in the Hub's cache"),
+        (tmp_path / "none", "is no folder, was not fetched, and is not in the Hub's cache"),
         (tmp_path, r"model_index.json 'StableDiffusionPipeline'; did you mean 'StableDiffusion3Pipeline'"),
     ):
         with pytest.raises(InputError, match=message):

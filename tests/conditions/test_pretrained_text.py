@@ -167,7 +167,7 @@ def test_keys_go_by_the_files_and_not_by_their_path(folder: Callable[[str], Path
     ("spoil", "message"),
     [
         (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "has no model.safetensors, only pytorch_model.bin, a pickle, and pickles are never opened"),
-        (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors[.] Nothing is downloaded here; where there is a network, put https://huggingface.co/"),
+        (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors[.] `replicate weights fetch .*` fetches it; or put https://huggingface.co/"),
         (lambda f: ((f / "model.safetensors").unlink(), (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "x-1.safetensors", "b": "x-2.safetensors"}}')), "shards that are missing: x-1.safetensors, x-2.safetensors"),
         (lambda f: (f / "tokenizer.json").unlink(), r"has no tokenizer \(tokenizer.json"),
         (lambda f: (f / "config.json").unlink(), "config.json is missing"),

@@ -147,7 +147,7 @@ def test_a_plan_needs_no_files_and_a_key_holds_their_content(
     absent = built(tmp_path / "none")
     assert absent.null(CIFAR10).shape == (78, 2048)
     assert absent.identity(part, CIFAR10)["encoder"] == "not here"
-    with pytest.raises(InputError, match=r"condition 'sdxl-text': model '.*none' is neither a folder nor in the cache"):
+    with pytest.raises(InputError, match=r"condition 'sdxl-text': model '.*none' is no folder, was not fetched"):
         absent.of_prompts(["a ship"], CIFAR10)
     found = built(pipeline.folder).identity(part, CIFAR10)
     assert len(set(found["encoder"])) == 2

@@ -138,7 +138,7 @@ def test_other_weights_and_folders_are_refused(folder: Path, tmp_path: Path, mon
         pair.of_texts(["a ship"], CPU)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
     with pytest.raises(
-        InputError, match=rf"CLIP score: model '{tmp_path}/none' is neither.*\${VARIABLE} = that folder"
+        InputError, match=rf"CLIP score: model '{tmp_path}/none' is no folder.*\${VARIABLE} = that folder"
     ):
         clip_pair()
     monkeypatch.delenv(VARIABLE)

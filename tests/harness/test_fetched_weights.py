@@ -17,7 +17,7 @@ from replication.harness.fetched_weights import fits, folder_of, is_here, named,
 from replication.harness.jobs.cell import cells_of
 from replication.harness.jobs.first_stage import first_stage_cells
 from replication.layers.weight_files import NAME, read_weights, weight_files
-from replication.registry import AUTOENCODERS, MODELS
+from replication.registry import AUTOENCODERS, CONDITIONS, MODELS
 from replication.types import InputError
 
 
@@ -133,7 +133,7 @@ def test_every_entry_names_what_there_is() -> None:
     """Catches: a part, a stage or a name that does not exist, and two entries under one name."""
     files = published()
     assert len({file.name for file in files}) == len(files)
-    parts = {*MODELS.names(), *AUTOENCODERS.names()}
+    parts = {*MODELS.names(), *AUTOENCODERS.names(), *CONDITIONS.names()}
     assert {file.part for file in files} <= parts
     for stage in {stage for file in files for stage in file.stages}:
         experiment, _, name = stage.partition(":")
