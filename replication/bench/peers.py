@@ -13,7 +13,7 @@ from replication.dit import published_weights as dit_weights
 from replication.dit.model import DiT
 from replication.layers.as_diffusers import adjust, configured, spelling_of
 from replication.layers.unet import UNet
-from replication.ldm import published_weights as ldm_weights
+from replication.layers.weights import DIFFUSERS_UNET, unet_from_diffusers
 from replication.registry import MODELS
 from replication.types import InputError
 
@@ -69,7 +69,7 @@ def pair(name: str) -> Pair:
         if isinstance(network, DiT):
             network.load_state_dict(dit_weights.from_diffusers(weights, network))
         else:
-            network.load_state_dict(ldm_weights.from_diffusers(weights, network))
+            network.load_state_dict(unet_from_diffusers(weights, network))
     return Pair(network, peer)
 
 
@@ -107,7 +107,7 @@ def compiled(run: Callable[..., Any], device: torch.device) -> Callable[..., Any
 def diffusers_unet(network: UNet) -> nn.Module | None:
     """diffusers' network of the same configuration, under the conventions of DDPM's or of LDM's; None without diffusers."""
     try:
-        model: nn.Module = configured(network, spelling_of(network, ldm_weights.SPELLINGS))
+        model: nn.Module = configured(network, spelling_of(network, (DIFFUSERS_UNET,)))
     except InputError:
         return None
     return model

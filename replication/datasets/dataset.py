@@ -64,9 +64,8 @@ class Dataset(ABC):
     flip: bool  # whether a horizontal flip of an image is another image of its class
     sizes: Mapping[str, int]  # split -> number of examples
     fingerprints: Mapping[str, str]  # split -> SHA-256
-    preprocessing: Literal["none"] | Stored = field(
-        default="none", kw_only=True
-    )  # how its images came to the resolution
+    # how its images came to the resolution
+    preprocessing: Literal["none"] | Stored = field(default="none", kw_only=True)
     captions: tuple[str, ...] = field(default=(), kw_only=True)  # as many per class, class after class
 
     @property

@@ -20,19 +20,10 @@ from replication.layers.weights import (
     Table,
     Weights,
     as_run,
-    by_table,
-    place_by,
     under_our_names,
-    unet_options,
-    unet_shapes,
-)
+)  # fmt: skip
 
-_TIME: Table = (
-    (r"^temb\.dense\.0\.", "embed.0."),
-    (r"^temb\.dense\.1\.", "embed.2."),
-    (r"\.temb_proj\.", ".embed."),
-)
-from_diffusers = by_table(DIFFUSERS_UNET)  # of a `UNet2DModel`
+_TIME: Table = ((r"^temb\.dense\.0\.", "embed.0."), (r"^temb\.dense\.1\.", "embed.2."), (r"\.temb_proj\.", ".embed."))
 
 
 def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
@@ -40,18 +31,7 @@ def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
     return under_our_names(as_run(weights, len(network.multipliers)), (*_TIME, *LEVELS), network, "DDIM's code")
 
 
-SPELLINGS = (
-    Spelling(UNet, "official", "temb.dense.", from_official),
-    Spelling(
-        UNet,
-        "diffusers",
-        "down_blocks.",
-        from_diffusers,
-        unet_options,
-        shapes=unet_shapes,
-        place=place_by(DIFFUSERS_UNET),
-    ),
-)
+SPELLINGS = (Spelling(UNet, "official", "temb.dense.", from_official), DIFFUSERS_UNET)
 _PORTED = "none stated for the files; the official code and its weights state none"
 _HEIBOX, _GOOGLE = "https://heibox.uni-heidelberg.de/f", f"{HUB}google"
 

@@ -11,15 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from replication.dit.blocks import (
-    Attention,
-    FeedForward,
-    Modulation,
-    attend,
-    gated,
-    modulate,
-    plain_norm,
-)
+from replication.dit.blocks import Attention, FeedForward, Modulation, attend, gated, modulate, plain_norm
 from replication.dit.model import STD, FinalLayer, PatchTransformer, VectorEmbedder, initialise, unpatchify
 from replication.layers.conditioning import GivenContext, TokenEncoder
 from replication.registry import MODELS

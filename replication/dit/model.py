@@ -17,12 +17,8 @@ from replication.types import InputError
 
 FREQUENCIES = 256  # sines and cosines of the timestep, at every size of the network
 STD = 0.02  # of the embedders' initial weights
-SIZES = {
-    "S": (12, 384, 6),
-    "B": (12, 768, 12),
-    "L": (24, 1024, 16),
-    "XL": (28, 1152, 16),
-}  # depth, width, heads: Table 1
+# depth, width, heads: Table 1
+SIZES = {"S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "XL": (28, 1152, 16)}
 
 
 class VectorEmbedder(nn.Module):

@@ -168,14 +168,7 @@ def _fused(weights: Weights) -> dict[str, Tensor]:
 SPELLINGS = (
     Spelling(DiT, "official", "x_embedder.", from_official),
     Spelling(
-        DiT,
-        "diffusers",
-        "transformer_blocks.",
-        from_diffusers,
-        options,
-        shapes=shapes,
-        place=place,
-        adjusted=ADJUSTED,
+        DiT, "diffusers", "transformer_blocks.", from_diffusers, options, shapes=shapes, place=place, adjusted=ADJUSTED
     ),
 )
 _FILES, _NC = "https://dl.fbaipublicfiles.com/DiT/models", "CC-BY-NC-4.0"

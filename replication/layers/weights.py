@@ -112,15 +112,30 @@ DIFFUSERS_BLOCKS: Table = (
     (r"(attentions?\.(?:\d+\.)*)(?:to_out\.0|proj_attn)\.", r"\1out."),
 )
 
-# and those that only a U-Net has, with its time embedding
-DIFFUSERS_UNET: Table = (
+# those of a transformer over a context, the same in the official code; SD 2's and SDXL's linear projections are 1x1
+# convolutions here
+TRANSFORMER: Table = (
+    (r"\.transformer_blocks\.", ".blocks."),
+    (r"\.attn1\.", ".self_attention."),
+    (r"\.attn2\.", ".cross_attention."),
+    (r"\.ff\.net\.0\.proj\.", ".feed_forward.expand."),
+    (r"\.ff\.net\.2\.", ".feed_forward.contract."),
+    (r"attention\.to_(q|k|v)\.", r"attention.\1."),
+    (r"attention\.to_out\.0\.", "attention.out."),
+)
+
+# and those that only a U-Net has; what is named a sampler and is no convolution is a block
+_DIFFUSERS_UNET: Table = (
+    (r"^add_embedding\.linear_1\.", "added.first."),
+    (r"^add_embedding\.linear_2\.", "added.second."),
+    (r"^(down|up)_blocks\.(\d+)\.\1samplers\.0\.(?!conv\.)", r"\1sample.\2."),
+    *TRANSFORMER,
     (r"^class_embedding\.", "label."),
     (r"^time_embedding\.linear_1\.", "embed.0."),
     (r"^time_embedding\.linear_2\.", "embed.2."),
     (r"\.time_emb_proj\.", ".embed."),
     *DIFFUSERS_BLOCKS,
 )
-
 
 # and the words of DDIM's code, in which the official DDPM weights were carried from TensorFlow, and of LDM's first stages
 LEVELS: Table = (
@@ -265,9 +280,8 @@ def _heads(network: UNet) -> tuple[object, ...]:
         return [heads for m in part.modules() if isinstance(heads := getattr(m, "heads", None), int)]
 
     found, middle = {*of(network.down), *of(network.up)}, of(network.middle_attention)[0]
-    channels = (
-        network.width * network.multipliers[-1] // middle
-    )  # of a head, the same everywhere unless all have so many
+    # of a head, the same everywhere unless all have so many
+    channels = network.width * network.multipliers[-1] // middle
     alike, levels = found <= {middle}, zip(network.multipliers, network.attends, strict=True)
     by_level = [middle if alike and attends else network.width * m // channels for m, attends in levels]
     return (middle, by_level) if alike else (by_level,)  # a level that does not attend may state any
@@ -281,3 +295,25 @@ def place_by(table: Table) -> Callable[[str], Place]:
 def by_table(table: Table, source: str = "diffusers") -> Callable[[Weights, nn.Module], dict[str, Tensor]]:
     """The conversion of a spelling that differs from ours in names alone; raises as under_our_names does."""
     return lambda weights, network: under_our_names(weights, table, network, source)
+
+
+def projections(weights: Weights) -> Weights:
+    """With linear layers around the transformers as the 1x1 convolutions that they are, which is a view."""
+    linear = [name for name, t in weights.items() if re.search(r"\.proj_(in|out)\.weight$", name) and t.ndim == 2]
+    return {**weights, **{name: weights[name][:, :, None, None] for name in linear}}
+
+
+def unet_from_diffusers(weights: Weights, network: UNet) -> dict[str, Tensor]:
+    """The state dict of a `UNet2DModel` or `UNet2DConditionModel` as one of this network; raises as under_our_names does."""
+    return under_our_names(projections(weights), _DIFFUSERS_UNET, network, "diffusers")
+
+
+DIFFUSERS_UNET = Spelling(
+    UNet,
+    "diffusers",
+    "down_blocks.",
+    unet_from_diffusers,
+    unet_options,
+    shapes=unet_shapes,
+    place=place_by(_DIFFUSERS_UNET),
+)

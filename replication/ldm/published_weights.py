@@ -8,7 +8,6 @@ the autoencoder that takes the weights is built with the scaling they were publi
 """
 
 import itertools
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ from replication.layers.weights import (
     DIFFUSERS_UNET,
     HUB,
     LEVELS,
+    TRANSFORMER,
     Option,
     Options,
     Published,
@@ -30,10 +30,9 @@ from replication.layers.weights import (
     as_run,
     by_table,
     place_by,
+    projections,
     renamed,
     under_our_names,
-    unet_options,
-    unet_shapes,
 )
 from replication.ldm.autoencoder import SCALES, Autoencoder
 from replication.ldm.transformer import ClassEmbedder
@@ -44,20 +43,6 @@ AVERAGE = "model_ema."
 LABELS = "cond_stage_model.embedding.weight"
 FIRST_STAGE = "first_stage_model."
 
-_TRANSFORMER: Table = (  # the same words in both; SD 2's and SDXL's linear projections are 1x1 convolutions here
-    (r"\.transformer_blocks\.", ".blocks."),
-    (r"\.attn1\.", ".self_attention."),
-    (r"\.attn2\.", ".cross_attention."),
-    (r"\.ff\.net\.0\.proj\.", ".feed_forward.expand."),
-    (r"\.ff\.net\.2\.", ".feed_forward.contract."),
-    (r"attention\.to_(q|k|v)\.", r"attention.\1."),
-    (r"attention\.to_out\.0\.", "attention.out."),
-)
-_LATER: Table = (  # beside DDPM's, and what is a block where it is not a convolution
-    (r"^add_embedding\.linear_1\.", "added.first."),
-    (r"^add_embedding\.linear_2\.", "added.second."),
-    (r"^(down|up)_blocks\.(\d+)\.\1samplers\.0\.(?!conv\.)", r"\1sample.\2."),
-)
 _OFFICIAL: Table = (
     (r"^time_embed\.", "embed."),
     (r"^label_emb\.0\.0\.", "added.first."),
@@ -80,20 +65,8 @@ _CODEBOOK: Table = ((r"^quantize\.embedding\.", "codebook."),)
 _FIRST_STAGE: Table = (*_CODEBOOK, *LEVELS)
 
 
-_DIFFUSERS: Table = (*_LATER, *_TRANSFORMER, *DIFFUSERS_UNET)
 _DIFFUSERS_STAGE: Table = (*_CODEBOOK, *DIFFUSERS_BLOCKS)
 first_stage_from_diffusers = by_table(_DIFFUSERS_STAGE)  # of an `AutoencoderKL` or `VQModel`
-
-
-def from_diffusers(weights: Weights, network: UNet) -> dict[str, Tensor]:
-    """The state dict of a `UNet2DModel` or `UNet2DConditionModel` as one of this network; raises as under_our_names does."""
-    return under_our_names(_projections(weights), _DIFFUSERS, network, "diffusers")
-
-
-def _projections(weights: Weights) -> Weights:
-    """With linear layers around the transformers as the 1x1 convolutions that they are, which is a view."""
-    linear = [name for name, t in weights.items() if re.search(r"\.proj_(in|out)\.weight$", name) and t.ndim == 2]
-    return {**weights, **{name: weights[name][:, :, None, None] for name in linear}}
 
 
 def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
@@ -104,7 +77,7 @@ def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
     where one is missing, unexpected or of another shape.
     """
     ema, whole = _averaged(weights), any(name.startswith(PREFIX) for name in weights)
-    table, own = (*_blocks(network), *_OFFICIAL, *_TRANSFORMER), {}
+    table, own = (*_blocks(network), *_OFFICIAL, *TRANSFORMER), {}
     for name in weights:
         if not whole:  # of ADM's and IDDPM's code, where there is nothing but the U-Net
             own[renamed(name, table)] = weights[name]
@@ -124,7 +97,7 @@ def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
     ):
         own["label.weight"] = F.pad(labels, (0, 0, 0, len(network.label.weight) - len(labels)))
     _split_attention(own, network)
-    return under_our_names(_projections(own), (), network, "the official code")
+    return under_our_names(projections(own), (), network, "the official code")
 
 
 def of_adm(weights: Weights) -> str:
@@ -231,15 +204,7 @@ def _blocks(network: UNet) -> Iterator[tuple[str, str]]:
 SPELLINGS = (
     Spelling(UNet, "official", PREFIX, from_official, remark=one_copy),
     Spelling(UNet, "official", "input_blocks.", from_official, remark=of_adm),
-    Spelling(
-        UNet,
-        "diffusers",
-        "down_blocks.",
-        from_diffusers,
-        unet_options,
-        shapes=unet_shapes,
-        place=place_by(_DIFFUSERS),
-    ),
+    DIFFUSERS_UNET,
     Spelling(
         Autoencoder,
         "diffusers",

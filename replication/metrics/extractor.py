@@ -49,10 +49,8 @@ class Extractor(ABC):
     version = "1"
     layers: tuple[str, ...] = PARTS  # the network's names of the values, the logits and the spatial layer, or the first
     foreign_weights = ""  # the hash of weights that are not those the name stands for
-    multiply_adds, width = (
-        0.0,
-        0,
-    )  # of an image: what its features take (cost.py counts it of embedded ones), how many they are
+    # of an image: what its features take (cost.py counts it of embedded ones), and how many they are
+    multiply_adds, width = 0.0, 0
     classifies: str | None = None  # the dataset whose classes, in its order, the logits are of
 
     @property

@@ -22,9 +22,7 @@ from replication.acceleration import Policy
 
 SLACK = 0.15  # of a processor, for each thread: as much other work as a quiet machine has
 CONTEXT = 2 << 30  # bytes of a CUDA device that a process takes beside its tensors: kernels, workspaces
-SWITCHES = (
-    50.0  # that were not asked for, in a second of one thread: beside a busy process there are a hundred and more
-)
+SWITCHES = 50.0  # not asked for, in a second of one thread: beside a busy process there are a hundred and more
 STEAL = 0.05
 TRIES = 3  # to take a time that other work disturbs
 TICK = 0.02  # seconds of each processor by which the kernel's counters may be late

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from oracles.diffusers_peers import peer_unet
 from replication.check.models import randomize
-from replication.ddpm.published_weights import from_diffusers, from_official
+from replication.ddpm.published_weights import from_official
 from replication.ddpm.unet import ddpm_unet
 from replication.layers.conditioning import timestep_embedding
 from replication.layers.unet import Attention, ResnetBlock, UNet
+from replication.layers.weights import unet_from_diffusers
 from replication.registry import MODELS
 from replication.types import InputError
 
@@ -48,7 +49,7 @@ def test_agrees_with_diffusers_with_its_weights(config: dict[str, Any], channels
     """
     peer, network = peer_unet(channels=channels, **config).eval(), ours(channels, **config).eval()
     randomize(peer, seed=1)
-    network.load_state_dict(from_diffusers(peer.state_dict(), network))
+    network.load_state_dict(unet_from_diffusers(peer.state_dict(), network))
     x = torch.randn(2, channels, pixels, pixels, generator=torch.Generator().manual_seed(2))
     for timestep in (torch.tensor([0.0, 999.0]), torch.tensor([1.0, 437.0])):
         with torch.no_grad():
@@ -140,8 +141,10 @@ def test_weights_of_the_old_spelling_are_read() -> None:
             name = name.replace(after, before)
         old[name] = tensor
     assert set(old) != set(new)
-    converted, network = from_diffusers(old, ours(1, **DIGITS)), ours(1, **DIGITS)
-    assert all(converted[name].data_ptr() == tensor.data_ptr() for name, tensor in from_diffusers(new, network).items())
+    converted, network = unet_from_diffusers(old, ours(1, **DIGITS)), ours(1, **DIGITS)
+    assert all(
+        converted[name].data_ptr() == tensor.data_ptr() for name, tensor in unet_from_diffusers(new, network).items()
+    )
 
 
 ODD = {
@@ -161,7 +164,7 @@ def test_weights_that_are_not_all_of_one_network_are_refused_by_name(what: str) 
     if shape is not None:
         weights[name] = torch.zeros(shape)
     with pytest.raises(InputError, match=named):
-        from_diffusers(weights, ours(1, **DIGITS))
+        unet_from_diffusers(weights, ours(1, **DIGITS))
 
 
 def ddim_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:

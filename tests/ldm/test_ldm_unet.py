@@ -10,7 +10,7 @@ from oracles.diffusers_peers import peer_ldm_unet, peer_text_unet
 from replication.check.models import randomize
 from replication.layers.conditioning import joined
 from replication.layers.unet import Attention, ResnetBlock
-from replication.ldm.published_weights import from_diffusers
+from replication.layers.weights import unet_from_diffusers
 from replication.ldm.transformer import SpatialTransformer
 from replication.ldm.unet import ldm_unet
 from replication.registry import MODELS
@@ -88,7 +88,7 @@ def test_agrees_with_diffusers_with_its_weights(config: dict[str, Any], channels
     peer = peer_ldm_unet(channels=channels, head_channels=head_channels, **config).eval()
     network = ldm_unet(channels=channels, head_channels=head_channels, **config).eval()
     randomize(peer, seed=1)
-    network.load_state_dict(from_diffusers(peer.state_dict(), network))
+    network.load_state_dict(unet_from_diffusers(peer.state_dict(), network))
     x, timestep = image(channels), torch.tensor([1.0, 437.0])
     with torch.no_grad():
         expected, answer = peer(x, timestep).sample, network(x, timestep)
@@ -109,7 +109,7 @@ def test_agrees_with_diffusers_told_a_context(config: dict[str, Any], heads: int
     peer = peer_text_unet(channels=4, heads=heads, context=context, depth=depth, **config).eval()
     network = ldm_unet(channels=4, heads=heads, context=context, depth=depth, **config).eval()
     randomize(peer, seed=1)
-    network.load_state_dict(from_diffusers(peer.state_dict(), network))
+    network.load_state_dict(unet_from_diffusers(peer.state_dict(), network))
     x, timestep = image(4), torch.tensor([0.0, 999.0])
     conditioned = torch.randn(2, 5, context, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
@@ -149,7 +149,7 @@ def test_agrees_with_diffusers_told_a_text_and_its_sizes() -> None:
     theirs, ours = sdxl_of()
     peer, network = peer_text_unet(channels=4, **theirs).eval(), ldm_unet(channels=4, **ours).eval()
     randomize(peer, seed=1)
-    network.load_state_dict(from_diffusers(peer.state_dict(), network))
+    network.load_state_dict(unet_from_diffusers(peer.state_dict(), network))
     generator = torch.Generator().manual_seed(3)
     x, timestep = image(4), torch.tensor([0.0, 999.0])
     context, text = torch.randn(2, 5, 24, generator=generator), torch.randn(2, 10, generator=generator)
@@ -180,7 +180,7 @@ def test_agrees_with_diffusers_with_adm_blocks(attention: tuple[int, ...]) -> No
     peer = peer_ldm_unet(channels=4, head_channels=8, adm_blocks=True, **config).eval()
     network = ldm_unet(channels=4, head_channels=8, scale_shift=True, resampling_blocks=True, **config).eval()
     randomize(peer, seed=1)
-    network.load_state_dict(from_diffusers(peer.state_dict(), network))
+    network.load_state_dict(unet_from_diffusers(peer.state_dict(), network))
     x, timestep = image(4), torch.tensor([1.0, 437.0])
     with torch.no_grad():
         expected, answer = peer(x, timestep).sample, network(x, timestep)
@@ -193,7 +193,7 @@ def test_agrees_with_diffusers_told_a_label() -> None:
     peer = peer_ldm_unet(channels=3, head_channels=8, classes=10, **SMALL).eval()
     network = ldm_unet(channels=3, head_channels=8, classes=10, **SMALL).eval()
     randomize(peer, seed=1)
-    network.load_state_dict(from_diffusers(peer.state_dict(), network))
+    network.load_state_dict(unet_from_diffusers(peer.state_dict(), network))
     x, timestep, label = image(3), torch.tensor([1.0, 437.0]), torch.tensor([3, 10])
     with torch.no_grad():
         expected, answer = peer(x, timestep, label).sample, network(x, timestep, label)

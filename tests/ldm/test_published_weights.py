@@ -10,7 +10,8 @@ from torch import Tensor
 from oracles.diffusers_peers import peer_ldm_unet
 from replication.check.models import randomize
 from replication.layers.unet import UNet
-from replication.ldm.published_weights import from_diffusers, from_official, of_adm, one_copy
+from replication.layers.weights import unet_from_diffusers
+from replication.ldm.published_weights import from_official, of_adm, one_copy
 from replication.registry import MODELS
 from replication.types import InputError
 
@@ -206,7 +207,7 @@ def test_diffusers_weights_of_another_network_are_refused_by_name() -> None:
     config: dict[str, Any] = {"resolution": 8, "width": 8, "multipliers": (1, 2), "blocks": 2, "groups": 4}
     weights = peer_ldm_unet(channels=3, head_channels=4, attention=(1,), **config).state_dict()
     with pytest.raises(InputError, match=r"down.1.attentions.0"):
-        from_diffusers(weights, build())
+        unet_from_diffusers(weights, build())
 
 
 @pytest.mark.parametrize("classes", [0, 4], ids=["unconditional", "labels"])
