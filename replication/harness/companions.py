@@ -1,8 +1,9 @@
 """Companions: processes of this machine that compute beside that of the command, where networks run on the CPU.
 
 The threads of one process wait for each other after every operation of a network. Processes of one thread wait for nobody:
-together they draw more images in a second, and beside other work on the machine each keeps its share of it. They take rows, and
-who finds none draws images for another's, chunk by chunk (sampling/chunks.py). A training has all threads, and comes first.
+together they do more in a second, and beside other work on the machine each keeps its share of it. Trainings come first, in
+which each works on its rows of every batch (training/processes.py). Then they take rows, and who finds none draws images for
+another's, chunk by chunk (sampling/chunks.py).
 """
 
 import os
@@ -10,6 +11,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,14 +27,17 @@ from replication.files import Unwritable
 from replication.harness.computing import Asked, Computes, Computing, Elsewhere, Lost
 from replication.harness.expected import Expected, Forecast
 from replication.harness.job import Job
-from replication.harness.workplace import Workplace, planned_trainings
-from replication.memory import GIBIBYTE, available_memory, keep_freed_memory
+from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
+from replication.memory import GIBIBYTE, available_memory, keep_freed_memory, out_of_memory
 from replication.metrics.timing import Together
 from replication.progress import be_quiet
+from replication.training.processes import met
+from replication.types import InputError, RunError
 
 PAYS = 20.0  # seconds of work for which one more process pays: until it has imported everything it takes five
 BASE = GIBIBYTE  # bytes that one takes before it computes anything
 LEAST = 64  # images at a time: one thread takes a third longer for each of 16
+FEWEST = 4  # images of a training's batch for each process: with fewer, threads are faster
 MOST_SECONDS = 5.0  # that one is waited for which has nothing left to do
 SERVE = "from replication.harness.companions import serve; serve({})"
 
@@ -43,42 +48,73 @@ def companions(jobs: Sequence[Job], place: Workplace) -> Iterator[Sequence[Compu
 
     The place's batch is shared out, and what PyTorch has of threads, until the body is over.
     """
-    _train(jobs, place)
     threads = torch.get_num_threads()
-    count = _worthwhile(jobs, place, threads)
+    trainings = planned_trainings(wanted for job in jobs for wanted in job.trainings(place))
+    count = _worthwhile(jobs, trainings, place, threads)
     if place.device.type == "cpu" and count == threads:
         keep_freed_memory()
-    if count == 1:
-        yield [Computing(place)]
-        return
-    place = replace(place, batch_size=max(place.batch_size // count, min(place.batch_size, LEAST)))
-    others = [Companion(place, threads // count, count - 1) for _ in range(count - 1)]
+    shared = replace(place, batch_size=max(place.batch_size // count, min(place.batch_size, LEAST)))
+    team = [Companion(shared, threads // count, count - 1) for _ in range(count - 1)]
     try:
         _compute_beside(threads // count, count - 1, os.getpid())
-        yield [Computing(place), *others]
+        _train(trainings, place, team, threads)
+        yield [Computing(shared), *team]
     finally:
         _compute_beside(threads, 0, os.getpid())
-        for one in others:
+        for one in team:
             one.end()
 
 
-def _train(jobs: Sequence[Job], place: Workplace) -> None:
+def _train(trainings: Sequence[PlannedTraining], place: Workplace, team: Sequence["Companion"], threads: int) -> None:
     """What others train just now, or what fails, is left to the jobs that need it."""
-    for one in planned_trainings(wanted for job in jobs for wanted in job.trainings(place)):
+    for one in trainings:
         try:
-            if one.to_do():
+            if one.to_do() and not _trained_together(one, place, team):
+                _compute_beside(threads, 0, os.getpid())
                 one.done_in(place)
         except Unwritable:
             raise
         except Exception:  # kept in place.failed_trainings, or met again
             continue
+        finally:
+            _compute_beside(threads // (1 + len(team)), len(team), os.getpid())
 
 
-def _worthwhile(jobs: Sequence[Job], place: Workplace, threads: int) -> int:
+def _trained_together(one: PlannedTraining, place: Workplace, team: Sequence["Companion"]) -> bool:
+    """Whether all processes have trained it; not so where there are too few images for them, or where one of them was lost.
+
+    Raises what ends a training of one process too.
+    """
+    count, settings = 1 + len(team), one.of.training
+    if not team or settings.batch_size // settings.accumulate < FEWEST * count:
+        return False
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for other in team:
+                other.ask(one.title, "ready")
+            for index, other in enumerate(team, 1):
+                other.begin("train", one, index, count, folder)
+            with met(0, count, folder) as processes:
+                one.done_in(replace(place, processes=processes))
+            for other in team:
+                other.answer()
+    except Exception as error:
+        for other in team:
+            other.begin_anew()
+        if isinstance(error, InputError | RunError) and not out_of_memory(error.__cause__ or error):
+            raise
+        place.failed_trainings.pop(one.snapshots.key, None)
+        print(f"{one.title}: lost a process; this one goes on alone from what is written", flush=True)
+        return False
+    return True
+
+
+def _worthwhile(jobs: Sequence[Job], trainings: Sequence[PlannedTraining], place: Workplace, threads: int) -> int:
     """How many processes, this one among them."""
     if place.device.type != "cpu" or threads == 1:
         return 1
-    forecast, expected = Forecast(place), Expected()
+    forecast = Forecast(place)
+    expected = Expected.of_all(map(forecast.of_training, trainings))
     for job in jobs:
         expected = Expected.of_all([expected, forecast.of_job(job.ahead(place))])
         if expected.seconds > threads * PAYS:
@@ -115,16 +151,32 @@ class Companion(Elsewhere):
         )
         theirs.close()
         self.name = f"process {self.process.pid}"
-        with suppress(OSError):  # it is gone already, which is found when it is asked
+        with suppress(OSError):
             _send(self.connection, (self.place, *self.conditions))
 
     def ask(self, title: str, method: str, *arguments: Any) -> Any:
-        try:
+        self.begin(method, *arguments)
+        return self.answer()
+
+    def begin(self, method: str, *arguments: Any) -> None:
+        """Ask, and do not wait for the answer; one that is gone is found when that is waited for."""
+        with suppress(OSError):
             _send(self.connection, (method, self.place.deadline.left(), *arguments))
+
+    def answer(self) -> Any:
+        """To what was asked last; raises Lost."""
+        try:
             return _received(self.connection)
         except (EOFError, OSError) as error:
             self.process.wait()
             raise Lost from error
+
+    def begin_anew(self) -> None:
+        """A new process in the place of this one, whatever it is doing."""
+        self.process.kill()
+        self.process.wait()
+        self.connection.close()
+        self.start()
 
     def stop(self) -> None:
         super().stop()
@@ -140,6 +192,24 @@ class Companion(Elsewhere):
             self.process.wait()
 
 
+class Trains(Asked):
+    """What a companion answers: it takes part in trainings too."""
+
+    def ready(self, seconds: float) -> bool:
+        """It has imported everything, and listens."""
+        return True
+
+    def train(self, seconds: float, one: PlannedTraining, index: int, count: int, folder: str) -> bool:
+        """As number `index`; whether it ended well. What went wrong is said by the process of the command."""
+        self._within(seconds)
+        try:
+            with met(index, count, folder) as processes:
+                one.done_in(replace(self.computing.place, processes=processes, failed_trainings={}))
+        except Exception:
+            return False
+        return True
+
+
 def serve(descriptor: int) -> None:
     """What a companion does: answer, until the process of the command is gone, whatever it is doing then."""
     signal.signal(
@@ -152,7 +222,7 @@ def serve(descriptor: int) -> None:
     if threads == 1:
         keep_freed_memory()
     _compute_beside(threads, *beside)
-    worker = Asked(place)
+    worker = Trains(place)
     while True:
         method, *arguments = asked.get()
         _send(connection, getattr(worker, method)(*arguments))

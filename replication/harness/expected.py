@@ -84,12 +84,9 @@ class Forecast:
     def learn(self, ahead: Ahead, row: Record) -> None:
         """Take in the time of a row, if it is from this machine as it is now."""
         seconds = row.get("timing.seconds_per_image")
-        there = {name: row.get(f"env.{name}", "none") for name in self._here}
-        if (companions := there["companions"]) != "none":  # so many images were drawn in that time, by so many threads
-            together = 1 + int(companions)
-            there |= {"threads": str(together * int(there["threads"])), "companions": "none"}
-            seconds = seconds and seconds / together
+        there, processes = _of_all({name: row.get(f"env.{name}", "none") for name in self._here})
         if seconds and there == self._here and not row.get("timing.disturbed"):
+            seconds /= processes  # so many images were drawn in that time
             self._paces[ahead.network].append(seconds / self._counted(ahead.drawing, ahead.precision))
 
     def of_job(self, ahead: Ahead) -> Expected:
@@ -144,7 +141,7 @@ class Forecast:
         """That of its own snapshots, or of what is drawn with its network."""
         behind, of = planned.snapshots.before(planned.steps[-1] + 1), planned.of
         header = load_metadata(behind[1]) if behind else {}
-        if behind and header.get(MADE_BY) == self._here:
+        if behind and _of_all({"companions": "none", **header.get(MADE_BY, {})})[0] == self._here:
             return float(header["seconds"]) / behind[0] / self._counted(step.work, of.training.precision)
         return self._pace(str(of.network if isinstance(of, Recipe) else of.autoencoder))
 
@@ -155,3 +152,11 @@ class Forecast:
 
     def _counted(self, work: Work, precision: Precision) -> float:
         return throughput(self.place.device, precision).seconds(work)
+
+
+def _of_all(there: Mapping[str, str]) -> tuple[dict[str, str], int]:
+    """Conditions under which companions computed, as those of one process with the threads of all; and how many they were."""
+    if (companions := there["companions"]) == "none":
+        return dict(there), 1
+    processes = 1 + int(companions)
+    return {**there, "threads": str(processes * int(there["threads"])), "companions": "none"}, processes

@@ -103,11 +103,11 @@ class TrainingState(ABC):
         return network.to(self.device).to(memory_format=torch.channels_last).train()
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """On CUDA of one kernel, whose learning rate lies on the device, so that a recorded step takes each step's."""
+        """Fused; on CUDA its learning rate lies on the device, so that a recorded step takes each step's."""
         cuda, decay = self.device.type == "cuda", self.settings.weight_decay
         rate = torch.zeros((), device=self.device) if cuda else 0.0
         return torch.optim.AdamW(
-            network.parameters(), rate, self.betas, eps=1e-8, weight_decay=decay, fused=cuda or None, capturable=cuda
+            network.parameters(), rate, self.betas, eps=1e-8, weight_decay=decay, fused=True, capturable=cuda
         )
 
     @property

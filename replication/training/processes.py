@@ -1,12 +1,13 @@
 """The processes of one training: each works on its rows of every batch, and all have the same weights after every step.
 
-torchrun starts them and says in the environment who is who. A training of several processes is that of one: each makes the
-random draws of the whole batch and goes on with its own rows, gradients are averaged by PyTorch's DistributedDataParallel,
-and the first process alone looks at the clock, reads what there is and writes.
+torchrun starts them and says in the environment who is who, or the command itself does (harness/companions.py). A training of
+several processes is that of one: each makes the random draws of the whole batch and goes on with its own rows, gradients are
+averaged by PyTorch's DistributedDataParallel, and the first process alone looks at the clock, reads what there is and writes.
 """
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from replication.types import InputError, RunError
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)  # one waits for the rest while they draw images; torchrun ends them when it dies
+MET = timedelta(hours=1)  # while the first one encodes images, say; of one that dies the others know at once
 
 
 @dataclass(frozen=True)
@@ -221,5 +223,23 @@ def started_together(device: torch.device) -> Iterator[Processes]:
         if processes.first:
             raise
         raise SystemExit(0) from error  # or torchrun might end the first one before it has said what is wrong
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def met(index: int, count: int, folder: str) -> Iterator[Processes]:
+    """Processes of this machine's CPU, which find each other in an empty folder; all of them call it, with their numbers.
+
+    Once one has left, however that came, what the others wait for raises RuntimeError.
+    """
+    os.environ.setdefault(
+        "GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo"
+    )  # no network has a part in it
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=index, world_size=count, timeout=MET
+    )
+    try:
+        yield Processes(index, count)
     finally:
         distributed.destroy_process_group()

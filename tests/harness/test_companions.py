@@ -16,6 +16,7 @@ import torch
 from harness.test_cluster import images, rows
 from harness.tiny import write_tiny
 
+from replication.checkpoint import load_checkpoint
 from replication.cost import Work
 from replication.harness import companions
 from replication.harness.companions import Companion, _worthwhile
@@ -27,6 +28,9 @@ from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.workplace import Workplace
 from replication.metrics import timing
 from replication.metrics.timing import Together
+from replication.training.loop import MADE_BY
+from replication.training.recipe import Recipe
+from replication.training.train import train
 from replication.types import RunError
 
 CPU = torch.device("cpu")
@@ -75,16 +79,19 @@ def until(found: Any, seconds: float = 120.0) -> Any:
 
 
 def test_rows_and_images_are_those_of_one_process_though_a_companion_is_killed(tmp_path: Path) -> None:
-    """Exact, two processes with a thread each; the companion is killed as soon as it is there.
+    """Exact, two processes with a thread each; the companion is killed as soon as it is there, and so is the one after it.
 
-    Catches rows that come twice, images of another seed, a row lost with its process, times without what they hang on, lines of
+    Catches a training that fails with its process, rows that come twice, images of another seed, a row lost with its process, times without what they hang on, lines of
     the companion's own, and rows of the same run that are taken for another's.
     """
     with started(tmp_path / "two", 2) as process:
-        (companion,) = until(lambda: process.poll() is None and companions_of(process.pid))
+        (first,) = until(lambda: process.poll() is None and companions_of(process.pid))
+        os.kill(first, signal.SIGKILL)
+        (companion,) = until(lambda: process.poll() is None and set(companions_of(process.pid)) - {first})
         os.kill(companion, signal.SIGKILL)
         said = process.communicate()[0]
     assert process.returncode == 0, said
+    assert "lost a process; this one goes on alone" in said
     assert f"lost process {companion}; another one goes on from what is written" in said
     assert "another process" not in said
     assert "other processes" not in said
@@ -104,7 +111,9 @@ def test_rows_and_images_are_those_of_one_process_though_a_companion_is_killed(t
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_companions_end_with_the_process_that_started_them(tmp_path: Path, number: signal.Signals) -> None:
-    """Catches one that goes on for hours for nobody, and holds the locks of its rows."""
+    """Catches one that goes on for hours for nobody, and holds the locks of its rows; and a training by one process alone, or
+    with other weights than that: they are as near to it as rounding is, 1e-5.
+    """
     with started(tmp_path / "run", 2, "--set", "protocol.n=100000") as process:
         samples = tmp_path / "run" / "runs" / "samples"
         until(lambda: process.poll() is None and len(list(samples.glob("*/*/*.safetensors"))) > 1)
@@ -112,6 +121,14 @@ def test_companions_end_with_the_process_that_started_them(tmp_path: Path, numbe
         os.kill(process.pid, number)
         process.communicate()
         until(lambda: not Path(f"/proc/{companion}").exists() or state_of(companion) == "Z", 5.0)
+    (snapshot,) = (tmp_path / "run" / "runs" / "checkpoints").glob("*-2.safetensors")
+    tensors, header = load_checkpoint(snapshot)
+    assert {name: header[MADE_BY][name] for name in ("threads", "companions")} == {"threads": "1", "companions": "1"}
+    recipe = Recipe.model_validate(header["recipe"])
+    alone = load_checkpoint(train(recipe, tmp_path / "alone", CPU, progress=False))[0]
+    # of the bias of an attention's keys the loss is no function: rounding is its gradient, of which Adam makes a step
+    compared = [name for name in tensors if name != "curve" and "attention.k.bias" not in name]
+    assert max(float((tensors[name] - alone[name]).abs().max()) for name in compared) < 1e-5
 
 
 def state_of(process: int) -> str:
@@ -134,10 +151,10 @@ def jobs(seconds: float) -> list[Any]:
 def test_no_more_processes_than_work_threads_and_memory_suffice_for(place: Workplace) -> None:
     """Exact. Catches a second of work that takes five to begin, a GPU's process that gets companions, and a full memory."""
     long = jobs(100 * companions.PAYS)
-    assert [_worthwhile(long, place, threads) for threads in (1, 2, 3, 64)] == [1, 2, 3, 3]
-    assert _worthwhile(jobs(companions.PAYS - 1), place, 2) == 1
-    assert _worthwhile(jobs(2 * companions.PAYS), place, 64) == 3
-    assert _worthwhile(long, replace(place, device=torch.device("cuda")), 2) == 1
+    assert [_worthwhile(long, [], place, threads) for threads in (1, 2, 3, 64)] == [1, 2, 3, 3]
+    assert _worthwhile(jobs(companions.PAYS - 1), [], place, 2) == 1
+    assert _worthwhile(jobs(2 * companions.PAYS), [], place, 64) == 3
+    assert _worthwhile(long, [], replace(place, device=torch.device("cuda")), 2) == 1
 
 
 def test_one_that_never_gets_to_work_is_given_up(
