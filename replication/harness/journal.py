@@ -5,6 +5,7 @@ import json
 import math
 import re
 from pathlib import Path
+from sys import intern
 from typing import Any, NamedTuple
 
 from replication.files import set_aside, unwritable, write_atomically
@@ -62,9 +63,12 @@ def row_of_json(content: Any, key: str) -> Record:
     """The row that a JSON holds, its figures as numbers again; raises ValueError for what is none, or that of another key."""
     if not isinstance(content, dict) or content.get("cell") != key:
         raise ValueError("not the row of this key")
-    return {  # a report reads millions: those that are as they must be are let through here
-        column: value
-        if type(value) is float or (type(value) is str and not column.startswith(MEASURED))
+    # a report reads millions of entries: what all rows say is kept once, and numbers are let through here
+    return {
+        intern(column): intern(value)
+        if type(value) is str and not column.startswith(MEASURED)
+        else value
+        if type(value) is float
         else _entry(column, value)
         for column, value in content.items()
     }

@@ -27,6 +27,11 @@ class Column:
     absent: str = ""
     only_if: str = ""
 
+    @property
+    def read(self) -> list[str]:
+        """The columns of a row that the text is made of."""
+        return [self.column, self.only_if, *(f"{self.column}{end}" for end in ("_low", "_high", "_se") if self.spread)]
+
     def text(self, record: Mapping[str, Any]) -> str:
         """The record's entry in this column."""
         value = record.get(self.column)

@@ -145,12 +145,12 @@ class Comparison:
             return False
         return torch.equal(visited, ours.times(schedule))
 
-    @property
+    @cached_property
     def differs(self) -> tuple[str, ...]:
         """In what ours is not the paper's, with both values: "n 5000 for 50000"."""
         return tuple(f"{field} {ours} for {theirs}" for field, ours, theirs in self.unlike if theirs is not None)
 
-    @property
+    @cached_property
     def unknown(self) -> tuple[str, ...]:
         """What the source leaves open."""
         return tuple(field for field, _, theirs in self.unlike if theirs is None)

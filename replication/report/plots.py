@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from replication.files import write_atomically
@@ -34,6 +35,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX<>hd"
 DASHES = ("-", "--", ":")
 GRID_LINES = 12
+SIDE, LARGEST = 72, 128  # pixels of an image in a grid: a small one is enlarged to about that, a larger one reduced
+GAP, LETTERS = 3, 18  # pixels between the images, and of a label's letters
 NAMED_CURVES = 40  # that a legend can hold
 FIXED, OF_SEED = ("recipe.", "sampling.", "protocol."), ("recipe.seed", "recipe.key")  # columns of a cell
 _STEM = re.compile(r",|/|[\s=-]+\d")
@@ -53,7 +56,7 @@ LOGARITHMIC = ("loss", "gradient_norm")
 
 
 @contextmanager
-def drawing(width: float, height: float, palette: bool = True, **options: Any) -> Iterator[tuple["Figure", io.BytesIO]]:
+def drawing(width: float, height: float) -> Iterator[tuple["Figure", io.BytesIO]]:
     """(an empty figure of this size in inches, what holds its PNG afterwards), without dates and versions in it.
 
     Lines and letters lose nothing that is seen by a palette of 128 colours, and take a third of the bytes.
@@ -65,12 +68,11 @@ def drawing(width: float, height: float, palette: bool = True, **options: Any) -
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, picture
-        figure.savefig(picture, format="png", dpi=144, metadata={"Software": None}, **options)
-        if palette:
-            image = Image.open(picture).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-            picture.seek(0)
-            picture.truncate()
-            image.save(picture, format="PNG")
+        figure.savefig(picture, format="png", dpi=144, metadata={"Software": None})
+        image = Image.open(picture).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+        picture.seek(0)
+        picture.truncate()
+        image.save(picture, format="PNG")
 
 
 class Cost(NamedTuple):
@@ -117,6 +119,11 @@ class Curve(NamedTuple):
     look: Look
     records: list[Record]
     repeated: bool = False
+
+    def drawn(self, cost: Cost) -> list[Any]:
+        """All that a plot shows of it."""
+        columns = (cost.column, "metric.fd", "metric.fd_low", "metric.fd_high")
+        return [self.label, self.look, self.repeated, [[record[c] for c in columns] for record in self.records]]
 
 
 class Fit(NamedTuple):
@@ -196,12 +203,11 @@ def fit(curve: Curve, cost: Cost) -> Fit | None:
     return Fit(float(law.exponent), (first, last), band)
 
 
-def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str) -> bytes:
+def distance_plot(found: Sequence[tuple[Cost, list[Curve]]], distance: str, title: str) -> bytes:
     """PNG bytes: the distance with its 95 % interval against NFE or multiply-adds, and against milliseconds per image.
 
-    Of more curves than a legend can name, the rows are points of one colour.
+    Of more curves than a legend can name, the rows are points of one colour. `distance` is what the distance is called.
     """
-    found = [(cost, curves(cells, rows, cost.column)) for cost in costs_of(rows)]
     most = max(len(of) for _, of in found)
     crowded = most > NAMED_CURVES
     with drawing(10, 3.8 if crowded else max(3.8, 1.2 + 0.22 * most)) as (figure, picture):
@@ -217,7 +223,7 @@ def distance_plot(cells: Sequence[Cell], rows: Mapping[str, Record], title: str)
                 if not crowded and (law := fit(curve, cost)):
                     _draw_fit(axes, curve, law)
             scales(axes, cost)
-        left.set_ylabel(f"{cells[0].protocol.metric_labels['fd']} (95 % interval)")
+        left.set_ylabel(f"{distance} (95 % interval)")
         figure.legend(list(named.values()), list(named), frameon=False, loc="outside right center")
         figure.suptitle(title)
     return picture.getvalue()
@@ -296,27 +302,45 @@ def strips_of(jobs: Sequence[Job], rows: Mapping[str, Record], journal: Journal)
 
 
 def picture_grid(lines: Sequence[tuple[str, Image.Image]], rows: int = 1) -> bytes:
-    """PNG bytes: strips of square images, each with its label; a strip may hold several rows of images."""
-    size = 8, 0.62 * rows * len(lines) + 0.1
-    # the layout forgets labels beside
-    with drawing(*size, palette=False, bbox_inches="tight", pad_inches=0.05) as (figure, picture):
-        for axes, (label, strip) in zip(figure.subplots(len(lines), 1, squeeze=False)[:, 0], lines, strict=True):
-            axes.imshow(_spaced(strip, rows), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.spines[:].set_visible(False)
-            axes.set_ylabel(label, rotation=0, ha="right", va="center")
+    """PNG bytes: strips of square images, each with its label; a strip may hold several rows of images.
+
+    Every pixel of a small image is a square of so many whole ones, so that nothing is smoothed. Matplotlib takes seconds for
+    a hundred strips.
+    """
+    from matplotlib import get_data_path
+
+    file = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    font = ImageFont.truetype(str(file), LETTERS, layout_engine=ImageFont.Layout.BASIC)
+    colour = "L" if all(strip.mode == "L" for _, strip in lines) else "RGB"
+    grids = [_spaced(strip.convert(colour), rows) for _, strip in lines]
+    measure = ImageDraw.Draw(Image.new("L", (1, 1)))
+    _, _, wide, tall = (
+        max(of) for of in zip(*(measure.textbbox((0, 0), label, font) for label, _ in lines), strict=True)
+    )
+    left, heights = int(wide) + 3 * GAP, [max(grid.height, int(tall)) for grid in grids]
+    size = left + max(grid.width for grid in grids) + 2 * GAP, sum(heights) + 3 * GAP * len(grids) + GAP
+    sheet, top = Image.new(colour, size, "white"), 2 * GAP
+    draw = ImageDraw.Draw(sheet)
+    for (label, _), grid, height in zip(lines, grids, heights, strict=True):
+        draw.text((left - 2 * GAP, top + height // 2), label, "black", font, anchor="rm", align="right")
+        sheet.paste(grid, (left, top + (height - grid.height) // 2))
+        top += height + 3 * GAP
+    sheet.save(picture := io.BytesIO(), format="PNG")
     return picture.getvalue()
 
 
-def _spaced(strip: Image.Image, rows: int) -> np.ndarray:
-    """The strip's square images with a white column, and a white line, between them, uint8 [H,W] or [H,W,3]."""
-    lines = np.split(np.asarray(strip), rows)
-    size, line = len(lines[0]), np.full_like(lines[0][:1], 255)
-    pixels = np.concatenate([part for each in lines for part in (each, line)][:-1])
-    white = np.full_like(pixels[:, :1], 255)
-    pieces = [piece for i in range(0, pixels.shape[1], size) for piece in (pixels[:, i : i + size], white)]
-    return np.concatenate(pieces[:-1], axis=1)
+def _spaced(strip: Image.Image, rows: int) -> Image.Image:
+    """The strip's square images in their size on a grid, with white between them."""
+    size = strip.height // rows
+    side = size * max(1, SIDE // size) if size <= LARGEST else LARGEST
+    shown = strip.resize(
+        (strip.width // size * side, rows * side), Image.Resampling.NEAREST if side >= size else Image.Resampling.BOX
+    )
+    grid = Image.new(strip.mode, [length // side * (side + GAP) - GAP for length in shown.size], "white")
+    for x, y in product(range(strip.width // size), range(rows)):
+        image = shown.crop((x * side, y * side, (x + 1) * side, (y + 1) * side))
+        grid.paste(image, (x * (side + GAP), y * (side + GAP)))
+    return grid
 
 
 def refresh(path: Path, shown: Any, draw: Callable[[], bytes]) -> None:
@@ -332,12 +356,7 @@ def refresh(path: Path, shown: Any, draw: Callable[[], bytes]) -> None:
     except OSError:
         pass
     buffer, info = io.BytesIO(), PngInfo()
-    image: Image.Image = Image.open(io.BytesIO(draw()))
-    if image.mode != "P":
-        image = image.convert("RGB")
-        red, green, blue = image.split()
-        if not (ImageChops.difference(red, green).getbbox() or ImageChops.difference(green, blue).getbbox()):
-            image = red  # grey
+    image = Image.open(io.BytesIO(draw()))
     info.add_text("Source", source)
     image.save(buffer, format="PNG", optimize=True, pnginfo=info)
     write_atomically(path, buffer.getvalue())

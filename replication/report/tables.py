@@ -2,12 +2,12 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from replication.harness.job import Job
-from replication.harness.journal import Record
+from replication.harness.journal import MEASURED, Record
 from replication.harness.measuring import unlike_times
 from replication.harness.table import TableSpec
 from replication.harness.versions import reasons
@@ -17,6 +17,7 @@ MARK_MEANS = f"{MARK} measured with another n or another reference than the firs
 # an underscore within a word, and a bracket before no address, mean nothing
 _MARKDOWN = re.compile(r"[\\|`*$]|<(?=[A-Za-z/!?])|(?<!\w)_|_(?!\w)|\](?=\()")
 TIMED = "§"  # on times of another device, of other threads or batches than the first line's
+PAPER = "paper."  # how columns begin of what a paper prints for a row
 STALE = "‡"  # on rows of earlier versions
 
 
@@ -73,43 +74,48 @@ def main_tables(jobs: Sequence[Job], rows: Mapping[str, Record]) -> list[Table]:
 def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record]) -> Table:
     """Columns that no line fills are left out, unless their spec has a text for that."""
     labels = jobs[0].protocol.metric_labels
-    records = [{**job.columns, **_printed(job), **rows.get(job.key, {})} for job in jobs]
-    lines = [{column.heading.format_map(labels): column.text(record) for column in spec.columns} for record in records]
-    first, unequal, behind = spec.columns[0].heading.format_map(labels), False, stale(jobs, rows)
-    for job, line in zip(jobs, lines, strict=True):
-        if any(job.columns.get(column) != jobs[0].columns.get(column) for column in spec.alike):
-            line[first] += f" {MARK}"
-            unequal = True
-        if job.key in behind:
-            line[first] += f" {STALE}"
-    unlike = _mark_times(spec, records, lines)
-    for heading, column in zip(list(lines[0]), spec.columns, strict=True):
-        if not column.absent and not any(line[heading] for line in lines):
-            for line in lines:
-                del line[heading]
+    read = {*spec.alike, *(name for column in spec.columns for name in column.read)}
+    described = {name for name in read if not name.startswith((*MEASURED, PAPER)) and name}
+    records = [_read(job, rows.get(job.key, {}), read, described) for job in jobs]
+    shown = {column.heading.format_map(labels): [*map(column.text, records)] for column in spec.columns}
+    alike = [[record.get(column) for column in spec.alike] for record in records]
+    unequal, behind = [values != alike[0] for values in alike], stale(jobs, rows)
+    first = next(iter(shown))
+    for i, job in enumerate(jobs):
+        shown[first][i] += f" {MARK}" * unequal[i] + f" {STALE}" * (job.key in behind)
+    times = {h: c.column for h, c in zip(shown, spec.columns, strict=True) if c.column.startswith("timing.")}
+    unlike = _mark_times([rows.get(job.key, {}) for job in jobs], {c: shown[h] for h, c in times.items()})
     endless = [
-        f"{column.heading.format_map(labels)} of {job.title}"
+        f"{heading} of {job.title}"
         for job, record in zip(jobs, records, strict=True)
-        for column in spec.columns
+        for heading, column in zip(shown, spec.columns, strict=True)
         if isinstance(value := record.get(column.column), float) and not math.isfinite(value)
     ]
-    notes = [*([MARK_MEANS] if unequal else []), *unlike, *stale_notes(behind)]
+    notes = [*([MARK_MEANS] if any(unequal) else []), *unlike, *stale_notes(behind)]
     notes += [f"Not finite: {'; '.join(endless)}."] if endless else []
-    return Table.of(lines, [job.key if job.key in rows else None for job in jobs], notes)
+    filled = [h for h, column in zip(shown, spec.columns, strict=True) if column.absent or any(shown[h])]
+    lines = [list(line) for line in zip(*(shown[heading] for heading in filled), strict=True)]
+    return Table(filled, lines, [job.key if job.key in rows else None for job in jobs], notes)
 
 
-def _mark_times(spec: TableSpec, records: Sequence[Record], lines: Sequence[dict[str, str]]) -> list[str]:
-    """Mark the times of rows that were timed otherwise than the first that was; the note that says how, if there are any."""
-    headings = [
-        (heading, c) for heading, c in zip(lines[0], spec.columns, strict=True) if c.column.startswith("timing.")
-    ]
-    timed = [any(column.column in record for _, column in headings) for record in records]
-    first = next((record for record, is_timed in zip(records, timed, strict=True) if is_timed), {})
+def _read(job: Job, row: Record, names: Set[str], described: Set[str]) -> Record:
+    """Of these columns what papers print, and what the row says; the job is asked where there is no row that describes it."""
+    layers = [_printed(job), row] if described <= row.keys() else [job.columns, _printed(job), row]
+    return {name: of[name] for of in layers for name in names & of.keys()}
+
+
+def _mark_times(records: Sequence[Record], shown: Mapping[str, list[str]]) -> list[str]:
+    """Mark the times of rows that were timed otherwise than the first that was; the note that says how, if there are any.
+
+    `shown`: by column of times, the texts of all rows.
+    """
+    timed = [i for i, record in enumerate(records) if not shown.keys().isdisjoint(record)]
     ways: dict[str, None] = {}
-    for record, is_timed, line in zip(records, timed, lines, strict=True):
-        if found := unlike_times([first, record]) if is_timed else []:
+    for i in timed:
+        if found := unlike_times([records[timed[0]], records[i]]):
             ways |= dict.fromkeys(found)
-            line |= {heading: f"{line[heading]} {TIMED}" for heading, _ in headings if line[heading]}
+            for texts in shown.values():
+                texts[i] += f" {TIMED}" * bool(texts[i])
     return (
         [f"{TIMED} timed otherwise than the first line, and not to be compared with it: {'; '.join(ways)}."]
         if ways
@@ -134,7 +140,11 @@ def _printed(job: Job) -> Record:
     if not job.published:
         return {}
     first = job.published[0]
-    return {f"paper.{first.metric}": first.value, "paper.dataset": first.dataset, "paper.source": first.citation}
+    return {
+        f"{PAPER}{first.metric}": first.value,
+        f"{PAPER}dataset": first.dataset,
+        f"{PAPER}source": first.citation,
+    }
 
 
 def escaped(text: str) -> str:
@@ -144,10 +154,8 @@ def escaped(text: str) -> str:
 
 def markdown(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     """A Markdown table of texts, whose columns are aligned in the source too, for reading in a terminal."""
-    columns, lines = [escaped(str(c)) for c in columns], [[escaped(str(cell)) for cell in line] for line in lines]
-    widths = [max(len(str(line[i])) for line in [columns, *lines]) for i in range(len(columns))]
-    text = [
-        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [columns, *lines]
-    ]
-    rule = " | ".join("-" * width for width in widths)
-    return "\n".join(f"| {line} |" for line in [text[0], rule, *text[1:]])
+    cells = [[escaped(str(cell)) for cell in column] for column in zip(columns, *lines, strict=True)]
+    widths = [max(map(len, column)) for column in cells]
+    even = [[cell.ljust(width) for cell in column] for column, width in zip(cells, widths, strict=True)]
+    text = [f"| {' | '.join(line)} |" for line in zip(*even, strict=True)]
+    return "\n".join([text[0], f"| {' | '.join('-' * width for width in widths)} |", *text[1:]])

@@ -8,7 +8,7 @@ one training, -learning.png; where there are curves of trainings, -training.png.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,15 @@ from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.guidance import guidance_plot, guidance_sweeps
 from replication.report.latex import latex_report
 from replication.report.learning import learning_curves, learning_plot
-from replication.report.plots import distance_plot, picture_grid, refresh, strips_of, training_plot
+from replication.report.plots import (
+    costs_of,
+    curves,
+    distance_plot,
+    picture_grid,
+    refresh,
+    strips_of,
+    training_plot,
+)
 from replication.report.rows import csv_text, replicates_beside
 from replication.report.tables import Table, escaped, tables_of
 
@@ -65,8 +73,9 @@ def _pictures(evidence: Evidence, journal: Journal) -> Iterator[tuple[str, Any, 
     title, cells, rows = evidence.experiment.title, evidence.cells, evidence.cell_rows
     if rows:
         distance = cells[0].protocol.metric_labels["fd"]
-        shown = [title, distance, [(cell.label, rows.get(cell.key)) for cell in cells]]
-        yield "", shown, partial(distance_plot, cells, rows, title)
+        found = [(cost, curves(cells, rows, cost.column)) for cost in costs_of(rows)]
+        shown = [title, distance, [(cost, [curve.drawn(cost) for curve in of]) for cost, of in found]]
+        yield "", shown, partial(distance_plot, found, distance, title)
         if sweeps := guidance_sweeps(cells, rows):
             yield f"-{GUIDANCE[0]}", [title, distance, sweeps], partial(guidance_plot, sweeps, distance, title)
         if learned := learning_curves(cells, rows):
@@ -118,9 +127,11 @@ def markdown_report(evidence: Evidence, tables: Mapping[str, Table], pictures: S
 
 def shared_columns(rows: Mapping[str, Record], *prefixes: str) -> Table:
     """Each column once, with the values that the rows have in it, or the first few and how many there are."""
-    lines = []
-    for column in (c for c in dict.fromkeys(chain.from_iterable(rows.values())) if c.startswith(prefixes)):
-        values = list(dict.fromkeys(map(str, dict.fromkeys(r[column] for r in rows.values() if column in r))))
+    lines, absent = [], object()
+    columns = [c for c in dict.fromkeys(chain.from_iterable(rows.values())) if c.startswith(prefixes)]
+    entries = zip(*(map(row.get, columns, repeat(absent)) for row in rows.values()), strict=True)
+    for column, of in zip(columns, entries, strict=True):
+        values = list(dict.fromkeys(str(value) for value in dict.fromkeys(of) if value is not absent))
         more = [f"... ({len(values)} values)"] if len(values) > SHOWN else []
         lines.append([column, "; ".join(values[:SHOWN] + more)])
     return Table(["column", "value"], lines)

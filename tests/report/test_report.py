@@ -5,6 +5,7 @@ import re
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from harness.tiny import write_tiny
 from matplotlib.figure import Figure
@@ -14,7 +15,17 @@ from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Computed, Journal, Record
 from replication.report.claims import Evidence, claims_of, judge, markdown_claim
-from replication.report.plots import TRAINING, distance_plot, refresh, training_plot
+from replication.report.plots import (
+    GAP,
+    SIDE,
+    TRAINING,
+    costs_of,
+    curves,
+    distance_plot,
+    picture_grid,
+    refresh,
+    training_plot,
+)
 from replication.report.readme import refreshed
 from replication.report.rows import csv_text, read_csv, rows_of
 from replication.report.tables import Table, tables_of
@@ -98,7 +109,10 @@ def test_labels_are_text_in_a_plot(cells: list[Cell], rows: dict[str, Record], m
     whole = Figure.legend
     monkeypatch.setattr(Figure, "legend", lambda self, *of, **k: (named.extend(of[1]), whole(self, *of, **k))[1])
     odd = [cell.with_fields(label=label) for cell, label in zip(cells, ODD[:3], strict=True)]
-    assert distance_plot(odd, rows, ODD[2])[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (
+        distance_plot([(c, curves(odd, rows, c.column)) for c in costs_of(rows)], "FD", ODD[2])[:8]
+        == b"\x89PNG\r\n\x1a\n"
+    )
     assert named == ODD[:3]
     curve = {"step": [1, 2], **{column: [1e-4, 1.0] for column in TRAINING}}
     assert training_plot([{**curve, "title": label} for label in ODD[:3]], ODD[2])
@@ -254,13 +268,13 @@ def test_readme_shows_the_committed_results() -> None:
 
 
 def test_a_picture_is_drawn_again_when_what_it_shows_has_changed(tmp_path: Path) -> None:
-    """Catches a picture of yesterday's rows, one that is drawn at every report, and a grey one stored in colour."""
+    """Catches a picture of yesterday's rows, and one that is drawn at every report."""
     drawn = []
 
     def draw(level: int) -> bytes:
         drawn.append(level)
         buffer = io.BytesIO()
-        Image.new("RGBA", (4, 4), (level, level, level, 255)).save(buffer, format="PNG")
+        Image.new("L", (4, 4), level).save(buffer, format="PNG")
         return buffer.getvalue()
 
     path = tmp_path / "a.png"
@@ -272,3 +286,27 @@ def test_a_picture_is_drawn_again_when_what_it_shows_has_changed(tmp_path: Path)
     path.write_bytes(b"no picture")
     refresh(path, {"level": 2}, partial(draw, 2))
     assert drawn == [1, 2, 2]
+
+
+def test_a_grid_shows_every_pixel_as_a_square_beside_its_label() -> None:
+    """Catches: pixels that are smoothed or left out, images in another order, a grey grid stored in colour, no label."""
+    pixels = np.random.default_rng(0).integers(256, size=(16, 24), dtype=np.uint8)  # two rows of three 8 x 8 images
+    strip = Image.fromarray(pixels)
+    picture = Image.open(io.BytesIO(picture_grid([("label", strip), ("of two\nlines", strip)], rows=2)))
+    assert picture.mode == "L"
+    shown, zoom = np.asarray(picture), SIDE // 8
+    right = shown.shape[1] - 2 * GAP - (3 * 8 * zoom + 2 * GAP)
+    for row, column in ((0, 0), (1, 2)):
+        left, top = right + column * (SIDE + GAP), 2 * GAP + row * (SIDE + GAP)
+        image = shown[top : top + SIDE, left : left + SIDE]
+        np.testing.assert_array_equal(
+            image[zoom // 2 :: zoom, zoom // 2 :: zoom], pixels[row * 8 :, column * 8 :][:8, :8]
+        )
+        assert (np.repeat(np.repeat(image[::zoom, ::zoom], zoom, 0), zoom, 1) == image).all()
+    assert (shown[:, : right - GAP] < 128).any(), "letters"
+    colours = Image.open(
+        io.BytesIO(picture_grid([("a", strip.crop((0, 0, 24, 8))), ("b", Image.new("RGB", (256, 256), "teal"))]))
+    )
+    assert colours.mode == "RGB"
+    assert colours.getpixel((colours.width - 3 * SIDE - 4 * GAP, colours.height - 3 * GAP)) == (0, 128, 128)
+    assert colours.height < 400, "a large image is reduced"
