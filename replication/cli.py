@@ -49,6 +49,7 @@ EXAMPLES = {
     ),
     "plan.plan": (
         "plan ddpm",
+        "plan ddpm samplers --profile evening",
         "plan dit --profile paper --all",
         "plan ddpm --row DDIM --only sampling.steps=20 --json",
     ),
@@ -216,12 +217,7 @@ def _version() -> str:
 
 def _add_experiments(commands: Any) -> None:
     run = _added(commands, "run", "run.run_experiments", "train, sample, measure and record what has no row yet")
-    run.add_argument(
-        "experiments", nargs="+", metavar="EXPERIMENT", help="a name in experiments/, or the path of a TOML file"
-    )
-    _add_profile(run)
-    _add_set(run, "one key of the profile")
-    _add_choice(run)
+    _add_experiments_chosen(run)
     text = "auto: published weights instead of trainings, fetched where they are not here"
     run.add_argument("--weights", choices=["auto"], help=text)
     text = "end within so many seconds: begin no cell that would not, stop trainings at a snapshot; exit 75 if rows are left"
@@ -235,8 +231,7 @@ def _add_experiments(commands: Any) -> None:
     _add_device(run)
     text = "what a run would do: cells and trainings, checked, with their estimated seconds, disk and memory"
     plan = _added(commands, "plan", "plan.plan", text)
-    _add_experiment(plan)
-    _add_choice(plan)
+    _add_experiments_chosen(plan)
     text = "auto: with published weights instead of trainings: which are to be downloaded"
     plan.add_argument("--weights", choices=["auto"], help=text)
     _add_device(plan)
@@ -432,7 +427,11 @@ def _add_experiment(parser: argparse.ArgumentParser, profile: str = "cpu") -> No
     _add_set(parser, "one key of the profile")
 
 
-def _add_choice(parser: argparse.ArgumentParser) -> None:
+def _add_experiments_chosen(parser: argparse.ArgumentParser) -> None:
+    text = "a name in experiments/, or the path of a TOML file"
+    parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help=text)
+    _add_profile(parser)
+    _add_set(parser, "one key of the profile")
     text = "only the row of this label, and its first stage; may be repeated"
     parser.add_argument("--row", action="append", help=text)
     text = "only rows with this value in this column, e.g. sampling.steps=20; may be repeated"

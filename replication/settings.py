@@ -5,7 +5,7 @@ import json
 import math
 import unicodedata
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
@@ -82,8 +82,14 @@ def canonical_json(content: Any) -> str:
     if isinstance(content, Spelled):
         return content.text
     if isinstance(content, dict) and any(isinstance(value, Spelled) for value in content.values()):
-        entries = (f"{json.dumps(key)}:{canonical_json(value)}" for key, value in sorted(content.items()))
+        entries = (f"{_spelling(key)}:{canonical_json(value)}" for key, value in sorted(content.items()))
         return f"{{{','.join(entries)}}}"
+    return _spelling(content) if isinstance(content, str | int | None) else _CANONICAL.encode(content)
+
+
+@lru_cache(typed=True)  # 1 and True are equal, and are spelled differently
+def _spelling(content: str | int | None) -> str:
+    """Of an entry: the keys of a sweep have few others."""
     return _CANONICAL.encode(content)
 
 

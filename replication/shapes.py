@@ -1,15 +1,21 @@
 """What operations answer on the meta device, each kind of call asked of PyTorch once in a process.
 
-PyTorch has rules for shapes in Python: a group norm of nothing takes milliseconds there.
+PyTorch has rules for shapes in Python: a group norm of nothing takes milliseconds there. The first of them loads its compiler
+as well, which takes a second, to say that it need not be compiled: here a stand-in takes note of that.
 """
 
+import sys
+from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+COMPILER = "torch._dynamo"
 _IN_PLACE = object()  # the answer is the first argument
 _known: dict[tuple[Any, ...], Any] = {}
 
@@ -18,8 +24,32 @@ class _Unknowable(Exception):
     """More than shapes decides on the answer, or it is no new tensor."""
 
 
+class _NotLoaded(ModuleType):
+    """The compiler while no more is asked of it than to leave functions alone; it is loaded for anything else."""
+
+    @staticmethod
+    def disable(function: Callable[..., Any], *_: object, **__: object) -> Callable[..., Any]:
+        return function
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(COMPILER) is self:
+            del sys.modules[COMPILER]
+        return getattr(import_module(COMPILER), name)
+
+
 class Shapes(TorchDispatchMode):
     """`with Shapes(): run()`: a run on the meta device comes to the same in less time; other devices are left alone."""
+
+    def __enter__(self) -> "Shapes":
+        self._stand_in = _NotLoaded(COMPILER)
+        sys.modules.setdefault(COMPILER, self._stand_in)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        if sys.modules.get(COMPILER) is self._stand_in:
+            del sys.modules[COMPILER]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:

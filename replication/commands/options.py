@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,12 +27,17 @@ def jobs_named(options: argparse.Namespace) -> tuple[Experiment, list[Job]]:
     return experiment, jobs
 
 
-def chosen(jobs: list[Job], options: argparse.Namespace) -> list[Job]:
+def each_named(options: argparse.Namespace) -> list[argparse.Namespace]:
+    """The options of each of `options.experiments`."""
+    return [argparse.Namespace(**vars(options), experiment=name) for name in dict.fromkeys(options.experiments)]
+
+
+def chosen(jobs: Sequence[Job], options: argparse.Namespace) -> list[Job]:
     """The jobs of --row and --only, and behind them those that train what they build on; all where neither is given.
 
     Several values of one key of --only are alternatives, several keys hold at once. Raises InputError for what no job has.
     """
-    named = [job for label in dict.fromkeys(options.row or ()) for job in of_row(jobs, label)] or jobs
+    named = [job for label in dict.fromkeys(options.row or ()) for job in of_row(jobs, label)] or [*jobs]
     wanted: dict[str, list[str]] = {}
     for key, value in options.only:
         wanted.setdefault(key, []).append(value)
@@ -45,12 +51,13 @@ def chosen(jobs: list[Job], options: argparse.Namespace) -> list[Job]:
             raise unknown(f"value of {key}", values[0], [*dict.fromkeys(str(job.columns[key]) for job in known)])
         named = found
     needed = {key for job in named for key in job.needs}
-    return named + [job for job in jobs if job.key in needed and job not in named] if len(named) < len(jobs) else jobs
+    there = {job.key for job in named}
+    return named + [job for job in jobs if job.key in needed and job.key not in there]
 
 
 def print_json(content: Any) -> None:
-    """For `--json`: strict JSON, where a figure that is not finite is a text."""
-    print(json.dumps(plain(content), indent=1, allow_nan=False))
+    """For `--json`: strict JSON, where a figure that is not finite is a text. On one line, which takes a tenth of the time."""
+    print(json.dumps(plain(content), allow_nan=False))
 
 
 def cells_named(options: argparse.Namespace) -> tuple[Experiment, list[Cell]]:

@@ -1,14 +1,14 @@
-"""`replicate plan`: the jobs of an experiment, checked, and what they would take; nothing is computed."""
+"""`replicate plan`: the jobs of experiments, checked, and what they would take; nothing is computed."""
 
 import argparse
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from replication.commands.options import chosen, device_of, jobs_named, print_json
+from replication.commands.options import chosen, each_named, jobs_named, print_json, workplace
 from replication.harness.auto_weights import Wanted, encoders, wanted
-from replication.harness.expected import Expected, Forecast
+from replication.harness.expected import Ahead, Expected, Forecast
+from replication.harness.experiment import Experiment
 from replication.harness.fetched_weights import is_here, size_of
-from replication.harness.home import state
 from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Journal, Record
@@ -27,44 +27,63 @@ NOTE = (
 )
 
 
+class _Ahead(NamedTuple):
+    """A job with what there is of it."""
+
+    job: Job
+    place: Workplace
+    counted: Ahead
+    row: Record | None
+    state: str
+
+    @property
+    def to_do(self) -> bool:
+        return not self.state.startswith("done")
+
+
 def plan(options: argparse.Namespace) -> None:
-    """The jobs, the trainings behind them, and what is left of both."""
-    experiment, every = jobs_named(options)
-    jobs = chosen(every, options)
-    place = Workplace(state(), device_of(options.device), experiment.profile(options.profile).batch_size)
-    journal, forecast = journal_of(every, place.state), Forecast(place)
-    rows = rows_of(jobs, journal)
-    ahead = {job.key: job.ahead(place) for job in jobs}
-    for key, row in rows.items():
-        forecast.learn(ahead[key], row)
-    states = {job.key: _state(job, rows.get(job.key), journal) for job in jobs}
-    taking = {
-        job.key: Expected() if states[job.key].startswith("done") else forecast.of_job(ahead[job.key]) for job in jobs
-    }
-    drawn = [job for job in jobs if isinstance(job, Cell)] if options.weights else []
-    lacking = [*encoders(drawn), *wanted(drawn, place)]
+    """The jobs of all these experiments, the trainings behind them, each once, and what is left of both."""
+    asked = [(one, *jobs_named(one)) for one in each_named(options)]
+    ahead = [found for one, experiment, jobs in asked for found in _ahead(one, experiment, jobs)]
+    place = ahead[0].place  # it is the profile's batch alone that differs
+    forecast = Forecast(place)
+    for one in ahead:
+        if one.row:
+            forecast.learn(one.counted, one.row)
+    taking = [forecast.of_job(one.counted) if one.to_do else Expected() for one in ahead]
+    given = [one.job for one in ahead if options.weights and isinstance(one.job, Cell)]
     planned = planned_trainings(
         training
-        for job in jobs
-        if not states[job.key].startswith("done")
-        for training in job.trainings(place)
-        if not (options.weights and isinstance(job, Cell))
+        for one in ahead
+        if one.to_do and not (options.weights and isinstance(one.job, Cell))
+        for training in one.job.trainings(place)
     )
     training = [(one, forecast.of_training(one)) for one in planned]
-    cells = [_of_cell(job, taking[job.key], states[job.key]) for job in jobs if isinstance(job, Cell)]
-    others = [_of_job(job, taking[job.key], states[job.key]) for job in jobs if not isinstance(job, Cell)]
-    whole = Expected.of_all([*taking.values(), *(of for _, of in training)])
+    whole = Expected.of_all([*taking, *(of for _, of in training)])
+    named = len(asked) > 1
     tables: dict[str, list[Line]] = {
-        "weights": [_of_weights(one) for one in lacking],
-        "cells": cells,
-        "first stages": others,
+        "weights": [_of_weights(one) for one in (*encoders(given), *wanted(given, place))],
+        "cells": [_of_job(one, of, named) for one, of in zip(ahead, taking, strict=True) if isinstance(one.job, Cell)],
+        "first stages": [
+            _of_job(one, of, named) for one, of in zip(ahead, taking, strict=True) if not isinstance(one.job, Cell)
+        ],
         "trainings": [_of_training(one, of) for one, of in training],
-        "all": [{"jobs to do": sum(of != Expected() for of in taking.values()), **_columns(whole)}],
+        "all": [{"jobs to do": sum(one.to_do for one in ahead), **_columns(whole)}],
     }
     if options.json:
         print_json({**tables, "note": NOTE})
     else:
         show("\n\n".join([*(str(_table(lines)) for lines in tables.values() if lines), NOTE]), options.all)
+
+
+def _ahead(options: argparse.Namespace, experiment: Experiment, every: Sequence[Job]) -> Iterator[_Ahead]:
+    """The chosen jobs of one experiment."""
+    jobs, place = chosen(every, options), workplace(options, experiment)
+    journal = journal_of(every, place.state)
+    rows = rows_of(jobs, journal)
+    for job in jobs:
+        row = rows.get(job.key)
+        yield _Ahead(job, place, job.ahead(place), row, _state(job, row, journal))
 
 
 def _of_weights(one: Wanted) -> Line:
@@ -79,23 +98,25 @@ def _of_weights(one: Wanted) -> Line:
     }
 
 
-def _of_cell(cell: Cell, expected: Expected, state: str) -> Line:
-    snapshot = f"{cell.recipe.training_key[:12]}-{cell.recipe.training.steps}"
+def _of_job(one: _Ahead, expected: Expected, named: bool) -> Line:
+    """`named`: with its experiment."""
+    job, what = one.job, dict[str, Any](job=one.job.title)
+    if isinstance(job, Cell):
+        what = {
+            "sampler": job.label,
+            "spacing": str(job.sampling.spacing),
+            "steps": job.sampling.steps,
+            "NFE": job.nfe(),
+            "snapshot": f"{job.recipe.training_key[:12]}-{job.recipe.training.steps}",
+        }
     return {
-        "cell": cell.key[:12],
-        "sampler": cell.label,
-        "spacing": str(cell.sampling.spacing),
-        "steps": cell.sampling.steps,
-        "NFE": cell.nfe(),
-        "snapshot": snapshot,
+        **({"experiment": job.experiment} if named else {}),
+        "cell": job.key[:12],
+        **what,
         **_columns(expected),
-        "paper": _published(cell),
-        "state": state,
+        "paper": _published(job),
+        "state": one.state,
     }
-
-
-def _of_job(job: Job, expected: Expected, state: str) -> Line:
-    return {"cell": job.key[:12], "job": job.title, **_columns(expected), "paper": _published(job), "state": state}
 
 
 def _of_training(planned: PlannedTraining, expected: Expected) -> Line:

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 
-from replication.commands.options import cells_named, chosen, device_of, jobs_named, workplace
+from replication.commands.options import cells_named, chosen, device_of, each_named, jobs_named, workplace
 from replication.deadline import Deadline, OutOfTime
 from replication.files import expanded, write_atomically
 from replication.harness.auto_weights import encoders, give, wanted
@@ -46,7 +46,7 @@ def run_experiments(options: argparse.Namespace) -> None:
             workers_on_ray, device=options.device, device_of=device_of, cpus=options.worker_cpus, quiet=options.quiet
         )
         options = argparse.Namespace(**{**vars(options), "device": "cpu"})  # this process computes nothing
-    asked = [argparse.Namespace(**vars(options), experiment=name) for name in dict.fromkeys(options.experiments)]
+    asked = each_named(options)
     failed: list[RunError] = []
     with started_together(device_of(options.device)) as processes:
         if options.executor == "ray" and processes.several:

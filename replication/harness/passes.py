@@ -87,7 +87,13 @@ def of_step(recipe: Recipe, sampling: Sampling, batch: int) -> Pass:
 
     answers = (getattr(type(schedule), name, None) for name in ("half_log_snr", "log_alpha", "_time_at"))
     model = *answers, recipe.parameterization, recipe.objective
-    return _once((*model, sampling.sampler, sampling.spacing, sampling.clip, shape, batch), count, meta=False)
+    parts = _alike(sampling.sampler), _alike(sampling.spacing)
+    return _once((*model, *parts, sampling.clip, shape, batch), count, meta=False)
+
+
+def _alike(part: Part) -> str:
+    """What parts have in common whose steps do the same work: an amount changes none, unless it is zero."""
+    return f"{part.name} {[(k, bool(v) if isinstance(v, float) else v) for k, v in sorted(part.options.items())]}"
 
 
 def of_decoder(stage: FirstStage, dataset: Dataset, batch: int) -> Pass:

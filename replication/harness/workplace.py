@@ -82,6 +82,7 @@ class Workplace:
     failed_trainings: dict[str, RunError] = field(default_factory=dict, repr=False, compare=False)
     _held: dict[tuple[Path, Path | None, bool], Model] = field(default_factory=dict, repr=False, compare=False)
     _references: dict[tuple[str, ...], Features] = field(default_factory=dict, repr=False, compare=False)
+    _snapshots: dict[str, Snapshots] = field(default_factory=dict, repr=False, compare=False)
 
     def reference(self, key: tuple[str, ...], compute: Callable[[], Features]) -> Features:
         """Features of real images, computed if need be; the last HELD_REFERENCES stay loaded, and what is made of them."""
@@ -93,7 +94,9 @@ class Workplace:
 
     def snapshots(self, recipe: Recipe) -> Snapshots:
         """Those of a recipe's training, which others share that differ in steps or in the decoder alone."""
-        return Snapshots(self.state / "checkpoints", recipe.training_identity())
+        if recipe.training_key not in self._snapshots:
+            self._snapshots[recipe.training_key] = Snapshots(self.state / "checkpoints", recipe.training_identity())
+        return self._snapshots[recipe.training_key]
 
     def stage_snapshots(self, stage: FirstStage, dataset: Dataset) -> Snapshots:
         """Those of a first stage's training."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from replication.diffusion.denoiser import CLIPS, Counted, Denoise, Network, evaluations
 from replication.diffusion.guidance import Guided
+from replication.diffusion.sampler import Sampler
 from replication.diffusion.sampling import sample
 from replication.diffusion.schedule import NoiseSchedule
 from replication.metrics.timing import Stopwatch, Together, conditions, repeated
@@ -70,18 +71,23 @@ class Sampling(Settings):
         return self._visited(schedule)[1] * (2 if self.guidance else 1)
 
     def _visited(self, schedule: NoiseSchedule) -> tuple[Tensor, int]:
-        """The times and the sampler's evaluations, found once for a schedule: a sweep's cells share few of them."""
-        known, setting = _visited.setdefault(schedule, {}), (self.sampler, self.spacing, self.clip, self.steps)
-        if setting not in known:
-            sampler = self.sampler.build(SAMPLERS)
-            if self.clip not in CLIPS:
-                raise unknown("clip", self.clip, list(CLIPS))
-            times = self.spacing.build(SPACINGS)(schedule, self.steps)
-            known[setting] = times, sampler.nfe(schedule, times)
-        return known[setting]
+        """The times and the sampler's evaluations, each found once for a schedule: a sweep's cells share few of them."""
+        if self.clip not in CLIPS:
+            raise unknown("clip", self.clip, list(CLIPS))
+        visited, evaluations = _visited.setdefault(schedule, ({}, {}))
+        sampler, when = self.sampler.built(SAMPLERS), (self.spacing, self.steps)
+        if when not in visited:
+            visited[when] = self.spacing.build(SPACINGS)(schedule, self.steps)
+        # most samplers evaluate every step alike
+        rule = sampler.evals_per_step if type(sampler).nfe is Sampler.nfe else self.sampler
+        if (rule, when) not in evaluations:
+            evaluations[rule, when] = sampler.nfe(schedule, visited[when])
+        return visited[when], evaluations[rule, when]
 
 
-_visited: WeakKeyDictionary[NoiseSchedule, dict[tuple[object, ...], tuple[Tensor, int]]] = WeakKeyDictionary()
+_visited: WeakKeyDictionary[
+    NoiseSchedule, tuple[dict[tuple[Part, int], Tensor], dict[tuple[object, tuple[Part, int]], int]]
+] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)

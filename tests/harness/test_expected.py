@@ -1,6 +1,8 @@
 """What a plan says is ahead: counted exactly, timed by what was timed here, and nothing for what is done."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,16 @@ from torch import nn
 
 from replication.cli import main
 from replication.cost import Work, counted
-from replication.harness import expected
+from replication.diffusion.sampler import Sampler
+from replication.harness import expected, passes
 from replication.harness.journal import unsealed
 from replication.harness.passes import of_step
 from replication.harness.workplace import Workplace
 from replication.metrics.throughput import Throughput
 from replication.metrics.timing import conditions
 from replication.registry import SAMPLERS
+from replication.sampling import generation
+from replication.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 Planned = Callable[..., dict[str, Any]]
@@ -34,7 +39,7 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
     def of(*options: str) -> dict[str, Any]:
         capsys.readouterr()
-        assert main(["plan", "tiny", "--json", *options]) == 0
+        assert main(["plan", "tiny", *options, "--json"]) == 0
         return dict(json.loads(capsys.readouterr().out))
 
     return of
@@ -113,6 +118,69 @@ def test_only_some_rows_are_planned_and_run(planned: Planned, capsys: pytest.Cap
     assert "valid: 4, 2" in capsys.readouterr().err
     assert main(["run", "tiny", "--quiet", "--only", "sampling.steps=4"]) == 0
     assert [cell["state"] for cell in planned()["cells"]] == ["done", "to run", "to run"]
+
+
+def test_experiments_are_planned_together(planned: Planned, tmp_path: Path) -> None:
+    """What two experiments share, a training and sample sets, counts once, with every step that either of them asks for."""
+    alone = planned()
+    path = write_tiny(
+        tmp_path, ("steps = 2\nbatch_size", "steps = 4\nbatch_size"), ('title = "tiny"', 'title = "other"')
+    )
+    path.rename(path.with_name("other.toml"))
+    path = write_tiny(tmp_path)
+    path.with_name("same.toml").write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    both = planned("same")
+    assert [line["experiment"] for line in both["cells"]] == ["tiny"] * 3 + ["same"] * 3
+    assert both["trainings"] == alone["trainings"]
+    assert [line["disk"] for line in both["cells"][3:]] == [expected.BESIDE_IMAGES] * 3
+    assert both["all"][0]["jobs to do"] == 6
+    assert both["all"][0]["disk"] == alone["all"][0]["disk"] + 3 * expected.BESIDE_IMAGES
+    assert [line["snapshots after"] for line in planned("other")["trainings"]] == ["2 4"]
+
+
+def test_a_sampler_of_its_own_for_every_row_is_not_counted_each(
+    planned: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan of more rows makes no more of what takes long: passes, evaluations of a spacing, keys of a training."""
+    seen: list[str] = []
+
+    def noting(owner: Any, name: str) -> None:
+        work = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *of, **options: (seen.append(name), work(*of, **options))[1])
+
+    noting(passes, "counted")
+    noting(Sampler, "nfe")
+    noting(Recipe, "training_identity")
+
+    def times(rows: int) -> list[int]:
+        passes._known.clear()
+        generation._visited.clear()
+        seen.clear()
+        grid = ", ".join(f"0.{row:02}" for row in range(1, rows + 1))
+        row = 'label = "eta {sampler.eta}"\nsampler = "ddim"\nspacing = "uniform"\nsteps = [2, 4]\nclip = "x0"'
+        head = "[[profiles.cpu.rows]]\n"
+        write_tiny(tmp_path, (head, f"{head}{row}\ngrid.sampler.eta = [{grid}]\n{head}"))
+        assert len(planned()["cells"]) == 3 + 2 * rows
+        return [seen.count(name) for name in ("counted", "nfe", "training_identity")]
+
+    assert times(30) == times(2)
+
+
+def test_a_plan_does_without_the_compiler() -> None:
+    """It takes as long to load as all else: shapes are found without it, and whoever asks for more of it gets it."""
+    script = """
+import sys, torch
+from replication.cli import main
+assert main(["plan", "ddpm"]) == 0 and "torch._dynamo" not in sys.modules
+from replication.shapes import Shapes
+with Shapes():
+    import torch._dynamo
+    assert torch._dynamo.disable(len) is len
+    torch._dynamo.config
+assert sys.modules["torch._dynamo"].__file__
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS.names() if ":" not in name])

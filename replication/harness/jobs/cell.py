@@ -486,7 +486,7 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
             published = experiment.published(row)
             stage = recipe.first_stage.key(recipe.build_dataset()) if recipe.first_stage else ""
             rule = {name: getattr(row, name) for name in ("sampler", "spacing", "clip", "guidance")}
-            above = {cell.title: cell for cell in cells if row.beside}
+            above = {cell.title: cell for cell in cells} if row.beside else {}
             in_row = [
                 Cell(
                     experiment=experiment.name,
