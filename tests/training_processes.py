@@ -54,7 +54,7 @@ def gradients(chosen: Recipe | FirstStage, processes: Processes) -> dict[str, Te
         networks = {"gradient": state.network, **state.beside}
         kept = {f"{of}.{name}": p.grad for of, n in networks.items() for name, p in n.named_parameters()}
         found |= {f"{state.step}.{name}": g.clone() for name, g in kept.items() if g is not None}
-        found |= {f"{state.step}.loss": done.loss, f"{state.step}.gradient_norm": done.gradient_norm}
+        found |= {f"{state.step}.loss": processes.mean(done.loss), f"{state.step}.gradient_norm": done.gradient_norm}
     return found | {name: tensor for name, tensor in state.tensors().items() if name != "curve"}
 
 

@@ -37,7 +37,9 @@ from replication.types import InputError, RunError
 PAYS = 20.0  # seconds of work for which one more process pays: until it has imported everything it takes five
 BASE = GIBIBYTE  # bytes that one takes before it computes anything
 LEAST = 64  # images at a time: one thread takes a third longer for each of 16
-FEWEST = 4  # images of a training's batch for each process: with fewer, threads are faster
+STEP = (
+    0.04  # seconds of a training's step from which on several processes are faster, which meet after each, than threads
+)
 MOST_SECONDS = 5.0  # that one is waited for which has nothing left to do
 SERVE = "from replication.harness.companions import serve; serve({})"
 
@@ -67,9 +69,13 @@ def companions(jobs: Sequence[Job], place: Workplace) -> Iterator[Sequence[Compu
 
 def _train(trainings: Sequence[PlannedTraining], place: Workplace, team: Sequence["Companion"], threads: int) -> None:
     """What others train just now, or what fails, is left to the jobs that need it."""
+    forecast = Forecast(place)
     for one in trainings:
         try:
-            if one.to_do() and not _trained_together(one, place, team):
+            if not (steps := one.to_do()):
+                continue
+            parted = one.of.training.part_size > len(team) and forecast.of_training(one).seconds >= STEP * steps
+            if not (team and parted and _trained_together(one, place, team)):
                 _compute_beside(threads, 0, os.getpid())
                 one.done_in(place)
         except Unwritable:
@@ -81,13 +87,8 @@ def _train(trainings: Sequence[PlannedTraining], place: Workplace, team: Sequenc
 
 
 def _trained_together(one: PlannedTraining, place: Workplace, team: Sequence["Companion"]) -> bool:
-    """Whether all processes have trained it; not so where there are too few images for them, or where one of them was lost.
-
-    Raises what ends a training of one process too.
-    """
-    count, settings = 1 + len(team), one.of.training
-    if not team or settings.batch_size // settings.accumulate < FEWEST * count:
-        return False
+    """Whether all processes have trained it, none of which was lost. Raises what ends a training of one process too."""
+    count = 1 + len(team)
     try:
         with tempfile.TemporaryDirectory() as folder:
             for other in team:

@@ -107,7 +107,7 @@ class Forecast:
         if not left:
             return Expected()
         of, dataset, settings = planned.of, planned.of_dataset, planned.of.training
-        batch = settings.batch_size // settings.accumulate
+        batch = settings.part_size
         parts, last, step = settings.accumulate, planned.steps[-1], self._step(planned, batch)
         begun, once, judging, disk = last - left, Work(), Work(), 0
         if not isinstance(of, Recipe):

@@ -68,7 +68,9 @@ class EMA:
 
 
 class Step(NamedTuple):
-    """One step's mean loss, NaN if the step was spoilt, and the norm of its gradient before clipping: [], on the device."""
+    """One step's mean loss over this process's rows, NaN if the step was spoilt, and the norm of the whole gradient before
+    clipping: [], on the device.
+    """
 
     loss: Tensor
     gradient_norm: Tensor
@@ -99,7 +101,7 @@ class TrainingState(ABC):
 
     def placed(self, network: nn.Module) -> nn.Module:
         if self.processes.several:
-            for_whole(network, self.part_size, self.processes.rows(self.part_size))
+            for_whole(network, self.settings.part_size, self.processes.rows(self.settings.part_size))
         return network.to(self.device).to(memory_format=torch.channels_last).train()
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
@@ -111,19 +113,15 @@ class TrainingState(ABC):
         )
 
     @property
-    def part_size(self) -> int:
-        """How much of a batch goes through all processes at once."""
-        return self.settings.batch_size // self.settings.accumulate
-
-    @property
     def share(self) -> float:
         """Times the mean over this process's images of a part: the mean of that over the processes is the part's mean."""
-        return self.processes.share(self.part_size)
+        return self.processes.share(self.settings.part_size)
 
     @property
     def parts(self) -> list[slice]:
         """What of a batch goes through this process at once, part after part."""
-        size, own = self.part_size, self.processes.rows(self.part_size)
+        size = self.settings.part_size
+        own = self.processes.rows(size)
         return [slice(i * size + own.start, i * size + own.stop) for i in range(self.settings.accumulate)]
 
     def in_turn(self, network: object) -> Iterator[slice]:
@@ -141,7 +139,7 @@ class TrainingState(ABC):
         done = self._learn(*drawn)
         self.step += 1
         self.ema.update(self.network, self.step)
-        return done._replace(loss=self.processes.mean(done.loss))
+        return done
 
     def batch(self, data: TrainingData) -> tuple[Tensor, Tensor, Tensor]:
         """x_0, labels and numbers of the next step's examples; the step's random draws are seeded here.
@@ -177,8 +175,8 @@ class TrainingState(ABC):
         return None
 
     def watch(self, step: Step) -> str | None:
-        """Read the loss, every WATCH_STEPS steps into the curve; what has gone wrong, or None."""
-        self.loss = float(step.loss)
+        """Everywhere: read the loss, every WATCH_STEPS steps into the curve; what has gone wrong, or None."""
+        self.loss = float(self.processes.mean(step.loss))
         if not math.isfinite(self.loss):
             return f"the loss is {self.loss}"
         if self.step % WATCH_STEPS:

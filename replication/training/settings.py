@@ -33,6 +33,11 @@ class Training(Shared):
     weight_decay: float = Field(default=0.0, ge=0)  # decoupled from the gradient, as in AdamW; 0 is Adam
     ema_warmup: bool = False  # after step n the decay is at most (1 + n) / (10 + n)
 
+    @property
+    def part_size(self) -> int:
+        """Images of a batch that go through the network at once, in all processes together."""
+        return self.batch_size // self.accumulate
+
     def identity(self) -> dict[str, Any]:
         """What enters keys: settings that came later count where they are used, so that what was trained keeps its key."""
         fields, values = type(self).model_fields, self.model_dump()

@@ -41,7 +41,7 @@ import torch
 from replication.cli import main
 from replication.harness import companions
 torch.set_num_threads(int(sys.argv[1]))
-companions.PAYS, companions.LEAST = 1e-9, 1
+companions.PAYS, companions.LEAST, companions.STEP = 1e-9, 1, 0.0
 sys.exit(main(["run", "tiny", "--device", "cpu", *sys.argv[2:]]))
 """
 
