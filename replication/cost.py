@@ -23,6 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from replication.shapes import Shapes
+
 FORWARDS_PER_STEP = 3
 _SILENT = (nn.Identity, nn.Dropout)
 
@@ -105,7 +107,7 @@ class Counter(TorchDispatchMode):
 
 def counted(run: Callable[[], object]) -> Counter:
     """The counter of one run."""
-    with Counter() as counter:
+    with Shapes(), Counter() as counter:
         run()
     return counter
 

@@ -53,13 +53,13 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     return made
 
 
-@pytest.fixture
-def copy_store(once: Once, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+@pytest.fixture(scope="session")
+def copy_store(once: Once) -> Callable[[Path], None]:
     """Into a state folder without one, the empty store that MLflow has made once."""
     follow = Tracking._follow_the_folder
 
     def make(folder: Path) -> None:
-        with monkeypatch.context() as patched:
+        with pytest.MonkeyPatch.context() as patched:
             patched.setattr(Tracking, "_follow_the_folder", follow)
             Tracking(folder).client.get_experiment_by_name("Default")
 
@@ -71,18 +71,10 @@ def copy_store(once: Once, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], 
     return copy
 
 
-@pytest.fixture(autouse=True)
-def own_stores_are_copies(
-    request: pytest.FixtureRequest, copy_store: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A new store, which MLflow makes in 1,700 statements and seconds, is made once and copied.
-
-    MLflow sets $MLFLOW_TRACKING_URI for processes that it would start: after a test it is as it was before.
-    """
-    monkeypatch.setenv(VARIABLE, "")
-    monkeypatch.delenv(VARIABLE)
-    if request.node.get_closest_marker("new_store"):
-        return
+@pytest.fixture(scope="session", autouse=True)
+def own_stores_are_copies(copy_store: Callable[[Path], None]) -> Iterator[Callable[[Tracking], None]]:
+    """A new store, which MLflow makes in 1,700 statements and seconds, is made once and copied, also where a fixture of a
+    module runs experiments. The method that this replaces, for a test of a store that MLflow makes."""
     follow = Tracking._follow_the_folder
 
     def copied(tracking: Tracking) -> None:
@@ -90,7 +82,16 @@ def own_stores_are_copies(
             copy_store(tracking.state)
         follow(tracking)
 
-    monkeypatch.setattr(Tracking, "_follow_the_folder", copied)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Tracking, "_follow_the_folder", copied)
+        yield follow
+
+
+@pytest.fixture(autouse=True)
+def tracking_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow sets $MLFLOW_TRACKING_URI for processes that it would start: after a test it is as it was before."""
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.delenv(VARIABLE)
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +100,14 @@ def inception_weights(once: Once) -> Path:
     from replication.bench.random_inception import write_inception
 
     return once("inception", lambda folder: write_inception(folder / "random.pth")) / "random.pth"
+
+
+@pytest.fixture(scope="session")
+def plugged_in() -> None:
+    """torch-fidelity has our embedded extractors, under their names."""
+    from oracles.fidelity_plugin import plug_in
+
+    plug_in()
 
 
 @pytest.fixture(autouse=True)

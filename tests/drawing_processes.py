@@ -1,4 +1,5 @@
-"""`replicate` in each of the processes that torchrun starts in the tests, with a note in drawn.txt of who drew what.
+"""`replicate` in each of the processes that torchrun starts in the tests, with a note in drawn.txt of who drew what; MLflow
+is told nothing.
 
 The first images of each wait until the other one draws too: a process that nothing else keeps busy could do everything.
 """
@@ -12,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from replication.cli import main
+from replication.harness.store import Store
 from replication.sampling.generation import Sampling, Source
 
 RANK, PATIENCE = os.environ["RANK"], 60.0
@@ -28,5 +30,5 @@ def noted(self: Source, sampling: Sampling, noise: Any, *others: Any) -> Tensor:
 
 
 if __name__ == "__main__":
-    Source.x0 = noted  # type: ignore[method-assign]
+    Source.x0, Store.installed = noted, False  # type: ignore[method-assign]
     sys.exit(main(sys.argv[1:]))

@@ -1,16 +1,19 @@
 """Parts of a package that is not this one: used by name through its entry points, or by `package.module:name`.
 
 The package is tests/foreign_parts; what an installation would write beside it, its metadata, is made of its pyproject.toml.
-Everything runs in a process of its own, as it does for a user.
+What is installed runs in a process of its own, as it does for a user.
 """
 
 import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from replication.cli import main
 
 PACKAGE = Path(__file__).parent / "foreign_parts"
 TOML = """
@@ -80,18 +83,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def replicate(folder: Path, *commands: list[str], path: tuple[Path, ...]) -> str:
-    """What the commands print, one after another in one process; each must succeed."""
-    kept = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    path = (*path, Path(__file__).parents[1])
-    environment = {**kept, "PYTHONPATH": os.pathsep.join(map(str, path)), "REPLICATION_HOME": str(folder / "runs")}
-    code = f"import sys; from replication.cli import main; sys.exit(max(map(main, {list(commands)!r})))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_foreign_parts_by_name(installed: Path, tmp_path: Path) -> None:
+def test_foreign_parts_by_name(installed: Path, tmp_path: Path, copy_store: Callable[[Path], None]) -> None:
     """An experiment of them runs, each is listed with the others, and passes the contract tests; the metric is in the rows.
 
     Catches a registry that knows its own package alone, and parts that are found but not built.
@@ -99,7 +91,14 @@ def test_foreign_parts_by_name(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "foreign.toml").write_text(TOML)
     checks = [["check", kind, name] for kind, name in NAMES.items()]
     lists = [["list", f"{kind}s"] for kind in NAMES]
-    printed = replicate(tmp_path, *lists, *checks, ["run", "foreign.toml"], path=(installed, PACKAGE))
+    commands = [*lists, *checks, ["run", "foreign.toml"]]
+    copy_store(tmp_path / "runs")
+    path = os.pathsep.join(map(str, (installed, PACKAGE, Path(__file__).parents[1])))
+    environment = {**os.environ, "PYTHONPATH": path, "REPLICATION_HOME": str(tmp_path / "runs")}
+    code = f"import sys; from replication.cli import main; sys.exit(max(map(main, {commands!r})))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = done.stdout
     assert all(f"\n{name} " in printed for name in NAMES.values())
     assert printed.count("\nok   ") >= 30
     rows = printed[printed.index("| sampler ") :]
@@ -107,11 +106,15 @@ def test_foreign_parts_by_name(installed: Path, tmp_path: Path) -> None:
     assert missing == [], rows
 
 
-def test_foreign_parts_by_module(tmp_path: Path) -> None:
+def test_foreign_parts_by_module(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """No metadata: nothing is installed. Catches names that need an entry point."""
     text = TOML
     for kind, module in MODULES.items():
         assert NAMES[kind] in text
         text = text.replace(NAMES[kind], module)
-    (tmp_path / "foreign.toml").write_text(text)
-    assert "FD-grid" in replicate(tmp_path, ["run", "foreign.toml"], path=(PACKAGE,))
+    (isolated / "foreign.toml").write_text(text)
+    monkeypatch.syspath_prepend(PACKAGE)
+    assert main(["run", str(isolated / "foreign.toml")]) == 0
+    assert "FD-grid" in capsys.readouterr().out

@@ -4,6 +4,7 @@ scikit-learn publishes no split, so this one is defined here: of all examples in
 """
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,16 +35,22 @@ class Digits(Dataset):
     origin = "embedded in scikit-learn"
 
     def _read(self, split: str) -> Split:
-        package = find_spec("sklearn")
-        assert package is not None
-        assert package.origin is not None
-        # the file that load_digits reads; to import it would take scikit-learn's second, and scipy.stats'
-        table = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")  # [N,65]
+        table = _table()
         # 17 grey levels 0..16 onto 0..255; only level 8 is halfway (127.5), and it goes to the even 128.
         grey = np.round(table[:, :-1].reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
         whole = Split.of(grey[..., None], table[:, -1].astype(int))
         chosen = (np.arange(len(whole.labels)) % 5 == 4) == (split == "test")
         return Split.of(whole.images.numpy()[chosen].transpose(0, 2, 3, 1), whole.labels.numpy()[chosen])
+
+
+@cache
+def _table() -> np.ndarray:
+    """[N,65]: 64 grey levels and the label; of the file that load_digits reads. To import that would take scikit-learn's
+    second, and scipy.stats'."""
+    package = find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    return np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
 
 
 CAPTIONS = captions(NAMES, TEMPLATES)  # once: a sweep builds the dataset for every cell

@@ -1,8 +1,8 @@
 """A tiny experiment in processes that are killed at random instants, or that share it; what it comes to, against one process.
 
-    PYTHONPATH=.:tests OMP_NUM_THREADS=1 python tests/harness/killed.py FOLDER [KILLS] [SEED]
+    PYTHONPATH=.:tests OMP_NUM_THREADS=1 python tests/harness/killed.py FOLDER [KILLS] [SEED] [PROCESSES] [STORE]
 
-prints where the kills fell. Each is aimed at a stage, all of them equally often, and falls at a random instant after that has
+prints where the kills fell. STORE is an empty one of MLflow's, which it else makes. Each is aimed at a stage, all of them equally often, and falls at a random instant after that has
 begun. Processes are forks of this one, which has imported everything: a life takes a second. Their clocks are made to stand
 still, since times are the only thing in a row that differs from run to run.
 """
@@ -19,7 +19,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import chdir, closing, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ from replication.commands import report, run  # noqa: F401
 from replication.harness import workplace
 from replication.harness.jobs import cell
 from replication.harness.journal import Journal
-from replication.harness.mlflow_runs import run_of_row
-from replication.harness.store import Store, Sweep
+from replication.harness.store import Sweep
+from replication.harness.tracking import Tracking
 from replication.metrics.throughput import throughput
 from replication.metrics.timing import Stopwatch
 from replication.sampling.generation import Source
@@ -211,7 +211,7 @@ def logged(project: Path) -> dict[str, int]:
     query = "SELECT value FROM tags JOIN runs USING (run_uuid) WHERE key = 'cell' AND status = 'FINISHED' AND lifecycle_stage = 'active'"
     with closing(sqlite3.connect(project / "runs" / "mlflow.db")) as database:
         found = Counter(value for (value,) in database.execute(query))
-    return {key: count for key, count in found.items() if key != "template"}
+    return dict(found)
 
 
 def check(project: Path, expected: Path) -> None:
@@ -224,13 +224,11 @@ def check(project: Path, expected: Path) -> None:
 
 
 def store_made(folder: Path) -> Path:
-    """An MLflow store with a row of another experiment: making one takes longer than all else."""
-    row = {"cell": "template", "experiment": "template", "profile": "cpu", "label": "none", "metric.fd": 1.0}
+    """An empty MLflow store: making one takes longer than all else."""
     project = new(folder / "template")
 
     def make() -> None:
-        with Store(Path("runs")).sweep("template", "cpu") as sweep:
-            sweep.log(run_of_row(row, [], {}))
+        Tracking(Path("runs")).client.get_experiment_by_name("Default")
 
     assert ended(begin(project, make)) == 0, (project / "output.txt").read_text()
     return project / "runs" / "mlflow.db"
@@ -271,26 +269,24 @@ def shared(folder: Path, store: Path, expected: Path, processes: int, kill_after
     }  # fmt: skip
 
 
-def figures(folder: Path, least: int, seed: int) -> dict[str, Any]:
+def figures(folder: Path, least: int = 100, seed: int = 0, processes: int = 4, made: str = "") -> dict[str, Any]:
     """Both, against one process that nothing disturbed."""
     throughput(torch.device("cpu"), "float32")  # else every life measures it
-    store = store_made(folder)
+    store = Path(made) if made else store_made(folder)
     expected = new(folder / "whole", store)
+    with chdir(expected), redirect_stdout(None):
+        main(["plan", "tiny"])  # imports what else every life would import
     started = time.monotonic()
     lengths = whole(expected)
     seconds = time.monotonic() - started
     chance = random.Random(seed)
     return {
         "seconds": {at: round(of, 3) for at, of in lengths.items()},
-        "shared": shared(folder, store, expected, 4, None),
-        "shared, one killed": shared(folder, store, expected, 4, chance.uniform(0.1, 0.5) * seconds),
+        "shared": shared(folder, store, expected, processes, None),
+        "shared, one killed": shared(folder, store, expected, processes, chance.uniform(0.1, 0.5) * seconds),
         "killed": kills(folder, store, expected, least, lengths, chance),
     }
 
 
 if __name__ == "__main__":
-    print(
-        json.dumps(
-            figures(Path(sys.argv[1]).absolute(), *map(int, [*sys.argv[2:], *("100", "0")[len(sys.argv) - 2 :]]))
-        )
-    )
+    print(json.dumps(figures(Path(sys.argv[1]).absolute(), *map(int, sys.argv[2:5]), *sys.argv[5:])))

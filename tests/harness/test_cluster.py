@@ -7,70 +7,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from harness.own_process import CHANGES, images, rows, started, weights
 from harness.tiny import write_tiny
 
-from replication.checkpoint import load_checkpoint
 from replication.cli import main
 from replication.files import Held
 from replication.harness.cluster import RemoteWorker, Share, Worker, workers_on_ray
 from replication.harness.computing import MOST_LOST
-from replication.harness.journal import unsealed
+from replication.harness.store import Store
 from replication.harness.workplace import Workplace
-from replication.sampling.chunks import chunks_in
 from replication.types import InputError, RunError
-
-OF_THE_RUN = ("timing.", "env.", "measured.")  # columns that two runs of the same need not agree in
-CHANGES = ["--device", "cpu", "--set", "protocol.n=64", "--set", "batch_size=4"]
-
-
-def started(folder: Path, *options: str) -> subprocess.Popen[str]:
-    """`replicate run tiny` in a project of its own, on one thread."""
-    write_tiny(folder)
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("REPLICATION_", "MLFLOW_"))
-    }
-    environment |= {"PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path))), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-u", "-m", "replication", "run", "tiny", *CHANGES, *options]
-    return subprocess.Popen(
-        command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def rows(folder: Path) -> dict[str, dict[str, Any]]:
-    """By key, what does not hang on the run."""
-    found = {
-        path.stem: unsealed(path.read_bytes()) for path in (folder / "runs" / "journal" / "tiny-cpu").glob("*.json")
-    }
-    return {
-        key: {
-            column: value
-            for column, value in row.items()
-            if not column.startswith(OF_THE_RUN) and column != "checkpoint.sha256"
-        }
-        for key, row in found.items()
-    }  # a snapshot's header has the seconds that it took
-
-
-def images(folder: Path) -> dict[str, torch.Tensor]:
-    """By sample set."""
-    sets = (path for path in (folder / "runs" / "samples").glob("*/seed-0"))
-    return {path.parent.name: torch.cat([chunk.images() for chunk in chunks_in(path)]) for path in sets}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    (path,) = (folder / "runs" / "checkpoints").glob("*.safetensors")
-    return {name: tensor for name, tensor in load_checkpoint(path)[0].items() if name != "curve"}
 
 
 def test_a_cluster_has_the_rows_and_images_of_one_process_though_a_worker_is_killed(
-    tmp_path: Path, copy_store: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exact, on a real cluster of this machine: two workers, one of which is killed when it has begun to draw.
 
@@ -78,15 +34,16 @@ def test_a_cluster_has_the_rows_and_images_of_one_process_though_a_worker_is_kil
     sample set that one worker draws alone.
     """
     pytest.importorskip("ray", reason="ray is not installed: the extra `cluster`")
-    copy_store(tmp_path / "ray" / "runs")
-    with started(tmp_path / "ray", "--executor", "ray", "--worker-cpus", "1") as process:
+    batches = ["--set", "batch_size=4"]
+    with started(tmp_path / "ray", *batches, "--executor", "ray", "--worker-cpus", "1") as process:
         said, killed = _kill_one_that_draws(process, tmp_path / "ray" / "runs" / "samples")
     assert process.returncode == 0, said
     assert re.search(rf"lost worker {killed} on .*; another one goes on from what is written", said)
     assert len(re.findall(r"computed by worker \d+", said)) == 3
     monkeypatch.chdir(write_tiny(tmp_path / "one").parents[1])
     monkeypatch.delenv("REPLICATION_HOME", raising=False)
-    assert main(["run", "tiny", *CHANGES]) == 0
+    monkeypatch.setattr(Store, "installed", False)
+    assert main(["run", "tiny", *CHANGES, *batches]) == 0
     assert rows(tmp_path / "ray") == rows(tmp_path / "one")
     ours, theirs = images(tmp_path / "ray"), images(tmp_path / "one")
     assert ours.keys() == theirs.keys()

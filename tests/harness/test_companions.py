@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import torch
-from harness.test_cluster import images, rows
+from harness.own_process import CHANGES, images, rows, started
 from harness.tiny import write_tiny
 
 from replication.checkpoint import load_checkpoint
+from replication.cli import main
 from replication.cost import Work
 from replication.harness import companions
 from replication.harness.companions import Companion, _worthwhile
@@ -25,6 +26,7 @@ from replication.harness.expected import Ahead
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs import cell
 from replication.harness.jobs.cell import Cell, cells_of
+from replication.harness.store import Store
 from replication.harness.workplace import Workplace
 from replication.metrics import timing
 from replication.metrics.timing import Together
@@ -34,34 +36,6 @@ from replication.training.train import train
 from replication.types import RunError
 
 CPU = torch.device("cpu")
-RUN = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
-import torch
-from replication.cli import main
-from replication.harness import companions
-torch.set_num_threads(int(sys.argv[1]))
-companions.PAYS, companions.LEAST, companions.STEP = 1e-9, 1, 0.0
-sys.exit(main(["run", "tiny", "--device", "cpu", *sys.argv[2:]]))
-"""
-
-
-def started(folder: Path, threads: int, *options: str) -> "subprocess.Popen[str]":
-    """`replicate run tiny` in a project of its own, where any work is enough for a companion."""
-    folder.mkdir()
-    write_tiny(folder, ('name = "tiny"\nn = 16', 'name = "tiny"\nn = 64'))
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("REPLICATION_", "MLFLOW_"))}
-    own |= {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-c", RUN, str(threads), *options]
-    return subprocess.Popen(
-        command,
-        env=own,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def companions_of(process: int) -> list[int]:
@@ -78,13 +52,15 @@ def until(found: Any, seconds: float = 120.0) -> Any:
     return something
 
 
-def test_rows_and_images_are_those_of_one_process_though_a_companion_is_killed(tmp_path: Path) -> None:
+def test_rows_and_images_are_those_of_one_process_though_a_companion_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exact, two processes with a thread each; the companion is killed as soon as it is there, and so is the one after it.
 
-    Catches a training that fails with its process, rows that come twice, images of another seed, a row lost with its process, times without what they hang on, lines of
-    the companion's own, and rows of the same run that are taken for another's.
+    Catches a training that fails with its process, rows that come twice, images of another seed, a row lost with its process,
+    times without what they hang on, lines of the companion's own, and rows of the same run that are taken for another's.
     """
-    with started(tmp_path / "two", 2) as process:
+    with started(tmp_path / "two", threads=2) as process:
         (first,) = until(lambda: process.poll() is None and companions_of(process.pid))
         os.kill(first, signal.SIGKILL)
         (companion,) = until(lambda: process.poll() is None and set(companions_of(process.pid)) - {first})
@@ -95,8 +71,10 @@ def test_rows_and_images_are_those_of_one_process_though_a_companion_is_killed(t
     assert f"lost process {companion}; another one goes on from what is written" in said
     assert "another process" not in said
     assert "other processes" not in said
-    with started(tmp_path / "one", 1) as process:
-        assert process.wait() == 0, process.communicate()[0]
+    monkeypatch.setattr(Store, "installed", False)
+    monkeypatch.chdir(write_tiny(tmp_path / "one").parents[1])
+    monkeypatch.delenv("REPLICATION_HOME", raising=False)
+    assert main(["run", "tiny", *CHANGES]) == 0
     ours, theirs = rows(tmp_path / "two"), rows(tmp_path / "one")
     assert len(ours) == 3
     assert ours.keys() == theirs.keys()
@@ -114,7 +92,7 @@ def test_companions_end_with_the_process_that_started_them(tmp_path: Path, numbe
     """Catches one that goes on for hours for nobody, and holds the locks of its rows; and a training by one process alone, or
     with other weights than that: they are as near to it as rounding is, 1e-5.
     """
-    with started(tmp_path / "run", 2, "--set", "protocol.n=100000") as process:
+    with started(tmp_path / "run", "--set", "protocol.n=100000", threads=2) as process:
         samples = tmp_path / "run" / "runs" / "samples"
         until(lambda: process.poll() is None and len(list(samples.glob("*/*/*.safetensors"))) > 1)
         (companion,) = companions_of(process.pid)

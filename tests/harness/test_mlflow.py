@@ -2,12 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
-from harness.tiny import write_tiny
 
 from replication.cli import main
 from replication.harness.journal import Computed, Curve, Journal, Record, unsealed
@@ -47,12 +47,10 @@ def store(project: Path) -> Store:
     return Store(project / "runs")
 
 
-def test_an_experiment_with_nested_runs_tables_and_the_page(project: Path, store: Store) -> None:
+def test_an_experiment_with_nested_runs_tables_and_the_page(project: Path, finished: Path, store: Store) -> None:
     """As the pages show a sweep. Catches: runs side by side, a run more for each report, a page that is not there, and
     artifacts of a report that is over."""
-    write_tiny(project)
     client = mlflow.MlflowClient(store.address)
-    assert main(["run", "tiny", "--device", "cpu"]) == 0
     for changed in (False, False, True):
         if changed:
             row = next((project / "runs" / "journal" / "tiny-cpu").glob("*.json"))
@@ -90,11 +88,14 @@ def test_a_row_that_is_measured_again_has_one_run(journal: Journal, store: Store
     assert len(runs(store)) == 3, "the sweep's, theirs and ours"
 
 
-def test_sync_brings_any_store_level(project: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_brings_any_store_level(
+    project: Path, journal: Journal, copy_store: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A new one, one that lost a run, and one with a run that was cut off. Catches: marks that are believed, half a row."""
     for i, label in enumerate("abc"):
         journal.write(Computed({**ROW, "cell": f"{i:064d}", "label": label}, b"png"))
-    for address in ("", f"sqlite:///{project}/other.db"):
+    copy_store(project)
+    for address in ("", f"sqlite:///{project}/mlflow.db"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address) if address else None
         store = Store(project / "runs")
         for harm in ("none", "deleted", "cut off"):

@@ -33,6 +33,7 @@ from replication.harness.mlflow_runs import run_of_row
 from replication.harness.store import Store
 from replication.harness.sweep import run
 from replication.harness.sync import sync
+from replication.harness.tracking import Tracking
 from replication.harness.workplace import Workplace
 from replication.report.claims.draws import figure
 from replication.report.claims.verdict import NotTested
@@ -235,10 +236,11 @@ def test_a_deleted_experiment_is_said_before_anything_is_computed(
     store.check("tiny")
 
 
-@pytest.mark.new_store
-@pytest.mark.parametrize("name", ["a#b äöü", "50%25 done ?x=%3F é"])
-def test_the_store_is_in_the_state_folder_whatever_that_is_called(project: Path, name: str) -> None:
-    state = project / "states" / name
+def test_the_store_is_in_the_state_folder_whatever_that_is_called(
+    project: Path, own_stores_are_copies: Callable[[Tracking], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tracking, "_follow_the_folder", own_stores_are_copies)
+    state = project / "states" / (name := "a#b äöü 50%25 done ?x=%3F")
     store = Store(state)
     give(store)
     store.check("tiny")

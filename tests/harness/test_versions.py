@@ -44,10 +44,20 @@ def place(project: Path) -> Workplace:
 
 def run_all(project: Path) -> dict[str, Record]:
     """The rows of a run, by title."""
+    run(tiny(project), place(project), Store(project / "runs"))
+    return rows_in(project)
+
+
+def rows_in(project: Path) -> dict[str, Record]:
     jobs = tiny(project)
-    run(jobs, place(project), Store(project / "runs"))
     found = {job.title: journal_of(jobs, project / "runs").read(job.key) for job in jobs}
     return {title: record for title, record in found.items() if record is not None}
+
+
+@pytest.fixture
+def before(finished: Path) -> dict[str, Record]:
+    """The rows of a run that is over."""
+    return rows_in(finished)
 
 
 def states(capsys: pytest.CaptureFixture[str], experiment: str = "tiny") -> list[str]:
@@ -87,11 +97,10 @@ def of_metrics(record: Record) -> Record:
 
 
 def test_a_changed_metric_is_measured_again_without_sampling(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, before: dict[str, Record], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """FD of version 9, doubled. Catches "done already" with the old figure, images drawn again, a model that is loaded, and
     times, costs or a bound that are lost or measured anew."""
-    before = run_all(project)
     assert states(capsys) == ["done"] * 3
     real = FD.compute
 
@@ -117,10 +126,9 @@ def test_a_changed_metric_is_measured_again_without_sampling(
 
 
 def test_other_images_are_drawn_again(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, before: dict[str, Record], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Catches samples of an earlier loop that are measured as if they were today's, and old ones that are overwritten."""
-    before = run_all(project)
     chunks = {path: path.read_bytes() for path in (project / "runs" / "samples").rglob("*.safetensors")}
     monkeypatch.setattr(sampling, "VERSION", 2)
     assert states(capsys) == ["stale: sampling 1 -> 2 (drawn again)"] * 3
@@ -134,10 +142,10 @@ def test_other_images_are_drawn_again(
 
 
 def test_a_journal_from_before_versions_is_measured_again(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, before: dict[str, Record], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its rows count as version 1 of all that they hold. Catches hours of images drawn again, and rows that are lost."""
-    before, jobs = run_all(project), tiny(project)
+    jobs = tiny(project)
     journal = journal_of(jobs, project / "runs")
     as_before_versions(jobs, journal)
     changed = f"interval 1 -> {uncertainty.VERSION}"
@@ -165,9 +173,10 @@ def test_a_journal_from_before_versions_is_measured_again(
         assert journal.replicates(row) is not None
 
 
-def test_an_old_table_is_shown_marked_and_not_lost(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_old_table_is_shown_marked_and_not_lost(
+    project: Path, before: dict[str, Record], capsys: pytest.CaptureFixture[str]
+) -> None:
     """The CSV of a table from before versions, with no journal. Catches "not run" for a committed row, and one without mark."""
-    run_all(project)
     jobs = tiny(project)
     as_before_versions(jobs, journal_of(jobs, project / "runs"))
     assert main(["report", "tiny"]) == 0
@@ -209,9 +218,10 @@ def test_a_run_that_was_killed_before_measuring_goes_on_with_its_samples(
     assert len(journal_of(jobs, project / "runs").done()) == 1
 
 
-def test_the_bound_is_evaluated_again_where_it_changed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bound_is_evaluated_again_where_it_changed(
+    project: Path, before: dict[str, Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It needs the model, and images are not drawn. Catches an old bound under a new version, and one that draws images."""
-    before = run_all(project)
     monkeypatch.setattr(NLL, "version", 2)
     forbid(monkeypatch, loading=False)
     evaluated = []
@@ -233,11 +243,11 @@ def test_the_bound_is_evaluated_again_where_it_changed(project: Path, monkeypatc
 
 
 def test_a_row_of_the_earlier_rule_for_times_gets_todays_from_its_chunks(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, before: dict[str, Record], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On whatever machine it is measured again: times are those of the device that drew the row. What no chunk tells stays as
     it was. Catches a smallest-to-largest interval under today's version, times that another machine loses, old costs."""
-    before, jobs = run_all(project), tiny(project)
+    jobs = tiny(project)
     journal = journal_of(jobs, project / "runs")
     for job in jobs:
         row = journal.read(job.key)
@@ -258,11 +268,10 @@ def test_a_row_of_the_earlier_rule_for_times_gets_todays_from_its_chunks(
 
 
 def test_a_metric_that_gave_no_figure_is_lacking_and_never_stale(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, before: dict[str, Record], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """FD-infinity of sixteen images. Catches rows called stale for a figure that they do not have, "done, without" for ever,
     and a figure that a later version gives and that no row ever gets."""
-    before = run_all(project)
     assert not any("metric.fd_infinity" in row for row in before.values())
     monkeypatch.setattr(FDInfinity, "version", 9)
     assert states(capsys) == ["done, without fd_infinity"] * 3
@@ -293,10 +302,9 @@ def forgotten() -> Iterator[None]:
 
 @pytest.mark.usefixtures("forgotten")
 def test_a_metric_that_is_added_appears_in_old_rows_by_measuring(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, before: dict[str, Record], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At version 1, from another package. Catches a key that it changes, and rows that never get it."""
-    before = run_all(project)
     METRICS.register("brightness")(Brightness)
     metrics.cache_clear()
     jobs = tiny(project)
@@ -321,12 +329,11 @@ def test_a_metric_that_is_added_appears_in_old_rows_by_measuring(
 
 @pytest.mark.usefixtures("forgotten")
 def test_keys_are_those_of_a_machine_without_the_package(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, before: dict[str, Record], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A metric of another package at version 3, then 4: it is measured, and measured again, under the same keys.
 
     Catches two machines that do not find each other's rows, and a changed metric that no key tells of and that stays."""
-    before = run_all(project)
     monkeypatch.setattr(Brightness, "version", 3)
     METRICS.register("brightness")(Brightness)
     metrics.cache_clear()

@@ -39,6 +39,7 @@ class MlflowServer:
     def start(self) -> None:
         with open(self._folder / "server.log", "ab") as log:
             without = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+            without["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # four more processes, for what is not used here
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, start_new_session=True, cwd=self._folder, env=without
             )

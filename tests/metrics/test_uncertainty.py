@@ -37,7 +37,7 @@ def once(n: int, m: int) -> Draws:
 @pytest.mark.parametrize(("width", "n", "m"), [(4, 500, 400), (8, ENOUGH * 8, ENOUGH * 8)])
 def test_intervals_cover_the_known_distances(width: int, n: int, m: int) -> None:
     """Two Gaussians whose distance is known in closed form, 500 images of one against 400 of the other in D = 4, and in
-    D = 8 as few as FD-infinity is given for: in 92 to 98 % of 300 trials the 95 % interval of FD-infinity holds that
+    D = 8 as few as FD-infinity is given for: in 92 to 98 % of 200 trials the 95 % interval of FD-infinity holds that
     distance, and the interval of FD the mean FD of the trials. The reference is drawn anew in each.
 
     Catches: the reference taken as fixed (89 %), an interval of one standard error (67 %).
@@ -49,7 +49,7 @@ def test_intervals_cover_the_known_distances(width: int, n: int, m: int) -> None
         Gaussian(mean.double(), other.double().square().diag())
     ).item()
     plain, around, extrapolated = [], [], []
-    for _ in range(300):
+    for _ in range(200):
         generated = other * torch.randn(n, width, generator=generator) + mean
         real = scales * torch.randn(m, width, generator=generator)
         material = Material([Features(generated)], Features(real), resamples=80)

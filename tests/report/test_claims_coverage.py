@@ -13,7 +13,7 @@ from replication.metrics.frechet import FrechetDistance, Gaussian
 from replication.metrics.metric import Material, metric_named
 from replication.metrics.uncertainty import Replicates
 
-TRIALS, RESAMPLES = 200, 150
+TRIALS, RESAMPLES = 120, 80
 WIDTH, N, M = 3, 300, 300  # 100 D images, from which on the plain FD may judge
 SCALES = torch.linspace(1.0, 0.4, WIDTH)  # standard deviations of the reference, whose mean is 0
 SAMPLERS = {2: (0.35, 1.15), 3: (0.3, 1.1)}  # by steps: mean, and standard deviations over the reference's
@@ -39,7 +39,7 @@ def moments(law: Gaussian) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_paired_intervals_of_ratios_cover(folder: Path) -> None:
-    """Features of two samplers from common noise, correlated by 0.95, and one reference, all drawn anew in each of 200
+    """Features of two samplers from common noise, correlated by 0.95, and one reference, all drawn anew in each of 120
     trials: the judge's 95 % interval of the ratio of FD-infinity and of KID holds that of the closed forms in 92 to 98 %,
     and the interval of the ratio of FD that of the mean FDs of the trials.
 

@@ -501,17 +501,17 @@ def calls_of_a_report(folder: Path, labels: int, per_label: int) -> tuple[int, i
         rows = rows_of(cells, journal, folder / "results" / "big-cpu.csv")
     assert len(rows) == labels * per_label
     assert {file.suffix for file in files} == {".md", ".csv", ".tex", ".png", ".html"}
-    assert files[-1].stat().st_size < 5e6
+    assert files[-1].stat().st_size < 3e5 + 500 * len(rows)
     written, read = (sum(entry.callcount for entry in profile.getstats()) for profile in (writing, reading))
     return written, read
 
 
-def test_ten_thousand_rows_are_four_times_the_work_of_a_quarter(folder: Path) -> None:
+def test_four_times_the_rows_are_four_times_the_work(folder: Path) -> None:
     """Counted in calls, which no other process disturbs. Catches whatever is quadratic in rows or in labels.
 
-    A legend of 2,000 names is one that nobody reads: beyond 40 the plot shows points.
+    A legend of 400 names is one that nobody reads: beyond 40 the plot shows points.
     """
-    quarter = calls_of_a_report(folder / "quarter", labels=500, per_label=5)
-    whole = calls_of_a_report(folder / "whole", labels=2000, per_label=5)
+    quarter = calls_of_a_report(folder / "quarter", labels=100, per_label=5)
+    whole = calls_of_a_report(folder / "whole", labels=400, per_label=5)
     assert whole[0] < 4.5 * quarter[0]
     assert whole[1] < 4.5 * quarter[1]

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -174,9 +173,7 @@ def test_latents_of_windows_are_encoded_for_the_rows_that_are_used_alone() -> No
     assert float((batches[0] - batches[1])[used].abs().max()) < 1e-6
 
 
-def test_a_sweep_under_torchrun_has_the_rows_of_one_process(
-    tmp_path: Path, copy_store: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_under_torchrun_has_the_rows_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys exactly, the costs too, the distance to a thousandth; and what is said once. Then one process finds it done.
 
     Catches a row for each process, other keys, text of every process, a training that the first one did alone, and images
@@ -192,7 +189,6 @@ def test_a_sweep_under_torchrun_has_the_rows_of_one_process(
         if where == "one":
             assert main(["run", "tiny"]) == 0
         else:
-            copy_store(Path("runs"))
             done = torchrun(2, DRAWING, "run", "tiny", "--device", "cpu", cwd=tmp_path / where)
             assert done.returncode == 0, done.stderr
             assert done.stdout.count("| DDIM") == 1

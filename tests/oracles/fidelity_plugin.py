@@ -1,8 +1,7 @@
-"""Our extractors as torch-fidelity's."""
+"""Our embedded extractors as torch-fidelity's, under their names."""
 
 from typing import Any
 
-import pytest
 import torch
 from torch_fidelity import register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
@@ -31,8 +30,6 @@ class Plugin(FeatureExtractorBase):
         return tuple(layers[name] for name in self.features_list)
 
 
-@pytest.fixture(scope="session")
-def plugged_in() -> None:
-    """torch-fidelity has our embedded extractors, under their names."""
+def plug_in() -> None:
     for name in ("digits-cnn", "cifar10-resnet"):
         register_feature_extractor(name, Plugin)
