@@ -147,6 +147,17 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def known_sha256(path: Path) -> str:
+    """The same, read again only when the file has changed."""
+    stat = path.stat()
+    return _sha256_of(path, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _sha256_of(path: Path, size: int, modified: int) -> str:
+    return file_sha256(path)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write beside the target, flush to disk, rename: `path` is as it was, or whole. Raises Unwritable."""
     with replaced(path) as partial:

@@ -26,9 +26,9 @@ class Prediction(NamedTuple):
     x0: Tensor  # [B,C,H,W]
     eps: Tensor  # [B,C,H,W]
     log_var: Tensor | None = None  # [B,C,H,W], log-variance of q(x_s | x_t) where the network learns it
-    is_range: bool = (
-        False  # whether log_var is instead v in [-1, 1], the place between those of fixed-small and fixed-large
-    )
+    # whether log_var is instead v in [-1, 1], the place between those of fixed-small and fixed-large
+    is_range: bool = False
+    gradient: Tensor | None = None  # [B,C,H,W], of what is to be added to log p(x_t): a classifier's guidance
 
 
 class InputError(Exception):

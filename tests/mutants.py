@@ -120,7 +120,7 @@ MUTANTS = [
     Mutant("noise on the last step", "samplers/ancestral.py",
            "noise is None or s == 0 or", "noise is None or", (LOOP, "test_no_noise_reaches and ancestral")),
     Mutant("noise where a spacing repeats a time", "samplers/ancestral.py",
-           " or s == t:", ":", (CONTRACT, "a_learned_variance_has_no_say")),
+           " or s == t  #", "  #", (CONTRACT, "a_learned_variance_has_no_say")),
     Mutant("the posterior mean weighs x0 with alpha_t", "forward.py",
            "per_image(schedule.alpha(s) * lost, x_t)", "per_image(schedule.alpha(t) * lost, x_t)",
            (ORDERS, "test_weak_order and ancestral")),

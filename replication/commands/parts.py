@@ -27,6 +27,7 @@ KINDS = {
     "autoencoders": "First stages: from images to latents and back.",
     "perceptual": "Perceptual distances in the loss of a first stage.",
     "discriminators": "Discriminators in the loss of a first stage.",
+    "classifiers": "Classifiers of noisy images, by whose gradients samples are guided.",
     "datasets": "Images with a fingerprint, to train on and to compare with.",
     "conditions": "What images are drawn by: a class, a caption.",
     "extractors": "Networks whose features distances are taken of.",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from replication.commands.options import chosen, each_named, jobs_named, print_json, workplace
-from replication.harness.auto_weights import Wanted, encoders, wanted
+from replication.harness.auto_weights import Wanted, wanted, wanted_first
 from replication.harness.expected import Ahead, Expected, Forecast
 from replication.harness.experiment import Experiment
 from replication.harness.fetched_weights import is_here, size_of
@@ -62,7 +62,7 @@ def plan(options: argparse.Namespace) -> None:
     whole = Expected.of_all([*taking, *(of for _, of in training)])
     named = len(asked) > 1
     tables: dict[str, list[Line]] = {
-        "weights": [_of_weights(one) for one in (*encoders(given), *wanted(given, place))],
+        "weights": [_of_weights(one) for one in (*wanted_first(given), *wanted(given, place))],
         "cells": [_of_job(one, of, named) for one, of in zip(ahead, taking, strict=True) if isinstance(one.job, Cell)],
         "first stages": [
             _of_job(one, of, named) for one, of in zip(ahead, taking, strict=True) if not isinstance(one.job, Cell)

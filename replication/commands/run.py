@@ -8,7 +8,7 @@ from functools import partial
 from replication.commands.options import cells_named, chosen, device_of, each_named, jobs_named, workplace
 from replication.deadline import Deadline, OutOfTime
 from replication.files import expanded, write_atomically
-from replication.harness.auto_weights import encoders, give, wanted
+from replication.harness.auto_weights import give, wanted, wanted_first
 from replication.harness.cluster import workers_on_ray
 from replication.harness.companions import companions
 from replication.harness.experiment import Experiment, load_experiment
@@ -52,7 +52,7 @@ def run_experiments(options: argparse.Namespace) -> None:
         if options.executor == "ray" and processes.several:
             raise InputError("--executor ray under torchrun: Ray starts its workers itself; leave one of the two out")
         for one in asked if options.weights else []:
-            _fetch_encoders(one)
+            _fetch_first(one)
         for one, experiment, jobs in [(one, *jobs_named(one)) for one in asked]:
             place = replace(workplace(one, experiment), deadline=deadline, processes=processes)
             try:
@@ -65,12 +65,12 @@ def run_experiments(options: argparse.Namespace) -> None:
         raise next((error for error in failed if not isinstance(error, OutOfTime)), failed[0])
 
 
-def _fetch_encoders(options: argparse.Namespace) -> None:
-    """Those of the rows that are asked for, before their keys are made, which hold their content."""
+def _fetch_first(options: argparse.Namespace) -> None:
+    """The text encoders and classifiers of the rows that are asked for, before keys are made, which hold their content."""
     experiment = load_experiment(options.experiment, dict(options.set), options.profile)
     cells = cells_of(experiment, options.profile, check=False)
     place = workplace(options, experiment)
-    for one in encoders([cell for cell in cells if not options.row or cell.label in options.row]):
+    for one in wanted_first([cell for cell in cells if not options.row or cell.label in options.row]):
         print("\n".join(give(one, place)), flush=True)
 
 

@@ -12,11 +12,11 @@ from replication.files import expanded
 from replication.harness.exported_weights import CARD, export_diffusers
 from replication.harness.fetched_weights import (
     fetch,
+    in_place,
     is_here,
     named,
     path_or_name,
     published,
-    reads_text,
     rows_of,
     size_of,
 )
@@ -75,7 +75,7 @@ def fetch_weights(options: argparse.Namespace) -> None:
     for file in [named(text) for text in options.names]:
         where = fetch(file)
         print(f"{file.name}: {where}; licence: {file.licence}")
-        for row in [] if reads_text(file) else rows_of(file)[:SHOWN]:
+        for row in [] if in_place(file) else rows_of(file)[:SHOWN]:
             experiment, _, label = row.partition(": ")
             stage = label.removeprefix("first stage ")
             what = f"--stage {stage} --first-stage" if stage != label else f"--row {label!r} --network"

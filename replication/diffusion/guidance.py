@@ -1,14 +1,23 @@
-"""Classifier-free guidance: Ho and Salimans 2022, with the weight as Imagen, LDM and DiT write it.
+"""Guidance without a classifier, Ho and Salimans 2022, and by one, Dhariwal and Nichol 2021, section 4.
 
     eps = eps_null + weight (eps_cond - eps_null),  and so for x0: the answer still splits x_t
 
-weight 1 is off and 0 is the unconditional answer. (The paper's own w is weight - 1.)
+weight 1 is off and 0 is the unconditional answer, as Imagen, LDM and DiT write it. (The paper's own w is weight - 1.)
+
+    g = weight grad_x log p(y | x_t, t),   eps = eps - sigma g,   and so for x0 (algorithm 2, DDIM)
+
+of a classifier p of noisy images; weight 0 is off. Ancestral sampling moves its mean by variance * g instead (algorithm 1).
+x0 is clipped before, as in the official code.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from replication.diffusion.denoiser import Denoise, Wrapper, evaluations
+from replication.diffusion.parameterization import eps_of
+from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import unknown
 from replication.types import InputError, Prediction, per_image
 
@@ -91,3 +100,39 @@ def _half(p: Prediction, i: int) -> Prediction:
     """The first or second half of a batch of 2B."""
     about_variance = None if p.log_var is None else p.log_var.chunk(2)[i]
     return p._replace(x0=p.x0.chunk(2)[i], eps=p.eps.chunk(2)[i], log_var=about_variance)
+
+
+class ClassifierGuided(Wrapper):
+    """The denoiser with the gradient of a classifier of noisy images beside its answer: Dhariwal and Nichol 2021.
+
+    classifier: `(x [B,C,H,W] float32, timestep [B]) -> logits [B,K]`; it is no evaluation of the network. cond: labels Int[B],
+    which the denoiser is given too. Raises InputError when called without labels, and for a schedule that ends without signal.
+    """
+
+    def __init__(self, denoise: Denoise, classifier: Callable[[Tensor, Tensor], Tensor], weight: float):
+        super().__init__(denoise)
+        if self.schedule.alpha(torch.ones(())) == 0:
+            raise InputError(
+                "guidance by a classifier: nothing of x0 is left at t = 1 of this schedule, where alpha is 0"
+            )
+        self.classifier, self.weight = classifier, weight
+
+    def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
+        if cond is None or cond.is_floating_point():
+            raise InputError("guidance by a classifier needs a label for every image")
+        timestep = self.schedule.timestep(t)
+        timestep = timestep.to(x_t).expand(len(x_t)) if t.ndim else x_t.new_full((len(x_t),), float(timestep))
+        with torch.enable_grad():
+            x = x_t.detach().float().requires_grad_()
+            chosen = self.classifier(x, timestep.float()).float().log_softmax(1).gather(1, cond[:, None])
+            (gradient,) = torch.autograd.grad(chosen.sum(), x)
+        return self.denoise(x_t, t, cond)._replace(gradient=self.weight * gradient.to(x_t.dtype))
+
+
+def scored(prediction: Prediction, x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Prediction:
+    """The prediction whose score has the gradient in it, where it has one: algorithm 2, of an x0 that may be clipped."""
+    if prediction.gradient is None:
+        return prediction
+    alpha, sigma = per_image(schedule.alpha(t), x_t), per_image(schedule.sigma(t), x_t)
+    eps = eps_of(prediction.x0, x_t, t, schedule) - sigma * prediction.gradient
+    return prediction._replace(x0=prediction.x0 + sigma**2 / alpha * prediction.gradient, eps=eps, gradient=None)

@@ -27,6 +27,7 @@ class Sampler(ABC):
     local_order: int | None = None
     stochastic: bool
     evals_per_step: int
+    takes_gradient = False  # whether `step` moves its mean by a prediction's gradient itself
     version = 1
 
     def init(self, times: Tensor | None = None) -> Any:

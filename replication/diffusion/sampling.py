@@ -8,6 +8,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from replication.diffusion.denoiser import Denoise, clipped
+from replication.diffusion.guidance import scored
 from replication.diffusion.sampler import Sampler
 from replication.diffusion.schedule import NoiseSchedule
 from replication.types import InputError, Prediction
@@ -44,7 +45,8 @@ def sample(
     clipping = clipped(denoiser, clip)
 
     def denoise(x: Tensor, t: Tensor) -> Prediction:
-        return clipping(x, t, cond)
+        prediction = clipping(x, t, cond)
+        return prediction if sampler.takes_gradient else scored(prediction, x, t, denoiser.schedule)
 
     x, state = x_T.double(), sampler.init(times)
     steps = itertools.pairwise(times)

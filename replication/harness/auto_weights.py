@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from replication.harness.fetched_weights import encoders_of, fetch, fits, is_here, published, reads_text
+from replication.harness.fetched_weights import fetch, fits, in_place, is_here, lacking, published
 from replication.harness.given_weights import give_first_stage, give_network
 from replication.harness.jobs.cell import Cell
 from replication.harness.workplace import Workplace
@@ -12,7 +12,7 @@ from replication.types import InputError
 
 
 class Wanted(NamedTuple):
-    """A published file for a cell's network, its first stage or its condition."""
+    """A published file for a cell's network, its first stage, or what it is conditioned or guided by."""
 
     file: Published
     cell: Cell
@@ -20,16 +20,15 @@ class Wanted(NamedTuple):
 
     @property
     def title(self) -> str:
-        stage, condition = self.cell.recipe.first_stage, self.cell.recipe.condition
-        if reads_text(self.file) and condition:
-            return f"condition {condition.name}"
+        stage = self.cell.recipe.first_stage
+        if in_place(self.file):
+            return self.file.part
         return f"first stage {stage.name}" if self.of_stage and stage else self.cell.label
 
 
-def encoders(cells: Sequence[Cell]) -> list[Wanted]:
-    """The text encoders that these cells lack, each once. Keys hold their content: they are fetched before anything else."""
-    lacking = ((encoders_of(cell.recipe), cell) for cell in cells)
-    return list({file.name: Wanted(file, cell) for file, cell in lacking if file is not None}.values())
+def wanted_first(cells: Sequence[Cell]) -> list[Wanted]:
+    """The text encoders and classifiers that these cells lack, each once: keys hold their content."""
+    return list({file.name: Wanted(file, cell) for cell in cells for file in lacking(cell)}.values())
 
 
 def wanted(cells: Sequence[Cell], place: Workplace) -> list[Wanted]:
@@ -48,7 +47,7 @@ def wanted(cells: Sequence[Cell], place: Workplace) -> list[Wanted]:
                 found[snapshots.key] = Wanted(_chosen(fitting, f"first stage {stage.name}", cell), cell, True)
         snapshots = place.snapshots(recipe)
         if snapshots.key not in found and not snapshots.found(recipe.training.steps):
-            fitting = [file for file in published() if not reads_text(file) and fits(file, recipe)]
+            fitting = [file for file in published() if not in_place(file) and fits(file, recipe)]
             found[snapshots.key] = Wanted(_chosen(fitting, f"network {recipe.network}", cell), cell)
     return list(found.values())
 
@@ -68,7 +67,7 @@ def give(one: Wanted, place: Workplace) -> list[str]:
     """Fetch the file unless it is here, and make it the row's; returns what is to be said of it. Raises as these do."""
     path, recipe = fetch(one.file), one.cell.recipe
     said = f"{one.title}: {one.file.name}, {one.file.url}"
-    if reads_text(one.file):
+    if in_place(one.file):
         return [f"{said}; licence: {one.file.licence}"]
     if one.of_stage and recipe.first_stage:
         given = give_first_stage(recipe.first_stage, recipe.build_dataset(), path, place)

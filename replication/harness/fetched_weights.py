@@ -27,7 +27,7 @@ from replication.harness.jobs.cell import Cell, cells_of
 from replication.layers.weight_files import PICKLES, SHARD, STEM, SUFFIX
 from replication.layers.weights import HUB, Published
 from replication.progress import bar
-from replication.registry import AUTOENCODERS, CONDITIONS, MODELS, Registry, listed, unknown
+from replication.registry import AUTOENCODERS, CLASSIFIERS, CONDITIONS, MODELS, Registry, listed, unknown
 from replication.settings import canonical_json
 from replication.training.recipe import Recipe
 from replication.types import InputError
@@ -48,8 +48,10 @@ CHUNK = 1 << 20
 
 
 def published() -> list[Published]:
-    """Every published file in the tables beside networks, first stages and conditions, in this package and in others."""
-    parts = [(registry, name) for registry in (MODELS, AUTOENCODERS, CONDITIONS) for name in registry.names()]
+    """Every published file in the tables beside networks, first stages and what they are used with, in any package."""
+    parts = [
+        (registry, name) for registry in (MODELS, AUTOENCODERS, CONDITIONS, CLASSIFIERS) for name in registry.names()
+    ]
     tables = {module.__name__: module for registry, name in parts if (module := beside(registry, name)) is not None}
     return [file for name in sorted(tables) for file in tables[name].WEIGHTS]
 
@@ -108,8 +110,9 @@ def path_or_name(text: str, path: Path) -> Path:
 def rows_of(file: Published) -> list[str]:
     """ "experiment: row" of each row of profile `paper` that may use it, first stages included."""
     of_stages = [f"{experiment}: first stage {name}" for experiment, _, name in (s.partition(":") for s in file.stages)]
-    cells = _cells(tuple(experiments().items())) if file.dataset or reads_text(file) else []
-    of_cells = {f"{name}: {cell.label}": None for name, cell in cells if fits(file, cell.recipe)}
+    cells = _cells(tuple(experiments().items())) if file.dataset or in_place(file) else []
+    uses = is_read_by if in_place(file) else lambda file, cell: fits(file, cell.recipe)
+    of_cells = {f"{name}: {cell.label}": None for name, cell in cells if uses(file, cell)}
     return [*of_stages, *of_cells]
 
 
@@ -127,12 +130,7 @@ def _cells(files: tuple[tuple[str, Path], ...]) -> list[tuple[str, Cell]]:
 
 
 def fits(file: Published, recipe: Recipe) -> bool:
-    """Whether these are weights of the recipe's network, trained as it says on its data and, where that is stated, as long.
-
-    Of text encoders, whether it is conditioned by them.
-    """
-    if reads_text(file):
-        return getattr(recipe.build_condition(), "model", "") == file.name
+    """Whether these are weights of the recipe's network, trained as it says on its data and, where that is stated, as long."""
     network = recipe.network
     trained = (file.dataset, file.resolution, file.parameterization, file.schedule, file.objective)
     asked = (recipe.dataset.name, recipe.build_dataset().resolution, recipe.parameterization)
@@ -144,18 +142,27 @@ def fits(file: Published, recipe: Recipe) -> bool:
     )
 
 
-def reads_text(file: Published) -> bool:
-    """Whether these are text encoders, which a condition reads where they are and which are given to no row."""
-    return file.spelling == "transformers"
+def in_place(file: Published) -> bool:
+    """Whether it is read where it was fetched, and given to no row: text encoders, and classifiers that guide."""
+    return file.part in CONDITIONS.names() or file.part in CLASSIFIERS.names()
 
 
-def encoders_of(recipe: Recipe) -> Published | None:
-    """The text encoders that it has to have fetched first, where that is so."""
-    condition = recipe.build_condition()
-    if condition is None or recipe.condition is None or not condition.lacking:
-        return None
+def is_read_by(file: Published, cell: Cell) -> bool:
+    """Whether it is what the cell's condition, or its guidance, names."""
+    condition, guidance = cell.recipe.build_condition(), cell.sampling.guidance
+    classifier = guidance.built_classifier() if guidance else None
+    return file.name in (getattr(condition, "model", ""), getattr(classifier, "weights", ""))
+
+
+def lacking(cell: Cell) -> Iterator[Published]:
+    """What of that has to be fetched; raises InputError for a name that nothing is published under."""
+    condition, guidance = cell.recipe.build_condition(), cell.sampling.guidance
     known = {file.name: file for file in published()}
-    return known.get(condition.lacking) or encoder(condition.lacking, recipe.condition.name)
+    if condition is not None and cell.recipe.condition and (model := condition.lacking):
+        yield known.get(model) or encoder(model, cell.recipe.condition.name)
+    classifier = guidance.built_classifier() if guidance else None
+    if classifier is not None and (name := classifier.lacking):
+        yield named(name)
 
 
 def size_of(file: Published) -> str:
@@ -183,7 +190,7 @@ def remotes(file: Published) -> dict[str, Remote]:
             "there and set HF_TOKEN. Files that you have: `replicate weights add EXPERIMENT --network PATH`"
         ) from error
     wanted = {}
-    for path in (_of_text if reads_text(file) else _wanted)(file, list(there)):
+    for path in (_of_text if file.part in CONDITIONS.names() else _wanted)(file, list(there)):
         entry = there[path]
         url = huggingface_hub.hf_hub_url(file.hub, path, endpoint=endpoint)
         wanted[path] = Remote(url, entry.lfs.sha256 if entry.lfs else "", entry.size, token or "")
@@ -246,8 +253,8 @@ def fetch(file: Published) -> Path:
         _check_space(folder, wanted)
         for place, remote in wanted.items():
             way = (
-                "condition.model = its folder"
-                if reads_text(file)
+                "its path is the option `model` or `weights` of what reads it"
+                if in_place(file)
                 else "`replicate weights add EXPERIMENT --network PATH`"
             )
             otherwise = f"a copy from elsewhere will do: {way} ({file.url})"

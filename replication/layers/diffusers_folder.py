@@ -5,7 +5,6 @@ they are: `training = { steps = 1, warmup = 1 }`; more steps fine-tune them. dif
 """
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from replication.files import expanded, file_sha256
+from replication.files import expanded, known_sha256
 from replication.layers.as_diffusers import imported
 from replication.layers.building import without_parameters
 from replication.layers.conditioning import parted
@@ -79,9 +78,9 @@ class DiffusersFolder(nn.Module):
     def identified(options: dict[str, Any]) -> dict[str, Any]:
         """What a key holds of the options: the content of the files in the place of the path."""
         folder = expanded(options["path"], "path")
-        weights = weight_files(folder).sha256(_known)
+        weights = weight_files(folder).sha256(known_sha256)
         told = {name: value for name, value in options.items() if (name, value) != ("guidance", 3.5)}  # it came later
-        return {**told, "path": {CONFIG: _known(_file(folder, CONFIG)), NAME: weights}}
+        return {**told, "path": {CONFIG: known_sha256(_file(folder, CONFIG)), NAME: weights}}
 
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
         if self.kind in ("SD3Transformer2DModel", FLUX):
@@ -139,13 +138,3 @@ def _file(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise InputError(f"{folder / name}: there is no such file; `save_pretrained` of diffusers writes it")
     return folder / name
-
-
-def _known(file: Path) -> str:
-    return _sha256(file, file.stat().st_size, file.stat().st_mtime_ns)
-
-
-@cache
-def _sha256(file: Path, size: int, modified: int) -> str:
-    """Of a file, read again only when it has changed."""
-    return file_sha256(file)

@@ -7,7 +7,7 @@ and the initial weights. The blocks without a time embedding are those of LDM's 
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -194,22 +194,22 @@ class Level(nn.Module):
         return x
 
 
-class UNet(Conditional):
-    """`network(x [B,in,H,W], timestep [B], cond=None) -> [B,out,H,W]`; out is twice `in` with learned_variance.
+class DownPath(Conditional):
+    """The half of a U-Net that goes down, and its middle: the whole of what UNet and a classifier of noisy images share.
 
     attends: for each level whether it attends; attention: makes one of so many channels for a level, the middle's for the
     last one, which is called with the features and, in a network with a context, with the context [B,L,D]. eps: of the
-    GroupNorms. cos_first: see
-    timestep_embedding. pad_all_sides: the stride-2 convolutions are padded by 1 all around, or else right and below.
-    scale_shift: how the embedding enters the blocks, see ResnetBlock. resampling_blocks: such blocks halve and double the
-    images, in the place of convolutions. timestep_scale: by which the timestep is multiplied first.
-    classes: cond is a label Int[B] whose embedding is added to the time's; `classes` itself is the null label. encoder:
-    makes the context of cond instead, and `added` an embedding of the vector that is joined to it, which is added to the
-    time's too. With neither, cond is not looked at.
-    Raises InputError where cond or the image size does not fit.
+    GroupNorms. cos_first, and time_width, the number of sinusoids (0: width): see timestep_embedding. pad_all_sides: the
+    stride-2 convolutions are padded by 1 all around, or else right and below. scale_shift: how the embedding enters the
+    blocks, see ResnetBlock. resampling_blocks: such blocks halve the images, in the place of convolutions.
+    timestep_scale: by which the timestep is multiplied first. classes: of labels Int[B] whose embedding is added to the
+    time's.
     """
 
     version = 1
+    heads_outermost = (
+        True  # of official weights: queries, keys and values are packed head after head, or one after the other
+    )
 
     def __init__(
         self,
@@ -226,83 +226,52 @@ class UNet(Conditional):
         pad_all_sides: bool,
         dropout: float,
         groups: int,
-        learned_variance: bool,
         scale_shift: bool = False,
         resampling_blocks: bool = False,
         timestep_scale: float = 1.0,
+        time_width: int = 0,
         classes: int = 0,
-        encoder: Encoder | None = None,
-        added: AddedVector | None = None,
     ):
         super().__init__()
         self.timestep_scale = timestep_scale
         self.resolution, self.in_channels, self.multipliers, self.blocks = resolution, in_channels, multipliers, blocks
-        self.attends, self.groups, self.width = list(attends), groups, width
+        self.attends, self.groups, self.width, self.time_width = list(attends), groups, width, time_width or width
         self.cos_first, self.pad_all_sides = cos_first, pad_all_sides
         self.scale_shift, self.resampling_blocks = scale_shift, resampling_blocks
-        embedding = 4 * width
-        self.embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        embedding = 4 * self.time_width
+        self.embed = nn.Sequential(nn.Linear(self.time_width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.label = LabelEmbedding(classes, embedding) if classes else None
         self.conv_in = nn.Conv2d(in_channels, width, 3, padding=1)
-
-        def block(a: int, b: int, resample: Resample | None = None) -> ResnetBlock:
-            return ResnetBlock(a, b, embedding, dropout, groups, eps, scale_shift, resample)
-
-        def level(i: int, widths: list[tuple[int, int]]) -> Level:
-            return Level(widths, block, partial(attention, i) if self.attends[i] else None)
-
+        self._of_block, self._attention = (embedding, dropout, groups, eps, scale_shift), attention
         self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
-        skips, c = [width], width
+        c = width
         for i, multiplier in enumerate(multipliers):
             widths = [(c if j == 0 else width * multiplier, width * multiplier) for j in range(blocks)]
-            self.down.append(level(i, widths))
+            self.down.append(self._level(i, widths))
             c = width * multiplier
-            skips += [c] * blocks
             if i < len(multipliers) - 1:
                 convolution = nn.Conv2d(c, c, 3, stride=2, padding=1 if pad_all_sides else 0)
-                self.downsample.append(block(c, c, halved) if resampling_blocks else convolution)
-                skips.append(c)
+                self.downsample.append(self._block(c, c, halved) if resampling_blocks else convolution)
 
-        self.middle1 = block(c, c)
+        self.middle1 = self._block(c, c)
         self.middle_attention = attention(len(multipliers) - 1, c)
-        self.middle2 = block(c, c)
+        self.middle2 = self._block(c, c)
 
-        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
-        for i in reversed(range(len(multipliers))):
-            widths = []
-            for _ in range(blocks + 1):
-                widths.append((c + skips.pop(), width * multipliers[i]))
-                c = width * multipliers[i]
-            self.up.append(level(i, widths))
-            if i > 0:
-                self.upsample.append(block(c, c, doubled) if resampling_blocks else nn.Conv2d(c, c, 3, padding=1))
+    def _block(self, a: int, b: int, resample: Resample | None = None) -> ResnetBlock:
+        return ResnetBlock(a, b, *self._of_block, resample)
 
-        self.norm_out = GroupNorm(groups, c, eps)
-        self.conv_out = nn.Conv2d(c, in_channels * (2 if learned_variance else 1), 3, padding=1)
-        self.context_encoder, self.added = encoder, added
+    def _level(self, i: int, widths: list[tuple[int, int]]) -> Level:
+        return Level(widths, self._block, partial(self._attention, i) if self.attends[i] else None)
 
-    @property
-    def encoder(self) -> Encoder | None:
-        return self.context_encoder or self.label
-
-    @property
-    def ends(self) -> list[nn.Conv2d | nn.Linear]:
-        """The last layer, and those at the end of a residual branch: where the papers start from nothing, or nearly."""
-        blocks = [m.conv2 for m in self.modules() if isinstance(m, ResnetBlock)]
-        return [self.conv_out, *blocks, *(m.out for m in self.modules() if isinstance(m, Attention))]
-
-    def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
-        self._check_size(x)
+    def time_embedding(self, timestep: Tensor) -> Tensor:
+        """Float[B] -> Float[B,4*time_width]."""
         if self.timestep_scale != 1:
             timestep = timestep * self.timestep_scale
-        embedding = self.embed(timestep_embedding(timestep, self.width, self.cos_first))  # [B,4*width]
-        condition = self.embedded(cond)
-        if condition is not None and self.added is not None:
-            condition, vector = parted(condition)
-            embedding = embedding + self.added(vector)
-        context = () if condition is None or condition.ndim == 2 else (condition,)  # [B,L,D]
-        if condition is not None and not context:
-            embedding = embedding + condition
+        return self.embed(timestep_embedding(timestep, self.time_width, self.cos_first))
+
+    def down_to_the_middle(self, x: Tensor, embedding: Tensor, *context: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(features after the middle, what the way up reads besides); raises InputError for sizes that do not halve."""
+        self._check_size(x)
         h = self.conv_in(x)
         skips = [h]
         for i, level in enumerate(cast(Iterable[Level], self.down)):
@@ -312,13 +281,7 @@ class UNet(Conditional):
             if i < len(self.downsample):
                 h = self._halve(i, h, embedding)
                 skips.append(h)
-        h = self.middle2(self.middle_attention(self.middle1(h, embedding), *context), embedding)
-        for i, level in enumerate(cast(Iterable[Level], self.up)):
-            for j in range(len(level)):
-                h = level.step(j, torch.cat([h, skips.pop()], dim=1), embedding, *context)
-            if i < len(self.upsample):
-                h = self.upsample[i](h, embedding) if self.resampling_blocks else self.upsample[i](doubled(h))
-        return self.conv_out(activated(self.norm_out(h)))
+        return self.middle2(self.middle_attention(self.middle1(h, embedding), *context), embedding), skips
 
     def _halve(self, i: int, h: Tensor, embedding: Tensor) -> Tensor:
         if self.resampling_blocks:
@@ -332,3 +295,68 @@ class UNet(Conditional):
             raise InputError(
                 f"images of {size} do not halve {len(self.downsample)} times: sizes must be multiples of {factor}"
             )
+
+
+class UNet(DownPath):
+    """`network(x [B,in,H,W], timestep [B], cond=None) -> [B,out,H,W]`; out is twice `in` with learned_variance.
+
+    options: those of DownPath; resampling_blocks double the images too. With `classes`, cond is a label, and `classes` itself
+    the null label. encoder: makes the context of cond instead, and `added` an embedding of the vector that is joined to it,
+    which is added to the time's too. With neither, cond is not looked at.
+    Raises InputError where cond or the image size does not fit.
+    """
+
+    def __init__(
+        self,
+        *sizes: Any,
+        learned_variance: bool,
+        encoder: Encoder | None = None,
+        added: AddedVector | None = None,
+        **options: Any,
+    ):
+        super().__init__(*sizes, **options)
+        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
+        channels = [self.width * multiplier for multiplier in self.multipliers]
+        # of what every block reads besides: conv_in's, and each level's with that of its downsampling
+        skips = [self.width, *(c for c in channels for _ in range(self.blocks + 1))]
+        skips.pop()  # the last level does not halve
+        c = channels[-1]
+        for i in reversed(range(len(channels))):
+            widths = []
+            for _ in range(self.blocks + 1):
+                widths.append((c + skips.pop(), channels[i]))
+                c = channels[i]
+            self.up.append(self._level(i, widths))
+            if i > 0:
+                doubling = self._block(c, c, doubled) if self.resampling_blocks else nn.Conv2d(c, c, 3, padding=1)
+                self.upsample.append(doubling)
+
+        self.norm_out = GroupNorm(self.groups, c, self.middle1.norm1.eps)
+        self.conv_out = nn.Conv2d(c, self.in_channels * (2 if learned_variance else 1), 3, padding=1)
+        self.context_encoder, self.added = encoder, added
+
+    @property
+    def encoder(self) -> Encoder | None:
+        return self.context_encoder or self.label
+
+    @property
+    def ends(self) -> list[nn.Conv2d | nn.Linear]:
+        """The last layer, and those at the end of a residual branch: where the papers start from nothing, or nearly."""
+        blocks = [m.conv2 for m in self.modules() if isinstance(m, ResnetBlock)]
+        return [self.conv_out, *blocks, *(m.out for m in self.modules() if isinstance(m, Attention))]
+
+    def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:
+        embedding, condition = self.time_embedding(timestep), self.embedded(cond)
+        if condition is not None and self.added is not None:
+            condition, vector = parted(condition)
+            embedding = embedding + self.added(vector)
+        context = () if condition is None or condition.ndim == 2 else (condition,)  # [B,L,D]
+        if condition is not None and not context:
+            embedding = embedding + condition
+        h, skips = self.down_to_the_middle(x, embedding, *context)
+        for i, level in enumerate(cast(Iterable[Level], self.up)):
+            for j in range(len(level)):
+                h = level.step(j, torch.cat([h, skips.pop()], dim=1), embedding, *context)
+            if i < len(self.upsample):
+                h = self.upsample[i](h, embedding) if self.resampling_blocks else self.upsample[i](doubled(h))
+        return self.conv_out(activated(self.norm_out(h)))

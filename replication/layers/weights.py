@@ -208,6 +208,7 @@ def unet_options(network: UNet) -> Options:
         "resnet_time_scale_shift": Option("default", (shift,)),
         "class_embed_type": Option(None, (None,)),
         "timestep_scale": Option(1.0, (network.timestep_scale,)),  # IDDPM's
+        "time_width": Option(network.width, (network.time_width,)),  # ADM's at 512 pixels
     }
     if not network.resampling_blocks:
         common["downsample_padding"] = Option(1, (1 if network.pad_all_sides else 0,))

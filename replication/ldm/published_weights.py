@@ -14,7 +14,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from replication.layers.unet import Attention, UNet
+from replication.layers.unet import Attention, DownPath, UNet
 from replication.layers.weights import (
     DIFFUSERS_BLOCKS,
     DIFFUSERS_UNET,
@@ -77,17 +77,16 @@ def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
     where one is missing, unexpected or of another shape.
     """
     ema, whole = _averaged(weights), any(name.startswith(PREFIX) for name in weights)
-    table, own = (*_blocks(network), *_OFFICIAL, *TRANSFORMER), {}
-    for name in weights:
-        if not whole:  # of ADM's and IDDPM's code, where there is nothing but the U-Net
-            own[renamed(name, table)] = weights[name]
-        elif name.startswith(PREFIX):
+    parts: dict[str, Tensor] = {} if whole else dict(weights)  # ADM's and IDDPM's code has nothing but the U-Net
+    for name in weights if whole else ():
+        if name.startswith(PREFIX):
             taken = AVERAGE + name.removeprefix("model.").replace(".", "") if ema else name
             if taken not in weights:
                 raise InputError(
                     f"weights from the official code: no moving average {taken!r} of {name!r}; others have one"
                 )
-            own[renamed(name.removeprefix(PREFIX), table)] = weights[taken]
+            parts[name.removeprefix(PREFIX)] = weights[taken]
+    own = official_parts(parts, network)
     if isinstance(network.context_encoder, ClassEmbedder) and (labels := weights.get(LABELS)) is not None:
         own["context_encoder.weight"] = labels
     if (
@@ -96,8 +95,15 @@ def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
         and len(labels) == network.label.classes
     ):
         own["label.weight"] = F.pad(labels, (0, 0, 0, len(network.label.weight) - len(labels)))
-    _split_attention(own, network)
     return under_our_names(projections(own), (), network, "the official code")
+
+
+def official_parts(weights: Weights, network: DownPath) -> dict[str, Tensor]:
+    """A U-Net's tensors, or those of one that only goes down, in the official code's words: under our names."""
+    table = (*_blocks(network), *_OFFICIAL, *TRANSFORMER)
+    own = {renamed(name, table): tensor for name, tensor in weights.items()}
+    _split_attention(own, network)
+    return own
 
 
 def of_adm(weights: Weights) -> str:
@@ -156,13 +162,17 @@ def autoencoder_shapes(autoencoder: Any) -> dict[str, object]:
 _SHIFTS = ("shift_factor", "latents_mean", "latents_std")  # of later models' latents
 
 
-def _split_attention(weights: dict[str, Tensor], network: UNet) -> None:
-    """Plain attention has 1x1 convolutions for linear layers, and q, k and v in one of them, head after head."""
+def _split_attention(weights: dict[str, Tensor], network: DownPath) -> None:
+    """Plain attention has 1x1 convolutions for linear layers, and q, k and v in one of them, mostly head after head."""
     attentions = [(path, module) for path, module in network.named_modules() if isinstance(module, Attention)]
     for (path, attention), kind in itertools.product(attentions, ("weight", "bias")):
         if (qkv := weights.get(f"{path}.qkv.{kind}")) is not None and len(qkv) == 3 * attention.q.out_features:
-            heads = weights.pop(f"{path}.qkv.{kind}").reshape(qkv.shape[:2]).unflatten(0, (attention.heads, 3, -1))
-            weights |= {f"{path}.{part}.{kind}": heads[:, i].flatten(0, 1) for i, part in enumerate("qkv")}
+            order = (attention.heads, 3, -1) if network.heads_outermost else (3, attention.heads, -1)
+            parts = weights.pop(f"{path}.qkv.{kind}").reshape(qkv.shape[:2]).unflatten(0, order)
+            parts = parts.movedim(1, 0) if network.heads_outermost else parts
+            weights |= {
+                f"{path}.{letter}.{kind}": part.flatten(0, 1) for letter, part in zip("qkv", parts, strict=True)
+            }
         if (out := weights.pop(f"{path}.proj_out.{kind}", None)) is not None:
             weights[f"{path}.out.{kind}"] = out.reshape(out.shape[:2])
 
@@ -178,7 +188,7 @@ def first_stage_from_official(weights: Weights, autoencoder: Any) -> dict[str, T
     return under_our_names(as_run(own, len(autoencoder.decoder.up)), _FIRST_STAGE, autoencoder, "the official code")
 
 
-def _blocks(network: UNet) -> Iterator[tuple[str, str]]:
+def _blocks(network: DownPath) -> Iterator[tuple[str, str]]:
     """The official code numbers the blocks, the downsamplings and conv_in together, 0, 1, 2, ... on each way."""
     last = len(network.multipliers) - 1
     number = 1
@@ -257,6 +267,7 @@ _MSE: dict[str, Any] = {
     "sha256": "a1d993488569e928462932c8c38a0760b874d166399b14414135bd9c42df5815",
 }
 _COSINE: dict[str, Any] = {"schedule": "cosine", "objective": "hybrid"}
+_ADM: dict[str, Any] = {"dataset": "imagenet-256", "objective": "hybrid"}
 _IMAGENET_64: dict[str, Any] = {"dataset": "imagenet-256", "resolution": 64, **_COSINE}
 WEIGHTS = (
     _zoo("ldm-celebahq", "ldm-celebahq-4", "CelebA-HQ", "celeba.zip", "celebahq-256"),
@@ -296,9 +307,17 @@ WEIGHTS = (
     _adm("iddpm-bedrooms", "iddpm-bedrooms", "LSUN bedrooms, 1000 times, linear", "march-2021/lsun_uncond_100M_2400K_bs64.pt"),
     _adm("iddpm-bedrooms-1200k", "iddpm-bedrooms", "LSUN bedrooms, 1000 times, linear, rate 1e-4",
          "march-2021/lsun_uncond_100M_1200K_bs128.pt"),
-    _adm("adm-imagenet256", "adm-256", "ImageNet 256 by labels (classes = 1000)", "jul-2021/256x256_diffusion.pt"),
+    _adm("adm-imagenet64", "adm-64", "ImageNet 64 by labels, cosine", "jul-2021/64x64_diffusion.pt", **_ADM, resolution=64,
+         schedule="cosine", steps=540_000),
+    _adm("adm-imagenet256", "adm-256", "ImageNet 256 by labels (classes = 1000)", "jul-2021/256x256_diffusion.pt", **_ADM,
+         resolution=256, steps=1_980_000),
     _adm("adm-imagenet256-uncond", "adm-256", "ImageNet 256", "jul-2021/256x256_diffusion_uncond.pt"),
-    _adm("adm-imagenet128", "adm-128", "ImageNet 128 by labels", "jul-2021/128x128_diffusion.pt"),
+    _adm("adm-imagenet128", "adm-128", "ImageNet 128 by labels", "jul-2021/128x128_diffusion.pt", **_ADM, resolution=128,
+         steps=4_360_000),
+    _adm("adm-imagenet512", "adm-512", "ImageNet 512 by labels", "jul-2021/512x512_diffusion.pt", **_ADM, resolution=512,
+         steps=1_940_000),
+    *(_adm(f"adm-classifier-{side}", f"adm-classifier-{side}", f"a classifier of noisy ImageNet {side}, which guides",
+           f"jul-2021/{side}x{side}_classifier.pt") for side in (64, 128, 256, 512)),
     _adm("adm-bedrooms", "adm-256", "LSUN bedrooms", "jul-2021/lsun_bedroom.pt", dataset="lsun-bedrooms-256", resolution=256,
          objective="hybrid"),
     _adm("adm-cats", "adm-256", "LSUN cats", "jul-2021/lsun_cat.pt"),

@@ -44,6 +44,7 @@ def ldm_unet(
     timestep_scale: float = 1.0,
     pooled: int = 0,
     numbers: int = 0,
+    time_width: int = 0,
 ) -> UNet:
     """LDM's U-Net of any size (Rombach et al. 2022, appendix E).
 
@@ -53,8 +54,9 @@ def ldm_unet(
     `length` of texts, by a transformer of text_layers blocks and text_heads heads that is trained along, and with neither it
     is given, `length` tokens long (0: any).
     scale_shift, resampling_blocks: ADM's blocks, see ResnetBlock; use_scale_shift_norm and resblock_updown in the
-    official code. timestep_scale: IDDPM's rescale_timesteps, 1000/T. pooled, numbers: SDXL's vector, joined to a context
-    that is given, see AddedVector. Raises InputError where an option does not fit the others.
+    official code. timestep_scale: IDDPM's rescale_timesteps, 1000/T. time_width: the number of the time's sinusoids, a
+    quarter of its embedding; 0: width. pooled, numbers: SDXL's vector, joined to a context that is given, see AddedVector.
+    Raises InputError where an option does not fit the others.
     """
     encoder = _context_encoder(context, classes, vocabulary, length, text_layers, text_heads, pooled + numbers)
     depths = depth if isinstance(depth, list) else [depth] * len(multipliers)
@@ -90,12 +92,13 @@ def ldm_unet(
         scale_shift=scale_shift,
         resampling_blocks=resampling_blocks,
         timestep_scale=timestep_scale,
+        time_width=time_width,
         dropout=dropout,
         groups=groups,
         learned_variance=learned_variance,
         classes=0 if encoder else classes,
         encoder=encoder,
-        added=AddedVector(pooled, numbers, 4 * width) if pooled + numbers else None,
+        added=AddedVector(pooled, numbers, 4 * (time_width or width)) if pooled + numbers else None,
     )
     for end in [*network.ends, *(m.proj_out for m in network.modules() if isinstance(m, SpatialTransformer))]:
         nn.init.zeros_(end.weight)
@@ -106,7 +109,7 @@ def ldm_unet(
 
 def _as_before(options: dict[str, Any]) -> dict[str, Any]:
     """An option that came later counts in a key where it is used alone: what was trained keeps its own."""
-    later = {"timestep_scale": 1.0, "pooled": 0, "numbers": 0}
+    later = {"timestep_scale": 1.0, "pooled": 0, "numbers": 0, "time_width": 0}
     return {name: value for name, value in options.items() if name not in later or value != later[name]}
 
 
@@ -237,3 +240,20 @@ def adm_128(dropout: float = 0.0) -> UNet:
     """ADM of ImageNet, 128x128x3, in four heads (Dhariwal and Nichol 2021; 422M)."""
     options = {"learned_variance": True, "scale_shift": True, "resampling_blocks": True, "classes": 1000}
     return ldm_unet(128, 3, 256, [1, 1, 2, 3, 4], 2, [4, 8, 16], 4, dropout=dropout, **options)
+
+
+@MODELS.register("adm-64")
+def adm_64(dropout: float = 0.1) -> UNet:
+    """ADM of ImageNet, 64x64x3, on the cosine schedule (Dhariwal and Nichol 2021; 296M)."""
+    options = {"learned_variance": True, "scale_shift": True, "resampling_blocks": True, "classes": 1000}
+    network = ldm_unet(64, 3, 192, [1, 2, 3, 4], 3, [2, 4, 8], 0, 64, dropout=dropout, **options)
+    network.heads_outermost = False  # the official use_new_attention_order
+    return network
+
+
+@MODELS.register("adm-512")
+def adm_512(dropout: float = 0.0) -> UNet:
+    """ADM of ImageNet, 512x512x3, half as wide as its time's sinusoids (Dhariwal and Nichol 2021; 559M)."""
+    options = {"learned_variance": True, "scale_shift": True, "resampling_blocks": True, "classes": 1000}
+    multipliers = [1, 2, 2, 4, 4, 8, 8]
+    return ldm_unet(512, 3, 128, multipliers, 2, [16, 32, 64], 0, 64, dropout=dropout, time_width=256, **options)

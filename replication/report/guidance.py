@@ -26,7 +26,9 @@ def guidance_sweeps(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[S
     found: dict[tuple[str, ...], dict[float, Record]] = {}
     for cell in cells:
         setting, guidance = cell.sampling, cell.sampling.guidance
-        everywhere = guidance is None or (guidance.channels == "all" and guidance.interval == (0.0, 1.0))
+        everywhere = guidance is None or (
+            guidance.channels == "all" and guidance.interval == (0.0, 1.0) and guidance.classifier is None
+        )
         if "metric.class_accuracy" in rows.get(cell.key, {}) and everywhere:
             model = (str(cell.recipe.condition), cell.recipe.key)
             same = (*model, str(setting.sampler), str(setting.spacing), str(setting.steps), setting.clip)

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from weakref import WeakKeyDictionary
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
 from replication.diffusion.denoiser import CLIPS, Counted, Denoise, Network, evaluations
-from replication.diffusion.guidance import Guided
+from replication.diffusion.guidance import ClassifierGuided, Guided
 from replication.diffusion.sampler import Sampler
 from replication.diffusion.sampling import sample
 from replication.diffusion.schedule import NoiseSchedule
@@ -26,7 +26,7 @@ from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.pixels import quantize
 from replication.progress import bar
-from replication.registry import SAMPLERS, SPACINGS, unknown
+from replication.registry import CLASSIFIERS, SAMPLERS, SPACINGS, unknown
 from replication.sampling.chunks import Chunks, SampleSet, Seconds
 from replication.settings import Part, Settings, Shared
 from replication.types import RunError
@@ -37,19 +37,40 @@ POLL = 0.5  # seconds between two looks at what other processes draw
 
 
 class Guidance(Shared):
-    """Classifier-free guidance; the options are those of diffusion/guidance.py."""
+    """Classifier-free guidance, or by a classifier; the options are those of diffusion/guidance.py."""
 
     weight: float
     channels: str | PositiveInt = "all"
     interval: Annotated[tuple[float, float], Field(strict=False)] = (0.0, 1.0)  # TOML has arrays alone
+    classifier: Part | None = None  # of images with noise; its gradient is taken at every time and channel
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> "Guidance":
+        if self.classifier and (self.channels, self.interval) != ("all", (0.0, 1.0)):
+            raise ValueError("channels and interval are options of guidance without a classifier")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What enters keys: a classifier by its weights' content."""
+        if self.classifier:
+            return {"weight": self.weight, "classifier": self.classifier.identity(CLASSIFIERS)}
+        return self.model_dump(exclude={"classifier"})
+
+    def built_classifier(self) -> Any:
+        """A classifier that may not have its weights yet, one for all rows that share the setting; None without one."""
+        return self.classifier.built(CLASSIFIERS) if self.classifier else None
 
     def __str__(self) -> str:
+        if self.classifier:
+            return f"{self.weight:g} by {self.classifier.name}"
         channels = "" if self.channels == "all" else f", channels {self.channels}"
         interval = "" if self.interval == (0.0, 1.0) else f", t in [{self.interval[0]:g}, {self.interval[1]:g}]"
         return f"{self.weight:g}{channels}{interval}"
 
-    def around(self, denoise: Denoise, null: Tensor) -> Guided:
-        """The guided denoiser; raises InputError for options that it does not take."""
+    def around(self, denoise: Denoise, null: Tensor) -> Denoise:
+        """The guided denoiser, on the null's device; raises InputError for options that it does not take."""
+        if classifier := self.built_classifier():
+            return ClassifierGuided(denoise, classifier.with_weights.to(null.device), self.weight)
         return Guided(denoise, self.weight, null, self.channels, self.interval)
 
 
@@ -67,8 +88,8 @@ class Sampling(Settings):
         return self._visited(schedule)[0].clone()
 
     def nfe(self, schedule: NoiseSchedule) -> int:
-        """Network evaluations for an image on a schedule, of which guidance takes two; raises as `times`."""
-        return self._visited(schedule)[1] * (2 if self.guidance else 1)
+        """Network evaluations for an image on a schedule; guidance without a classifier takes two. Raises as `times`."""
+        return self._visited(schedule)[1] * (2 if self.guidance and not self.guidance.classifier else 1)
 
     def _visited(self, schedule: NoiseSchedule) -> tuple[Tensor, int]:
         """The times and the sampler's evaluations, each found once for a schedule: a sweep's cells share few of them."""

@@ -80,11 +80,11 @@ def test_twice_the_channels_are_read_as_mean_and_log_variance() -> None:
     """Exact. Catches halves that were swapped."""
     denoiser = Denoiser(lambda x, timestep, cond: torch.cat([x, x + 1], dim=1), SCHEDULE)
     x = torch.randn(4, 2, 3, 3)
-    _, eps, log_var, is_range = denoiser(x, TIMES)
-    assert not is_range
-    assert torch.equal(eps, x)
-    assert log_var is not None
-    assert torch.equal(log_var, x + 1)
+    prediction = denoiser(x, TIMES)
+    assert not prediction.is_range
+    assert torch.equal(prediction.eps, x)
+    assert prediction.log_var is not None
+    assert torch.equal(prediction.log_var, x + 1)
 
 
 @pytest.mark.parametrize("path", ["linear", "ve", "flow"])

@@ -17,7 +17,7 @@ from replication.harness.fetched_weights import fits, folder_of, is_here, named,
 from replication.harness.jobs.cell import cells_of
 from replication.harness.jobs.first_stage import first_stage_cells
 from replication.layers.weight_files import NAME, read_weights, weight_files
-from replication.registry import AUTOENCODERS, CONDITIONS, MODELS
+from replication.registry import AUTOENCODERS, CLASSIFIERS, CONDITIONS, MODELS
 from replication.types import InputError
 
 
@@ -133,7 +133,7 @@ def test_every_entry_names_what_there_is() -> None:
     """Catches: a part, a stage or a name that does not exist, and two entries under one name."""
     files = published()
     assert len({file.name for file in files}) == len(files)
-    parts = {*MODELS.names(), *AUTOENCODERS.names(), *CONDITIONS.names()}
+    parts = {*MODELS.names(), *AUTOENCODERS.names(), *CONDITIONS.names(), *CLASSIFIERS.names()}
     assert {file.part for file in files} <= parts
     for stage in {stage for file in files for stage in file.stages}:
         experiment, _, name = stage.partition(":")
@@ -153,6 +153,9 @@ def test_every_entry_names_what_there_is() -> None:
         ("ddpm-ema-cifar10", {"ddpm: DDPM", "ddpm: DDIM"}),
         ("ldm-ffhq", {"ldm: FFHQ"}),
         ("iddpm-cifar10", {"ddpm: IDDPM, CIFAR-10"}),
+        ("adm-imagenet64", {"ddpm: ADM-G, ImageNet 64"}),
+        ("adm-imagenet512", {"ddpm: ADM-G, ImageNet 512"}),
+        ("adm-classifier-256", {"ddpm: ADM-G, ImageNet 256"}),
         ("adm-bedrooms", {"ddpm: ADM, bedrooms"}),
         ("sit-xl-2-256", {"dit: SiT-XL/2, guidance 1.5 on 3 of 4, Euler"}),
     ],

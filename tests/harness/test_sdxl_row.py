@@ -140,7 +140,7 @@ def test_in_one_line(hub: Hub, project: Path, capsys: pytest.CaptureFixture[str]
     assert main(["plan", *ROW, "--weights", "auto", "--json"]) == 0
     planned = json.loads(capsys.readouterr().out)["weights"]
     assert {(one["for"], one["weights"], one["state"]) for one in planned} == {
-        ("condition sdxl-text", MODEL, "to download"),
+        ("sdxl-text", MODEL, "to download"),
         ("first stage kl-f2", "toy-vae", "to download"),
         ("DPM++ 2M Karras", "toy-unet", "to download"),
     }
@@ -152,7 +152,7 @@ def test_in_one_line(hub: Hub, project: Path, capsys: pytest.CaptureFixture[str]
     hub.cut_after = None
     assert main(line) == 0
     out = capsys.readouterr().out
-    assert f"condition sdxl-text: {MODEL}, {HUB}{MODEL}; licence: see there" in out
+    assert f"sdxl-text: {MODEL}, {HUB}{MODEL}; licence: see there" in out
     assert not any("fp16" in path for path, _, _ in hub.requests)
     asked = len(hub.requests)
     (row,) = [

@@ -84,14 +84,17 @@ def official(network: UNet, prefix: str = "model.diffusion_model.", linear: bool
     return weights
 
 
-def with_one_convolution_for_qkv(weights: dict[str, Tensor], heads: int) -> dict[str, Tensor]:
-    """Plain attention as the official code keeps it: head after head, each with its q, k and v rows."""
+def with_one_convolution_for_qkv(
+    weights: dict[str, Tensor], heads: int, heads_outermost: bool = True
+) -> dict[str, Tensor]:
+    """Plain attention as the official code keeps it: head after head, each with its q, k and v rows; or all q before all k."""
     packed = {}
     for name, tensor in weights.items():
         stem, part, kind = name.rsplit(".", 2)
         if part == "q":
             rows = [weights[f"{stem}.{letter}.{kind}"].chunk(heads) for letter in "qkv"]
-            whole = torch.cat([rows[i][head] for head in range(heads) for i in range(3)])
+            order = [(i, head) for head in range(heads) for i in range(3)]
+            whole = torch.cat([rows[i][head] for i, head in (order if heads_outermost else sorted(order))])
             packed[f"{stem}.qkv.{kind}"] = whole[..., None] if kind == "weight" else whole
         elif part == "out" and kind in {"weight", "bias"} and f"{stem}.q.{kind}" in weights:
             packed[f"{stem}.proj_out.{kind}"] = tensor[..., None] if kind == "weight" else tensor
@@ -230,13 +233,39 @@ def test_adms_own_files_are_the_unet_alone(classes: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "options", "count"),
-    [("adm-256", {}, 552_814_086), ("adm-256", {"classes": 1000}, 553_838_086 + 1024), ("iddpm-imagenet64-label", {}, 273_050_118)],
+    [
+        ("adm-64", {}, 295_904_454 + 768), ("adm-256", {}, 552_814_086), ("adm-256", {"classes": 1000}, 553_838_086 + 1024),
+        ("adm-512", {}, 558_997_638 + 1024), ("iddpm-imagenet64-label", {}, 273_050_118),
+    ],
 )  # fmt: skip
 def test_parameters_of_adm_and_iddpm(name: str, options: dict[str, Any], count: int) -> None:
     """ADM's published counts, and IDDPM's 270M; a row for a null label is ours. Catches: another level's attention or width."""
     with torch.device("meta"):
         network = MODELS.build(name, **options)
     assert sum(p.numel() for p in network.parameters()) == count
+
+
+def test_adm_at_64_packs_its_attention_otherwise() -> None:
+    """Exact: all queries, then all keys, then all values, in files whose shapes are those of the other order.
+
+    Catches: use_new_attention_order overlooked, which makes noise of every sample.
+    """
+    network, ours = build(**ADM), build(**ADM)
+    weights = with_one_convolution_for_qkv(official(network, prefix=""), heads=2, heads_outermost=False)
+    with torch.device("meta"):
+        ours.heads_outermost = MODELS.build("adm-64").heads_outermost
+    converted = from_official(weights, ours)
+    assert all(torch.equal(converted[name], tensor) for name, tensor in network.state_dict().items())
+    ours.heads_outermost = True
+    assert not torch.equal(from_official(weights, ours)["middle_attention.q.weight"], network.middle_attention.q.weight)
+
+
+def test_the_time_may_have_more_sinusoids_than_the_network_channels() -> None:
+    """Catches: an embedding of another width than the official one at 512 pixels, whose first level is half as wide."""
+    network = build(time_width=16, **ADM)
+    assert network.embed[0].weight.shape == (64, 16)
+    assert network.conv_in.out_channels == 8
+    assert network(torch.randn(2, 3, 8, 8), torch.tensor([0.0, 999.0])).shape == (2, 3, 8, 8)
 
 
 def test_iddpms_times_are_those_of_1000_steps() -> None:

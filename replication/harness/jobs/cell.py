@@ -19,6 +19,7 @@ from replication.conditions.captions import Captioned, caption_numbers, captions
 from replication.conditions.condition import labels_of
 from replication.deadline import NEVER
 from replication.diffusion.denoiser import Denoise
+from replication.diffusion.guidance import ClassifierGuided
 from replication.diffusion.variance import check_variance
 from replication.harness.clip_pair import ClipPair, clip_pair
 from replication.harness.expected import Ahead
@@ -126,7 +127,7 @@ class Cell(Job):
             "spacing": self.sampling.spacing.spelled(SPACINGS),
             "steps": self.sampling.steps,
             "clip": self.sampling.clip,
-            **({"guidance": self.sampling.guidance.model_dump()} if self.sampling.guidance else {}),
+            **({"guidance": self.sampling.guidance.identity()} if self.sampling.guidance else {}),
             **({"labels": self._labels()} if self.recipe.condition else {}),
             "ema": self.protocol.ema,
             "quantizer": self.protocol.quantizer,
@@ -189,8 +190,10 @@ class Cell(Job):
         }
 
     def prerequisites(self, place: Workplace) -> Mapping[str, Callable[[], object]]:
-        recipe = self.recipe
+        recipe, guidance = self.recipe, self.sampling.guidance
         needed = dict(prerequisites(recipe.dataset, recipe.first_stage, self.protocol.extractor, place))
+        if guidance and guidance.classifier:
+            needed[f"classifier {guidance.classifier}"] = guidance.built_classifier().ensure
         if self.protocol.moments and place.snapshots(recipe).found(recipe.training.steps):
             needed.pop(str(recipe.dataset))  # nothing is trained, and nothing measured against it
         whole = {f"{recipe.dataset}, whole": lambda: place.ensure_photographs(recipe)} if recipe.training.crop else {}
@@ -304,7 +307,7 @@ class Cell(Job):
         def cond(start: int, stop: int) -> Tensor:
             assert condition is not None
             images, labels = torch.arange(start, stop, device=place.device), self.labels(seed, start, stop)
-            return model.encode(condition.of(labels.to(place.device), images, dataset))
+            return self._encoded(model, condition.of(labels.to(place.device), images, dataset))
 
         encoded = cond if condition else None
         return SampleRequest(self.sampling, protocol.n, seed, encoded, protocol.quantizer, protocol.precision)
@@ -322,7 +325,7 @@ class Cell(Job):
             return 0.0
         noise = ImageNoise(0, torch.arange(min(self.protocol.n, place.batch_size)), place.device)
         null = self.recipe.null(len(noise.indices), place.device)
-        cond = None if null is None else model.encode(null)
+        cond = None if null is None else self._encoded(model, null)
         with torch.no_grad(), numerics(self.protocol.precision, place.device):
             floor = self.source(model, place.device).floor(noise, cond, left // len(noise.indices))
             return left * (floor or 0.0)
@@ -378,9 +381,13 @@ class Cell(Job):
         guidance, null = self.sampling.guidance, self.recipe.null(1, device)
         denoise: Denoise = model.denoiser
         if guidance is not None and null is not None:
-            denoise = guidance.around(denoise, model.encode(null)[0])
+            denoise = guidance.around(denoise, self._encoded(model, null)[0])
         decode, network = model.autoencoder.decode, model.denoiser.network
         return Source(denoise, self.recipe.latent_shape(), decode, model.weights, network)
+
+    def _encoded(self, model: Model, cond: Tensor) -> Tensor:
+        """What the network makes of cond, once; as it is where a classifier reads it too."""
+        return cond if self.sampling.guidance and self.sampling.guidance.classifier else model.encode(cond)
 
     def prompted(self, prompts: Sequence[str], n: int, seed: int, place: Workplace) -> Tensor:
         """Images 0..n-1 of the seed for each prompt, uint8 [prompts,n,C,H,W]; the noise is the same for every prompt.
@@ -394,7 +401,7 @@ class Cell(Job):
         model = place.model(self.recipe, self.protocol.ema)
         source, pictures = self.source(model, place.device), []
         with torch.no_grad(), numerics(self.protocol.precision, place.device):
-            for cond in model.encode(conds):
+            for cond in self._encoded(model, conds):
                 for indices in torch.arange(n).split(place.batch_size):
                     noise = ImageNoise(seed, indices, place.device)
                     x = source.decode(source.x0(self.sampling, noise, cond.expand(len(indices), *cond.shape)))
@@ -429,11 +436,26 @@ class Cell(Job):
             raise InputError(f"nll = {self.nll!r}: the bound is that of an unconditional network; leave it out")
         self.labels(self.protocol.seeds[0], 0, 1)
         null = self.recipe.null(1, "cpu")
-        if self.sampling.guidance is not None and null is not None:
+        if self.sampling.guidance and (classifier := self.sampling.guidance.built_classifier()):
+            self._check_classifier(classifier)
+        elif self.sampling.guidance is not None and null is not None:
             with torch.device("meta"):
                 if not takes_null(self.recipe.build_network()):
                     raise InputError(f"guidance needs the null condition, and network {self.recipe.network} has none")
             self.sampling.guidance.around(self.recipe.build_denoiser(nn.Identity()), null[0])
+
+    def _check_classifier(self, classifier: Any) -> None:
+        """Raises InputError unless it is one of the row's labels, images and times."""
+        dataset, condition = self.recipe.build_dataset(), self.recipe.condition
+        what = f"guidance.classifier = {self.sampling.guidance.classifier}" if self.sampling.guidance else ""
+        if condition is None or condition.name != "label" or classifier.outputs != len(dataset.classes):
+            classes = f"{len(dataset.classes)} classes of {dataset.name} with condition {condition}"
+            raise InputError(f"{what}: it knows {classifier.outputs} labels, and the row has {classes}")
+        channels, resolution, _ = self.recipe.latent_shape()
+        if (channels, resolution) != (classifier.in_channels, classifier.resolution):
+            takes = f"images of {classifier.in_channels} channels and {classifier.resolution} pixels a side"
+            raise InputError(f"{what}: it takes {takes}, and the network's have {channels} and {resolution}")
+        ClassifierGuided(self.recipe.build_denoiser(nn.Identity()), classifier, 1.0)
 
 
 def cost_columns(recipe: Recipe, nfe: int) -> Record:
