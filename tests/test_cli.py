@@ -382,9 +382,10 @@ def test_names_with_commas_are_quoted() -> None:
     assert str(error).endswith("(valid: 'DDIM, clip x0', DDPM, ' blank')")
 
 
-@pytest.mark.parametrize("example", [example for examples in cli.EXAMPLES.values() for example in examples])
-def test_the_examples_of_help_are_commands(example: str) -> None:
-    assert cli._parser().parse_args(shlex.split(example)).work in cli.EXAMPLES
+def test_the_examples_of_help_are_commands() -> None:
+    parser = cli._parser()
+    for example in (example for examples in cli.EXAMPLES.values() for example in examples):
+        assert parser.parse_args(shlex.split(example)).work in cli.EXAMPLES, example
 
 
 def test_every_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,7 @@ FLOW = SCHEDULES.build("flow")
 NETWORK = SmallNetwork().requires_grad_(False)
 NOISE = ImageNoise(5, torch.arange(2))
 X_T = NOISE.prior((2, 2, 4, 4)).double()
-STEPS = [5, 10, 20, 50, 30]  # 30 does not divide T = 1000
+STEPS = [5, 20, 30]  # 30 does not divide T = 1000
 PARAMETERIZATIONS = ["eps", "x0", "v"]
 
 all_steps = pytest.mark.parametrize("steps", STEPS)
@@ -230,7 +230,7 @@ def read_as_eps(parameterization: str) -> Callable[[Tensor, Tensor], Tensor]:
     return raw
 
 
-STRIDES = {"plms": STEPS, "pndm": [5, 10, 20, 50, 60]}  # 60 does not divide T either, but its stride, 16, has a middle
+STRIDES = {"plms": STEPS, "pndm": [5, 20, 60]}  # 60 does not divide T either, but its stride, 16, has a middle
 
 
 @all_parameterizations
