@@ -66,7 +66,10 @@ def copy_store(once: Once) -> Callable[[Path], None]:
     def copy(state: Path) -> None:
         if not (state / "mlflow.db").exists():
             state.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(once("mlflow", make) / "mlflow.db", state / "mlflow.db")
+            for part in once("mlflow", make).glob(
+                "mlflow.db*"
+            ):  # with its log, where whoever made it still has it open
+                shutil.copyfile(part, state / part.name)
 
     return copy
 

@@ -56,7 +56,8 @@ def new(project: Path, store: Path | None = None) -> Path:
     )
     (project / "runs").mkdir()
     if store:
-        shutil.copy(store, project / "runs" / "mlflow.db")
+        for part in store.parent.glob("mlflow.db*"):
+            shutil.copy(part, project / "runs" / part.name)
     return project
 
 

@@ -6,10 +6,11 @@ import io
 import ipaddress
 import json
 import math
+import sqlite3
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from harness.tiny import write_tiny
 from PIL import Image
 
 from replication.cli import main
+from replication.harness import tracking
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Computed, Journal, Record
@@ -246,6 +248,33 @@ def test_the_store_is_in_the_state_folder_whatever_that_is_called(
     store.check("tiny")
     assert [path.name for path in state.parent.iterdir()] == [name]
     assert (state / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("mounts", "expected"),
+    [
+        ("/dev/vda / ext4 rw 0 0\nserver:/a {project} nfs4 rw 0 0\n", "delete"),
+        ("/dev/vda / ext4 rw 0 0\nserver:/a {project} nfs4 rw 0 0\n/dev/vdb {project}/runs xfs rw 0 0\n", "wal"),
+        ("server:/a / nfs4 rw 0 0\n/dev/vdb {project}/run xfs rw 0 0\n", "delete"),
+        ("/dev/vda / ext4 rw 0 0\n/dev/vdb {project}/runs xfs rw 0 0\nserver:/a {project}/runs nfs rw 0 0\n", "delete"),
+        (None, "delete"),
+    ],
+)
+def test_own_store_does_not_wait_for_the_disk_where_no_other_machine_has_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch, mounts: str | None, expected: str
+) -> None:
+    """A log that is written ahead is no log between machines. Catches one on a shared file system, and mounts within others."""
+    spaced = project / "with space"
+    (spaced / "runs").mkdir(parents=True)
+    monkeypatch.setattr(tracking, "MOUNTS", project / "mounts")
+    if mounts is not None:
+        tracking.MOUNTS.write_text(mounts.format(project=str(spaced).replace(" ", r"\040")))
+    tracking._is_local.cache_clear()
+    give(Store(spaced / "runs"))
+    with closing(sqlite3.connect(spaced / "runs" / "mlflow.db")) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == (expected,)
+        assert database.execute("SELECT count(*) FROM tags WHERE key = 'cell'").fetchone() == (1,)
+    tracking._is_local.cache_clear()
 
 
 def test_a_state_folder_that_moves_takes_its_files_along(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
