@@ -140,6 +140,7 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     absent = {}
     if not torch.cuda.is_available():
         absent["gpu"] = "there is no CUDA device"

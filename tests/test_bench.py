@@ -67,6 +67,7 @@ def test_sampling_stands_beside_its_passes_and_the_pipeline(monkeypatch: pytest.
     assert line.multiply_adds == pytest.approx(2 * 3 * 7.97e6, rel=0.01)
 
 
+@pytest.mark.long
 def test_processes_stand_beside_threads_in_company(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches: processes that stay behind, a share that is none, a network that processes cannot be told."""
     monkeypatch.setitem(sampling.LOOPS, "cpu", [sampling.Loop("ddpm-digits", 2, "ddim", 1)])

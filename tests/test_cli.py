@@ -429,6 +429,7 @@ def test_json_of_what_is_printed(tiny: Path, capsys: pytest.CaptureFixture[str])
     assert {line["what"] for line in of("doctor")["found"]} >= {"state", "torch", "tracking"}
 
 
+@pytest.mark.long
 def test_mlflow_and_alembic_do_not_speak(tiny: Path) -> None:
     """A whole run in a process of its own: progress lines, without a carriage return, and no word of a library."""
     command, here = [sys.executable, "-m", "replication", "run", "tiny"], str(Path(cli.__file__).parents[1])

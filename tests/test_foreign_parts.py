@@ -83,6 +83,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_foreign_parts_by_name(installed: Path, tmp_path: Path, copy_store: Callable[[Path], None]) -> None:
     """An experiment of them runs, each is listed with the others, and passes the contract tests; the metric is in the rows.
 

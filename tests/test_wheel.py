@@ -33,6 +33,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(built.glob("*.whl"))
 
 
+@pytest.mark.long
 def test_it_carries_every_file_of_the_package_and_every_experiment(wheel: Path) -> None:
     """Catches a template, weights or a table that package-data forgot, and anything outside the package."""
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
@@ -40,6 +41,7 @@ def test_it_carries_every_file_of_the_package_and_every_experiment(wheel: Path) 
     assert packed == set(wanted)
 
 
+@pytest.mark.long
 def test_it_works_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     """`plan` reads experiments, protocols and published tables from the wheel; results/ and runs/ belong to the folder."""
     installed, here = tmp_path / "installed", tmp_path / "empty"

@@ -25,6 +25,7 @@ from replication.harness.workplace import Workplace
 from replication.types import InputError, RunError
 
 
+@pytest.mark.long
 def test_a_cluster_has_the_rows_and_images_of_one_process_though_a_worker_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def until(found: Any, seconds: float = 120.0) -> Any:
     return something
 
 
+@pytest.mark.long
 def test_rows_and_images_are_those_of_one_process_though_a_companion_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from harness import killed
 
 
+@pytest.mark.long
 def test_rows_and_tables_are_the_same_whoever_was_killed_and_however_many_worked(
     tmp_path: Path, copy_store: Callable[[Path], None]
 ) -> None:

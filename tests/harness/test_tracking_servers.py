@@ -39,6 +39,7 @@ def server(
             server.kill()
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_costs_no_row(
     server: MlflowServer, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

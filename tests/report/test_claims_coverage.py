@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from report.made_up import claim, ddim, evidence, only, row
 from torch import Tensor
@@ -38,6 +39,7 @@ def moments(law: Gaussian) -> tuple[Tensor, Tensor, Tensor]:
     return m, s + torch.outer(m, m), third
 
 
+@pytest.mark.long
 def test_paired_intervals_of_ratios_cover(folder: Path) -> None:
     """Features of two samplers from common noise, correlated by 0.95, and one reference, all drawn anew in each of 120
     trials: the judge's 95 % interval of the ratio of FD-infinity and of KID holds that of the closed forms in 92 to 98 %,

@@ -173,6 +173,7 @@ def test_latents_of_windows_are_encoded_for_the_rows_that_are_used_alone() -> No
     assert float((batches[0] - batches[1])[used].abs().max()) < 1e-6
 
 
+@pytest.mark.long
 def test_a_sweep_under_torchrun_has_the_rows_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys exactly, the costs too, the distance to a thousandth; and what is said once. Then one process finds it done.
 
@@ -203,6 +204,7 @@ def test_a_sweep_under_torchrun_has_the_rows_of_one_process(tmp_path: Path, monk
         assert rows["two"][key]["cost.multiply_adds"] == row["cost.multiply_adds"]
 
 
+@pytest.mark.long
 def test_what_is_wrong_in_the_input_is_said_once(tmp_path: Path) -> None:
     """Catches one message for each process, and torchrun that ends the first one before it has said it."""
     write_tiny(tmp_path)
