@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from replication.layers.linear import Linear, by_onednn
 from replication.types import InputError
 
 EPS = 1e-6  # of every layer norm
@@ -64,7 +65,7 @@ class SelfAttention(Attention):
 
     def __init__(self, width: int, heads: int, qk_norm: bool = False):
         super().__init__(width, heads, qk_norm)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(attend(*self.split(self.qkv(x))))
@@ -75,7 +76,7 @@ class CrossAttention(Attention):
 
     def __init__(self, width: int, heads: int, qk_norm: bool = False):
         super().__init__(width, heads, qk_norm)
-        self.q, self.kv, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.q, self.kv, self.out = Linear(width, width), Linear(width, 2 * width), Linear(width, width)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         (q,), (k, v) = split_heads(self.q(x), self.heads, 1), split_heads(self.kv(context), self.heads, 2)
@@ -87,7 +88,15 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, width: int):
         hidden = EXPANSION * width
-        super().__init__(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+        super().__init__(Linear(width, hidden), nn.GELU(approximate="tanh"), Linear(hidden, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not by_onednn(x):
+            plain: Tensor = super().forward(x)
+            return plain
+        expand, _, contract = self
+        assert isinstance(expand, Linear)
+        return contract(expand.activated(x))
 
 
 class Modulation(nn.Module):
@@ -99,7 +108,7 @@ class Modulation(nn.Module):
     def __init__(self, width: int, parts: int, zero: bool = True):
         super().__init__()
         self.parts, self.zero = parts, zero
-        self.activation, self.project = nn.SiLU(), nn.Linear(width, parts * width)
+        self.activation, self.project = nn.SiLU(), Linear(width, parts * width)
 
     def initialise(self) -> None:
         if self.zero:

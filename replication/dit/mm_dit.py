@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from replication.dit.blocks import Attention, FeedForward, Modulation, attend, gated, modulate, plain_norm
 from replication.dit.model import STD, FinalLayer, PatchTransformer, VectorEmbedder, initialise, unpatchify
 from replication.layers.conditioning import GivenContext, TokenEncoder
+from replication.layers.linear import Linear
 from replication.registry import MODELS
 from replication.types import InputError
 
@@ -31,9 +32,9 @@ class Stream(Attention):
         super().__init__(width, heads, qk_norm)
         self.last = last
         self.modulation = Modulation(width, 2 if last else 6)
-        self.norm1, self.qkv = plain_norm(width), nn.Linear(width, 3 * width)
+        self.norm1, self.qkv = plain_norm(width), Linear(width, 3 * width)
         if not last:
-            self.out, self.norm2, self.mlp = nn.Linear(width, width), plain_norm(width), FeedForward(width)
+            self.out, self.norm2, self.mlp = Linear(width, width), plain_norm(width), FeedForward(width)
 
     def projected(self, x: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values of x [B,N,width], each [B,heads,N,width/heads]."""

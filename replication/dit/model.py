@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from replication.dit.blocks import BLOCKS, EPS, Modulation, modulate, plain_norm
 from replication.layers.conditioning import Conditional, LabelEmbedding, timestep_embedding
+from replication.layers.linear import Linear
 from replication.registry import MODELS, unknown
 from replication.types import InputError
 
@@ -26,7 +27,7 @@ class VectorEmbedder(nn.Module):
 
     def __init__(self, numbers: int, width: int):
         super().__init__()
-        self.first, self.second = nn.Linear(numbers, width), nn.Linear(width, width)
+        self.first, self.second = Linear(numbers, width), Linear(width, width)
         self.activation = nn.SiLU()
 
     def initialise(self) -> None:
@@ -114,7 +115,7 @@ class FinalLayer(nn.Module):
         super().__init__()
         self.modulation = Modulation(width, 2) if modulated else None
         self.norm = plain_norm(width) if modulated else nn.LayerNorm(width, EPS)
-        self.project = nn.Linear(width, outputs)
+        self.project = Linear(width, outputs)
 
     def initialise(self) -> None:
         nn.init.zeros_(self.project.weight)

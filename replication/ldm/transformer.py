@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from replication.layers.conditioning import LabelEmbedding, TokenEncoder
+from replication.layers.linear import Linear
 from replication.layers.unet import GroupNorm, attend
 from replication.types import InputError
 
@@ -28,10 +29,10 @@ class CrossAttention(nn.Module):
         if heads < 1 or width % heads:
             raise InputError(f"attention of {width} channels can't be split into {heads} heads")
         self.heads = heads
-        self.q = nn.Linear(width, width, bias=False)
-        self.k = nn.Linear(context, width, bias=False)
-        self.v = nn.Linear(context, width, bias=False)
-        self.out = nn.Linear(width, width)
+        self.q = Linear(width, width, bias=False)
+        self.k = Linear(context, width, bias=False)
+        self.v = Linear(context, width, bias=False)
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         return self.out(attend(self.q(x), self.k(context), self.v(context), self.heads))
@@ -42,8 +43,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.expand = nn.Linear(width, 2 * 4 * width)
-        self.contract = nn.Linear(4 * width, width)
+        self.expand = Linear(width, 2 * 4 * width)
+        self.contract = Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.expand(x).chunk(2, dim=-1)

@@ -341,3 +341,11 @@ def test_sit_is_the_official_network_with_time_and_velocity_turned() -> None:
     with torch.no_grad():
         velocity = theirs(x, 1 - t, y)[:, :4]  # of x = t data + (1 - t) noise in its own time
         assert (network(x, 1000 * t, y) + velocity).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("block", ["adaln", "adaln-zero"])
+def test_evaluations_by_onednn_are_those_of_training(block: str) -> None:
+    """1e-5, of outputs near 1: without gradients other products, and GELU within them. Catches GELU's form by erf (1e-3)."""
+    network = small(3, block=block)
+    trained = network(X, TIMESTEP, LABEL).detach()
+    assert float((said(network) - trained).abs().max() / trained.abs().max()) < 1e-5
