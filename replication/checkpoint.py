@@ -7,9 +7,11 @@ any are read as they are.
 """
 
 import json
+import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,18 @@ class Corrupt(InputError):
     """A checkpoint that holds anything else than what was written."""
 
 
-def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, Any], single: bool = False) -> None:
+@dataclass(frozen=True)
+class Streamed:
+    """A tensor that is made while it is written, in pieces along its first dimension."""
+
+    shape: Sequence[int]
+    dtype: torch.dtype
+    pieces: Iterable[Tensor]
+
+
+def save_checkpoint(
+    path: Path, tensors: Mapping[str, Tensor | Streamed], metadata: dict[str, Any], single: bool = False
+) -> None:
     """Atomically, and one tensor after the other, whatever device and layout it has; RunError if it can't be written.
 
     metadata: anything that JSON holds. single: numbers of fewer bits than float32 are written as that. The file is to the byte
@@ -48,8 +61,8 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: dict[st
     checksums, end = {"": _checksum_of(said), **dict.fromkeys(names, "0" * 8)}, 0
     header: dict[str, Any] = {"__metadata__": {}}
     for name in names:
-        begin, end = end, end + tensors[name].numel() * dtypes[name].itemsize
         shape = list(tensors[name].shape)
+        begin, end = end, end + math.prod(shape) * dtypes[name].itemsize
         header[name] = {"dtype": WIDEST_FIRST[dtypes[name]], "shape": shape, "data_offsets": [begin, end]}
 
     def beginning() -> bytes:
@@ -61,9 +74,13 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: dict[st
     with replaced(path) as partial, open(partial, "wb") as file:
         file.write(beginning())
         for name in names:
-            content = tensors[name].detach().to("cpu", dtypes[name]).contiguous()
-            checksums[name] = _checksum(content)
-            file.write(_bytes(content))
+            tensor = tensors[name]
+            checksum = _checksum_of_kind(dtypes[name], tensor.shape)
+            for piece in tensor.pieces if isinstance(tensor, Streamed) else [tensor]:
+                content = _bytes(piece.detach().to("cpu", dtypes[name]).contiguous())
+                checksum = zlib.crc32(content, checksum)
+                file.write(content)
+            checksums[name] = f"{checksum:08x}"
         file.seek(0)  # as long as before: the checksums are known now
         file.write(beginning())
 
@@ -148,8 +165,11 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 
 def _checksum(tensor: Tensor) -> str:
-    what = zlib.crc32(f"{tensor.dtype} {list(tensor.shape)}".encode())
-    return f"{zlib.crc32(_bytes(tensor), what):08x}"
+    return f"{zlib.crc32(_bytes(tensor), _checksum_of_kind(tensor.dtype, tensor.shape)):08x}"
+
+
+def _checksum_of_kind(dtype: torch.dtype, shape: Sequence[int]) -> int:
+    return zlib.crc32(f"{dtype} {list(shape)}".encode())
 
 
 def _checksum_of(metadata: dict[str, Any]) -> str:

@@ -5,18 +5,18 @@ are not kept, since each use of an image draws another one from its posterior.
 """
 
 import hashlib
-import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from replication.checkpoint import Corrupt, Streamed, load_checkpoint, save_checkpoint
 from replication.datasets.dataset import Dataset, Split
 from replication.datasets.whole import Whole
-from replication.files import locked, replaced
+from replication.files import locked, set_aside
 from replication.ldm.autoencoder import Autoencoder
 from replication.numerics import numerics
 from replication.pixels import to_signed
@@ -27,6 +27,7 @@ from replication.training.settings import Training
 
 RESIDENT_BYTES = 16 << 30  # a split up to this size lies on the device; of a larger one, each batch is moved there
 ENCODED = 256  # images at a time
+MOMENTS = "moments"  # the tensor of a file of the cache
 
 
 class TrainingData(ABC):
@@ -136,29 +137,27 @@ def cached_moments(
 ) -> Tensor:
     """Moments float32 [N,m,h,w] of a split's images, backed by a memory map; with `mirrored`, [2N,m,h,w].
 
-    The images' fingerprint and `encoder`, the SHA-256 of the autoencoder's, name the file in `folder`. A damaged file is
-    computed anew with a warning. Raises RunError where it can't be written.
+    The images' fingerprint and `encoder`, the SHA-256 of the autoencoder's, name the file in `folder`. A damaged file is set
+    aside and computed anew. Raises RunError where it can't be written.
     """
     images = split.images
-    path = folder / f"{content_key({'images': split.fingerprint, 'encoder': encoder, 'mirrored': mirrored})}.npy"
+    key = content_key({"images": split.fingerprint, "encoder": encoder, "mirrored": mirrored})
+    path = folder / f"{key}.safetensors"
     of_one = _moments(autoencoder, to_signed(images[:1].to(device))).shape[1:]  # [m,h,w]
     shape = (len(images) * (2 if mirrored else 1), *of_one)
+
+    def encoded() -> Iterator[Tensor]:
+        with bar(shape[0], "encoding", "image", enabled=progress) as shown:
+            for rows in torch.arange(shape[0]).split(ENCODED):
+                x = to_signed(images[rows % len(images)].to(device))
+                # an index from N on is the mirror image of that index less N
+                x = torch.where((rows >= len(images)).to(device)[:, None, None, None], x.flip(-1), x)
+                yield _moments(autoencoder, x)
+                shown.update(len(rows))
+
     with locked(path.with_suffix(".lock"), "the cache of latents"):
-        if (found := _mapped(path, shape)) is not None:
-            return found
-        # one batch after the other: a full disk is an error of a write, and would be the end of a process that writes a map
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        with replaced(path) as partial, open(partial, "wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            with bar(shape[0], "encoding", "image", enabled=progress) as shown:
-                for rows in torch.arange(shape[0]).split(ENCODED):
-                    x = to_signed(images[rows % len(images)].to(device))
-                    # an index from N on is the mirror image of that index less N
-                    x = torch.where((rows >= len(images)).to(device)[:, None, None, None], x.flip(-1), x)
-                    file.write(_moments(autoencoder, x).cpu().numpy().astype("<f4").tobytes())
-                    shown.update(len(rows))
-        found = _mapped(path, shape)
-        assert found is not None
+        while (found := _mapped(path, shape)) is None:
+            save_checkpoint(path, {MOMENTS: Streamed(shape, torch.float32, encoded())}, {})
     return found
 
 
@@ -175,17 +174,18 @@ def encoder_sha256(autoencoder: Autoencoder) -> str:
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor | None:
-    """The file as a tensor that is read where it is used; None if there is none, or not this one."""
+    """The moments that the file was written with, to be read where they are used; None if they are not there."""
     if not path.exists():
         return None
     try:
-        content = np.load(path, mmap_mode="c", allow_pickle=False)  # copy on write: torch wants a writable array
-        if content.shape != shape or content.dtype != np.float32:
-            raise ValueError(f"it holds {content.dtype} {list(content.shape)}, not float32 {list(shape)}")
-    except (ValueError, OSError, EOFError) as error:
-        warnings.warn(f"{path}: {error}; the latents are computed anew", stacklevel=3)
+        tensors, _ = load_checkpoint(path)
+    except Corrupt as error:
+        set_aside(path, str(error))
         return None
-    return torch.from_numpy(content)
+    if (found := tensors.get(MOMENTS)) is None or found.shape != shape:
+        set_aside(path, f"it holds {[list(tensor.shape) for tensor in tensors.values()]}, not {list(shape)}")
+        return None
+    return found
 
 
 @torch.no_grad()

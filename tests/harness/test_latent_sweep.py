@@ -184,7 +184,7 @@ def test_one_training_serves_every_number_of_steps_and_every_decoder(
     records = [cell.compute(where).record for cell in reversed(cells)]  # the longest is asked for second
     assert steps == [0, 1, 2, 3]
     assert [one.to_do() for one in planned] == [0, 0, 0]
-    assert len(list((project / "runs" / "latents").glob("*.npy"))) == 1
+    assert len(list((project / "runs" / "latents").glob("*.safetensors"))) == 1
     assert len({record["checkpoint.sha256"] for record in records}) == 2
     assert len({(r["checkpoint.sha256"], r["checkpoint.first_stage_sha256"]) for r in records}) == 4
     assert len({record["metric.fd"] for record in records}) == 4
