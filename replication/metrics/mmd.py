@@ -18,7 +18,8 @@ from torch import Tensor
 from replication.metrics.kept import content, kept
 from replication.metrics.uncertainty import Draws, Influence, linear_part
 
-ROWS = 1024  # rows of a kernel matrix held at a time
+ROWS = 1024  # of a kernel matrix that are held at a time, and fewer where they are long:
+ENTRIES = ROWS * 4096  # 32 MB
 Kernel = Callable[[Tensor, Tensor], Tensor]  # of a [N,D] and b [M,D], float64 -> [N,M]
 
 
@@ -77,11 +78,13 @@ def _sums(a: Tensor, b: Tensor, kernel: Kernel, of_a: Tensor, of_b: Tensor) -> t
     weighted = torch.zeros(len(of_a), dtype=a.dtype, device=a.device)
     over_i = torch.zeros(len(b), dtype=a.dtype, device=a.device)
     over_j = []
-    for start in range(0, len(a), ROWS):
-        block = kernel(a[start : start + ROWS], b)
+    rows = max(1, min(ROWS, ENTRIES // len(b)))
+    for start in range(0, len(a), rows):
+        block = kernel(a[start : start + rows], b)
         if a is b:
             block.diagonal(start).zero_()
-        weighted += ((of_a[:, start : start + ROWS] @ block) * of_b).sum(1)
+        weighted += (of_a[:, start : start + rows] @ block).mul_(of_b).sum(1)
         over_i += block.sum(0)
         over_j.append(block.sum(1))
+        del block  # before there is the next one
     return weighted, torch.cat(over_j), over_i
