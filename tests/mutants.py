@@ -17,7 +17,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 ORDERS, CONTRACT = "test_sampler_orders.py", "test_sampler_contract.py"
 THEORY, PEERS, LOOP = "test_samplers_against_theory.py", "test_samplers_against_diffusers.py", "test_sampling.py"
-WRAPPERS, SPACED, OBJECTIVE = "test_guidance.py", "test_spacings_all.py", "test_objectives.py"
+WRAPPERS, SPACED, OBJECTIVE = "test_guidance.py", "test_spacings.py", "test_objectives.py"
 
 
 class Mutant(NamedTuple):
