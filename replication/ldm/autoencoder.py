@@ -1,11 +1,13 @@
 """What every first stage answers: Rombach et al. 2022, section 3.1 and appendix G.
 
-Latents are z = scale * (latents of the autoencoder), and the scale lives here alone: `latent` applies it and `decode`
-takes it off. The published first stages do it in three ways, named by `scaling`:
+Latents are z = scale * (latents of the autoencoder - shift), and both numbers live here alone: `latent` applies them and
+`decode` takes them off. The published first stages have them in these ways, named by `scaling`; the shift is mostly 0:
 
     none    1: the official code's default, and every published VQ model
     sd-v1   0.18215: the text-to-image model's kl-f8, and Stable Diffusion's
     sdxl    0.13025: SDXL's kl-f8
+    sd3     1.5305 and a shift of 0.0609: Stable Diffusion 3's, of 16 channels
+    flux    0.3611 and a shift of 0.1159: FLUX's, likewise
     std     1 / standard deviation of the latents of the first batch, measured once (LSUN churches, kl-f8)
 """
 
@@ -20,8 +22,11 @@ from torch import Tensor, nn
 from replication.registry import AUTOENCODERS
 from replication.types import InputError, RunError
 
-Scaling = Literal["std", "sd-v1", "sdxl", "none"]
-SCALES: dict[Scaling, float] = {"std": math.nan, "sd-v1": 0.18215, "sdxl": 0.13025, "none": 1.0}
+Scaling = Literal["std", "sd-v1", "sdxl", "sd3", "flux", "none"]
+SCALES: dict[Scaling, float] = {
+    "std": math.nan, "sd-v1": 0.18215, "sdxl": 0.13025, "sd3": 1.5305, "flux": 0.3611, "none": 1.0
+}  # fmt: skip
+SHIFTS: dict[Scaling, float] = {"sd3": 0.0609, "flux": 0.1159}
 
 
 class Reconstruction(NamedTuple):
@@ -48,7 +53,7 @@ class Autoencoder(nn.Module, ABC):
         super().__init__()
         self.f, self.latent_channels, self.image_channels, self.scaling = f, latent_channels, image_channels, scaling
         self.register_buffer("scale", torch.tensor(SCALES[scaling]), persistent=scaling == "std")
-        self._measured = scaling != "std"
+        self._measured, self.shift = scaling != "std", SHIFTS.get(scaling, 0.0)
 
     @abstractmethod
     def moments(self, x: Tensor) -> Tensor:
@@ -76,7 +81,8 @@ class Autoencoder(nn.Module, ABC):
 
         Raises InputError where the scale has not been measured yet.
         """
-        return self._latent(moments, noise) * self._known_scale()
+        latent = self._latent(moments, noise)
+        return (latent - self.shift if self.shift else latent) * self._known_scale()
 
     def encode(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """Images [B,C,H,W] -> scaled latents [B,c,h,w]; see `latent`."""
@@ -84,7 +90,8 @@ class Autoencoder(nn.Module, ABC):
 
     def decode(self, z: Tensor) -> Tensor:
         """Scaled latents [B,c,h,w] -> images [B,C,H,W], not clamped."""
-        return self._decode(z / self._known_scale())
+        latent = z / self._known_scale()
+        return self._decode(latent + self.shift if self.shift else latent)
 
     def latent_shape(self, image: Sequence[int]) -> tuple[int, int, int]:
         """(C, H, W) -> (c, h, w). Raises InputError for other channels, and for a side that f does not divide."""

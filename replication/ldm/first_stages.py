@@ -23,15 +23,26 @@ Beta = Literal["commitment", "codebook"]
 
 
 class TrainedAutoencoder(Autoencoder):
-    """`c_moments`: the encoder's output channels. A subclass adds what lies between encoder and decoder."""
+    """`c_moments`: the encoder's output channels. A subclass adds what lies between encoder and decoder.
+
+    projections: whether there are 1x1 convolutions around the latents; Stable Diffusion 3's and FLUX's has none.
+    """
 
     decoder_parts = ("decoder", "post_quant_conv", "codebook")
 
-    def __init__(self, image_channels: int, c_moments: int, latent_channels: int, levels: Levels, scaling: Scaling):
+    def __init__(
+        self,
+        image_channels: int,
+        c_moments: int,
+        latent_channels: int,
+        levels: Levels,
+        scaling: Scaling,
+        projections: bool = True,
+    ):
         super().__init__(levels.factor, latent_channels, image_channels, scaling)
         self.encoder = Encoder(image_channels, c_moments, levels)
         self.decoder = Decoder(latent_channels, image_channels, levels)
-        self.quant_conv = nn.Conv2d(c_moments, c_moments, 1)
+        self.quant_conv = nn.Conv2d(c_moments, c_moments, 1) if projections else nn.Identity()
 
     def moments(self, x: Tensor) -> Tensor:
         """In float32 where products are in bfloat16: those are good enough, and sums are not."""
@@ -47,9 +58,16 @@ class TrainedAutoencoder(Autoencoder):
 class KLAutoencoder(TrainedAutoencoder):
     """moments: mean and clamped log-variance, [B,2c,h,w]; latents: mean + standard deviation * noise."""
 
-    def __init__(self, image_channels: int, levels: Levels, latent_channels: int, scaling: Scaling = "none"):
-        super().__init__(image_channels, 2 * latent_channels, latent_channels, levels, scaling)
-        self.post_quant_conv = nn.Conv2d(latent_channels, latent_channels, 1)
+    def __init__(
+        self,
+        image_channels: int,
+        levels: Levels,
+        latent_channels: int,
+        scaling: Scaling = "none",
+        projections: bool = True,
+    ):
+        super().__init__(image_channels, 2 * latent_channels, latent_channels, levels, scaling, projections)
+        self.post_quant_conv = nn.Conv2d(latent_channels, latent_channels, 1) if projections else nn.Identity()
 
     def moments(self, x: Tensor) -> Tensor:
         mean, log_variance = super().moments(x).chunk(2, dim=1)
@@ -133,7 +151,12 @@ def _fitting(kind: str, f: int, levels: Levels) -> Levels:
 
 
 def _kl(
-    f: int, channels: int, published: list[int], attention: tuple[int, ...] = (), scale: Scaling = "none"
+    f: int,
+    channels: int,
+    published: list[int],
+    attention: tuple[int, ...] = (),
+    scale: Scaling = "none",
+    projections: bool = True,
 ) -> Callable[..., KLAutoencoder]:
     """The factory of kl-f<f>, with the published values as defaults; `attention` are factors, 256 / attn_resolutions."""
 
@@ -147,7 +170,7 @@ def _kl(
         scaling: Scaling = scale,
     ) -> KLAutoencoder:
         levels = _fitting("kl", f, Levels(width, tuple(multipliers), blocks, groups, attention))
-        return KLAutoencoder(image_channels, levels, latent_channels, scaling)
+        return KLAutoencoder(image_channels, levels, latent_channels, scaling, projections)
 
     return build
 
@@ -178,6 +201,9 @@ AUTOENCODERS.register("kl-f2", summary="KL-reg., f = 2, 2 latent channels (Romba
 AUTOENCODERS.register("kl-f4", summary="KL-reg., f = 4, 3 latent channels (Rombach et al. 2022).")(_kl(4, 3, [1, 2, 4]))
 AUTOENCODERS.register("kl-f8", summary="KL-reg., f = 8, 4 latent channels (Rombach et al. 2022); Stable Diffusion's.")(
     _kl(8, 4, [1, 2, 4, 4], scale="sd-v1")
+)
+AUTOENCODERS.register("kl-f8-c16", summary="KL-reg., f = 8, 16 latent channels (Esser et al. 2024); SD3's and FLUX's.")(
+    _kl(8, 16, [1, 2, 4, 4], scale="sd3", projections=False)
 )
 AUTOENCODERS.register("kl-f16", summary="KL-reg., f = 16, 16 latent channels (Rombach et al. 2022).")(
     _kl(16, 16, [1, 1, 2, 2, 4], attention=(16,))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from replication.layers.unet import Attention, DownPath, UNet
 from replication.layers.weights import (
@@ -137,7 +137,8 @@ def autoencoder_options(autoencoder: Any) -> Options:
     if autoencoder.codebook_size:
         vq = {"norm_type": Option("group", ("group",)), "lookup_from_codebook": Option(False, (False,))}
         return {"VQModel": {**common, **vq}}
-    return {"AutoencoderKL": {**common, **{name: Option(None, (None,)) for name in _SHIFTS}}}
+    shift = {"shift_factor": Option(None, (autoencoder.shift or None,))}
+    return {"AutoencoderKL": {**common, **shift, **{name: Option(None, (None,)) for name in _WHITENED}}}
 
 
 def autoencoder_shapes(autoencoder: Any) -> dict[str, object]:
@@ -154,12 +155,14 @@ def autoencoder_shapes(autoencoder: Any) -> dict[str, object]:
         "down_block_types": down,
         "up_block_types": up,
     }
+    if isinstance(autoencoder.quant_conv, nn.Identity):
+        sizes |= {"use_quant_conv": False, "use_post_quant_conv": False}
     if autoencoder.scaling == "std" and not autoencoder.scale.is_meta:
         sizes["scaling_factor"] = float(autoencoder.scale)
     return {**sizes, "num_vq_embeddings": autoencoder.codebook_size} if autoencoder.codebook_size else sizes
 
 
-_SHIFTS = ("shift_factor", "latents_mean", "latents_std")  # of later models' latents
+_WHITENED = ("latents_mean", "latents_std")  # of later models' latents
 
 
 def _split_attention(weights: dict[str, Tensor], network: DownPath) -> None:
@@ -282,6 +285,9 @@ WEIGHTS = (
     _hub("sd-v1-5", "sd-v1", "LAION", "stable-diffusion-v1-5/stable-diffusion-v1-5", _SD, folder="unet"),
     _hub("sdxl-base", "sdxl", _OWN, _SDXL, _PLUS, **_AT_1024, folder="unet"),
     Published("sdxl-base-official", "sdxl", _OWN, "official", f"{HUB}{_SDXL}", _PLUS, **_AT_1024, file=_SDXL_FILE),
+    _hub("sd3-vae", "kl-f8-c16", "Stable Diffusion 3's", "stabilityai/stable-diffusion-3-medium-diffusers",
+         "Stability AI Community License", folder="vae"),
+    _hub("flux-vae", "kl-f8-c16", "FLUX's (scaling = flux)", "black-forest-labs/FLUX.1-schnell", "Apache-2.0", folder="vae"),
     _hub("sdxl-vae", "kl-f8", "SDXL's", "stabilityai/sdxl-vae", "MIT", stages=("field-guide:kl-f8",)),
     _hub("sd-v1-vae", "kl-f8", "Stable Diffusion 1", "CompVis/stable-diffusion-v1-4", _SD, stages=("dit:kl-f8",), folder="vae"),
     _hub("sd-vae-ft-ema", "kl-f8", "ft-EMA", "stabilityai/sd-vae-ft-ema", "MIT", stages=("dit:kl-f8-ema",)),

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, EDMEulerScheduler, EulerDiscreteScheduler
+from diffusers import DDIMScheduler, EDMEulerScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 
 from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import SCHEDULES, SPACINGS
@@ -286,3 +286,19 @@ def test_bad_options_are_refused(name: str, options: dict, n: int, message: str)
 def test_timesteps_are_for_discrete_schedules() -> None:
     with pytest.raises(InputError, match="Flow schedule has no timestep indices"):
         SPACINGS.build("list", timesteps=[9, 5])(SCHEDULES.build("flow"), 2)
+
+
+def test_shifted_times_are_those_of_diffusers_for_sd3_and_flux() -> None:
+    """max-abs 1e-6 of its float32. Catches: a shift that is made once where SD3's is made twice at the end, or the other way
+    round, and exp(mu) for mu."""
+    flow = SCHEDULES.build("flow")
+    for n in (1, 4, 28, 50):
+        sd3 = FlowMatchEulerDiscreteScheduler(1000, shift=3.0)
+        sd3.set_timesteps(n)
+        assert np.abs(SPACINGS.build("shifted")(flow, n).numpy() - sd3.sigmas.numpy()).max() <= 1e-6
+        flux = FlowMatchEulerDiscreteScheduler(1000, use_dynamic_shifting=True)
+        flux.set_timesteps(sigmas=np.linspace(1.0, 1 / n, n), mu=1.15)
+        ours = SPACINGS.build("shifted", shift=float(np.exp(1.15)), start="even")(flow, n)
+        assert np.abs(ours.numpy() - flux.sigmas.numpy()).max() <= 1e-6
+    with pytest.raises(InputError, match="shift must be above 0, not 0"):
+        SPACINGS.build("shifted", shift=0.0)

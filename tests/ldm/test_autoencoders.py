@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import VectorQuantizer
 from torch import Tensor, nn
 
@@ -27,7 +28,7 @@ NARROW = {
 # factor, latent channels, width of the deepest level; the paper's table 8 and the published configurations
 PUBLISHED = {
     "identity": (1, 3), "kl-f2": (2, 2), "kl-f4": (4, 3), "kl-f8": (8, 4), "kl-f16": (16, 16), "kl-f32": (32, 64),
-    "vq-f2": (2, 2), "vq-f4": (4, 3), "vq-f8": (8, 4), "vq-f16": (16, 8), "vq-f32": (32, 16),
+    "kl-f8-c16": (8, 16), "vq-f2": (2, 2), "vq-f4": (4, 3), "vq-f8": (8, 4), "vq-f16": (16, 8), "vq-f32": (32, 16),
 }  # fmt: skip
 EXPRESSIBLE = {  # multipliers, latent channels, factors with attention, codes
     "kl-f4": ((1, 2, 4), 3, (), 0),
@@ -70,6 +71,33 @@ def test_the_presets_have_the_tensors_of_the_published_configurations(name: str)
     converted = first_stage_from_diffusers(peer.state_dict(), preset)
     assert {n: t.shape for n, t in converted.items()} == {n: t.shape for n, t in preset.state_dict().items()}
     assert {m.num_groups for m in preset.modules() if isinstance(m, nn.GroupNorm)} == {32}
+
+
+@pytest.mark.parametrize(("scaling", "scale", "shift"), [("sd3", 1.5305, 0.0609), ("flux", 0.3611, 0.1159)])
+def test_the_first_stages_of_sd3_and_flux_are_those_of_diffusers(scaling: str, scale: float, shift: float) -> None:
+    """max-abs 1e-5, under the pipelines' arithmetic of scale and shift. Catches: projections that are not there, a shift that
+    is scaled or left out, and latents of 4 channels."""
+    peer = AutoencoderKL(
+        block_out_channels=(8, 16), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        layers_per_block=1, latent_channels=16, norm_num_groups=4, use_quant_conv=False, use_post_quant_conv=False,
+        scaling_factor=scale, shift_factor=shift,
+    ).eval()  # fmt: skip
+    randomize(peer, seed=1)
+    ours = KLAutoencoder(3, Levels(8, (1, 2), 1, 4, ()), 16, scaling, projections=False).eval()
+    ours.load_state_dict(first_stage_from_diffusers(peer.state_dict(), ours), strict=False)
+    x = images(2, 3, 16, 16).clamp(-1, 1)
+    with torch.no_grad():
+        z = (peer.encode(x).latent_dist.mode() - shift) * scale
+        assert (ours.encode(x) - z).abs().max() <= 1e-5
+        assert (ours.decode(z) - peer.decode(z / scale + shift).sample).abs().max() <= 1e-5
+    with torch.device("meta"):
+        whole = AUTOENCODERS.build("kl-f8-c16")
+        theirs = AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=16, use_quant_conv=False,
+            use_post_quant_conv=False,
+        )  # fmt: skip
+    assert sum(p.numel() for p in whole.parameters()) == sum(p.numel() for p in theirs.parameters()) == 83_819_683
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -277,7 +305,10 @@ def test_default_scalings_are_the_published_ones() -> None:
     """Exact: 0.18215 is the text-to-image model's kl-f8; the official default, and every published VQ's, is 1."""
     with torch.device("meta"):
         scalings = {name: AUTOENCODERS.build(name).scaling for name in PUBLISHED}
-    assert {name for name, scaling in scalings.items() if scaling != "none"} == {"kl-f8"}
+    assert {name: scaling for name, scaling in scalings.items() if scaling != "none"} == {
+        "kl-f8": "sd-v1",
+        "kl-f8-c16": "sd3",
+    }
     assert scalings["kl-f8"] == "sd-v1"
 
 
