@@ -35,7 +35,7 @@ from replication.layers.weights import (
     under_our_names,
 )
 from replication.ldm.autoencoder import SCALES, Autoencoder
-from replication.ldm.transformer import ClassEmbedder
+from replication.ldm.transformer import ClassEmbedder, CrossAttention
 from replication.types import InputError
 
 PREFIX = "model.diffusion_model."
@@ -128,6 +128,19 @@ def one_copy(weights: Weights) -> str:
     )
 
 
+def official_options(network: UNet) -> Options:
+    """Of a config.yaml's U-Net: how its attention is split, by the number of heads or by their width."""
+    attentions = [module for module in network.modules() if isinstance(module, Attention | CrossAttention)]
+    found = {(attention.q.in_features, attention.heads) for attention in attentions}
+    number, width = {heads for _, heads in found}, {channels // heads for channels, heads in found}
+
+    def alike(values: set[int]) -> tuple[object, ...]:
+        return (*values, None) if len(values) == 1 else (None,)
+
+    heads = {"num_heads": Option(None, alike(number)), "num_head_channels": Option(None, alike(width))}
+    return {"UNetModel": heads} if found else {}
+
+
 def autoencoder_options(autoencoder: Any) -> Options:
     """Of an `AutoencoderKL` or a `VQModel`. Their scale counts where it is stated and not measured here."""
     groups, scale = autoencoder.decoder.norm_out.num_groups, SCALES[autoencoder.scaling]
@@ -215,7 +228,7 @@ def _blocks(network: DownPath) -> Iterator[tuple[str, str]]:
 
 
 SPELLINGS = (
-    Spelling(UNet, "official", PREFIX, from_official, remark=one_copy),
+    Spelling(UNet, "official", PREFIX, from_official, official_options, remark=one_copy),
     Spelling(UNet, "official", "input_blocks.", from_official, remark=of_adm),
     DIFFUSERS_UNET,
     Spelling(

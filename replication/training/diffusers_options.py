@@ -1,4 +1,4 @@
-"""What diffusers states beside weights, against a recipe: config.json of the network, scheduler_config.json of its training.
+"""What is stated beside weights, against a recipe: diffusers' config.json and scheduler_config.json, or LDM's config.yaml.
 
 Options that change what a network computes and the shape of no tensor (layers/weights.py has them), the noise schedule and
 what the output means: tensors tell none of them, and weights under another option give wrong images without an error.
@@ -17,6 +17,7 @@ from replication.diffusion.schedule import DiscreteSchedule, NoiseSchedule
 from replication.diffusion.schedules.flow import Flow
 from replication.layers.weights import Options
 from replication.registry import SCHEDULES
+from replication.training.official_config import official_config
 from replication.types import InputError
 
 CONFIG, SCHEDULER = "config.json", "scheduler_config.json"
@@ -64,10 +65,11 @@ def check_options(folder: Path, options: Options, meaning: Meaning | None) -> li
     """
     config, remarks = read_config(folder / CONFIG), []
     scheduler = None if meaning is None else scheduler_beside(folder)
-    of_network = [f"{CONFIG}: {one}" for one in _differing(config, options)] if config else []
-    of_training = (
-        [f"{SCHEDULER}: {one}" for one in differing_training(scheduler, meaning)] if scheduler and meaning else []
-    )
+    of, by = CONFIG, SCHEDULER
+    if meaning is not None and config is None and scheduler is None and (official := official_config(folder)):
+        config, scheduler, of, by = official.network, official.scheduler, official.file.name, official.file.name
+    of_network = [f"{of}: {one}" for one in _differing(config, options)] if config else []
+    of_training = [f"{by}: {one}" for one in differing_training(scheduler, meaning)] if scheduler and meaning else []
     if found := of_network + of_training:
         ways = ["give weights of the recipe's options"]
         ways += ["state these in the recipe"] if of_training else []
