@@ -20,18 +20,21 @@ from replication.metrics.metric import metrics
 from replication.metrics.uncertainty import Replicates, recentred
 from replication.report.claims.evidence import evidence_of
 
+Rows = tuple[list[Cell], Journal]
 
-def computed(project: Path, *changes: tuple[str, str]) -> tuple[list[Cell], Journal]:
-    cells = cells_of(load_experiment(str(write_tiny(project, *changes))), "cpu")
-    place = Workplace(project / "runs", torch.device("cpu"), batch_size=8, progress=False)
-    run(cells, place, Store(place.state))
-    return cells, journal_of(cells, place.state)
+
+@pytest.fixture
+def computed(finished: Path) -> Rows:
+    cells = cells_of(load_experiment("tiny"), "cpu")
+    return cells, journal_of(cells, finished / "runs")
 
 
 def test_replicates_give_the_rows_intervals(project: Path) -> None:
     """To six digits, more than are printed. Catches float16, a metric that is left out, one that is not of the row."""
-    cells, journal = computed(project, ("resamples = 5", "resamples = 40"))
-    streams = set()
+    cells = cells_of(load_experiment(str(write_tiny(project, ("resamples = 5", "resamples = 40")))), "cpu")
+    place, streams = Workplace(project / "runs", torch.device("cpu"), batch_size=8, progress=False), set()
+    run(cells, place, Store(place.state))
+    journal = journal_of(cells, place.state)
     for cell in cells:
         record = journal.read(cell.key)
         assert record is not None
@@ -50,11 +53,11 @@ def test_replicates_give_the_rows_intervals(project: Path) -> None:
 
 
 def test_what_is_no_replicates_of_the_row_is_set_aside_with_it_and_measured_again(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    computed: Rows, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Catches a damaged file, one that was copied from another row, and one of another protocol, that are judged by, and a
     row that stays without."""
-    cells, journal = computed(project)
+    cells, journal = computed
     key, path = cells[0].key, journal.replicates_path(cells[0].key)
     row, whole = journal.read(key), path.read_bytes()
     another, stream = (
@@ -90,18 +93,18 @@ def test_what_is_no_replicates_of_the_row_is_set_aside_with_it_and_measured_agai
     assert main(["claims", "tiny"]) == 0
 
 
-def test_a_row_that_is_written_without_replicates_has_none(project: Path) -> None:
+def test_a_row_that_is_written_without_replicates_has_none(computed: Rows) -> None:
     """Catches the replicates of what was measured before, which stay beside a row that was measured otherwise."""
-    cells, journal = computed(project)
+    cells, journal = computed
     record = journal.read(cells[0].key)
     assert record is not None
     journal.write(Computed(record, b"", None))
     assert journal.replicates(record) is None
 
 
-def test_committed_replicates_are_read_like_the_journals(project: Path) -> None:
+def test_committed_replicates_are_read_like_the_journals(project: Path, computed: Rows) -> None:
     """One file, the same bytes from either source. Catches replicates lost with runs/, and files that change by themselves."""
-    cells, journal = computed(project)
+    cells, journal = computed
     results, experiment = project / "results", load_experiment("tiny")
     assert main(["report", "tiny"]) == 0
     (file,) = results.glob("*.safetensors")
