@@ -2,7 +2,8 @@
 
 Cell texts are those of the Markdown tables, verdicts those of `judge`, pictures the files beside the page. The answer to the
 first claim stands on top; what is long is in the file as text and becomes part of the document when it is opened
-(`noscript`: without scripts it is all there from the start). Pictures go in last, into the room that is left.
+(`noscript`: without scripts it is there from the start). Long tables that another file has too are compressed (zlib) and
+written as base64; without scripts the page names that file. Pictures go in last, into the room that is left.
 """
 
 import base64
@@ -17,6 +18,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -24,6 +26,7 @@ from PIL import Image
 
 from replication.files import write_atomically
 from replication.harness.job import Job
+from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
 from replication.report.beside_papers import HEADING, comparisons
 from replication.report.board import (
@@ -52,14 +55,17 @@ ROWS = 400  # of a section: what a page can hold; the others are in the CSV besi
 LONG = 12  # lines of a table, from which on it is closed at first
 KEY_DIGITS = 12
 PHOTOGRAPHS = "photographs.png"  # what the page opens with, where it is there: `replicate sample` draws it
+COLOUR = ("RGB", "RGBA")  # modes of Pillow
+QUALITY = 60  # of photographs: their pixels are squares of several, which lose little
 SIZE = 1_480_000  # bytes, of 1.5 MB: pictures that do not fit in it are links to their files
-DIGITS = 6  # of a figure in a whole row; the CSV has all of them
+DIGITS = 6  # of a figure in a whole row, and KEY_DIGITS of a hash; the CSV has all of them
 GROUPED = ("sampling", "metric", "timing", "cost", "first_stage", "protocol", "recipe", "checkpoint", "env")
 SHARED = {
     "Protocol": ("protocol.",),
     "Training recipe": ("recipe.",),
     "Provenance": ("env.", "measured.", "version.", "checkpoint."),
 }
+_HASH = re.compile("[0-9a-f]{64}")
 _NUMBER = re.compile(r"([-+]?\d\S*)(?: (.+))?")
 
 
@@ -94,6 +100,7 @@ def _environment() -> Environment:
         "sureness": sureness,
         "described": described,
         "code": _code,
+        "packed": _packed,
     }
     found.globals |= {"zip": zip, "numeric": numeric, "sentence": sentence, "needed": needed}
     found.globals |= {"long": LONG, "width": WIDTH, "height": HEIGHT, "colours": len(COLOURS), "named": NAMED_CURVES}
@@ -172,7 +179,7 @@ def _section(evidence: Evidence, folder: Path) -> Shown:
         "panels": charts,
         "families": _families(charts),
         "point_titles": {
-            cell.key: f"{cell.label}, {cell.sampling.steps} steps: {distance} {printed}"
+            cell.key: f"{cell.label} × {cell.sampling.steps}: {printed}"
             for cell, printed in zip(cells, figures, strict=True)
         },
         "pictures": [
@@ -200,8 +207,7 @@ def _columns(record: Record, group: str) -> tuple[tuple[str, str], ...]:
 
 
 def _whole(jobs: Sequence[Job], rows: Mapping[str, Record]) -> str:
-    """The rows, for whoever opens one: {columns, shared: those with one value for all, rows: {key: values}}, as JSON that is
-    compressed (zlib) to half its size and written as base64."""
+    """The rows, for whoever opens one: {keys, columns: by name the values in their order, shared: those with one for all}."""
     found: dict[str, dict[str, str]] = {}
     for job in jobs:
         texts = {name: _text(value) for name, value in rows[job.key].items() if value not in ("", None)}
@@ -213,10 +219,23 @@ def _whole(jobs: Sequence[Job], rows: Mapping[str, Record]) -> str:
     columns = sorted(names, key=_place)
     values = {name: {texts.get(name, "") for texts in found.values()} for name in columns}
     shared = {name: next(iter(values[name])) for name in columns if len(values[name]) == 1}
-    own = [name for name in columns if name not in shared]
-    lines = {key: [texts.get(name, "") for name in own] for key, texts in found.items()}
-    text = json.dumps({"columns": own, "shared": shared, "rows": lines}, ensure_ascii=False, separators=(",", ":"))
+    own = {name: [texts.get(name, "") for texts in found.values()] for name in columns if name not in shared}
+    text = json.dumps({"keys": [*found], "columns": own, "shared": shared}, ensure_ascii=False, separators=(",", ":"))
+    return _compressed(text)
+
+
+def _compressed(text: str) -> str:
+    """By zlib, as base64."""
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def _packed(html: Markup, file: str) -> Markup:
+    """A part that is made of this text when it is opened, compressed where that is shorter; `file` has it too."""
+    short = Markup(
+        '<script type="application/zlib">{}</script><noscript><p class="note">In <a href="{}">{}</a></noscript>'
+    )
+    found = short.format(_compressed(html), quote(file), file)
+    return found if len(found) < len(html) else Markup("<noscript>{}</noscript>").format(html)
 
 
 def _place(column: str) -> tuple[int, str]:
@@ -229,13 +248,17 @@ def _place(column: str) -> tuple[int, str]:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)
+    text = f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)
+    return f"{text[:KEY_DIGITS]}…" if _HASH.fullmatch(text) else text
 
 
 def _with_pictures(text: str, pictures: Mapping[Path, str]) -> str:
-    """`text` with each picture, a file and what is seen in it, where its name stands; those of trainings come last."""
+    """`text` with each picture, a file and what is seen in it, where its name stands.
+
+    Samples in colour come first, and curves of trainings last; whatever there is no room for is a link.
+    """
     room = SIZE - len(text.encode())
-    for path in sorted(pictures, key=lambda path: path.stem.endswith(TRAINING[0])):
+    for path in sorted(pictures, key=_place_of_picture):
         with Image.open(path) as image:
             shown = {"name": path.name, "seen": pictures[path], "size": image.size, "source": _data(path, image)}
         html = _environment().get_template("picture.html").render(shown)
@@ -245,12 +268,21 @@ def _with_pictures(text: str, pictures: Mapping[Path, str]) -> str:
     return text
 
 
+def _place_of_picture(path: Path) -> int:
+    if path.name == PHOTOGRAPHS:
+        return 0
+    with Image.open(path) as image:
+        in_colour = image.mode in COLOUR
+    end = path.stem.rpartition("-")[2]
+    return 1 if end == Cell.picture[0] and in_colour else 3 if end == TRAINING[0] else 2
+
+
 def _data(path: Path, image: Image.Image) -> str:
     """As a data URI; photographs, which are in colour, as WebP where that is smaller."""
     content, kind = path.read_bytes(), "png"
-    if image.mode in ("RGB", "RGBA"):
+    if image.mode in COLOUR:
         webp = io.BytesIO()
-        image.save(webp, format="WEBP", quality=75, method=6)
+        image.save(webp, format="WEBP", quality=QUALITY, method=6)
         content, kind = min((content, kind), (webp.getvalue(), "webp"), key=lambda pair: len(pair[0]))
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 

@@ -1,5 +1,8 @@
 """Evidence with stated figures, for tests of verdicts: the tiny experiment, its DDIM at five step counts."""
 
+import base64
+import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -85,3 +88,13 @@ def only(judged: Claim, of: Evidence) -> Verdict:
     """The one verdict on a claim."""
     (verdict,) = judge(judged, of)
     return verdict
+
+
+def unpacked(content: str) -> str:
+    return zlib.decompress(base64.b64decode(content)).decode()
+
+
+def opened(written: str) -> str:
+    """The page with its compressed parts as they are when they are opened."""
+    packed = r'<script type="application/zlib">(.*?)</script><noscript>.*?</noscript>'
+    return re.sub(packed, lambda found: f"<noscript>{unpacked(found[1])}</noscript>", written, flags=re.DOTALL)

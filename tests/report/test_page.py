@@ -5,7 +5,6 @@ import base64
 import hashlib
 import json
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -17,7 +16,7 @@ import pytest
 from harness.tiny import write_tiny
 from PIL import Image
 from report.chromium import Browser, browser, missing
-from report.made_up import PLACES, of_seeds
+from report.made_up import PLACES, of_seeds, opened, unpacked
 
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
@@ -92,12 +91,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.effect_noise((900, 300), 50).save(folder / "tiny-cpu-samples.png")
     Image.new("RGB", (1200, 400), "orange").save(folder / "forensics-tiny.png")
     (folder / "forensics-tiny.csv").write_text(csv_text(FORENSICS))
+    for stem in ("tiny-cpu", "forensics-tiny", "claims"):
+        (folder / f"{stem}.md").touch()
     return folder
 
 
 @pytest.fixture(scope="module")
-def text(evidence: list[Evidence], results: Path) -> str:
+def written(evidence: list[Evidence], results: Path) -> str:
     return page(evidence, results)
+
+
+@pytest.fixture(scope="module")
+def text(written: str) -> str:
+    return opened(written)
 
 
 class Elements(HTMLParser):
@@ -115,10 +121,10 @@ class Elements(HTMLParser):
         return [value for _, attributes in self.tags if (value := attributes.get(name)) is not None]
 
 
-def test_the_same_evidence_gives_the_same_bytes(evidence: list[Evidence], results: Path, text: str) -> None:
+def test_the_same_evidence_gives_the_same_bytes(evidence: list[Evidence], results: Path, written: str) -> None:
     path = write_page(evidence, results)
     assert path.name == "index.html"
-    assert path.read_text() == text == page(evidence, results)
+    assert path.read_text() == written == page(evidence, results)
 
 
 def test_nothing_is_loaded_from_anywhere(text: str, results: Path) -> None:
@@ -149,17 +155,17 @@ def test_the_policy_allows_its_own_style_and_script_alone(text: str) -> None:
 
 
 def test_pictures_have_their_size_and_go_in_while_there_is_room(
-    evidence: list[Evidence], results: Path, text: str, monkeypatch: pytest.MonkeyPatch
+    evidence: list[Evidence], results: Path, written: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches: a link that lands elsewhere once a picture is there, a page without limit, a picture that is lost."""
     of = 'src="data:image/'
-    images = [attributes for tag, attributes in Elements(text).tags if tag == "img"]
+    images = [attributes for tag, attributes in Elements(written).tags if tag == "img"]
     assert [(image["width"], image["height"]) for image in images] == [("900", "300"), ("1200", "400")]
-    assert text.count(of) == 2
-    monkeypatch.setattr("replication.report.page.SIZE", len(text) - 10)
+    assert written.count(of) == 2
+    monkeypatch.setattr("replication.report.page.SIZE", len(written) - 10)
     smaller = page(evidence, results)
     assert smaller.count(of) == 1
-    assert len(smaller) < len(text) - 10
+    assert len(smaller) < len(written) - 10
     assert smaller.count('href="tiny-cpu-samples.png"') == smaller.count('href="forensics-tiny.png"') == 1
 
 
@@ -175,14 +181,15 @@ def whole_rows(text: str) -> dict[str, dict[str, str]]:
     """By anchor: a row's columns, with those that all rows have in common."""
     found = {}
     for stem, content in re.findall(r'<script type="application/zlib" id="(.*?)-rows">(.*?)</script>', text, re.DOTALL):
-        data = json.loads(zlib.decompress(base64.b64decode(content)))
-        for key, values in data["rows"].items():
+        data = json.loads(unpacked(content))
+        for key, *values in zip(data["keys"], *data["columns"].values(), strict=True):
             found[f"{stem}-{key}"] = data["shared"] | dict(zip(data["columns"], values, strict=True))
     return found
 
 
 def test_every_row_leads_to_all_of_it(evidence: list[Evidence], text: str) -> None:
-    """Each of its columns to six digits. Catches a metric left out, a value of another row, a row without a link."""
+    """Each of its columns to six digits, and hashes to twelve. Catches a metric left out, a value of another row, a row
+    without a link."""
     whole = whole_rows(text)
     for cell in evidence[0].cells:
         anchor = f"tiny-cpu-{cell.key[:12]}"
@@ -193,7 +200,8 @@ def test_every_row_leads_to_all_of_it(evidence: list[Evidence], text: str) -> No
         assert text.count(f'<th scope="row"><a href="#{anchor}">') >= 1
         for column, value in evidence[0].rows[cell.key].items():
             shown = whole[anchor][column]
-            assert float(shown) == pytest.approx(value, rel=1e-5) if isinstance(value, float) else shown == str(value)
+            expected = f"{value[:12]}…" if re.fullmatch("[0-9a-f]{64}", str(value)) else str(value)
+            assert float(shown) == pytest.approx(value, rel=1e-5) if isinstance(value, float) else shown == expected
 
 
 def test_what_a_paper_prints_stands_in_the_row(text: str) -> None:
@@ -240,7 +248,7 @@ def test_a_table_that_is_too_long_says_so(
 def test_profiles_that_say_nothing_are_left_out_of_a_judged_claim(evidence: list[Evidence], results: Path) -> None:
     """Judged on cpu, without rows on gpu: one reading. Without rows on both: one that says so."""
     judged, untested = (
-        re.search(r'<section id="claims">.*?</section>', page(found, results), re.DOTALL)
+        re.search(r'<section id="claims">.*?</section>', opened(page(found, results)), re.DOTALL)
         for found in (evidence, evidence[1:])
     )
     assert judged is not None
@@ -658,15 +666,19 @@ def test_columns_sort_by_number_and_back(tab: Browser, path: Path) -> None:
 
 
 def test_page_says_the_same_without_scripts(tab: Browser, path: Path) -> None:
-    """All tables, pictures and the protocol are there. Catches contents that only the script makes."""
+    """All answers, verdicts, charts and pictures are there, and each table that is not is in the file that its place names.
+    Catches contents that only the script makes."""
     tab.devtools("Emulation.setScriptExecutionDisabled", value=True)
     try:
         tab.open(path, WIDTHS["desk"])
         count = "return [document.querySelectorAll('table').length, document.images.length, document.querySelector('.filter').hidden]"
         tables, images, hidden = tab.run(count)
+        named = tab.run("return [...document.querySelectorAll('details > noscript')].map(part => part.textContent)")
     finally:
         tab.devtools("Emulation.setScriptExecutionDisabled", value=False)
     assert (tables, images, hidden) == (path.read_text().count("<table"), 2, True)
+    assert all(named)
+    assert {"In tiny-cpu.md"} <= set(named)
 
 
 def test_answers_that_differ_between_images_are_said_to(results: Path) -> None:

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from harness.tiny import write_tiny
+from report.made_up import opened
 
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
@@ -80,7 +81,7 @@ def shown(folder: Path, said: str) -> str:
         "paired": "no",
     }
     (folder / "forensics-tiny.csv").write_text(csv_text([{**forensics, **moved}]), encoding="utf-8")
-    return page([Evidence(experiment, "cpu", cells, rows, claims_of(experiment))], folder)
+    return opened(page([Evidence(experiment, "cpu", cells, rows, claims_of(experiment))], folder))
 
 
 def _with(old: str, line: str) -> str:

@@ -9,24 +9,42 @@ const make = (tag, properties, ...children) => {
 
 // ---------------------------------------------------------------- parts that are text until they are opened
 
-function fill(details) {
-  const text = details.querySelector(":scope > noscript");
-  if (!text) return;
-  text.insertAdjacentHTML("beforebegin", text.textContent);
-  text.remove();
+async function unpacked(script) {
+  const bytes = Uint8Array.from(atob(script.textContent), (character) => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).text();
+}
+
+async function contentOf(details) {
+  const text = details.querySelector(":scope > noscript"), packed = details.querySelector(":scope > script");
+  return packed ? await unpacked(packed) : text?.textContent;
+}
+
+async function fill(details) {
+  const content = await contentOf(details), text = details.querySelector(":scope > noscript");
+  if (!text) return; // it is there already
+  text.insertAdjacentHTML("beforebegin", content);
+  for (const part of all(":scope > noscript, :scope > script", details)) part.remove();
   prepare(details);
+}
+
+async function holding(id) {
+  const sections = all("section[id]").filter((section) => id.startsWith(`${section.id}-`));
+  for (const details of sections.flatMap((section) => all("details", section))) {
+    if ((await contentOf(details))?.includes(`id="${id}"`)) return details;
+  }
 }
 
 document.addEventListener("toggle", (event) => event.target.open && fill(event.target), true);
 
-function reveal(hash) {
+async function reveal(hash) {
   const id = hash.slice(1);
   if (!id) return;
   let target = document.getElementById(id);
   if (!target) {
-    const text = all("noscript").find((part) => part.textContent.includes(`id="${id}"`));
-    if (!text) return;
-    fill(text.parentElement);
+    const details = await holding(id);
+    if (!details) return;
+    await fill(details);
+    if (hash !== address()) return; // meanwhile another part was asked for
     target = document.getElementById(id);
   }
   for (let part = target; part; part = part.parentElement) {
@@ -53,22 +71,17 @@ addEventListener("hashchange", () => reveal(address()));
 
 // ---------------------------------------------------------------- whole rows
 
-function rowsOf(section) {
-  const text = atob(section.querySelector("script[type='application/zlib']").textContent);
-  const packed = new Blob([Uint8Array.from(text, (character) => character.charCodeAt(0))]);
-  return new Response(packed.stream().pipeThrough(new DecompressionStream("deflate"))).json();
-}
-
 async function openRow(line) {
-  const section = line.closest("section"), { columns, rows } = await rowsOf(section);
+  const section = line.closest("section");
+  const { keys, columns } = JSON.parse(await unpacked(document.getElementById(`${section.id}-rows`)));
   if (line.nextElementSibling?.className === "record") return;
-  const values = rows[line.id.slice(section.id.length + 1)], groups = new Map();
-  columns.forEach((column, i) => {
-    if (!values[i]) return;
+  const place = keys.indexOf(line.id.slice(section.id.length + 1)), groups = new Map();
+  for (const [column, values] of Object.entries(columns)) {
+    if (!values[place]) continue;
     const dot = column.indexOf("."), group = dot < 0 ? "row" : column.slice(0, dot);
     if (!groups.has(group)) groups.set(group, make("dl"));
-    groups.get(group).append(make("dt", {}, column.slice(dot + 1)), make("dd", {}, values[i]));
-  });
+    groups.get(group).append(make("dt", {}, column.slice(dot + 1)), make("dd", {}, values[place]));
+  }
   const close = make("button", { className: "close", type: "button" }, "close");
   close.addEventListener("click", () => closeRow(line));
   const shared = make("p", {}, "What all rows have in common is under ");
@@ -174,7 +187,9 @@ for (const legend of all(".legend")) {
 for (const form of all(".filter")) {
   const buttons = all("button", form), input = form.querySelector("input"), count = form.querySelector("output");
   const groups = all("details.group"), before = new Map(groups.map((group) => [group, group.open]));
-  const words = new Map(all("details.claim").map((claim) => [claim, claim.textContent.toLowerCase()]));
+  const words = new Map(
+    all("details.claim").map((claim) => [claim, `${claim.dataset.words} ${claim.firstElementChild.textContent}`.toLowerCase()])
+  );
   const apply = () => {
     const group = buttons.find((one) => one.ariaPressed === "true").dataset.group;
     const asked = input.value.toLowerCase().split(/\s+/).filter(Boolean);
