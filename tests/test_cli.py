@@ -18,6 +18,7 @@ from harness.tiny import write_tiny
 
 from replication import cli
 from replication.cli import main
+from replication.commands import parser as arguments
 from replication.harness import home
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.sources import ASKED
@@ -139,8 +140,8 @@ def test_what_computes_nothing_imports_nothing_slow(arguments: list[str]) -> Non
 
 
 def test_every_command_has_its_work() -> None:
-    """Catches a function that was renamed or removed, since cli.py names it in a string, and work that no command does."""
-    source = ast.parse(Path(cli.__file__).read_text())
+    """Catches a function that was renamed or removed, since commands/parser.py names it in a string, and work that no command does."""
+    source = ast.parse(Path(arguments.__file__).read_text())
     calls = [node for node in ast.walk(source) if isinstance(node, ast.Call) and ast.unparse(node.func) == "_added"]
     named = {call.args[2].value for call in calls if isinstance(call.args[2], ast.Constant)} | {"report.report"}
     assert len(named) == len(calls)
@@ -383,9 +384,9 @@ def test_names_with_commas_are_quoted() -> None:
 
 
 def test_the_examples_of_help_are_commands() -> None:
-    parser = cli._parser()
-    for example in (example for examples in cli.EXAMPLES.values() for example in examples):
-        assert parser.parse_args(shlex.split(example)).work in cli.EXAMPLES, example
+    parser = arguments.parser()
+    for example in (example for examples in arguments.EXAMPLES.values() for example in examples):
+        assert parser.parse_args(shlex.split(example)).work in arguments.EXAMPLES, example
 
 
 def test_every_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,10 +63,10 @@ def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", commands())
 def test_commands_are_accepted(command: str) -> None:
     """The parser takes each command line as it is printed. Catches an option or a command that was renamed."""
-    from replication.cli import _parser
+    from replication.commands.parser import parser
 
     if "--help" not in command:
-        _parser().parse_args(shlex.split(command)[1:])
+        parser().parse_args(shlex.split(command)[1:])
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "toml")], ids=lambda page: page.name)

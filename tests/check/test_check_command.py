@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from replication.cli import PARTS, main
+from replication.cli import main
+from replication.commands.parser import PARTS
 
 SAMPLER = """
 from replication.diffusion.samplers.ddim import DDIM

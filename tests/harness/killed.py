@@ -2,9 +2,10 @@
 
     PYTHONPATH=.:tests OMP_NUM_THREADS=1 python tests/harness/killed.py FOLDER [KILLS] [SEED] [PROCESSES] [STORE]
 
-prints where the kills fell. STORE is an empty one of MLflow's, which it else makes. Each is aimed at a stage, all of them equally often, and falls at a random instant after that has
-begun. Processes are forks of this one, which has imported everything: a life takes a second. Their clocks are made to stand
-still, since times are the only thing in a row that differs from run to run.
+prints where the kills fell. STORE is an empty one of MLflow's, which it else makes. Each kill is aimed at a stage, or at what
+lies between one and the next, and falls at a random instant after that has begun. Processes are forks of this one, which has
+imported everything: a life takes a second. Their clocks are made to stand still, since times are the only thing in a row that
+differs from run to run.
 """
 
 import json
@@ -42,7 +43,8 @@ from replication.sampling.generation import Source
 from replication.training.loop import TrainingState
 
 RUN, REPORT = ["run", "tiny", "--device", "cpu", "--quiet"], ["report", "tiny"]
-STAGES = ("start", "train", "sample", "measure", "journal", "log", "report")
+WORK = ("train", "sample", "measure", "journal", "log")
+STAGES = ("start", *WORK, *(f"after {name}" for name in WORK), "report")
 stage = mmap.mmap(-1, 16)  # where the last fork is: it is shared with it
 
 
@@ -107,10 +109,10 @@ def watch(log: Path) -> None:
         def staged(*arguments: Any, **options: Any) -> Any:
             if what := noted(*arguments):
                 note(what)
-            before = stage[:]
+            before = marked()
             mark(text)
             done = original(*arguments, **options)
-            stage[:] = before
+            mark(before if before in WORK else f"after {text}")
             return done
 
         setattr(owner, name, staged)
