@@ -14,6 +14,7 @@ from torch import Tensor
 import replication.sampling.generation as generation
 from replication.cli import main
 from replication.diffusion import sampling
+from replication.harness import drawn
 from replication.harness.experiment import load_experiment
 from replication.harness.job import Job, jobs_of, rows_among
 from replication.harness.jobs import cell as cell_module
@@ -259,7 +260,7 @@ def test_a_row_of_the_earlier_rule_for_times_gets_todays_from_its_chunks(
         )
     assert states(capsys) == [f"stale: timing 1 -> {timing.VERSION}"] * 3
     forbid(monkeypatch)
-    monkeypatch.setattr(cell_module, "device_name", lambda _: "another processor")
+    monkeypatch.setattr(drawn, "device_name", lambda _: "another processor")
     after = run_all(project)
     assert states(capsys) == ["done"] * 3
     for title, row in after.items():

@@ -7,8 +7,6 @@ replication/cost.py: what reads the condition is part of the network, decoding a
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -16,15 +14,13 @@ from torch import Tensor, nn
 
 from replication import cost
 from replication.conditions.captions import Captioned, caption_numbers, captions
-from replication.conditions.condition import labels_of
-from replication.deadline import NEVER
-from replication.diffusion.denoiser import Denoise
 from replication.diffusion.guidance import ClassifierGuided
 from replication.diffusion.variance import check_variance
 from replication.harness.clip_pair import ClipPair, clip_pair
+from replication.harness.drawn import Drawn
 from replication.harness.expected import Ahead
 from replication.harness.experiment import Experiment
-from replication.harness.job import Job, of_row
+from replication.harness.job import of_row
 from replication.harness.jobs.cell_tables import CELL_TABLES
 from replication.harness.jobs.first_stage import first_stage_cells
 from replication.harness.journal import Computed, Record
@@ -44,28 +40,16 @@ from replication.harness.passes import FLOAT, of_decoder, of_extractor, of_netwo
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import provenance
 from replication.harness.references import located, moments_of
-from replication.harness.versions import (
-    DRAWN,
-    TIMING,
-    changes,
-    drawn_versions,
-    lacking,
-    metric_of,
-    metric_versions,
-    raised,
-)
+from replication.harness.versions import DRAWN, TIMING, changes, lacking, metric_of, metric_versions
 from replication.harness.workplace import FIRST_STAGE, Model, PlannedTraining, Workplace, trainings_of_recipe
 from replication.metrics import timing
 from replication.metrics.apart import image_rms
 from replication.metrics.metric import Material, metrics
-from replication.metrics.timing import Together, device_name, peak_memory, reset_peak_memory
-from replication.noise import ImageNoise
-from replication.numerics import numerics
-from replication.pixels import QUANTIZERS, quantize
-from replication.registry import EXTRACTORS, JOBS, SAMPLERS, SPACINGS, unknown
-from replication.sampling.chunks import Chunks, SampleSet
-from replication.sampling.generation import SamplePlace, SampleRequest, Sampling, Source, draw, generate, stored_samples
-from replication.settings import Spelled, content_key
+from replication.metrics.timing import Together, peak_memory, reset_peak_memory
+from replication.pixels import QUANTIZERS
+from replication.registry import EXTRACTORS, JOBS, SAMPLERS, unknown
+from replication.sampling.chunks import SampleSet
+from replication.sampling.generation import Sampling
 from replication.training.recipe import Recipe, takes_null
 from replication.types import InputError
 
@@ -75,8 +59,8 @@ MEASURING_SECONDS = 10.0  # before a deadline, for decoding, features, metrics a
 OF_DRAWING = ("checkpoint.", "env.")  # columns of a row's first stage that its chunks do not tell
 
 
-class Cell(Job):
-    """Cells that agree in `sample_identity()` share their sample sets.
+class Cell(Drawn):
+    """A sampling setting of a checkpoint, measured.
 
     beside: the cell whose images, of the same noise, each of its own is compared with.
     """
@@ -84,18 +68,8 @@ class Cell(Job):
     tables: ClassVar = CELL_TABLES
     picture: ClassVar = ("samples", "Samples", "samples, one line per row of the table")
 
-    recipe: Recipe
-    sampling: Sampling
     nll: str | None
     beside: "Cell | None" = None
-
-    @property
-    def title(self) -> str:
-        return f"{self.label} x {self.sampling.steps}"
-
-    @property
-    def caption(self) -> str:
-        return f"{self.label}\n{self.sampling.steps} steps"
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -115,34 +89,6 @@ class Cell(Job):
         measured = metric_versions(without, self.protocol.extractor.name)
         return {**measured, TIMING: timing.VERSION, **self.drawn_versions()}
 
-    def drawn_versions(self) -> dict[str, int]:
-        """Those that the images of a seed hang on."""
-        return drawn_versions(guided=self.sampling.guidance is not None)
-
-    def sample_identity(self) -> dict[str, Any]:
-        """What fixes the images of a seed besides versions: cells that agree in it share their sample sets."""
-        return {
-            "recipe": self.recipe.spelled,
-            "sampler": self.sampling.sampler.spelled(SAMPLERS),
-            "spacing": self.sampling.spacing.spelled(SPACINGS),
-            "steps": self.sampling.steps,
-            "clip": self.sampling.clip,
-            **({"guidance": self.sampling.guidance.identity()} if self.sampling.guidance else {}),
-            **({"labels": self._labels()} if self.recipe.condition else {}),
-            "ema": self.protocol.ema,
-            "quantizer": self.protocol.quantizer,
-            "precision": self.protocol.precision,
-        }
-
-    def _labels(self) -> str:
-        """How labels are chosen; `balanced` draws those of `uniform` and insists on equal counts."""
-        return "uniform" if self.protocol.labels == "balanced" else self.protocol.labels
-
-    def labels(self, seed: int, start: int, stop: int) -> Tensor:
-        """What images start..stop-1 of the seed shall show, Int[stop-start]."""
-        classes = len(self.recipe.build_dataset().classes)
-        return labels_of(self.protocol.labels, start, stop, self.protocol.n, classes, seed)
-
     @property
     def targets(self) -> dict[str, float]:
         """The published value of each metric, from the table that the row names first: the paper's own."""
@@ -150,16 +96,6 @@ class Cell(Job):
         for value in self.published:
             targets.setdefault(value.metric, value.value)
         return targets
-
-    @cached_property
-    def sample_key(self) -> str:
-        """Of the folder of its images: the identity, and the versions that are not 1."""
-        versions = raised(self.drawn_versions())
-        return content_key({**self.sample_identity(), **versions} if versions else self._samples)
-
-    @cached_property
-    def _samples(self) -> Spelled:
-        return Spelled(self.sample_identity())
 
     def described(self) -> Record:
         recipe, protocol, sampling = self.recipe, self.protocol, self.sampling
@@ -276,68 +212,6 @@ class Cell(Job):
         record = {**self.columns, **extractor, **costs, **drawn, **figures, **kept}
         return Computed(record, strip_png(sets[0].first(STRIP_IMAGES)), replicates)
 
-    def stored(self, row: Record, place: Workplace) -> list[SampleSet] | None:
-        """The sample set of each seed that was drawn with the weights of the job's row, with the times of its device.
-
-        None where images would have to be drawn.
-        """
-        sha256 = (row.get("checkpoint.sha256", ""), row.get("checkpoint.first_stage_sha256", "none"))
-        weights, device = "+".join(one for one in sha256 if one != "none"), row.get("env.device", "")
-        places = [replace(self.sample_place(seed, place), drawn_by=device) for seed in self.protocol.seeds]
-        found = [stored_samples(where, weights, self.protocol.n) for where in places]
-        sets = [one for one in found if one is not None]
-        return sets if len(sets) == len(found) else None
-
-    def samples(self, model: Model, seed: int, place: Workplace, apart: str = "") -> SampleSet:
-        """The images of one seed, from the chunks under the state folder or drawn now; `apart` gives them others."""
-        request = self._request(model, seed, place)
-        return generate(self.source(model, place.device), request, self.sample_place(seed, place, apart))
-
-    def help(self, place: Workplace) -> bool:
-        """Draw what of its images nobody draws yet."""
-        model = place.model(self.recipe, self.protocol.ema)
-        place.deadline.require(self._drawing_seconds(model, place), self.title)
-        source = self.source(model, place.device)
-        of_seeds = ((self._request(model, seed, place), self.sample_place(seed, place)) for seed in self.protocol.seeds)
-        return sum(draw(source, request, where) for request, where in of_seeds) > 0
-
-    def _request(self, model: Model, seed: int, place: Workplace) -> SampleRequest:
-        protocol, condition, dataset = self.protocol, self.recipe.build_condition(), self.recipe.build_dataset()
-
-        def cond(start: int, stop: int) -> Tensor:
-            assert condition is not None
-            images, labels = torch.arange(start, stop, device=place.device), self.labels(seed, start, stop)
-            return self._encoded(model, condition.of(labels.to(place.device), images, dataset))
-
-        encoded = cond if condition else None
-        return SampleRequest(self.sampling, protocol.n, seed, encoded, protocol.quantizer, protocol.precision)
-
-    def nfe(self) -> int:
-        """Network evaluations for an image, of which guidance takes two."""
-        return self.sampling.nfe(self.recipe.build_schedule())
-
-    def _drawing_seconds(self, model: Model, place: Workplace) -> float:
-        """What the images that have yet to be drawn take at least; 0 where no deadline asks."""
-        places = [self.sample_place(seed, place) for seed in self.protocol.seeds]
-        missing = (Chunks(of.folder, model.weights).missing(self.protocol.n) for of in places)
-        left = self.nfe() * sum(missing)
-        if not left or place.deadline == NEVER:
-            return 0.0
-        noise = ImageNoise(0, torch.arange(min(self.protocol.n, place.batch_size)), place.device)
-        null = self.recipe.null(len(noise.indices), place.device)
-        cond = None if null is None else self._encoded(model, null)
-        with torch.no_grad(), numerics(self.protocol.precision, place.device):
-            floor = self.source(model, place.device).floor(noise, cond, left // len(noise.indices))
-            return left * (floor or 0.0)
-
-    def sample_place(self, seed: int, place: Workplace, apart: str = "") -> SamplePlace:
-        """Where the images of a seed are kept."""
-        folder, drawn_by = self._folder(seed, place, apart), device_name(place.device)
-        return SamplePlace(folder, place.batch_size, place.device, drawn_by, place.progress)
-
-    def _folder(self, seed: int, place: Workplace, apart: str = "") -> Path:
-        return place.state.joinpath("samples", f"{self.sample_key}{apart}", f"seed-{seed}")
-
     def _bits(self, model: Model, place: Workplace) -> Tensor | None:
         """The bound of test images, None for a cell without."""
         if self.nll is None:
@@ -375,38 +249,6 @@ class Cell(Job):
     def _clip_pair(self) -> ClipPair | None:
         """What the CLIP score of a row on text is computed with, where it is on this machine."""
         return clip_pair() if isinstance(self.recipe.build_condition(), Captioned) else None
-
-    def source(self, model: Model, device: torch.device) -> Source:
-        """What the images are drawn from: the model, guided as the cell is."""
-        guidance, null = self.sampling.guidance, self.recipe.null(1, device)
-        denoise: Denoise = model.denoiser
-        if guidance is not None and null is not None:
-            denoise = guidance.around(denoise, self._encoded(model, null)[0])
-        decode, network = model.autoencoder.decode, model.denoiser.network
-        return Source(denoise, self.recipe.latent_shape(), decode, model.weights, network)
-
-    def _encoded(self, model: Model, cond: Tensor) -> Tensor:
-        """What the network makes of cond, once; as it is where a classifier reads it too."""
-        return cond if self.sampling.guidance and self.sampling.guidance.classifier else model.encode(cond)
-
-    def prompted(self, prompts: Sequence[str], n: int, seed: int, place: Workplace) -> Tensor:
-        """Images 0..n-1 of the seed for each prompt, uint8 [prompts,n,C,H,W]; the noise is the same for every prompt.
-
-        Raises InputError, before anything is computed, for an unconditional row and for a prompt that cannot be encoded.
-        """
-        condition, dataset = self.recipe.build_condition(), self.recipe.build_dataset()
-        if condition is None:
-            raise InputError(f"row {self.label!r} is unconditional: it takes no prompt")
-        conds = condition.of_prompts(prompts, dataset).to(place.device)
-        model = place.model(self.recipe, self.protocol.ema)
-        source, pictures = self.source(model, place.device), []
-        with torch.no_grad(), numerics(self.protocol.precision, place.device):
-            for cond in self._encoded(model, conds):
-                for indices in torch.arange(n).split(place.batch_size):
-                    noise = ImageNoise(seed, indices, place.device)
-                    x = source.decode(source.x0(self.sampling, noise, cond.expand(len(indices), *cond.shape)))
-                    pictures.append(quantize(x.float(), self.protocol.quantizer).cpu())
-        return torch.cat(pictures).unflatten(0, (len(conds), n))
 
     def check(self) -> None:
         """Refuse whatever is wrong before anything is computed; raises InputError."""
