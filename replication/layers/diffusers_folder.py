@@ -16,7 +16,7 @@ from replication.files import expanded, known_sha256
 from replication.layers.as_diffusers import imported
 from replication.layers.building import without_parameters
 from replication.layers.conditioning import parted
-from replication.layers.weight_files import NAME, not_finite, read_weights, weight_files
+from replication.layers.weight_files import NAME, in_single, weight_files
 from replication.registry import MODELS, unknown
 from replication.types import InputError
 
@@ -65,12 +65,9 @@ class DiffusersFolder(nn.Module):
         _freeze_buffers(self.model)
         if looked_at:
             return
-        weights = read_weights(weight_files(folder))
-        if spoilt := not_finite(weights):
-            raise InputError(f"{folder}: {spoilt}")
-        single = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+        weights = in_single(weight_files(folder))
         try:
-            self.model.load_state_dict(single, assign=True)
+            self.model.load_state_dict(weights, assign=True)
         except RuntimeError as error:
             raise InputError(f"{folder}: not the weights of its {CONFIG}: {error}") from error
 

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from replication.checkpoint import MAPPED
 from replication.files import file_sha256, kind_of
 from replication.types import InputError
 
@@ -106,6 +107,36 @@ def read_weights(found: WeightFiles) -> dict[str, Tensor]:
                 raise InputError(f"{file}: has a tensor {odd[0]!r}, which the index does not say is here")
         weights |= tensors
     return weights
+
+
+def in_single(found: WeightFiles) -> dict[str, Tensor]:
+    """The same in memory, numbers of fewer bits as float32; of safetensors little more than MAPPED bytes are there twice.
+
+    Raises InputError as read_weights does, and where a number is not finite.
+    """
+    single: dict[str, Tensor] = {}
+    read_weights(found)  # mapped, and given up unread: what is wrong with the files is said
+    for file in found.files:
+        for tensors in [_loaded(file)] if kind_of_no_safetensors(file) else _in_parts(file):
+            if spoilt := not_finite(tensors):
+                raise InputError(f"{file}: {spoilt}")
+            for name, tensor in tensors.items():
+                narrow = tensor.is_floating_point() and tensor.itemsize < 4
+                single[name] = tensor.to(torch.float32 if narrow else tensor.dtype, copy=True)
+    return single
+
+
+def _in_parts(file: Path) -> Iterator[dict[str, Tensor]]:
+    """The tensors of a file that can be read, some at a time: what was mapped is given up with the file."""
+    with safe_open(file, "pt") as opened:
+        names = list(opened.keys())
+    while names:
+        tensors: dict[str, Tensor] = {}
+        with safe_open(file, "pt") as opened:
+            while names and sum(tensor.nbytes for tensor in tensors.values()) < MAPPED:
+                name = names.pop()
+                tensors[name] = opened.get_tensor(name)
+        yield tensors
 
 
 def not_finite(weights: Mapping[str, Tensor]) -> str:
