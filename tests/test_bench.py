@@ -69,9 +69,15 @@ def test_sampling_stands_beside_its_passes_and_the_pipeline(monkeypatch: pytest.
 
 @pytest.mark.long
 def test_processes_stand_beside_threads_in_company(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches: processes that stay behind, a share that is none, a network that processes cannot be told."""
+    """Catches: processes that stay behind, a share that is none, a network that processes cannot be told; of a training, a
+    peer that takes no part in one of the two ways.
+    """
     monkeypatch.setitem(sampling.LOOPS, "cpu", [sampling.Loop("ddpm-digits", 2, "ddim", 1)])
+    monkeypatch.setitem(networks.SIZES, "cpu", networks.Size({}, {"ddpm-digits": 4}, "float32"))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    (trained,) = lines(networks.training(CPU))
+    of_training = {OURS, networks.THREADS, DEFAULTS, BEST, networks.BEST_TOGETHER}
+    assert set(trained.seconds) - {PRODUCT, COPY} == of_training
     (line,) = lines(sampling.in_company(CPU))
     runs = {OURS, sampling.COMPANY, sampling.THREADS, sampling.THREADS_COMPANY}
     assert set(line.seconds) - {PRODUCT, COPY} == runs

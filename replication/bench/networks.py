@@ -6,6 +6,7 @@ fused optimiser, compiled where ours is).
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,16 +16,20 @@ from torch.nn import functional as F
 
 from replication.acceleration import accelerated
 from replication.bench.peers import BEST, DEFAULTS, LATENT, compiled, cost, labels, pair, part_of, plain, ready
+from replication.bench.team import Team, pays_on
 from replication.bench.turns import Run, Task, Work, apart
 from replication.cost import FORWARDS_PER_STEP
 from replication.numerics import Precision, numerics
 from replication.replay import WARMUPS
 from replication.report.speed import OURS
 from replication.training.data import Pixels
+from replication.training.processes import ALONE, Processes
 from replication.training.recipe import Recipe
 from replication.training.train import NetworkState
 
 FLOAT = 4  # bytes
+CPU = torch.device("cpu")
+THREADS, BEST_TOGETHER = "one process, all threads", "diffusers, best, in processes"
 # by a step, of each weight: itself, Adam's two moments and the average are read and written, the gradient too
 TOUCHED_BY_STEP = 10
 
@@ -57,7 +62,11 @@ def forward(device: torch.device) -> list[Task]:
 
 
 def training(device: torch.device) -> list[Task]:
-    """Whole training steps: batch, gradient, clipping, Adam and the moving average."""
+    """Whole training steps: batch, gradient, clipping, Adam and the moving average.
+
+    On the CPU as `replicate run` trains, by a process for each thread, and in one process; diffusers' loop in one, and at its
+    best in as many processes too, by PyTorch's DistributedDataParallel.
+    """
     size = SIZES[device.type]
     return [
         Task(f"{name}, batch {batch}, {size.precision}", partial(_training, name, batch, size.precision, device))
@@ -101,7 +110,9 @@ def _evaluation(run: Callable[..., Any], given: tuple[Tensor | None, ...], preci
     return evaluation
 
 
-def training_state(name: str, batch: int, precision: Precision, device: torch.device) -> tuple[NetworkState, Pixels]:
+def training_state(
+    name: str, batch: int, precision: Precision, device: torch.device, processes: Processes = ALONE
+) -> tuple[NetworkState, Pixels]:
     """A training of the network on noise, before its first step, and what it is trained on."""
     network = pair(name).network
     shape = network.in_channels, network.resolution, network.resolution
@@ -127,13 +138,18 @@ def training_state(name: str, batch: int, precision: Precision, device: torch.de
             "training": settings,
         }
     )
-    return NetworkState(recipe, device), data
+    return NetworkState(recipe, device, processes), data
 
 
 def _training(name: str, batch: int, precision: Precision, device: torch.device) -> Work:
     both, each, (state, data) = pair(name), cost(name), training_state(name, batch, precision, device)
     state.prepare(data)
     runs: dict[str, Run] = {OURS: lambda: state.advance(data)}
+    teams: dict[str, Team] = {}
+    if pays_on(device):
+        teams[OURS], runs[THREADS] = Team(partial(_steps, name, batch, precision)), runs[OURS]
+        if both.peer is not None:
+            teams[BEST_TOGETHER] = Team(partial(_steps_of_diffusers, name, batch, precision))
     if both.peer is not None:
         first = copy.deepcopy(both.peer).to(device).train()
         best = both.peer.to(device).to(memory_format=torch.channels_last).train()
@@ -141,8 +157,46 @@ def _training(name: str, batch: int, precision: Precision, device: torch.device)
         runs[BEST] = _loop_of_diffusers(best, compiled(best, device), data, batch, precision, best=True)
     multiply_adds = FORWARDS_PER_STEP * each.multiply_adds * batch
     touched = FLOAT * TOUCHED_BY_STEP * each.parameters
-    what = f"{name}, batch {batch}, {precision}"
-    return Work(what, runs, multiply_adds, touched, batch, precision, WARMUPS + 2, both.missing)
+    what = f"{name}, batch {batch}, {precision}" + (f", {teams[OURS].count} processes of one thread" if teams else "")
+
+    def close() -> None:
+        for team in teams.values():
+            team.close()
+
+    around = dict.fromkeys(teams, nullcontext)  # what its processes do is no disturbance
+    return Work(
+        what,
+        {**runs, **teams},
+        multiply_adds,
+        touched,
+        batch,
+        precision,
+        WARMUPS + 2,
+        both.missing,
+        close=close,
+        around=around,
+    )
+
+
+def _steps(name: str, batch: int, precision: Precision, processes: Processes) -> Run:
+    """Ours, in one of several processes."""
+    state, data = training_state(name, batch, precision, CPU, processes)
+    state.prepare(data)
+
+    def step() -> None:
+        state.advance(data)
+        processes.as_first(False, False)  # as training/loop.py asks after each
+
+    return step
+
+
+def _steps_of_diffusers(name: str, batch: int, precision: Precision, processes: Processes) -> Run:
+    both, data = pair(name), training_state(name, batch, precision, CPU)[1]
+    assert both.peer is not None
+    best = both.peer.to(memory_format=torch.channels_last).train()
+    rows = processes.rows(batch)
+    run = processes.averaging(best, unused=False)
+    return _loop_of_diffusers(best, run, data, rows.stop - rows.start, precision, best=True)
 
 
 def _loop_of_diffusers(

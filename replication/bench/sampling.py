@@ -2,11 +2,9 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cache, partial
-from multiprocessing import get_context
+from functools import partial
 from statistics import median
 from typing import NamedTuple
 
@@ -16,15 +14,14 @@ from torch import Tensor, nn
 from replication.acceleration import accelerated
 from replication.bench.networks import FLOAT
 from replication.bench.peers import BEST, DEFAULTS, compiled, cost, labels, pair, plain, ready
+from replication.bench.team import Team, pays_on
 from replication.bench.turns import Run, Seconds, Task, Work, company
 from replication.diffusion import Denoiser, sample
-from replication.dit.model import DiT
-from replication.layers.unet import UNet
-from replication.memory import keep_freed_memory
 from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.registry import SAMPLERS, SCHEDULES, SPACINGS
 from replication.report.speed import OURS
+from replication.training.processes import Processes
 
 PASSES = "bare forward passes"
 COMPANY = "beside a busy process"
@@ -97,12 +94,8 @@ def _sampling(loop: Loop, device: torch.device) -> Work:
 def _in_company(loop: Loop, device: torch.device) -> Work:
     """Of the fair share: beside one thread more than it has processors, a run of p threads has p / (p + 1) of its speed."""
     whole, fair = _sampling(loop, device), _processors() / (_processors() + 1)
-    threads, count = whole.runs[OURS], torch.get_num_threads() if device.type == "cpu" else 1
-    pool = ProcessPoolExecutor(count, get_context("spawn"), _alone)
-    share = loop._replace(batch=loop.batch // count)
-
-    def ours() -> object:
-        return list(pool.map(_share, [share] * count)) if count > 1 else threads()
+    threads, team = whole.runs[OURS], Team(partial(_share, loop)) if pays_on(device) else None
+    ours: Run = threads if team is None else team
 
     def of_fair(alone: str, beside: str, seconds: Seconds) -> str:
         return f"{median(a / b for a, b in zip(seconds[alone], seconds[beside], strict=True)) / fair:.0%}"
@@ -114,25 +107,18 @@ def _in_company(loop: Loop, device: torch.device) -> Work:
     }
     around: dict[str, Callable[[], AbstractContextManager[object]]] = {COMPANY: company, THREADS_COMPANY: company}
     around[OURS] = nullcontext  # what its processes do is no disturbance
-    what = f"{whole.what}, {count} processes of one thread" if count > 1 else whole.what
-    return replace(whole, what=what, runs=runs, missing={}, notes=notes, around=around, close=pool.shutdown)
+    whole = replace(whole, runs=runs, missing={}, notes=notes, around=around)
+    if team is None:
+        return whole
+    return replace(whole, what=f"{whole.what}, {team.count} processes of one thread", close=team.close)
 
 
-def _alone() -> None:
-    """A process of one thread, as harness/companions.py starts it."""
-    torch.set_num_threads(1)
-    keep_freed_memory()
-
-
-def _share(loop: Loop) -> None:
+def _share(loop: Loop, processes: Processes) -> Run:
     """In one of several processes."""
-    network, device = _network(loop.network), torch.device("cpu")
-    run_loop(network, loop, (loop.batch, network.in_channels, network.resolution, network.resolution), device)
-
-
-@cache
-def _network(name: str) -> DiT | UNet:
-    return ready(pair(name).network, torch.device("cpu")).requires_grad_(False)
+    device, rows = torch.device("cpu"), processes.rows(loop.batch)
+    network = ready(pair(loop.network).network, device).requires_grad_(False)
+    shape = rows.stop - rows.start, network.in_channels, network.resolution, network.resolution
+    return partial(run_loop, network, loop, shape, device)
 
 
 def _processors() -> int:
