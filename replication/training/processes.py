@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -25,15 +26,20 @@ from replication.types import InputError, RunError
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)  # one waits for the rest while they draw images; torchrun ends them when it dies
+ALL = 1 << 20  # MiB: more than a gradient on the CPU has, so that the processes meet once for all of it
 MET = timedelta(hours=1)  # while the first one encodes images, say; of one that dies the others know at once
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process is number `index`, from 0, of `count`; what is said "everywhere" is called by all of them."""
+    """This process is number `index`, from 0, of `count`; what is said "everywhere" is called by all of them.
+
+    folder: of those that share a machine's memory, where their gradients meet as files that are mapped.
+    """
 
     index: int = 0
     count: int = 1
+    folder: str = ""
 
     @property
     def first(self) -> bool:
@@ -99,21 +105,58 @@ class Processes:
         return self.total(x) / self.count if self.several else x
 
     def averaging(self, network: nn.Module, unused: bool) -> nn.Module:
-        """The network, whose backward passes leave the processes' mean gradient; `unused`: of some parameters there is none.
-
-        All start from the weights of the first process.
+        """Everywhere: the network, whose backward passes leave the processes' mean gradient; `unused`: of some parameters there
+        is none. All start from the weights of the first process.
         """
         on = next(network.parameters()).device
-        return DistributedDataParallel(
-            network,
-            device_ids=[on.index if on.index is not None else torch.cuda.current_device()]
-            if on.type == "cuda"
-            else None,
-            find_unused_parameters=unused,
+        devices = [on.index if on.index is not None else torch.cuda.current_device()] if on.type == "cuda" else None
+        if not self.folder:
+            return DistributedDataParallel(network, devices, find_unused_parameters=unused)
+        averaging = DistributedDataParallel(
+            network, bucket_cap_mb=ALL, find_unused_parameters=unused, gradient_as_bucket_view=True
         )
+        shared = SharedMean(self, sum(p.numel() for p in network.parameters()))
+        averaging.register_comm_hook(None, shared.averaged)
+        return averaging
 
 
 ALONE = Processes()
+
+
+class SharedMean:
+    """Gradients of up to n numbers, averaged in memory that the processes of one machine share: each averages a part of them.
+
+    Half the work of sending them through the kernel. A last row holds the mean, which is written when nobody reads it any more:
+    all have met again by then.
+    """
+
+    def __init__(self, processes: Processes, n: int):
+        self.processes, self.rows = processes, processes.count + 1
+
+        def new_file() -> str:
+            path = Path(processes.folder, f"gradients-{len(os.listdir(processes.folder))}")
+            path.write_bytes(
+                bytes(4 * self.rows * n)
+            )  # or a full disk would be the end of the process, without an error
+            return str(path)
+
+        self.shared = torch.from_file(processes.on_first(new_file), shared=True, size=self.rows * n).view(self.rows, n)
+
+    def averaged(
+        self,
+        _: None,
+        bucket: distributed.GradBucket,  # type: ignore[name-defined]
+    ) -> torch.futures.Future[Tensor]:
+        """As DistributedDataParallel asks for it."""
+        gradient = bucket.buffer()
+        shared, part = self.shared[:, : len(gradient)], self.processes.rows(len(gradient))
+        shared[self.processes.index].copy_(gradient)
+        distributed.barrier()
+        torch.mean(shared[:-1, part], 0, out=shared[-1, part])
+        distributed.barrier()
+        done: torch.futures.Future[Tensor] = torch.futures.Future()
+        done.set_result(gradient.copy_(shared[-1]))
+        return done
 
 
 def not_yet(network: object) -> AbstractContextManager[None]:
@@ -240,6 +283,6 @@ def met(index: int, count: int, folder: str) -> Iterator[Processes]:
         "gloo", init_method=f"file://{folder}/meeting", rank=index, world_size=count, timeout=MET
     )
     try:
-        yield Processes(index, count)
+        yield Processes(index, count, folder)
     finally:
         distributed.destroy_process_group()
