@@ -4,14 +4,16 @@
 The module of a command is imported when the command is run: help, lists and wrong arguments are answered at once.
 """
 
+import atexit
 import gc
 import io
 import os
 import select
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from replication.commands.parser import parser
 from replication.deadline import OutOfTime
@@ -29,8 +31,9 @@ PRINTING = {  # what they compute is kept, or is what they print
 }  # fmt: skip
 
 
-def entry() -> int:
-    """`main` as a process of its own, which after Ctrl-C or SIGTERM ends without what libraries tidy up for seconds.
+def entry() -> NoReturn:
+    """`main` as a process of its own, without what the interpreter tidies up for most of a second, and threads of libraries now
+    and then abort: what is registered for a process's end is done, unless it was Ctrl-C or SIGTERM that ended it.
 
     Threads that wait for each other look for a tenth of a millisecond before they sleep, not for several: on a quiet machine
     that suffices, and beside other work they keep no processor from the one that they wait for.
@@ -38,11 +41,12 @@ def entry() -> int:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
     code = main()
-    if code in INTERRUPTED:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    if code not in INTERRUPTED:
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

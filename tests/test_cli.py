@@ -445,7 +445,7 @@ def test_mlflow_and_alembic_do_not_speak(tiny: Path) -> None:
 
 def test_threads_that_wait_soon_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a setting that comes after torch has read it, and one that overrules the user's."""
-    asked = "import os, sys; from replication import cli; cli.main = lambda: print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules); cli.entry()"
+    asked = "import os, sys; from replication import cli; cli.main = lambda: print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules) or 0; cli.entry()"
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.delenv(name, raising=False)
 

@@ -11,7 +11,7 @@ from replication.harness.experiment import Experiment
 from replication.harness.fetched_weights import is_here, size_of
 from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell
-from replication.harness.journal import Journal, Record
+from replication.harness.journal import Failure, Record
 from replication.harness.sweep import journal_of
 from replication.harness.versions import reasons
 from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
@@ -80,10 +80,11 @@ def _ahead(options: argparse.Namespace, experiment: Experiment, every: Sequence[
     """The chosen jobs of one experiment."""
     jobs, place = chosen(every, options), workplace(options, experiment)
     journal = journal_of(every, place.state)
-    rows = rows_of(jobs, journal)
+    rows, failed = rows_of(jobs, journal), journal.failed()
     for job in jobs:
         row = rows.get(job.key)
-        yield _Ahead(job, place, job.ahead(place), row, _state(job, row, journal))
+        failure = journal.failure(job.key) if job.key in failed else None
+        yield _Ahead(job, place, job.ahead(place), row, _state(job, row, failure))
 
 
 def _of_weights(one: Wanted) -> Line:
@@ -149,10 +150,9 @@ def _text(name: str, value: Any) -> str:
     return str(value)
 
 
-def _state(job: Job, row: Record | None, journal: Journal) -> str:
+def _state(job: Job, row: Record | None, failure: Failure | None) -> str:
     """Whether there is anything to do for a job, and why."""
     if row is None:
-        failure = journal.failure(job.key)
         return f"to run, failed: {failure.reason}" if failure else "to run"
     if changed := job.changes(row):
         return f"stale: {reasons(changed)}"

@@ -37,9 +37,9 @@ from replication.types import InputError, RunError
 PAYS = 20.0  # seconds of work for which one more process pays: until it has imported everything it takes five
 BASE = GIBIBYTE  # bytes that one takes before it computes anything
 LEAST = 64  # images at a time: one thread takes a third longer for each of 16
-# seconds of a training's step, as the machine is now, from which on processes, which meet after each, do better than threads:
-# about as many steps where nothing else runs, and twice as many beside one busy process
-STEP = 0.05
+# seconds of a training's step from which on processes, which meet after each, do no worse than threads on a quiet machine;
+# beside one busy process they make twice as many
+STEP = 0.03
 MOST_SECONDS = 5.0  # that one is waited for which has nothing left to do
 SERVE = "from replication.harness.companions import serve; serve({})"
 

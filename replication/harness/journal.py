@@ -152,6 +152,10 @@ class Journal:
         """Why the job has no row, until it has one; raises RunError if the folder can't be written."""
         write_atomically(self._failure_path(key), json.dumps(failure._asdict(), indent=1).encode())
 
+    def failed(self) -> set[str]:
+        """The keys of the jobs that were tried and have no row."""
+        return {path.stem for path in self.folder.glob("*.failed")}
+
     def failure(self, key: str) -> Failure | None:
         """Why the job has no row, where it was tried; what can't be read says nothing."""
         try:
