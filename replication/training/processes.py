@@ -135,9 +135,8 @@ class SharedMean:
 
         def new_file() -> str:
             path = Path(processes.folder, f"gradients-{len(os.listdir(processes.folder))}")
-            path.write_bytes(
-                bytes(4 * self.rows * n)
-            )  # or a full disk would be the end of the process, without an error
+            # written whole: memory mapped to a full disk would end the process, without an error
+            path.write_bytes(bytes(4 * self.rows * n))
             return str(path)
 
         self.shared = torch.from_file(processes.on_first(new_file), shared=True, size=self.rows * n).view(self.rows, n)

@@ -81,7 +81,7 @@ def test_a_row_is_guided_by_published_weights(hub: Hub, project: Path, capsys: p
     ("change", "message"),
     [
         (('condition = { name = "label", dropout = 0.0 }', ""), "guidance needs a conditional network"),
-        ((f'classifier = "{NAME}"', 'classifier = "adm-classifier-64"'), "it knows 1000 labels, and the row has 10 classes of digits"),
+        ((f'classifier = "{NAME}"', 'classifier = "adm-classifier-64"'), "it has 1000 labels, and the row has 10 classes of digits"),
         ((f'classifier = "{NAME}"', 'classifier = "adm-classifier-65"'), "unknown classifier 'adm-classifier-65'; did you mean"),
         ((f'"{NAME}" }}', f'"{NAME}", channels = 3 }}'), "channels and interval are options of guidance without a classifier"),
     ],

@@ -49,7 +49,7 @@ from replication.metrics.timing import Together, peak_memory, reset_peak_memory
 from replication.pixels import QUANTIZERS
 from replication.registry import EXTRACTORS, JOBS, SAMPLERS, unknown
 from replication.sampling.chunks import SampleSet
-from replication.sampling.generation import Sampling
+from replication.sampling.generation import Guidance, Sampling
 from replication.training.recipe import Recipe, takes_null
 from replication.types import InputError
 
@@ -278,21 +278,21 @@ class Cell(Drawn):
             raise InputError(f"nll = {self.nll!r}: the bound is that of an unconditional network; leave it out")
         self.labels(self.protocol.seeds[0], 0, 1)
         null = self.recipe.null(1, "cpu")
-        if self.sampling.guidance and (classifier := self.sampling.guidance.built_classifier()):
-            self._check_classifier(classifier)
+        if self.sampling.guidance and self.sampling.guidance.classifier:
+            self._check_classifier(self.sampling.guidance)
         elif self.sampling.guidance is not None and null is not None:
             with torch.device("meta"):
                 if not takes_null(self.recipe.build_network()):
                     raise InputError(f"guidance needs the null condition, and network {self.recipe.network} has none")
             self.sampling.guidance.around(self.recipe.build_denoiser(nn.Identity()), null[0])
 
-    def _check_classifier(self, classifier: Any) -> None:
+    def _check_classifier(self, guidance: Guidance) -> None:
         """Raises InputError unless it is one of the row's labels, images and times."""
-        dataset, condition = self.recipe.build_dataset(), self.recipe.condition
-        what = f"guidance.classifier = {self.sampling.guidance.classifier}" if self.sampling.guidance else ""
+        dataset, condition, classifier = self.recipe.build_dataset(), self.recipe.condition, guidance.built_classifier()
+        what = f"guidance.classifier = {guidance.classifier}"
         if condition is None or condition.name != "label" or classifier.outputs != len(dataset.classes):
             classes = f"{len(dataset.classes)} classes of {dataset.name} with condition {condition}"
-            raise InputError(f"{what}: it knows {classifier.outputs} labels, and the row has {classes}")
+            raise InputError(f"{what}: it has {classifier.outputs} labels, and the row has {classes}")
         channels, resolution, _ = self.recipe.latent_shape()
         if (channels, resolution) != (classifier.in_channels, classifier.resolution):
             takes = f"images of {classifier.in_channels} channels and {classifier.resolution} pixels a side"
