@@ -13,8 +13,8 @@ from replication.harness.cluster import workers_on_ray
 from replication.harness.companions import companions
 from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.home import project, state
-from replication.harness.job import Job
-from replication.harness.jobs.cell import Cell, cells_of, find_cell
+from replication.harness.job import Job, jobs_of
+from replication.harness.jobs.cell import Cell, find_cell
 from replication.harness.measuring import strip
 from replication.harness.store import Store
 from replication.harness.sweep import Workers, journal_of, run
@@ -66,11 +66,11 @@ def run_experiments(options: argparse.Namespace) -> None:
 
 
 def _fetch_first(options: argparse.Namespace) -> None:
-    """The text encoders and classifiers of the rows that are asked for, before keys are made, which hold their content."""
+    """The text encoders and classifiers of the jobs that are asked for, before their files are read for the keys of a run."""
     experiment = load_experiment(options.experiment, dict(options.set), options.profile)
-    cells = cells_of(experiment, options.profile, check=False)
+    jobs = chosen(jobs_of(experiment, options.profile, check=False), options)
     place = workplace(options, experiment)
-    for one in wanted_first([cell for cell in cells if not options.row or cell.label in options.row]):
+    for one in wanted_first([job for job in jobs if isinstance(job, Cell)]):
         print("\n".join(give(one, place)), flush=True)
 
 

@@ -54,8 +54,8 @@ def rows(folder: Path) -> list[dict[str, object]]:
 
 
 def test_a_row_is_guided_by_published_weights(hub: Hub, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches: guidance that the row states and no image has, evaluations counted twice, a plan that asks for weights, and a
-    key that does not change with them."""
+    """Catches: guidance that the row states and no image has, evaluations counted twice, a plan that asks for weights, a key
+    that does not change with them, and weights fetched for a row that --only leaves out."""
     write_tiny(project, *CHANGES)
     assert main(["run", "tiny", "--row", LABEL]) == 0
     (plain,) = rows(project / "home")
@@ -64,7 +64,9 @@ def test_a_row_is_guided_by_published_weights(hub: Hub, project: Path, capsys: p
     capsys.readouterr()
     assert main(["run", "tiny", "--row", LABEL]) == 2
     assert f"`replicate weights fetch {NAME}` brings published ones" in capsys.readouterr().err
-    assert main(["run", "tiny", "--row", LABEL, "--weights", "auto"]) == 0  # the network is there already
+    assert main(["run", "tiny", "--only", "label=DDIM", "--weights", "auto"]) == 0  # the network is there already
+    assert not hub.requests
+    assert main(["run", "tiny", "--only", f"label={LABEL}", "--weights", "auto"]) == 0
     assert f"{NAME}: {NAME}, {hub.url}/c/classifier.pt" in capsys.readouterr().out
     (guided,) = (row for row in rows(project / "home") if row["sampling.guidance"] != "none")
     assert guided["sampling.guidance"] == f"3 by {NAME}"
