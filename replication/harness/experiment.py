@@ -2,8 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -95,7 +95,7 @@ class Profile(Settings):
 class Experiment(Settings):
     """A file of experiments/; one without profiles holds claims about the rows of others.
 
-    `tables` are those of experiments/published/, and any of the file's own. The claims are typed in report/claims/.
+    `tables` are the file's own, beside those of experiments/published/. The claims are typed in report/claims/.
     """
 
     name: str
@@ -127,7 +127,11 @@ class Experiment(Settings):
     def published(self, row: Row | FirstStageRow) -> list[PublishedValue]:
         """What is printed for the row at its step counts, the first named first; raises InputError for a wrong name."""
         label, steps = (row.label, row.steps) if isinstance(row, Row) else (row.name, [1])
-        return [value for named in row.published for value in named.values(self.tables, label, steps)]
+        return [value for named in row.published for value in named.values(self._every_table, label, steps)]
+
+    @cached_property
+    def _every_table(self) -> Mapping[str, PublishedTable]:
+        return published_tables(self.tables)
 
 
 def experiment_names() -> list[str]:
@@ -164,19 +168,36 @@ def _read(path: Path, settings: Mapping[str, str], profile: str) -> Experiment:
     for key in {"name", "path"} & content.keys():
         raise InputError(f"{path}: {key}: an experiment is called as its file is; leave the key out")
     if isinstance(own := content.get("tables", {}), dict):
-        shipped = published_tables()
-        for name in shipped.keys() & own.keys():
+        for name in published_tables().keys() & own.keys():
             raise InputError(f"{path}: tables.{name}: there is a published table of that name: give this one another")
-        content["tables"] = shipped | own
     try:
         return Experiment.model_validate({**content, "name": path.stem, "path": path}, context={})
     except ValidationError as error:
         raise InputError(f"{path}: {explained(error, Experiment)}") from error
 
 
-def published_tables() -> dict[str, PublishedTable]:
-    """Those of the catalogue, by name; raises InputError for one that is wrong."""
-    return {name: _table(file, file.read_bytes(), project()) for name, file in catalogue("published").items()}
+class _Tables(Mapping[str, PublishedTable]):
+    """An experiment's own, and the files of the catalogue, each read when it is asked for."""
+
+    def __init__(self, own: Mapping[str, PublishedTable]):
+        self._own, self._files = own, catalogue("published")
+
+    def __getitem__(self, name: str) -> PublishedTable:
+        if name in self._own:
+            return self._own[name]
+        file = self._files[name]
+        return _table(file, file.read_bytes(), project())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._files, **self._own})
+
+    def __len__(self) -> int:
+        return len({*self._files, *self._own})
+
+
+def published_tables(own: Mapping[str, PublishedTable] | None = None) -> Mapping[str, PublishedTable]:
+    """Those of the catalogue and an experiment's own, by name; what is wrong in one raises InputError where it is looked up."""
+    return _Tables(own or {})
 
 
 @cache  # experiments share them; a table names protocols, which are those of the project

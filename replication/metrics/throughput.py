@@ -20,7 +20,7 @@ from replication.numerics import Precision, numerics
 SIDES = {"cpu": 1024, "cuda": 8192}  # of the matrix product
 BYTES = {"cpu": 2**24, "cuda": 2**28}  # that SiLU reads, and writes
 CALLS = 300
-REPEATS = 5  # of which the fastest counts: other work on the machine only ever slows one down
+REPEATS = 3  # of which the fastest counts: other work on the machine only ever slows one down
 
 
 @dataclass(frozen=True)

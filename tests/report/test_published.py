@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from harness.tiny import TOML, write_tiny
 
-from replication.harness.experiment import experiment_names, load_experiment
+from replication.harness.experiment import experiment_names, load_experiment, published_tables
 from replication.harness.home import catalogue
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.jobs.first_stage import first_stage_cells
@@ -297,7 +297,7 @@ def test_every_committed_table_is_typed_and_beside_a_cell_or_awaited() -> None:
         for cell in [*cells_of(experiment, "paper"), *first_stage_cells(experiment, "paper")]
         for p in cell.published
     }
-    tables = experiments[0].tables
+    tables = published_tables()
     assert set(tables) == set(catalogue("published"))
     assert {name for name, table in tables.items() if (table.paper, table.table) not in beside} == AWAITED
     printed = [v for table in tables.values() for row in {r.row for r in table.rows} for v in table.values(row)]
@@ -325,13 +325,13 @@ def test_values_that_were_wrong_or_missing_stand_as_printed(
     table: str, row: str, steps: int, metric: str, value: float
 ) -> None:
     """Exact, by the audit of the published data. Catches: a value of another decoder, a sources' dispute that one side won."""
-    values = load_experiment("ddpm").tables[table].values(row)
+    values = published_tables()[table].values(row)
     assert [v.value for v in values if (v.steps, v.metric) == (steps, metric)] == [value]
 
 
 def test_precision_and_recall_of_papers_are_those_of_their_evaluator() -> None:
     """Catches: VGG16's precision beside Inception's, and ADM's against 50,000 images in place of its 10,000 (1,000 at 512)."""
-    tables = load_experiment("ddpm").tables
+    tables = published_tables()
     of_adm = [
         v for t in tables.values() for r in {r.row for r in t.rows} for v in t.values(r) if v.metric.startswith("adm_")
     ]
@@ -347,7 +347,7 @@ def test_precision_and_recall_of_papers_are_those_of_their_evaluator() -> None:
 
 def test_a_decoder_is_stated_where_the_source_states_it() -> None:
     """Table 5 is of three decoders; what the text and the issue thread print has none. Catches: that of another table."""
-    tables = load_experiment("ddpm").tables
+    tables = published_tables()
     of = {row.row: row.sampling.decoder for row in tables["dit-table-5"].rows}
     assert list(of.values()) == ["kl-f8", "kl-f8-mse", "kl-f8-ema"]
     for table in ("dit-2350k", "dit-appendix-a", "dit-pull-12"):
