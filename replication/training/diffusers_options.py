@@ -14,7 +14,7 @@ import torch
 
 from replication.diffusion.objective import Objective
 from replication.diffusion.schedule import DiscreteSchedule, NoiseSchedule
-from replication.diffusion.schedules.flow import Flow
+from replication.diffusion.schedules.continuous import Flow
 from replication.layers.weights import Options
 from replication.registry import SCHEDULES
 from replication.training.official_config import official_config

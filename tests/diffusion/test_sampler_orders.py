@@ -29,7 +29,7 @@ from replication.check.exact import CorrelatedGaussian, ExactDenoiser, GaussianD
 from replication.check.order import distance, global_errors, local_errors, slopes, starts, walk
 from replication.diffusion.exponential import hold_eps
 from replication.diffusion.sampler import Sampler
-from replication.diffusion.samplers.dpmpp_2m import DPMpp2M
+from replication.diffusion.samplers.dpmpp import DPMpp2M
 from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import SAMPLERS
 
@@ -102,7 +102,7 @@ class InvertedRatio(DPMpp2M):
         return [0.5]
 
     def step(self, *args: Any) -> Any:
-        with mock.patch("replication.diffusion.samplers.dpmpp_2m.average", self.inverted):
+        with mock.patch("replication.diffusion.samplers.dpmpp.average", self.inverted):
             return super().step(*args)
 
     @staticmethod

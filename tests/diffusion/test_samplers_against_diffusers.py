@@ -29,7 +29,7 @@ from replication.check.models import SmallNetwork
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.exponential import Node, hold_eps
 from replication.diffusion.sampler import DenoiseAt
-from replication.diffusion.samplers.pndm import PNDM
+from replication.diffusion.samplers.linear_multistep import PNDM
 from replication.diffusion.schedule import NoiseSchedule
 from replication.noise import ImageNoise
 from replication.registry import SAMPLERS, SCHEDULES, SPACINGS

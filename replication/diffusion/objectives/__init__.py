@@ -1,1 +1,1 @@
-"""Training objectives, one per file."""
+"""Training objectives."""

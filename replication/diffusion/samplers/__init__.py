@@ -1,1 +1,1 @@
-"""Samplers, one per file."""
+"""Samplers, a family per file."""

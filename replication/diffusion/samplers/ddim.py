@@ -1,4 +1,4 @@
-"""DDIM: Song et al. 2021, equations 12 and 16.
+"""DDIM: Song et al. 2021, equations 12 and 16, and two samplers that are DDIM under other names.
 
 x_s = alpha_s x0 + sqrt(sigma_s^2 - c^2) eps + c noise,   c = eta * (standard deviation of q(x_s|x_t,x_0))
 """
@@ -44,3 +44,23 @@ class DDIM(Sampler):
         alpha, direction = schedule.alpha(s), (schedule.sigma(s) ** 2 - variance).sqrt()
         x_s = per_image(alpha, x_t) * x0 + per_image(direction, x_t) * eps
         return x_s if noise is None else x_s + per_image(variance.sqrt(), x_t) * noise, state
+
+
+@SAMPLERS.register("dpm_1")
+class DPM1(DDIM):
+    """DPM-Solver-1, which the paper shows to be DDIM with eta 0 (Lu et al. 2022a, equation 3.7)."""
+
+    def __init__(self) -> None:
+        super().__init__(eta=0.0)
+
+
+@SAMPLERS.register("euler_ancestral")
+class EulerAncestral(DDIM):
+    """k-diffusion's Euler ancestral: DDIM under another name, with eta 1 (Song et al. 2021, equation 12).
+
+    An Euler step to less noise than s has, then fresh noise up to s, and the two are DDIM's numbers:
+    up = eta sigma_s sqrt(1 - SNR_t/SNR_s), down^2 = sigma_s^2 - up^2. InputError for eta outside [0, 1].
+    """
+
+    def __init__(self, eta: float = 1.0):
+        super().__init__(eta)

@@ -1,1 +1,1 @@
-"""Noise schedules, one per file."""
+"""Noise schedules."""

@@ -1,1 +1,1 @@
-"""Spacings, one per file."""
+"""Spacings, a family per file."""
