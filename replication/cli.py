@@ -21,7 +21,7 @@ from replication.interrupt import GO_ON, INTERRUPTED, ended_at_once, ending, int
 from replication.memory import out_of_memory
 from replication.progress import be_quiet
 from replication.terminal import has_colour
-from replication.types import InputError, RunError
+from replication.types import InputError, RunError, one_line
 
 SPINS = "10000"
 PRINTING = {  # what they compute is kept, or is what they print
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         return _fail(str(error), 1)
     except (ImportError, MemoryError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else ""
+        reason = one_line(error)
         if "torchvision" in reason:  # a build for another torch says "operator torchvision::nms does not exist"
             return _fail(f"torchvision does not fit torch ({reason}): install both in one step, `make setup`", 2)
         if not out_of_memory(error):

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from replication.types import InputError
+from replication.types import InputError, one_line
 
 ROOT = Path(__file__).parent
 ENTRY_POINTS = "replication.parts"
@@ -246,7 +246,7 @@ def _in_one_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return one_line(error)
 
 
 def _imported(module: str, what: str) -> ModuleType:

@@ -42,6 +42,11 @@ class RunError(Exception):
     """Something broke while running; what was finished is kept. The command line prints the message and exits with 1."""
 
 
+def one_line(error: BaseException) -> str:
+    """The first line of what it says, or its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def per_image(a: Tensor, x: Tensor) -> Tensor:
     """Shape a coefficient per image, `a: [B]` or a scalar `[]`, so that it multiplies `x: [B,C,H,W]`; dtype as x."""
     a = a.to(x.dtype)

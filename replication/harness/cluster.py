@@ -18,12 +18,12 @@ import torch
 
 from replication.deadline import Deadline
 from replication.files import Held
-from replication.harness.computing import Asked, Elsewhere, Lost, one_line
+from replication.harness.computing import Asked, Elsewhere, Lost
 from replication.harness.job import Job
 from replication.harness.journal import Computed, Record
 from replication.harness.workplace import Workplace
 from replication.registry import unknown
-from replication.types import InputError
+from replication.types import InputError, one_line
 
 DEVICES = ["auto", "cpu", "cuda"]  # Ray chooses which GPU
 ANSWER_SECONDS = 10.0
@@ -145,7 +145,7 @@ class RemoteWorker(Elsewhere):
         """Raises Held while there is no room for a worker."""
         try:
             self._await_start(title)
-            return self.ray.get(getattr(self.actor, method).remote(self.place.deadline.left(), *arguments))
+            return self.ray.get(self.actor.answer.remote(method, self.place.deadline.left(), *arguments))
         except self.ray.exceptions.RayActorError as error:
             raise Lost from error
 

@@ -196,19 +196,13 @@ class Companion(Elsewhere):
 class Trains(Asked):
     """What a companion answers: it takes part in trainings too."""
 
-    def ready(self, seconds: float) -> bool:
+    def ready(self) -> None:
         """It has imported everything, and listens."""
-        return True
 
-    def train(self, seconds: float, one: PlannedTraining, index: int, count: int, folder: str) -> bool:
-        """As number `index`; whether it ended well. What went wrong is said by the process of the command."""
-        self._within(seconds)
-        try:
-            with met(index, count, folder) as processes:
-                one.done_in(replace(self.computing.place, processes=processes, failed_trainings={}))
-        except Exception:
-            return False
-        return True
+    def train(self, one: PlannedTraining, index: int, count: int, folder: str) -> None:
+        """As number `index`. What goes wrong is said by the process of the command."""
+        with suppress(Exception), met(index, count, folder) as processes:
+            one.done_in(replace(self.place, processes=processes, failed_trainings={}))
 
 
 def serve(descriptor: int) -> None:
@@ -225,8 +219,7 @@ def serve(descriptor: int) -> None:
     _compute_beside(threads, *beside)
     worker = Trains(place)
     while True:
-        method, *arguments = asked.get()
-        _send(connection, getattr(worker, method)(*arguments))
+        _send(connection, worker.answer(*asked.get()))
 
 
 def _listen(connection: Connection, asked: "SimpleQueue[Any]") -> None:

@@ -11,7 +11,7 @@ from replication.harness.job import Job
 from replication.harness.journal import Computed, Record
 from replication.harness.workplace import Workplace
 from replication.memory import free_memory, out_of_memory
-from replication.types import InputError, RunError
+from replication.types import InputError, RunError, one_line
 
 MOST_LOST = 3  # processes that one job may lose on the way to its row: it is likely the job that kills them
 MOST_DAMAGED = 10  # files set aside on the way to one row; a disk that damages more needs a person
@@ -103,10 +103,9 @@ class Elsewhere(ABC):
 
     def help(self, job: Job) -> bool:
         try:
-            helped: bool = self._answer(job.title, "help", job)
+            return bool(self._answer(job.title, "help", job))
         except Held:
             return False
-        return helped
 
     def stop(self) -> None:
         self.stopped = True
@@ -127,39 +126,16 @@ class Elsewhere(ABC):
         raise RunError(f"{title}: lost {MOST_LOST} workers on the way; the memory may not suffice")
 
 
-class Asked:
-    """What runs in the other process; what goes wrong in a job is its answer, as an exception."""
+class Asked(Computing):
+    """What runs in the other process."""
 
-    def __init__(self, place: Workplace):
-        self.computing = Computing(place)
-
-    def compute(self, seconds: float, job: Job, earlier: Record | None) -> Computed | Exception:
-        """`seconds`: that are left."""
-        self._within(seconds)
+    def answer(self, method: str, seconds: float, *arguments: Any) -> Any:
+        """What the method returns, or the error that it raises, as one of ours; `seconds`: that are left."""
+        self.place = replace(self.place, deadline=Deadline.within(seconds))
         try:
-            return self.computing.compute(job, earlier)
-        except Exception as error:
-            return _portable(error)
-
-    def help(self, seconds: float, job: Job) -> bool | Exception:
-        self._within(seconds)
-        try:
-            return self.computing.help(job)
-        except Exception as error:
-            return _portable(error)
-
-    def _within(self, seconds: float) -> None:
-        self.computing.place = replace(self.computing.place, deadline=Deadline.within(seconds))
-
-
-def _portable(error: Exception) -> Exception:
-    """The error, if it is one of ours; of others the text, since who asked need not have their classes."""
-    if isinstance(error, InputError | RunError):
-        return error
-    traceback.print_exception(error)  # of what nobody foresaw, where it came from
-    return RunError(f"{type(error).__name__}: {one_line(error)}")
-
-
-def one_line(error: Exception) -> str:
-    """The first line of what it says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+            return getattr(self, method)(*arguments)
+        except (InputError, RunError) as error:
+            return error
+        except Exception as error:  # who asked need not have its class
+            traceback.print_exception(error)
+            return RunError(f"{type(error).__name__}: {one_line(error)}")

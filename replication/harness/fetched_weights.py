@@ -30,7 +30,7 @@ from replication.progress import bar
 from replication.registry import AUTOENCODERS, CLASSIFIERS, CONDITIONS, MODELS, Registry, listed, unknown
 from replication.settings import canonical_json
 from replication.training.recipe import Recipe
-from replication.types import InputError
+from replication.types import InputError, one_line
 
 PROFILE = "paper"  # whose rows published weights are for
 FOLLOWING = {
@@ -184,10 +184,9 @@ def remotes(file: Published) -> dict[str, Remote]:
         tree = huggingface_hub.HfApi(endpoint=endpoint, token=token).list_repo_tree(file.hub, recursive=True)
         there = {entry.path: entry for entry in tree if isinstance(entry, huggingface_hub.RepoFile)}
     except (HfHubHTTPError, HFValidationError, OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{file.url}: the Hub does not list its files ({reason}); where it asks for a licence to be accepted, do that "
-            "there and set HF_TOKEN. Files that you have: `replicate weights add EXPERIMENT --network PATH`"
+            f"{file.url}: the Hub does not list its files ({one_line(error)}); where it asks for a licence to be accepted, do "
+            "that there and set HF_TOKEN. Files that you have: `replicate weights add EXPERIMENT --network PATH`"
         ) from error
     wanted = {}
     for path in (_of_text if file.part in CONDITIONS.names() else _wanted)(file, list(there)):

@@ -12,7 +12,7 @@ from threading import Lock
 
 from replication.deadline import OutOfTime
 from replication.files import Held, Unwritable, locked
-from replication.harness.computing import Computes, Computing, one_line
+from replication.harness.computing import Computes, Computing
 from replication.harness.expected import Forecast
 from replication.harness.job import Job, in_order, rows_among
 from replication.harness.journal import Failure, Journal, Record
@@ -22,7 +22,7 @@ from replication.harness.workplace import PlannedTraining, Workplace, planned_tr
 from replication.progress import Sweep
 from replication.training.loop import curve_in
 from replication.training.processes import ALONE
-from replication.types import InputError, RunError
+from replication.types import InputError, RunError, one_line
 
 POLL = 1.0  # seconds between two looks at what other processes work on
 Workers = Callable[[Sequence[Job], Workplace], AbstractContextManager[Sequence[Computes]]]  # who compute the jobs there

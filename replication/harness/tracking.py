@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from replication.types import InputError
+from replication.types import InputError, one_line
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 ADVICE = f"an address is http://HOST:PORT or sqlite:///FILE, and without {VARIABLE} the store is under runs/"
@@ -228,7 +228,7 @@ class Tracking:
         """What an error comes to in one line, without secrets; of a server's the innermost, the operating system's or TLS's."""
         while isinstance(cause := error.__cause__ or (self.is_remote and error.__context__), Exception):
             error = cause
-        return self._hidden((str(error).strip() or type(error).__name__).splitlines()[0])[:600]
+        return self._hidden(one_line(error))[:600]
 
     def _hidden(self, text: str) -> str:
         user = _USER.search(self.address)

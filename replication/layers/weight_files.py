@@ -26,7 +26,7 @@ from torch import Tensor
 
 from replication.checkpoint import MAPPED
 from replication.files import file_sha256, kind_of
-from replication.types import InputError
+from replication.types import InputError, one_line
 
 STEM, SUFFIX = "diffusion_pytorch_model", ".safetensors"  # diffusers'
 NAME = f"{STEM}{SUFFIX}"
@@ -237,8 +237,7 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
             raise InputError(
                 f"{file}: a ZIP archive of {len(inside)} files and none of torch's; unpack it first"
             ) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{file}: not a readable file of weights ({reason}); copy it again") from error
+        raise InputError(f"{file}: not a readable file of weights ({one_line(error)}); copy it again") from error
     if not tensors:
         raise InputError(f"{file}: holds no tensors under names, but {type(content).__name__}")
     return tensors

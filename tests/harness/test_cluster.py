@@ -94,7 +94,7 @@ class Pretended:
             return ("greeted",) if not arguments else (arguments, left)
 
         method = SimpleNamespace(remote=asked)
-        return SimpleNamespace(greeting=method, compute=method, help=method)
+        return SimpleNamespace(greeting=method, answer=method)
 
     def wait(self, promises: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
         return (promises, []) if self.room else ([], promises)
@@ -125,7 +125,7 @@ def test_a_lost_worker_is_replaced_and_one_job_loses_only_so_many(
     ray = Pretended([1, 0, 2, *[0] * MOST_LOST])
     worker = remote(ray, tmp_path)
     for _ in range(3):
-        assert worker.compute(job(), None)[1:] == (job(), None)
+        assert worker.compute(job(), None)[2:] == (job(), None)
     assert ray.started == 3
     assert capsys.readouterr().out.count("lost worker") == 2
     with pytest.raises(RunError, match=rf"a job: lost {MOST_LOST} workers on the way"):
@@ -210,5 +210,5 @@ def test_a_worker_answers_with_what_goes_wrong_and_computes_within_the_time(tmp_
         raise Foreign("oh\nno")
 
     worker = Worker(Workplace(tmp_path, torch.device("cpu"), 8), Share(0, torch.get_num_threads()), "cpu", torch.device)
-    answer = worker.compute(5.0, SimpleNamespace(compute=failing, title="a job"), None)  # type: ignore[arg-type]
+    answer = worker.answer("compute", 5.0, SimpleNamespace(compute=failing, title="a job"), None)
     assert (type(answer), str(answer)) == (RunError, "Foreign: oh")
