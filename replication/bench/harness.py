@@ -25,9 +25,8 @@ import torch
 from replication.harness.experiment import load_experiment
 from replication.harness.job import Job, jobs_of, rows_among
 from replication.harness.jobs import cell
-from replication.harness.store import Store
+from replication.harness.store import Giving, Store
 from replication.harness.sweep import journal_of, run
-from replication.harness.sync import Giving
 from replication.harness.tracking import VARIABLE
 from replication.harness.workplace import Workplace
 from replication.progress import be_quiet

@@ -13,9 +13,8 @@ from replication.bench import bench
 from replication.commands.options import device_of, print_json
 from replication.harness.home import project, state
 from replication.harness.provenance import LIBRARIES
-from replication.harness.store import Store
+from replication.harness.store import Store, sync
 from replication.harness.sweep import all_journals
-from replication.harness.sync import sync
 from replication.metrics.timing import device_name
 from replication.progress import duration, running
 from replication.registry import DATASETS, EXTRACTORS, REGISTRIES

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from replication.commands.options import chosen, each_named, jobs_named, print_json, workplace
-from replication.harness.auto_weights import Wanted, wanted, wanted_first
 from replication.harness.expected import Ahead, Expected, Forecast
 from replication.harness.experiment import Experiment
 from replication.harness.fetched_weights import is_here, size_of
+from replication.harness.given_weights import Wanted, wanted, wanted_first
 from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Failure, Record

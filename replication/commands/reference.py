@@ -10,8 +10,8 @@ from replication.files import expanded, printable
 from replication.harness.home import state
 from replication.harness.images import Shape, open_images
 from replication.harness.measuring import kept_features, real_features
-from replication.harness.own_images import protocol_for
 from replication.harness.references import HANDED, fetch, handed, make
+from replication.harness.subjects import protocol_for
 from replication.harness.workplace import Workplace
 from replication.metrics.extractor import Extractor
 from replication.registry import DATASETS, EXTRACTORS

@@ -8,10 +8,10 @@ from functools import partial
 from replication.commands.options import cells_named, chosen, device_of, each_named, jobs_named, workplace
 from replication.deadline import Deadline, OutOfTime
 from replication.files import expanded, write_atomically
-from replication.harness.auto_weights import give, wanted, wanted_first
 from replication.harness.cluster import workers_on_ray
 from replication.harness.companions import companions
 from replication.harness.experiment import Experiment, load_experiment
+from replication.harness.given_weights import give, wanted, wanted_first
 from replication.harness.home import project, state
 from replication.harness.job import Job, jobs_of
 from replication.harness.jobs.cell import Cell, find_cell

@@ -5,7 +5,6 @@ import statistics
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,40 +92,26 @@ def prerequisites(
     return needed | ({stage.title: lambda: place.ensure_first_stage(stage, dataset)} if stage else {})
 
 
-def sampled(sets: Sequence[Images], dataset: Dataset, protocol: Protocol, place: Workplace) -> Material:
-    """Sample sets and the real images of the dataset, the split that they are measured against and the other one."""
-    extractor = protocol.extractor.build(EXTRACTORS)
-    if protocol.moments:
-        return against_moments(sets, protocol, place)
-    both = {
-        split: real_features(dataset.load(split), extractor, protocol.preprocessing, place)
-        for split in ("train", "test")
-    }
-    material = against(both[protocol.reference], sets, protocol, place)
-    return replace(material, training=both["train"], held_out=both["test"])
+def compared(sets: Sequence[Images], real: Dataset | ImageSet | str, protocol: Protocol, place: Workplace) -> Material:
+    """Sets of images beside real ones: a split of a dataset and the other one, whatever images, or moments by their name.
 
-
-def against_moments(sets: Sequence[Images], protocol: Protocol, place: Workplace) -> Material:
-    """Sets of images, the protocol's moments, and the images beside those, if any."""
-    extractor, images = protocol.extractor.build(EXTRACTORS), images_beside(located(protocol.moments))
-    real = None if images is None else kept_features(images, images.fingerprint, extractor, "none", place)
-    return Material(_features(sets, extractor, place), real, moments_of(protocol.moments), **_of(protocol, place))
-
-
-def against(whole: Features, sets: Sequence[Images], protocol: Protocol, place: Workplace) -> Material:
-    """Sets of images and the features that they are measured against, less what the protocol leaves out of them."""
-    extractor, kept = protocol.extractor.build(EXTRACTORS), protocol.reference_count(len(whole))
-    # a split is sorted by label, so what is left out is taken evenly from the whole of it
-    reference = whole if kept == len(whole) else whole.part(kept)
-    return Material(_features(sets, extractor, place), reference, **_of(protocol, place))
-
-
-def _features(sets: Sequence[Images], extractor: Extractor, place: Workplace) -> list[Features]:
-    return [extractor(s.batches(), device=place.device, total=s.n) for s in sets]
-
-
-def _of(protocol: Protocol, place: Workplace) -> dict[str, Any]:
-    return {"resamples": protocol.resamples, "device": place.device}
+    What the protocol leaves out of real images is left out; those in a file of moments count whole.
+    """
+    extractor, reference = protocol.extractor.build(EXTRACTORS), None
+    more: dict[str, Any] = {"resamples": protocol.resamples, "device": place.device}
+    if isinstance(real, Dataset):
+        train, test = (
+            real_features(real.load(of), extractor, protocol.preprocessing, place) for of in ("train", "test")
+        )
+        reference = train if protocol.reference == "train" else test
+        more |= {"training": train, "held_out": test}
+    elif (images := images_beside(located(real)) if isinstance(real, str) else real) is not None:
+        reference = kept_features(images, images.fingerprint, extractor, "none", place)
+    if isinstance(real, str):
+        more["moments"] = moments_of(real)
+    elif reference is not None and (kept := protocol.reference_count(len(reference))) < len(reference):
+        reference = reference.part(kept)  # evenly: a split is sorted by label
+    return Material([extractor(s.batches(), device=place.device, total=s.n) for s in sets], reference, **more)
 
 
 def images_beside(moments: Path) -> ImageSet | None:

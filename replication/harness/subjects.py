@@ -3,23 +3,24 @@
 The images are those of a file or a folder, of which nothing is known but the images, or the stored samples of a row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from pydantic import ValidationError
 
 from replication.datasets.dataset import Dataset
 from replication.download import data_home
 from replication.files import expanded, printable
-from replication.harness.experiment import load_experiment
-from replication.harness.images import ImageSet, Shape, open_images
+from replication.harness.experiment import explained, load_experiment
+from replication.harness.experiment_file import toml_value
+from replication.harness.images import ImageSet, Shape, grey_in_colour, open_images
 from replication.harness.job import rows_among
 from replication.harness.jobs.cell import Cell, cells_of, find_cell
 from replication.harness.journal import Record
-from replication.harness.measuring import Images, against, against_moments, kept_features, measured, sampled
-from replication.harness.own_images import DRAWN, OF_DRAWING, check_settings, check_shape, dataset_of, protocol_for
+from replication.harness.measuring import Images, compared, measured
 from replication.harness.protocol import Protocol, named_protocol, protocol_names
 from replication.harness.references import HANDED, moments_of
 from replication.harness.sweep import journal_of
@@ -35,6 +36,9 @@ from replication.settings import Part
 from replication.types import InputError
 
 NOT_KNOWN = "not known"
+OF_DRAWING = tuple(key for key in OF_SAMPLES if key not in ("n", "extractor"))  # what no image tells of its making
+DRAWN = "the images are there already"
+DIGITS = (1, 8, 8)  # what the extractor of `suite-digits` takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +62,25 @@ class Subject:
 class Reference:
     """Real images: a dataset, whose split the protocol names, or whatever lies at a path; or moments, which that path holds."""
 
-    source: Dataset | ImageSet | None  # None for moments, with or without images beside them
+    source: Dataset | ImageSet | str  # the name of moments, with or without images beside them
     name: str
     preprocessing: str = "none"
 
     def title(self, protocol: Protocol) -> str:
         """As the protocol takes it: "cifar10 train", the path, or what moments are of."""
-        if self.source is None:
-            return moments_of(self.name).title
+        if isinstance(self.source, str):
+            return moments_of(self.source).title
         return self.name if isinstance(self.source, ImageSet) else f"{self.name} {protocol.reference}"
+
+    def fingerprint(self, protocol: Protocol) -> str:
+        """SHA-256 of its content."""
+        if isinstance(self.source, str):
+            return moments_of(self.source).sha256
+        return (
+            self.source.fingerprint
+            if isinstance(self.source, ImageSet)
+            else self.source.fingerprints[protocol.reference]
+        )
 
 
 class Measured(NamedTuple):
@@ -127,16 +141,14 @@ def reference_of(named: str | None, subject: Subject) -> Reference:
             why = f"a dataset is called so, and it lies in this folder too: say ./{named}"
             raise InputError(f"--reference {named}: {why}, or go to another folder for the dataset")
         if path.is_file() and holds_moments(path):
-            moments_of(named)
-            return Reference(None, named)
+            return _of_moments(named)
         images = open_images(path)
         check_shape(images, subject.shape, subject.title)
         return Reference(images, printable(named))
     if named is not None and (
         named in {one.name for one in HANDED} or (data_home() / "references" / f"{named}.npz").is_file()
     ):
-        moments_of(named)
-        return Reference(None, named)
+        return _of_moments(named)
     if named is not None and named not in DATASETS.names() and ":" not in named:
         if Path(named).suffix or "/" in named:
             raise InputError(f"--reference {named}: there is no such file or folder")
@@ -150,6 +162,11 @@ def reference_of(named: str | None, subject: Subject) -> Reference:
         found = f"images are {list(subject.shape)}, those of {part} are {list(dataset.shape)}"
         raise InputError(f"{subject.title}: {found}")
     return Reference(dataset, str(part), dataset.preprocessing)
+
+
+def _of_moments(named: str) -> Reference:
+    moments_of(named)  # what cannot be read is found now
+    return Reference(named, named)
 
 
 def check_comparable(one: Subject, other: Subject) -> None:
@@ -183,7 +200,7 @@ def protocol_of(subject: Subject, reference: Reference, named: str | None, setti
         changes = {key: value for key, value in settings.items() if key.startswith("protocol.") or not of_row}
         protocol = protocol_for(subject.shape, reference.preprocessing, named, changes)
     source = reference.source
-    if source is not None:
+    if not isinstance(source, str):
         protocol.reference_count(source.n if isinstance(source, ImageSet) else source.sizes[protocol.reference])
     extractor: Extractor = protocol.extractor.build(EXTRACTORS)
     extractor.prepare(torch.empty((1, *subject.shape), dtype=torch.uint8))
@@ -191,8 +208,9 @@ def protocol_of(subject: Subject, reference: Reference, named: str | None, setti
         extractor.ensure()
     except InputError as error:
         raise InputError(f"{error}: --set protocol.extractor=NAME") from error
-    stated = {"preprocessing": reference.preprocessing} if source is not None else {"moments": reference.name}
-    return protocol.with_changes(stated)
+    return protocol.with_changes(
+        {"moments": source} if isinstance(source, str) else {"preprocessing": reference.preprocessing}
+    )
 
 
 def _of(subject: Subject, protocol: Protocol) -> Protocol:
@@ -205,22 +223,13 @@ def measure(subject: Subject, reference: Reference, protocol: Protocol, place: W
     """Every metric that images suffice for, under the protocol as far as it is one of measuring, not of drawing."""
     protocol = _of(subject, protocol)
     extractor: Extractor = protocol.extractor.build(EXTRACTORS)
-    if isinstance(reference.source, ImageSet):
-        real = reference.source
-        whole = kept_features(real, real.fingerprint, extractor, reference.preprocessing, place)
-        material, fingerprint = against(whole, subject.sets, protocol, place), real.fingerprint
-    elif reference.source is None:
-        material, fingerprint = against_moments(subject.sets, protocol, place), moments_of(reference.name).sha256
-    else:
-        material = sampled(subject.sets, reference.source, protocol.with_changes({"moments": ""}), place)
-        fingerprint = reference.source.fingerprints[protocol.reference]
-    figures, replicates = measured(material, place)
+    figures, replicates = measured(compared(subject.sets, reference.source, protocol, place), place)
     versions = metric_versions((), extractor.name)
     there = {name: v for name, v in versions.items() if name == INTERVAL or f"metric.{name}" in figures}
     record = {
         "images": subject.title,
         **_protocol_columns(subject, reference, protocol),
-        "protocol.reference_fingerprint": fingerprint,
+        "protocol.reference_fingerprint": reference.fingerprint(protocol),
         "protocol.extractor_sha256": extractor.sha256,
         "protocol.extractor_version": extractor.version,
         **version_columns(there),
@@ -259,8 +268,61 @@ def differences(subject: Subject, reference: Reference, protocol: Protocol, extr
             found.append(f"{'sets of images' if key == 'seeds' else key} {ours} for {theirs}")
     if isinstance(reference.source, ImageSet):
         found.append(f"reference {reference.name} for a dataset's {stated.reference} split")
-    if reference.source is None:
+    if isinstance(reference.source, str):
         found.append(f"{NO_INTERVAL}: {reference.name} has its moments")
     if foreign := extractor.foreign_weights:
         found.append(f"extractor weights {foreign[:8]} for the published ones")
     return found
+
+
+def dataset_of(images: ImageSet, named: str | None, option: str) -> Part:
+    """The dataset named with that option, or the only one whose images were collected and have this shape."""
+    if named is not None:
+        return Part(name=named)
+    shapes = {name: dataset.shape for name, dataset in DATASETS.built() if not dataset.computed}
+    fitting = [name for name, shape in shapes.items() if shape == images.of_image]
+    if len(fitting) == 1:
+        return Part(name=fitting[0])
+    reason = f"{', '.join(fitting)} have" if fitting else "no dataset has"
+    hint = "" if fitting else grey_in_colour(images, shapes.values())
+    raise InputError(f"{images.path}: {reason} images of shape {list(images.of_image)}; name one with {option}{hint}")
+
+
+def check_shape(images: ImageSet, shape: Shape, what: str) -> None:
+    """Raises InputError unless the images have the shape of those that they are compared with."""
+    if images.of_image != shape:
+        found = f"images are {list(images.of_image)}, those of {what} are {list(shape)}"
+        raise InputError(f"{images.path}: {found}{grey_in_colour(images, [shape])}")
+
+
+def check_settings(settings: Mapping[str, str], without: Collection[str], why: str) -> None:
+    """Raises InputError for a --set that would have no effect: `without` are the keys of a protocol that have none here."""
+    for key in settings:
+        if (field := key.removeprefix("protocol.").partition(".")[0]) in without:
+            raise InputError(f"--set {key}: {why}: protocol.{field} would change nothing")
+
+
+def protocol_for(shape: Shape, preprocessing: str, named: str | None, settings: Mapping[str, str]) -> Protocol:
+    """The named protocol, or the suite's own for images of this shape, with the `protocol.` keys of --set in it.
+
+    Images that are measured by the suite's own may have been prepared in any way. Raises InputError for a wrong name, key
+    or value.
+    """
+    changes = {}
+    for key, value in settings.items():
+        if not key.startswith("protocol."):
+            raise InputError(f"--set {key}: only an experiment has that; of a file, keys of `protocol.` can be changed")
+        field = key.removeprefix("protocol.")
+        if field in ("name", "source", "note", "changed"):
+            raise InputError(
+                f"--set {key}: this names a protocol and changes nothing in it; --protocol NAME chooses one"
+            )
+        changes[field] = toml_value(key, value)
+    name = named
+    if name is None:
+        name = "suite-digits" if shape == DIGITS else "suite"
+        changes.setdefault("preprocessing", preprocessing)
+    try:
+        return named_protocol(name).with_changes(changes)
+    except ValidationError as error:
+        raise InputError(f"--set {explained(error, Protocol, 'protocol')}") from error

@@ -16,8 +16,7 @@ from replication.harness.computing import Computes, Computing
 from replication.harness.expected import Forecast
 from replication.harness.job import Job, in_order, rows_among
 from replication.harness.journal import Failure, Journal, Record
-from replication.harness.store import Store
-from replication.harness.sync import Giving, Tags, no_tags, unsynced
+from replication.harness.store import Giving, Store, Tags, no_tags, unsynced
 from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
 from replication.progress import Sweep
 from replication.training.loop import curve_in

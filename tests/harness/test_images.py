@@ -17,8 +17,7 @@ from safetensors.torch import save_file
 
 from replication.harness.forensics.base import Wishes, base_of
 from replication.harness.images import ImageSet, open_images
-from replication.harness.own_images import check_shape, dataset_of
-from replication.harness.subjects import subject_of_images
+from replication.harness.subjects import check_shape, dataset_of, subject_of_images
 from replication.registry import DATASETS
 from replication.types import InputError
 

@@ -12,8 +12,7 @@ import pytest
 from replication.cli import main
 from replication.harness.journal import Computed, Curve, Journal, Record, unsealed
 from replication.harness.mlflow_runs import LONGEST_VALUE, legal, run_of_curve, shortened
-from replication.harness.store import METRICS, Store
-from replication.harness.sync import sync
+from replication.harness.store import METRICS, Store, sync
 from replication.settings import content_key
 
 KEY = "c" * 64

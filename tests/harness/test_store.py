@@ -32,9 +32,8 @@ from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Computed, Journal, Record
 from replication.harness.mlflow_runs import run_of_row
-from replication.harness.store import Store
+from replication.harness.store import Store, sync
 from replication.harness.sweep import run
-from replication.harness.sync import sync
 from replication.harness.tracking import Tracking
 from replication.harness.workplace import Workplace
 from replication.report.claims.draws import figure

@@ -25,9 +25,8 @@ from replication.files import Unwritable, locked
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Computed, Failure, Record
-from replication.harness.store import Store, Sweep
+from replication.harness.store import Store, Sweep, sync
 from replication.harness.sweep import journal_of, run
-from replication.harness.sync import sync
 from replication.harness.workplace import Workplace
 from replication.noise import ImageNoise
 from replication.sampling.chunks import SampleSet, chunks_in

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from replication.cli import main
-from replication.harness.exported import write_npz
+from replication.commands.samples import write_npz
 from replication.harness.images import open_images
 
 N, BATCH = 70, 64  # the evaluator's own batch size

@@ -19,8 +19,8 @@ from replication.harness.home import check_unambiguous
 from replication.harness.images import open_images
 from replication.harness.job import of_row
 from replication.harness.jobs.cell import Cell, cells_of
-from replication.harness.own_images import DRAWN, OF_DRAWING, check_settings, check_shape, dataset_of, protocol_for
 from replication.harness.protocol import Protocol
+from replication.harness.subjects import DRAWN, OF_DRAWING, check_settings, check_shape, dataset_of, protocol_for
 from replication.registry import DATASETS, SAMPLERS
 from replication.sampling.generation import Sampling
 from replication.settings import Part

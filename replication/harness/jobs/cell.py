@@ -21,7 +21,6 @@ from replication.harness.drawn import Drawn
 from replication.harness.expected import Ahead
 from replication.harness.experiment import Experiment
 from replication.harness.job import of_row
-from replication.harness.jobs.cell_tables import CELL_TABLES
 from replication.harness.jobs.first_stage import first_stage_cells
 from replication.harness.journal import Computed, Record
 from replication.harness.measuring import (
@@ -29,10 +28,10 @@ from replication.harness.measuring import (
     STRIP_IMAGES,
     TRAINED,
     bits_of,
+    compared,
     images_beside,
     measured,
     prerequisites,
-    sampled,
     strip_png,
     timing_columns,
 )
@@ -40,6 +39,7 @@ from replication.harness.passes import FLOAT, of_decoder, of_extractor, of_netwo
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import provenance
 from replication.harness.references import located, moments_of
+from replication.harness.table import CELL_TABLES
 from replication.harness.versions import DRAWN, TIMING, changes, lacking, metric_of, metric_versions
 from replication.harness.workplace import FIRST_STAGE, Model, PlannedTraining, Workplace, trainings_of_recipe
 from replication.metrics import timing
@@ -222,7 +222,8 @@ class Cell(Drawn):
     def _measurable(self, sets: list[SampleSet], bits: Tensor | None, place: Workplace) -> Material:
         """All that metrics may ask of the cell."""
         dataset = self.recipe.build_dataset()
-        material = replace(sampled(sets, dataset, self.protocol, place), bits=bits, apart=self._apart(sets, place))
+        material = compared(sets, self.protocol.moments or dataset, self.protocol, place)
+        material = replace(material, bits=bits, apart=self._apart(sets, place))
         # the classifier that ships for the dataset, whatever the distance's extractor is
         shipped = (found for _, found in EXTRACTORS.built() if found.classifies == dataset.name)
         if self.recipe.condition and (classifier := next(shipped, None)):
