@@ -2,7 +2,9 @@
 
 Compiled, what is between the convolutions and matrix products becomes one kernel in place of several: norms, activations,
 casts of autocast. Replayed, the launches of the kernels cost nothing. What cannot be compiled or recorded, or answers
-otherwise once compiled, runs as it is, after one warning.
+otherwise once compiled, runs as it is, after one warning. On the CPU there is less to gain: on one thread of an EPYC, compiled,
+an evaluation of the digits' U-Net takes 0.84 times as long and a training step 0.92 times (of the U-Net of 8x8 latents 0.90
+and 0.86), which 23 to 41 s of compiling outweigh for minutes.
 """
 
 import copy
