@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, cached_property
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -44,6 +44,11 @@ def listed(names: Iterable[object]) -> str:
 
 
 _adapter = cache(TypeAdapter)  # slow to make, like a signature, and a sweep asks for the same few once per cell
+
+
+@cache  # packages are looked for in every folder of the path, and each registry asks
+def _offers(_path: tuple[str, ...]) -> EntryPoints:
+    return entry_points(group=ENTRY_POINTS)
 
 
 @cache
@@ -177,20 +182,31 @@ class Registry:
         if f"{self.name}.register(" not in source:
             return
         try:
-            nodes = list(ast.walk(ast.parse(source)))
-            defined = [node for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef)]
-            described = {decorator: ast.get_docstring(node) for node in defined for decorator in node.decorator_list}
-            for call in nodes:
-                if isinstance(call, ast.Call) and f".{ast.unparse(call.func)}".endswith(f".{self.name}.register"):
-                    stated = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-                    summary = stated.get("summary") or (described.get(call) or "").partition("\n")[0]
-                    yield from ((ast.literal_eval(name), Found(module, summary)) for name in call.args)
+            for statement in ast.parse(source).body:
+                if isinstance(statement, ast.ClassDef | ast.FunctionDef):
+                    nodes: Iterable[ast.AST] = statement.decorator_list
+                    described = ast.get_docstring(statement) or ""
+                else:
+                    nodes, described = ast.walk(statement), ""
+                for call in nodes:
+                    if isinstance(call, ast.Call) and self._registers(call.func):
+                        stated = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+                        summary = stated.get("summary") or described.partition("\n")[0]
+                        yield from ((ast.literal_eval(name), Found(module, summary)) for name in call.args)
         except (SyntaxError, ValueError) as error:
             self.unreadable.append(f"{module} was not searched: {error}")
 
+    def _registers(self, function: ast.expr) -> bool:
+        """Whether it is NAME.register, or that of a module."""
+        return (
+            isinstance(function, ast.Attribute)
+            and function.attr == "register"
+            and f".{ast.unparse(function.value)}".endswith(f".{self.name}")
+        )
+
     def _offered(self) -> Iterator[tuple[str, Path]]:
         """The modules of other packages: what an entry point names, and if that is a package all modules in it."""
-        for point in entry_points(group=ENTRY_POINTS):
+        for point in _offers(tuple(sys.path)):
             try:
                 spec = find_spec(point.module)
                 if spec is None:
