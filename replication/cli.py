@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "device" in options and options.work != "plan.plan"
             ):  # what does not fit together shows now, not after hours
                 import torchvision  # noqa: F401
-            if options.work in PRINTING:  # a tenth of their time is a search for garbage of which they make none
+            if options.work in {*PRINTING, "report.report"}:  # they make no garbage; the search for it takes a fifth
                 gc.disable()
             be_quiet(options.quiet)
             do = work(options.work)

@@ -9,6 +9,7 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -120,8 +121,8 @@ def _flat(content: Mapping[str, Any], above: str = "") -> dict[str, str]:
 
 def table_of(records: Sequence[Record]) -> dict[str, Any]:
     """The rows as MLflow's pages and `mlflow.load_table` read a table: columns, and a list for each row."""
-    columns = list(dict.fromkeys(column for record in records for column in record))
-    return plain({"columns": columns, "data": [[record.get(column) for column in columns] for record in records]})
+    columns = list(dict.fromkeys(chain.from_iterable(records)))
+    return {"columns": columns, "data": [[*map(record.get, columns)] for record in records]}
 
 
 def legal(values: Mapping[str, Value]) -> dict[str, Value]:

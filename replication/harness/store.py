@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from replication.files import locked
-from replication.harness.journal import Curve, Journal, Record
+from replication.harness.journal import Curve, Journal, Record, plain_json
 from replication.harness.mlflow_runs import (
     DIGEST,
     LONGEST_NAME,
@@ -68,7 +68,7 @@ class Sweep:
         number, name = self._run.info.run_id, f"{self._title}.json"
         if self._run.data.tags.get("table") == content:
             return
-        self._client.log_text(number, json.dumps(table_of(records)), name)
+        self._client.log_text(number, plain_json(table_of(records)), name)
         for file in files:
             self._client.log_artifact(number, str(file))
         shown = {TABLES: json.dumps([{"path": name, "type": "table"}]), **tags, "table": content}

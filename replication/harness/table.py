@@ -37,21 +37,18 @@ class Column:
         value = record.get(self.column)
         if value is None or (self.only_if and record.get(self.only_if) == "none"):
             return self.absent
-        if callable(self.form):
+        if not isinstance(self.form, str):
             return self.form(value)
         if not self.form:
             return str(value)
-        shown = self._number(record, "")
+        number, scale = self.form.format, self.scale
+        shown = number(value * scale)
         if self.spread == "interval":
-            return f"{shown} [{self._number(record, '_low')}, {self._number(record, '_high')}]"
-        if self.spread == "error" and f"{self.column}_se" in record:
-            return f"{shown} ± {self._number(record, '_se', 1.96)}"
+            low, high = record.get(f"{self.column}_low"), record.get(f"{self.column}_high")
+            return f"{shown} [{'' if low is None else number(low * scale)}, {'' if high is None else number(high * scale)}]"
+        if self.spread == "error" and (error := record.get(f"{self.column}_se")) is not None:
+            return f"{shown} ± {number(error * scale * 1.96)}"
         return shown
-
-    def _number(self, record: Mapping[str, Any], end: str, times: float = 1.0) -> str:
-        assert isinstance(self.form, str)
-        value = record.get(self.column + end)
-        return "" if value is None else self.form.format(value * self.scale * times)
 
 
 @dataclass(frozen=True)

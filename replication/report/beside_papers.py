@@ -46,7 +46,7 @@ class Comparison:
         other = any(u.field.startswith(("dataset", "extractor")) and u.theirs is not None for u in self.unlike)
         return None if other else (self.record or {}).get(f"metric.{self.published.metric}")
 
-    @property
+    @cached_property
     def difference(self) -> float | None:
         """Measured minus paper."""
         return None if self.measured is None else self.measured - self.published.value
@@ -205,7 +205,7 @@ def published_table(found: Sequence[Comparison]) -> Table:
     lines = [_line(c) for c in found]
     for c, line in zip(found, lines, strict=True):
         line["sampler"] += f" {STALE}" if c.cell.key in behind else ""
-    return Table.of(lines, [c.cell.key if c.cell.key in rows else None for c in found], stale_notes(behind))
+    return Table.of(lines, [c.cell.key if c.cell.key in rows else None for c in found], stale_notes(behind.values()))
 
 
 def _line(c: Comparison) -> dict[str, str]:

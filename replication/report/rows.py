@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def replicates_beside(table: Path) -> Path:
 
 def csv_text(records: Sequence[Record]) -> str:
     """One line per record; numbers as JSON writes them, so that reading gives the same floats."""
-    columns = list(dict.fromkeys(column for record in records for column in record))
+    columns = list(dict.fromkeys(chain.from_iterable(records)))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,10 +58,11 @@ def tables_of(jobs: Sequence[Job], rows: Mapping[str, Record]) -> dict[str, Tabl
     tables = {}
     for kind in dict.fromkeys(type(job) for job in jobs):
         of_kind = [job for job in jobs if type(job) is kind]
+        behind = stale(of_kind, rows)
         for spec in kind.tables:
             shown = [job for job in of_kind if not spec.needs or spec.needs in rows.get(job.key, {})]
             if shown:
-                tables[spec.heading] = _table(spec, shown, rows)
+                tables[spec.heading] = _table(spec, shown, rows, behind)
     return tables
 
 
@@ -71,37 +72,37 @@ def main_tables(jobs: Sequence[Job], rows: Mapping[str, Record]) -> list[Table]:
     return [tables[heading] for heading in dict.fromkeys(job.tables[0].heading for job in jobs)]
 
 
-def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record]) -> Table:
-    """Columns that no line fills are left out, unless their spec has a text for that."""
+def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record], behind: Mapping[str, str]) -> Table:
+    """Columns that no line fills are left out, unless their spec has a text for that; `behind`: the rows that are stale."""
     labels = jobs[0].protocol.metric_labels
-    read = {*spec.alike, *(name for column in spec.columns for name in column.read)}
-    described = {name for name in read if not name.startswith((*MEASURED, PAPER)) and name}
-    records = [_read(job, rows.get(job.key, {}), read, described) for job in jobs]
-    shown = {column.heading.format_map(labels): [*map(column.text, records)] for column in spec.columns}
+    read = {*spec.alike, *(name for column in spec.columns for name in column.read)} - {""}
+    described = {name for name in read if not name.startswith((*MEASURED, PAPER))}
+    keys = [job.key for job in jobs]
+    measured = [rows.get(key, {}) for key in keys]
+    # the job is asked where there is no row that describes it
+    records = [row if described <= row.keys() else job.columns | row for job, row in zip(jobs, measured, strict=True)]
+    if any(name.startswith(PAPER) for name in read):
+        records = [record | _printed(job) for job, record in zip(jobs, records, strict=True)]
+    columns = {column.heading.format_map(labels): column for column in spec.columns}
+    shown = {heading: [*map(column.text, records)] for heading, column in columns.items()}
     alike = [[record.get(column) for column in spec.alike] for record in records]
-    unequal, behind = [values != alike[0] for values in alike], stale(jobs, rows)
-    first = next(iter(shown))
-    for i, job in enumerate(jobs):
-        shown[first][i] += f" {MARK}" * unequal[i] + f" {STALE}" * (job.key in behind)
-    times = {h: c.column for h, c in zip(shown, spec.columns, strict=True) if c.column.startswith("timing.")}
-    unlike = _mark_times([rows.get(job.key, {}) for job in jobs], {c: shown[h] for h, c in times.items()})
-    endless = [
-        f"{heading} of {job.title}"
-        for job, record in zip(jobs, records, strict=True)
-        for heading, column in zip(shown, spec.columns, strict=True)
+    unequal = [i for i, values in enumerate(alike) if values != alike[0]]
+    outdated = {i: behind[key] for i, key in enumerate(keys) if key in behind}
+    for mark, places in ((MARK, unequal), (STALE, outdated)):
+        for i in places:
+            shown[next(iter(shown))][i] += f" {mark}"
+    unlike = _mark_times(measured, {c.column: shown[h] for h, c in columns.items() if c.column.startswith("timing.")})
+    endless = sorted(
+        (i, place, heading)
+        for place, (heading, column) in enumerate(columns.items())
+        for i, record in enumerate(records)
         if isinstance(value := record.get(column.column), float) and not math.isfinite(value)
-    ]
-    notes = [*([MARK_MEANS] if any(unequal) else []), *unlike, *stale_notes(behind)]
-    notes += [f"Not finite: {'; '.join(endless)}."] if endless else []
-    filled = [h for h, column in zip(shown, spec.columns, strict=True) if column.absent or any(shown[h])]
+    )
+    notes = [*([MARK_MEANS] if unequal else []), *unlike, *stale_notes(outdated.values())]
+    notes += [f"Not finite: {'; '.join(f'{heading} of {jobs[i].title}' for i, _, heading in endless)}."] * bool(endless)
+    filled = [heading for heading, column in columns.items() if column.absent or any(shown[heading])]
     lines = [list(line) for line in zip(*(shown[heading] for heading in filled), strict=True)]
-    return Table(filled, lines, [job.key if job.key in rows else None for job in jobs], notes)
-
-
-def _read(job: Job, row: Record, names: Set[str], described: Set[str]) -> Record:
-    """Of these columns what papers print, and what the row says; the job is asked where there is no row that describes it."""
-    layers = [_printed(job), row] if described <= row.keys() else [job.columns, _printed(job), row]
-    return {name: of[name] for of in layers for name in names & of.keys()}
+    return Table(filled, lines, [key if key in rows else None for key in keys], notes)
 
 
 def _mark_times(records: Sequence[Record], shown: Mapping[str, list[str]]) -> list[str]:
@@ -129,10 +130,10 @@ def stale(jobs: Sequence[Job], rows: Mapping[str, Record]) -> dict[str, str]:
     return {key: reasons(of) for key, of in changed.items() if of}
 
 
-def stale_notes(behind: Mapping[str, str]) -> list[str]:
-    """The line below a table some of whose rows are `stale`, none where they are not."""
-    why = "; ".join(dict.fromkeys(behind.values()))
-    return [f"{STALE} of earlier versions ({why}): `replicate run` measures it again."] if behind else []
+def stale_notes(versions: Iterable[str]) -> list[str]:
+    """The line below a table, with the `versions` that rows of it are behind in; none where there are no such rows."""
+    why = "; ".join(dict.fromkeys(versions))
+    return [f"{STALE} of earlier versions ({why}): `replicate run` measures it again."] if why else []
 
 
 def _printed(job: Job) -> Record:
@@ -152,9 +153,14 @@ def escaped(text: str) -> str:
     return _MARKDOWN.sub(r"\\\g<0>", text)
 
 
+def _escaped(texts: Sequence[str]) -> list[str]:
+    """Each of them `escaped`, all in one look: many take long one by one. No page shows a NUL."""
+    return escaped("\0".join(text.replace("\0", "") for text in texts)).split("\0")
+
+
 def markdown(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     """A Markdown table of texts, whose columns are aligned in the source too, for reading in a terminal."""
-    cells = [[escaped(str(cell)) for cell in column] for column in zip(columns, *lines, strict=True)]
+    cells = [_escaped([*map(str, column)]) for column in zip(columns, *lines, strict=True)]
     widths = [max(map(len, column)) for column in cells]
     even = [[cell.ljust(width) for cell in column] for column, width in zip(cells, widths, strict=True)]
     text = [f"| {' | '.join(line)} |" for line in zip(*even, strict=True)]

@@ -126,7 +126,7 @@ def notes(verdicts: Sequence[Verdict]) -> str:
     if turned := {v.definition: v.at_half for v in verdicts if v.at_half}:
         words = "; ".join(f"{definition}: {word}" for definition, word in turned.items())
         found.append(f"{TURNED} Another word at half of the training ({words}): more training may turn it again.")
-    return " ".join(found + stale_notes({v.definition: v.stale for v in verdicts if v.stale}))
+    return " ".join(found + stale_notes(v.stale for v in verdicts if v.stale))
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
