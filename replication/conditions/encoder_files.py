@@ -24,7 +24,8 @@ from replication.settings import content_key
 from replication.types import InputError
 
 TOKENIZER_FILES = (
-    "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json",
 )  # fmt: skip
 # what save_pretrained writes about the place and the program, which change no number
 _ABOUT_THE_FILE = {"_name_or_path", "name_or_path", "transformers_version", "is_local", "tokenizer_class"}
@@ -37,14 +38,15 @@ class EncoderKind:
     user: str  # as a message begins: "condition 'clip-text'"
     model_types: tuple[str, ...]  # of config.json
     tokenizer: str  # the classes of transformers
-    network: str
+    network: str  # empty where the tokenizer alone is read
     tokenizer_files: tuple[tuple[str, ...], ...]  # sets of files, any one of which will do
     example: str  # a repository of the Hub that has all of it
     otherwise: str = "option model = that folder; or use condition 'text', which needs no files"  # how a message ends
     suffix: str = ""  # of a pipeline's folders, where it has several encoders: "_2" of text_encoder_2 and tokenizer_2
 
     def error(self, message: str) -> InputError:
-        files = ["config.json", "model.safetensors", *self.tokenizer_files[0], "tokenizer_config.json"]
+        of_network = ["config.json", "model.safetensors"] if self.network else []
+        files = [*of_network, *self.tokenizer_files[0], "tokenizer_config.json"]
         if self.suffix:
             folders = [f"text_encoder{self.suffix}/"] * 2 + [f"tokenizer{self.suffix}/"] * (len(files) - 2)
             files = [folder + file for folder, file in zip(folders, files, strict=True)]
@@ -74,7 +76,10 @@ class FromFiles(Captioned):
     """Captions by encoders from elsewhere. model: a folder, or the id of a model on the Hub, see the module.
 
     Keys hold the content of the files in the place of their path; until they are here, what no files have.
+    tokens_alone: whether a tokenizer is all that it reads.
     """
+
+    tokens_alone = False
 
     def __init__(self, model: str, dropout: float):
         super().__init__(dropout)
@@ -121,10 +126,11 @@ def located(model: str, kind: EncoderKind, weights: Path | None = None) -> Encod
         wanted = " or ".join(" + ".join(names) for names in kind.tokenizer_files)
         raise kind.error(f"{tokenizer} has no tokenizer ({wanted})")
     of_tokenizer = [tokenizer / name for name in TOKENIZER_FILES if (tokenizer / name).is_file()]
-    paths = [folder / "config.json", *_weights(folder, kind)] if weights is None else [weights]
-    found = _json(folder / "config.json", kind).get("model_type") if weights is None else kind.model_types[0]
-    if found not in kind.model_types:
-        raise kind.error(f"{folder / 'config.json'} is of model_type {found!r}, not {' or '.join(kind.model_types)}")
+    paths = [] if weights is None else [weights]
+    if kind.network and weights is None:
+        paths = [folder / "config.json", *_weights(folder, kind)]
+        if (found := _json(paths[0], kind).get("model_type")) not in kind.model_types:
+            raise kind.error(f"{paths[0]} is of model_type {found!r}, not {' or '.join(kind.model_types)}")
     every = (*paths, *of_tokenizer)
     return EncoderFiles(folder, tokenizer, every, tuple(path.stat().st_mtime_ns for path in every))
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from replication.conditions.bert_tokens import MODEL as LDM
 from replication.conditions.sdxl_text import MODEL as SDXL
 from replication.layers.weights import HUB, Published
 
@@ -16,5 +17,6 @@ def encoder(model: str, part: str, what: str = "a text encoder", licence: str = 
 WEIGHTS = (
     encoder("openai/clip-vit-large-patch14", "clip-text", "CLIP ViT-L/14, which Stable Diffusion 1 reads"),
     encoder("google-t5/t5-base", "t5-text", "T5's encoder, 220M parameters with its decoder", "Apache-2.0"),
+    encoder(LDM, "bert-tokens", "BERT's tokenizer, which LDM's text-to-image reads", "Apache-2.0"),
     encoder(SDXL, "sdxl-text", "SDXL's two text encoders", "CreativeML OpenRAIL++-M"),
 )

@@ -189,7 +189,9 @@ def remotes(file: Published) -> dict[str, Remote]:
             "that there and set HF_TOKEN. Files that you have: `replicate weights add EXPERIMENT --network PATH`"
         ) from error
     wanted = {}
-    for path in (_of_text if file.part in CONDITIONS.names() else _wanted)(file, list(there)):
+    wanted_of = _of_text if file.part in CONDITIONS.names() else _wanted
+    every = [file, *([file._replace(folder=file.also)] if file.also else [])]
+    for path in (path for one in every for path in wanted_of(one, list(there))):
         entry = there[path]
         url = huggingface_hub.hf_hub_url(file.hub, path, endpoint=endpoint)
         wanted[path] = Remote(url, entry.lfs.sha256 if entry.lfs else "", entry.size, token or "")
@@ -201,7 +203,7 @@ def _wanted(file: Published, there: list[str]) -> Iterator[str]:
     inside = [path for path in there if str(PurePosixPath(path).parent) == (file.folder or ".")]
     names = {PurePosixPath(path).name: path for path in inside}
     chosen = _whole(names, STEM, SUFFIX) or _whole(names, STEM, ".bin")
-    other = [name for name in names if name.endswith((SUFFIX, *PICKLES))]
+    other = [name for name in names if name.endswith(SUFFIX)] or [name for name in names if name.endswith(PICKLES)]
     chosen = [file.file] if file.file in names else chosen or (other if len(other) == 1 else [])
     if not chosen:
         parts = sorted({str(PurePosixPath(path).parent) for path in there if path.endswith((SUFFIX, *PICKLES))})
@@ -226,17 +228,26 @@ def _whole(names: Iterable[str], stem: str, kind: str) -> list[str]:
 
 
 def _of_text(file: Published, there: list[str]) -> Iterator[str]:
-    """Of a model's files: its text encoders and tokenizers, in a pipeline's folders for them or all at the top."""
+    """Of a model's files: its text encoders and tokenizers, in a pipeline's folders for them or all at the top.
+
+    Of a condition that makes tokens alone, the tokenizer.
+    """
+    tokens = getattr(CONDITIONS.get(file.part), "tokens_alone", False)
     folders = sorted({path.partition("/")[0] for path in there if path.startswith(OF_TEXT) and "/" in path}) or ["."]
     of_tokenizer, found = {*TOKENIZER_FILES, "spiece.model", "config.json"}, 0
     for folder in folders:
         names = {PurePosixPath(path).name: path for path in there if str(PurePosixPath(path).parent) == folder}
-        weights = _whole(names, "model", SUFFIX)
-        found += len(weights)
+        weights = [] if tokens else _whole(names, "model", SUFFIX)
+        found += sum(name in TOKENIZER_FILES for name in names) if tokens else len(weights)
         yield from (names[name] for name in names if name in weights or name in of_tokenizer)
     yield from (path for path in there if path == "model_index.json")
     if not found:
-        raise InputError(f"{file.url}: no text encoder there, whose weights are called model{SUFFIX}")
+        lacking = (
+            f"tokenizer ({', '.join(TOKENIZER_FILES)})"
+            if tokens
+            else f"text encoder, whose weights are called model{SUFFIX}"
+        )
+        raise InputError(f"{file.url}: no {lacking} there")
 
 
 def fetch(file: Published) -> Path:

@@ -20,12 +20,13 @@ from replication.files import locked
 from replication.harness.fetched_weights import beside, fetch, fits, in_place, is_here, lacking, published
 from replication.harness.jobs.cell import Cell
 from replication.harness.workplace import Workplace
-from replication.layers.weight_files import SUFFIX, WeightFiles, not_finite, read_weights, weight_files
+from replication.layers.conditioning import Conditional
+from replication.layers.weight_files import SUFFIX, WeightFiles, not_finite, read_weights, weight_files, with_folder
 from replication.layers.weights import Options, Published, Spelling, Weights, under_our_names
 from replication.registry import AUTOENCODERS, MODELS, Registry, listed
 from replication.settings import Part
 from replication.training.data import encoder_sha256, images_of
-from replication.training.diffusers_options import CONFIG, check_options
+from replication.training.diffusers_options import CONFIG, check_options, check_stated
 from replication.training.first_stage import FirstStage, without_memory
 from replication.training.recipe import Recipe
 from replication.training.snapshots import ENCODER, Snapshots
@@ -179,8 +180,12 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Given:
         condition.ensure()  # the key of the checkpoint holds its content
     with without_memory():  # its names and shapes: the weights go from file to file
         network = recipe.build_network()
+    reader = network.encoder if isinstance(network, Conditional) else None
+    found = with_folder(found, reader.beside if reader else "")
     taken = under_its_names(MODELS, recipe.network, network, found)
     remarks = check_options(found.folder, taken.options, recipe.meaning())
+    if reader and found.beside:
+        check_stated(found.beside / CONFIG, reader.stated)
     if stage is not None:
         dataset = recipe.build_dataset()
         if not place.stage_snapshots(stage, dataset).found(stage.training.steps):

@@ -4,6 +4,7 @@ A network with a condition is `Conditional`, and an `Encoder` turns its cond int
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -30,12 +31,15 @@ class Encoder(nn.Module):
 
     shape: of one image's embedding, None where any size will do; width: its last size. needs: what cond holds for every
     image, in words. classes, vocabulary, length: the number of labels and tokens, and of tokens in a text; 0 for none.
-    null: whether the null condition has an embedding, which guidance needs.
+    null: whether the null condition has an embedding, which guidance needs. beside: the folder of a diffusers pipeline that
+    has its weights, apart from the network's, and stated: what the config.json there has to say of it.
     """
 
     needs: str
     classes = vocabulary = length = 0
     null = True
+    beside = ""
+    stated: Mapping[str, object] = {}
 
     def __init__(self, *shape: int | None, width: int):
         super().__init__()

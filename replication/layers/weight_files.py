@@ -68,6 +68,7 @@ class WeightFiles(NamedTuple):
     files: tuple[Path, ...]  # one, or the shards in their order
     places: dict[str, str] | None = None  # tensor -> name of its shard
     left: tuple[str, ...] = ()  # other weights in the same folder, which were not taken
+    beside: Path | None = None  # the folder of what `with_folder` added
 
     @property
     def folder(self) -> Path:
@@ -77,6 +78,16 @@ class WeightFiles(NamedTuple):
         """Of the file, or of the SHA-256s of the shards in their order."""
         found = [of_file(file) for file in self.files]
         return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+
+
+def with_folder(found: WeightFiles, name: str) -> WeightFiles:
+    """With the weights of the same network in the folder of that name beside theirs, where there is one; raises as below."""
+    folder = found.folder.absolute().parent / name
+    if not name or not folder.is_dir():
+        return found
+    more = weight_files(folder)
+    places = {**(found.places or {}), **(more.places or {})}
+    return found._replace(files=(*found.files, *more.files), places=places or None, beside=folder)
 
 
 def weight_files(path: Path) -> WeightFiles:
@@ -99,8 +110,7 @@ def read_weights(found: WeightFiles) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for file in found.files:
         tensors = _loaded(file)
-        if found.places is not None:
-            stated = {name for name, shard in found.places.items() if shard == file.name}
+        if stated := {name for name, shard in (found.places or {}).items() if shard == file.name}:
             if odd := sorted(stated - tensors.keys()):
                 raise InputError(f"{file}: has no tensor {odd[0]!r}, which the index says is here")
             if odd := sorted(tensors.keys() - stated):

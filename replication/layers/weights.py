@@ -60,7 +60,8 @@ class Spelling(NamedTuple):
 class Published(NamedTuple):
     """A published file or folder, of the paper in whose folder the table is.
 
-    url: of a file, or of a model on the Hub; of one that holds several, `folder` is the part meant. A row may use a network
+    url: of a file, or of a model on the Hub; of one that holds several, `folder` is the part meant, and `also` another one with
+    weights of the same network. A row may use a network
     that was trained on its dataset and resolution, on its schedule and for its objective, to predict the same, and for as
     many steps where the source states them. stages: the first stages that these weights are, "experiment:name". size
     (bytes) and sha256 are left out where nobody states them: never measured on what was downloaded. The Hub states both for
@@ -81,6 +82,7 @@ class Published(NamedTuple):
     parameterization: str = "eps"
     stages: tuple[str, ...] = ()
     folder: str = ""
+    also: str = ""
     file: str = ""  # what it is called, where the address does not say
     size: int | None = None
     sha256: str = ""

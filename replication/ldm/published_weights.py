@@ -2,9 +2,10 @@
 
 An official checkpoint holds the whole model: `model.diffusion_model.input_blocks.1.0.in_layers.0.weight` is our
 `down.0.blocks.0.norm1.weight`. Its moving average, which the paper samples from, is there once more as
-`model_ema.diffusion_modelinput_blocks10in_layers0weight`; the class embedder is `cond_stage_model.embedding.weight`, and
-the first stage is under `first_stage_model.`, as it is in a file of its own without that. No file holds a scale of latents:
-the autoencoder that takes the weights is built with the scaling they were published with.
+`model_ema.diffusion_modelinput_blocks10in_layers0weight`; the class embedder is `cond_stage_model.embedding.weight`, the text
+transformer is under `cond_stage_model.transformer.`, and the first stage under `first_stage_model.`, as it is in a file of its
+own without that. No file holds a scale of latents: the autoencoder that takes the weights is built with the scaling they
+were published with.
 """
 
 import itertools
@@ -33,14 +34,16 @@ from replication.layers.weights import (
     projections,
     renamed,
     under_our_names,
+    unet_from_diffusers,
 )
 from replication.ldm.autoencoder import SCALES, Autoencoder
-from replication.ldm.transformer import ClassEmbedder, CrossAttention
+from replication.ldm.transformer import ClassEmbedder, CrossAttention, TextTransformer
 from replication.types import InputError
 
 PREFIX = "model.diffusion_model."
 AVERAGE = "model_ema."
 LABELS = "cond_stage_model.embedding.weight"
+TEXT, LOGITS = "cond_stage_model.transformer.", "to_logits."  # the layer of logits is read by nothing
 FIRST_STAGE = "first_stage_model."
 
 _OFFICIAL: Table = (
@@ -65,12 +68,23 @@ _CODEBOOK: Table = ((r"^quantize\.embedding\.", "codebook."),)
 _FIRST_STAGE: Table = (*_CODEBOOK, *LEVELS)
 
 
+# LDMBertModel of diffusers, LDM's text transformer
+_LDM_BERT: Table = (
+    (r"^model\.embed_tokens\.", "context_encoder.token."),
+    (r"^model\.embed_positions\.weight$", "context_encoder.position"),
+    (r"^model\.layer_norm\.", "context_encoder.norm."),
+    (r"^model\.layers\.(\d+)\.self_attn_layer_norm\.", r"context_encoder.blocks.\1.norm1."),
+    (r"^model\.layers\.(\d+)\.self_attn\.(q|k|v|out)_proj\.", r"context_encoder.blocks.\1.attention.\2."),
+    (r"^model\.layers\.(\d+)\.final_layer_norm\.", r"context_encoder.blocks.\1.norm2."),
+    (r"^model\.layers\.(\d+)\.fc1\.", r"context_encoder.blocks.\1.expand."),
+    (r"^model\.layers\.(\d+)\.fc2\.", r"context_encoder.blocks.\1.contract."),
+)
 _DIFFUSERS_STAGE: Table = (*_CODEBOOK, *DIFFUSERS_BLOCKS)
 first_stage_from_diffusers = by_table(_DIFFUSERS_STAGE)  # of an `AutoencoderKL` or `VQModel`
 
 
 def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
-    """The U-Net in an official checkpoint's state dict, and its class embedder, as a state dict for this network.
+    """The U-Net in an official checkpoint's state dict, and its class embedder or text transformer, for this network.
 
     The moving average is taken where there is one. Tensors of the checkpoint's other parts are passed over. ADM's and IDDPM's
     own files are the U-Net alone, and have no row for a null label: ours is zero then. Raises InputError, naming a tensor,
@@ -89,6 +103,9 @@ def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
     own = official_parts(parts, network)
     if isinstance(network.context_encoder, ClassEmbedder) and (labels := weights.get(LABELS)) is not None:
         own["context_encoder.weight"] = labels
+    if isinstance(text := network.context_encoder, TextTransformer):
+        table = tuple(_of_text(len(text.blocks)))
+        own |= {renamed(n, table): t for n, t in weights.items() if n.startswith(TEXT) and LOGITS not in n}
     if (
         network.label is not None
         and (labels := own.get("label.weight")) is not None
@@ -96,6 +113,15 @@ def from_official(weights: Weights, network: UNet) -> dict[str, Tensor]:
     ):
         own["label.weight"] = F.pad(labels, (0, 0, 0, len(network.label.weight) - len(labels)))
     return under_our_names(projections(own), (), network, "the official code")
+
+
+def from_diffusers(weights: Weights, network: UNet) -> dict[str, Tensor]:
+    """A U-Net's state dict, with that of the text transformer where the network has one; raises as under_our_names does."""
+    own = {renamed(name, _LDM_BERT): tensor for name, tensor in weights.items() if not name.startswith(LOGITS)}
+    text = network.context_encoder
+    if isinstance(text, TextTransformer) and not any(name.startswith("context_encoder.") for name in own):
+        raise InputError(f"weights from diffusers: no text transformer, which is looked for in ../{text.beside}")
+    return unet_from_diffusers(own, network)
 
 
 def official_parts(weights: Weights, network: DownPath) -> dict[str, Tensor]:
@@ -204,6 +230,20 @@ def first_stage_from_official(weights: Weights, autoencoder: Any) -> dict[str, T
     return under_our_names(as_run(own, len(autoencoder.decoder.up)), _FIRST_STAGE, autoencoder, "the official code")
 
 
+def _of_text(blocks: int) -> Iterator[tuple[str, str]]:
+    """x-transformers' words: attentions and feed-forwards are counted together, each with its norm before it."""
+    yield rf"^{TEXT}token_emb\.", "context_encoder.token."
+    yield rf"^{TEXT}pos_emb\.emb\.weight$", "context_encoder.position"
+    yield rf"^{TEXT}norm\.", "context_encoder.norm."
+    for i in range(blocks):
+        attention, forward = (rf"^{TEXT}attn_layers\.layers\.{2 * i + j}\." for j in (0, 1))
+        yield rf"{attention}0\.", f"context_encoder.blocks.{i}.norm1."
+        yield rf"{attention}1\.to_(q|k|v|out)\.", rf"context_encoder.blocks.{i}.attention.\1."
+        yield rf"{forward}0\.", f"context_encoder.blocks.{i}.norm2."
+        yield rf"{forward}1\.net\.0\.0\.", f"context_encoder.blocks.{i}.expand."
+        yield rf"{forward}1\.net\.2\.", f"context_encoder.blocks.{i}.contract."
+
+
 def _blocks(network: DownPath) -> Iterator[tuple[str, str]]:
     """The official code numbers the blocks, the downsamplings and conv_in together, 0, 1, 2, ... on each way."""
     last = len(network.multipliers) - 1
@@ -230,7 +270,7 @@ def _blocks(network: DownPath) -> Iterator[tuple[str, str]]:
 SPELLINGS = (
     Spelling(UNet, "official", PREFIX, from_official, official_options, remark=one_copy),
     Spelling(UNet, "official", "input_blocks.", from_official, remark=of_adm),
-    DIFFUSERS_UNET,
+    DIFFUSERS_UNET._replace(convert=from_diffusers),
     Spelling(
         Autoencoder,
         "diffusers",
@@ -270,6 +310,9 @@ def _hub(name: str, part: str, what: str, model: str, licence: str, **more: Any)
 
 
 _SD, _FACES, _CIN = "CreativeML OpenRAIL-M", "CompVis/ldm-celebahq-256", 1_827_378_153
+_TEXT, _TEXT_CODE = "CompVis/ldm-text2im-large-256", f"{_FILES}/nitro/txt2img-f8-large/model.ckpt"
+_LAION = "LAION-400M; its data nobody has: rows are on own photographs"
+_AT_256: dict[str, Any] = {"dataset": "own-images", "resolution": 256, "schedule": "scaled_linear"}
 _OF_FACES: dict[str, Any] = {"dataset": "celebahq-256", "resolution": 256, "schedule": "scaled_linear"}
 _SDXL, _PLUS, _SDXL_FILE = (
     "stabilityai/stable-diffusion-xl-base-1.0",
@@ -294,6 +337,9 @@ WEIGHTS = (
     _zoo("ldm-imagenet-4", "ldm-imagenet-4", "ImageNet 256, LDM-4-G", "nitro/cin/model.ckpt", "imagenet-256", size=_CIN),
     _hub("ldm-celebahq-diffusers", "ldm-celebahq-4", "CelebA-HQ", _FACES, "Apache-2.0", **_OF_FACES, folder="unet"),
     _hub("ldm-celebahq-vq-f4", "vq-f4", "of LDM's CelebA-HQ", _FACES, "Apache-2.0", stages=("ldm:vq-f4",), folder="vqvae"),
+    _hub("ldm-text", "ldm-text-8", _LAION, _TEXT, "Apache-2.0", **_AT_256, folder="unet", also="bert"),
+    _hub("ldm-text-kl-f8", "kl-f8", "of LDM's text-to-image", _TEXT, "Apache-2.0", stages=("ldm:kl-f8-text",), folder="vqvae"),
+    Published("ldm-text-official", "ldm-text-8", f"{_LAION}; 5.7 GB", "official", _TEXT_CODE, _CODE, **_AT_256),
     _hub("sd-v1-4", "sd-v1", "LAION", "CompVis/stable-diffusion-v1-4", _SD, folder="unet"),
     _hub("sd-v1-5", "sd-v1", "LAION", "stable-diffusion-v1-5/stable-diffusion-v1-5", _SD, folder="unet"),
     _hub("sdxl-base", "sdxl", _OWN, _SDXL, _PLUS, **_AT_1024, folder="unet"),

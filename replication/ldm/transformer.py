@@ -20,19 +20,20 @@ SPREAD = 0.02  # of the initial embeddings of tokens and positions
 class CrossAttention(nn.Module):
     """x [B,N,width], context [B,L,context] -> [B,N,width]: softmax(Q K^T / sqrt(d)) V in several heads (equation 4).
 
-    Queries, keys and values have no bias, the projection out has one. Raises InputError where the heads do not divide the
-    width.
+    Queries, keys and values have no bias, the projection out has one. head_channels: of each head; 0: the heads share the
+    width. Raises InputError where they do not divide it.
     """
 
-    def __init__(self, width: int, context: int, heads: int):
+    def __init__(self, width: int, context: int, heads: int, head_channels: int = 0):
         super().__init__()
-        if heads < 1 or width % heads:
+        inner = heads * head_channels or width
+        if heads < 1 or inner % heads:
             raise InputError(f"attention of {width} channels can't be split into {heads} heads")
         self.heads = heads
-        self.q = Linear(width, width, bias=False)
-        self.k = Linear(context, width, bias=False)
-        self.v = Linear(context, width, bias=False)
-        self.out = Linear(width, width)
+        self.q = Linear(width, inner, bias=False)
+        self.k = Linear(context, inner, bias=False)
+        self.v = Linear(context, inner, bias=False)
+        self.out = Linear(inner, width)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         return self.out(attend(self.q(x), self.k(context), self.v(context), self.heads))
@@ -101,10 +102,10 @@ class ClassEmbedder(LabelEmbedding):
 class TextBlock(nn.Module):
     """[B,L,width] -> [B,L,width]: self-attention, then a feed-forward of 4*width channels with GELU, both pre-norm."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, head_channels: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attention = CrossAttention(width, width, heads)
+        self.attention = CrossAttention(width, width, heads, head_channels)
         self.norm2 = nn.LayerNorm(width)
         self.expand, self.contract = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
@@ -118,16 +119,18 @@ class TextTransformer(TokenEncoder):
     """Tokens Int[B,length] -> context Float[B,length,width]; trained together with the U-Net (section 4.3.1).
 
     Token and position embeddings, pre-norm blocks in which every token attends to all, a norm at the end. Padding, token
-    0, is attended to like any other, as in the official code. The official model has 32 blocks of width 1280 for 77 BERT
-    tokens, its 8 heads 64 channels each; here the heads share the width.
+    0, is attended to like any other, as in the official code. head_channels: see CrossAttention.
     """
 
-    def __init__(self, vocabulary: int, length: int, width: int, layers: int, heads: int):
+    beside = "bert"
+
+    def __init__(self, vocabulary: int, length: int, width: int, layers: int, heads: int, head_channels: int = 0):
         super().__init__(vocabulary, length, length, width=width)
         self.token = nn.Embedding(vocabulary, width)
         self.position = nn.Parameter(torch.empty(length, width))
-        self.blocks = nn.ModuleList(TextBlock(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(TextBlock(width, heads, head_channels) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
+        self.stated = {"encoder_attention_heads": heads, "activation_function": "gelu", "scale_embedding": False}
         for table in (self.token.weight, self.position):
             nn.init.normal_(table, std=SPREAD)
 

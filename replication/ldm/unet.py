@@ -39,6 +39,7 @@ def ldm_unet(
     length: int = 0,
     text_layers: int = 4,
     text_heads: int = 4,
+    text_head_channels: int = 0,
     scale_shift: bool = False,
     resampling_blocks: bool = False,
     timestep_scale: float = 1.0,
@@ -51,14 +52,15 @@ def ldm_unet(
     attention: downsampling factors of the levels that have it, in so many heads, or in heads of head_channels.
     classes alone: labels are added to the time. context, its width: spatial transformers of `depth` blocks, or of so many
     at each level and in the middle as at the last, attend to it; with `classes` it is made of labels, with `vocabulary` and
-    `length` of texts, by a transformer of text_layers blocks and text_heads heads that is trained along, and with neither it
-    is given, `length` tokens long (0: any).
+    `length` of texts, by a transformer of text_layers blocks and text_heads heads, of text_head_channels each or sharing the
+    width, that is trained along, and with neither it is given, `length` tokens long (0: any).
     scale_shift, resampling_blocks: ADM's blocks, see ResnetBlock; use_scale_shift_norm and resblock_updown in the
     official code. timestep_scale: IDDPM's rescale_timesteps, 1000/T. time_width: the number of the time's sinusoids, a
     quarter of its embedding; 0: width. pooled, numbers: SDXL's vector, joined to a context that is given, see AddedVector.
     Raises InputError where an option does not fit the others.
     """
-    encoder = _context_encoder(context, classes, vocabulary, length, text_layers, text_heads, pooled + numbers)
+    text = text_layers, text_heads, text_head_channels
+    encoder = _context_encoder(context, classes, vocabulary, length, text, pooled + numbers)
     depths = depth if isinstance(depth, list) else [depth] * len(multipliers)
     if len(depths) != len(multipliers):
         raise InputError(
@@ -109,7 +111,7 @@ def ldm_unet(
 
 def _as_before(options: dict[str, Any]) -> dict[str, Any]:
     """An option that came later counts in a key where it is used alone: what was trained keeps its own."""
-    later = {"timestep_scale": 1.0, "pooled": 0, "numbers": 0, "time_width": 0}
+    later = {"timestep_scale": 1.0, "pooled": 0, "numbers": 0, "time_width": 0, "text_head_channels": 0}
     return {name: value for name, value in options.items() if name not in later or value != later[name]}
 
 
@@ -117,7 +119,7 @@ ldm_unet.identified = _as_before
 
 
 def _context_encoder(
-    context: int, classes: int, vocabulary: int, length: int, layers: int, heads: int, vector: int
+    context: int, classes: int, vocabulary: int, length: int, text: tuple[int, int, int], vector: int
 ) -> Encoder | None:
     """What makes the context of cond; None where there is no context."""
     if vector and (not context or classes or vocabulary):
@@ -135,7 +137,7 @@ def _context_encoder(
     if classes and context:
         return ClassEmbedder(classes, context)
     if vocabulary:
-        return TextTransformer(vocabulary, length, context, layers, heads)
+        return TextTransformer(vocabulary, length, context, *text)
     return GivenContext(context, length, vector) if context else None
 
 
@@ -175,6 +177,19 @@ def ldm_imagenet_4(dropout: float = 0.0, learned_variance: bool = False) -> UNet
     """
     options = (dropout, learned_variance)
     return ldm_unet(64, 3, 192, [1, 2, 3, 5], 2, [8, 4, 2], 1, 0, 32, *options, classes=1000, context=512)
+
+
+@MODELS.register("ldm-text-8")
+def ldm_text_8(dropout: float = 0.0, learned_variance: bool = False) -> UNet:
+    """LDM-8 of LAION's texts, 32x32x4, with the transformer of 77 BERT tokens that is trained along (Rombach et al. 2022).
+
+    1,415,195,844 parameters, 872,300,484 of them the U-Net's. The published 1.45 billion count the 39 million of a layer of
+    logits, which the official file has and nothing reads.
+    """
+    return ldm_unet(
+        32, 4, 320, [1, 2, 4, 4], 2, [4, 2, 1], 8, 0, 32, dropout, learned_variance,
+        context=1280, vocabulary=30522, length=77, text_layers=32, text_heads=8, text_head_channels=64,
+    )  # fmt: skip
 
 
 @MODELS.register("sd-v1")

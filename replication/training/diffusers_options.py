@@ -91,6 +91,17 @@ def check_options(folder: Path, options: Options, meaning: Meaning | None) -> li
     return remarks
 
 
+def check_stated(file: Path, stated: Mapping[str, object]) -> None:
+    """Raises InputError where a configuration says another value of one of these options; one that it lacks is as here."""
+    config = read_config(file, "model_type") or {}
+    if found := [
+        f"{key} = {_json(config[key])}, the recipe has {_json(ours)}"
+        for key, ours in stated.items()
+        if not _same(config.get(key, ours), ours)
+    ]:
+        raise InputError(f"{file}: these weights compute something else than the recipe: {'; '.join(found)}")
+
+
 def check_training(folder: Path, meaning: Meaning) -> None:
     """Raises InputError where the network of a folder was trained otherwise than the recipe says, as far as it is stated."""
     if (scheduler := scheduler_beside(folder)) and (found := differing_training(scheduler, meaning)):
@@ -99,15 +110,15 @@ def check_training(folder: Path, meaning: Meaning) -> None:
         )
 
 
-def read_config(file: Path) -> dict[str, Any] | None:
-    """A configuration of diffusers; None where there is none, or one of somebody else. Raises InputError for no JSON."""
+def read_config(file: Path, mark: str = "_class_name") -> dict[str, Any] | None:
+    """A configuration that has the mark, by default of diffusers; None where there is none. Raises InputError for no JSON."""
     if not file.is_file():
         return None
     try:
         config = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: not readable as JSON ({error})") from error
-    return config if isinstance(config, dict) and "_class_name" in config else None
+    return config if isinstance(config, dict) and mark in config else None
 
 
 def scheduler_beside(folder: Path) -> dict[str, Any] | None:
