@@ -13,7 +13,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from replication.files import expanded, file_sha256, locked, unwritable
-from replication.progress import bar
+from replication.progress import Bar
 from replication.types import InputError
 
 CHUNK = 1 << 18  # bytes read at a time
@@ -92,7 +92,7 @@ def _receive(remote: Remote, part: Path, received: int, otherwise: str) -> None:
             _refuse(remote, part, f"the server has {total:,} bytes, expected {size:,}")
         file.truncate(start)
         done = start
-        with bar(size, remote.filename, "B", start) as shown:
+        with Bar(size, remote.filename, "B", start) as shown:
             for chunk in _chunks(remote, response):
                 file.write(chunk)
                 shown.update(len(chunk))

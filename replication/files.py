@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,7 +17,7 @@ from replication.lease import leased
 from replication.types import InputError, RunError
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what flock says on such a file system
-POLL = 1.0  # seconds between two looks at a lease, and before a wait is worth a word
+PAUSE, SAID_AFTER = 0.1, 10  # seconds between two looks at a lock; looks after which a wait is worth a word
 BEGINNINGS = {  # of files that are taken for others
     b"version https://git-lfs": "a pointer of Git LFS in the place of the file, which `git lfs pull` fetches",
     b"<!": "a page of HTML, perhaps in the place of a download",
@@ -189,46 +188,38 @@ def locked(path: Path, what: str, wait: bool = True) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise unwritable(path, error) from error
-    held: AbstractContextManager[None] = nullcontext()
+    looks = 0
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        while True:
+            with _taken(descriptor, path) as ours:
+                if ours:
+                    yield
+                    return
             if not wait:
-                raise Held(f"another process works on {what}") from error
-            saying = threading.Timer(
-                POLL, print, (f"another process works on {what}; waiting for it",), {"flush": True}
-            )
-            saying.start()
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            finally:
-                saying.cancel()
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise unwritable(path, error) from error
-            held = _by_a_lease(path.with_name(f"{path.name}.held"), what, wait)
-        with held:
-            yield
+                raise Held(f"another process works on {what}")
+            if looks == SAID_AFTER:
+                print(f"another process works on {what}; waiting for it", flush=True)
+            looks += 1
+            time.sleep(PAUSE)
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def _by_a_lease(path: Path, what: str, wait: bool) -> Iterator[None]:
-    _warn_of(path.parent)
-    said = False
-    while True:
-        with leased(path) as held:
-            if held:
-                yield
-                return
-        if not wait:
-            raise Held(f"another process works on {what}")
-        if not said:
-            print(f"another process works on {what}; waiting for it", flush=True)
-        said = True
-        time.sleep(POLL)
+def _taken(descriptor: int, path: Path) -> Iterator[bool]:
+    """Whether this process has the lock, or the lease in its place, now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        taken: AbstractContextManager[bool] = nullcontext(True)
+    except BlockingIOError:
+        taken = nullcontext(False)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise unwritable(path, error) from error
+        _warn_of(path.parent)
+        taken = leased(path.with_name(f"{path.name}.held"))
+    with taken as ours:
+        yield ours
 
 
 @cache

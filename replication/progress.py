@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 INTERVAL = 15.0  # seconds between two lines of a log
@@ -27,45 +26,61 @@ def be_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
-def bar(total: int | None, description: str, unit: str, initial: int = 0, enabled: bool = True) -> "Bar":
-    """A bar on standard error, a context manager with `update(n)` and `set_postfix_str`. Without a total it counts."""
-    return Bar(total, description, unit, initial, enabled)
-
-
 class Bar:
-    """Where one piece of work is: shown, unless that is switched off, and noted in the sweep that it belongs to."""
+    """Where one piece of work is, a context manager: a lively line on a terminal, in a log a line every INTERVAL seconds and
+    the last one; nothing where it is not `enabled` or bars are left out. It is noted in the sweep that it belongs to.
+    """
 
-    def __init__(self, total: int | None, description: str, unit: str, initial: int, enabled: bool):
-        self.total, self.description, self.unit, self.done = total, description, unit, initial
-        shown = enabled and not _quiet
-        if shown and not sys.stderr.isatty():
-            self._shown: Any = _Lines(total, description, unit, initial)
-            return
-        from tqdm import tqdm
+    def __init__(self, total: int | None, description: str, unit: str, initial: int = 0, enabled: bool = True):
+        self.total, self.description, self.unit = total, description, unit
+        self.begun = self.done = initial
+        self.postfix, self.start = "", time.monotonic()
+        self.printed = self.start
+        self._logs, self._terminal = enabled and not _quiet, None
+        if self._logs and sys.stderr.isatty():
+            from tqdm import tqdm
 
-        self._shown = tqdm(
-            total=total, initial=initial, desc=description, unit=unit, unit_scale=unit == "B", disable=not shown,
-            mininterval=0.2, file=sys.stderr, dynamic_ncols=True, leave=_sweep is None,
-        )  # fmt: skip
+            self._logs, self._terminal = False, tqdm(
+                total=total, initial=initial, desc=description, unit=unit, unit_scale=unit == "B", mininterval=0.2,
+                file=sys.stderr, dynamic_ncols=True, leave=_sweep is None,
+            )  # fmt: skip
 
     def __enter__(self) -> Self:
-        self._shown.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._shown.__exit__(*error)
+    def __exit__(self, *_: object) -> None:
+        if self._terminal is not None:
+            self._terminal.close()
+        elif self._logs:
+            self._print(time.monotonic())
 
     def update(self, n: int = 1) -> None:
         """n more are done."""
         self.done += n
-        self._shown.update(n)
+        if self._terminal is not None:
+            self._terminal.update(n)
+        elif self._logs and (now := time.monotonic()) - self.printed >= INTERVAL:
+            self._print(now)
         if _sweep is not None:
             of = "" if self.total is None else f" of {self.total:,}"
             _sweep.note(f"{self.description}: {self.done:,}{of} {self.unit}s")
 
     def set_postfix_str(self, text: str, refresh: bool = True) -> None:
-        """What the line ends in."""
-        self._shown.set_postfix_str(text, refresh=refresh)
+        """What the line, or the next one of a log, ends in."""
+        self.postfix = text
+        if self._terminal is not None:
+            self._terminal.set_postfix_str(text, refresh=refresh)
+
+    def _print(self, now: float) -> None:
+        self.printed, seconds = now, now - self.start
+        of = "" if self.total is None else f"/{self.total}"
+        pace, left = (self.done - self.begun) / max(seconds, 1e-9), ""
+        if self.total is not None and pace > 0 and self.done < self.total:
+            left = f", about {(self.total - self.done) / pace:.0f} s left"
+        end = f", {self.postfix}" if self.postfix else ""
+        print(
+            f"{self.description}: {self.done}{of} {self.unit}, {seconds:.0f} s{left}{end}", file=sys.stderr, flush=True
+        )
 
 
 class Sweep:
@@ -143,19 +158,9 @@ def running(state: Path) -> list[dict[str, Any]]:
     for path in sorted((state / RUNNING).glob("*.json")):
         with suppress(OSError, ValueError):  # it ends just now
             note = json.loads(path.read_text(encoding="utf-8"))
-            if note["host"] != platform.node() or _alive(note["process"]):
+            if note["host"] != platform.node() or Path("/proc", str(note["process"])).exists():
                 found.append(note)
     return found
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
 
 
 def duration(seconds: float) -> str:
@@ -163,42 +168,3 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-class _Lines:
-    """What a log has of it: where the work is, at most every INTERVAL seconds, and where it ended."""
-
-    def __init__(self, total: int | None, description: str, unit: str, initial: int):
-        self.total, self.description, self.unit = total, description, unit
-        self.begun = self.done = initial
-        self.postfix, self.start = "", time.monotonic()
-        self.printed = self.start
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._print(time.monotonic())
-
-    def update(self, n: int = 1) -> None:
-        """n more are done."""
-        self.done += n
-        if (now := time.monotonic()) - self.printed >= INTERVAL:
-            self._print(now)
-
-    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
-        """What the next line ends in."""
-        self.postfix = text
-
-    def _print(self, now: float) -> None:
-        self.printed, seconds = now, now - self.start
-        of = "" if self.total is None else f"/{self.total}"
-        pace, left = (self.done - self.begun) / max(seconds, 1e-9), ""
-        if self.total is not None and pace > 0 and self.done < self.total:
-            left = f", about {(self.total - self.done) / pace:.0f} s left"
-        end = f", {self.postfix}" if self.postfix else ""
-        print(
-            f"{self.description}: {self.done}{of} {self.unit}, {seconds:.0f} s{left}{end}", file=sys.stderr, flush=True
-        )

@@ -83,7 +83,7 @@ def test_a_log_has_plain_lines_a_quarter_of_a_minute_apart(monkeypatch: pytest.M
     now = iter(float(second) for second in range(1000))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
     monkeypatch.setattr(sys, "stderr", log := io.StringIO())
-    with progress.bar(40, "training", "step", initial=10) as shown:
+    with progress.Bar(40, "training", "step", initial=10) as shown:
         for _ in range(30):
             shown.set_postfix_str("loss 1", refresh=False)
             shown.update()
@@ -94,7 +94,7 @@ def test_a_log_has_plain_lines_a_quarter_of_a_minute_apart(monkeypatch: pytest.M
     monkeypatch.setattr(sys, "stderr", log := io.StringIO())
     progress.be_quiet(True)
     try:
-        with progress.bar(1, "training", "step") as shown:
+        with progress.Bar(1, "training", "step") as shown:
             shown.update()
     finally:
         progress.be_quiet(False)
@@ -111,11 +111,11 @@ def test_a_sweep_has_one_line_and_tells_other_terminals_where_it_is(
     monkeypatch.setattr(sys, "stderr", log := io.StringIO())
     with progress.Sweep("tiny-cpu", {"a": 1.0, "b": 30.0}, tmp_path) as sweep:
         with sweep.row("a", "DDIM x 2"):
-            progress.bar(40, "ddim x 2", "image step", initial=4, enabled=False).update(6)
+            progress.Bar(40, "ddim x 2", "image step", initial=4, enabled=False).update(6)
             (told,) = progress.running(tmp_path)
             assert (told["sweep"], told["row"], told["done"], told["rows"]) == ("tiny-cpu", "DDIM x 2", 0, 2)
             assert told["progress"] == "ddim x 2: 10 of 40 image steps"
-            progress.bar(None, "reading", "image", enabled=False).update(
+            progress.Bar(None, "reading", "image", enabled=False).update(
                 1000
             )  # of which nobody knows how many there are
             assert progress.running(tmp_path)[0]["progress"] == "reading: 1,000 images"

@@ -13,12 +13,12 @@ from replication.harness.companions import companions
 from replication.harness.experiment import Experiment, load_experiment
 from replication.harness.given_weights import give, wanted, wanted_first
 from replication.harness.home import project, state
-from replication.harness.job import Job, jobs_of
+from replication.harness.job import Job, jobs_of, trainings_of
 from replication.harness.jobs.cell import Cell, find_cell
 from replication.harness.measuring import strip
 from replication.harness.store import Store
 from replication.harness.sweep import Workers, journal_of, run
-from replication.harness.workplace import Workplace, keeping, planned_trainings
+from replication.harness.workplace import Workplace, keeping
 from replication.report.claims import Evidence, claims_of, markdown_claim
 from replication.report.claims.evidence import others_of
 from replication.report.plots import picture_grid
@@ -77,7 +77,7 @@ def _fetch_first(options: argparse.Namespace) -> None:
 def _run_experiment(
     options: argparse.Namespace, experiment: Experiment, jobs: list[Job], place: Workplace, workers: Workers
 ) -> None:
-    place = keeping(place, planned_trainings(w for job in jobs for w in job.trainings(place)))
+    place = keeping(place, trainings_of(jobs, place))
     every, jobs = jobs, chosen(jobs, options)
     if options.weights:
         for one in wanted([job for job in jobs if isinstance(job, Cell)], place):

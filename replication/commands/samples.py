@@ -21,7 +21,7 @@ from replication.harness.images import open_images
 from replication.harness.measuring import Images
 from replication.harness.subjects import samples_of_row
 from replication.harness.workplace import Workplace
-from replication.progress import bar
+from replication.progress import Bar
 from replication.registry import listed
 from replication.types import InputError
 
@@ -95,7 +95,7 @@ def write_npz(images: Images, labels: Tensor | None, file: Path) -> None:
 
 
 def _batches(images: Images, what: str) -> Iterator[Tensor]:
-    with bar(images.n, what, "image") as shown:
+    with Bar(images.n, what, "image") as shown:
         for batch in images.batches():
             yield batch
             shown.update(len(batch))

@@ -27,7 +27,7 @@ from replication.datasets.photographs import split_of
 from replication.datasets.pictures import DAMAGE, MOST_BYTES, is_hidden, opened_picture
 from replication.download import Remote, data_home, download
 from replication.files import locked, write_atomically
-from replication.progress import bar
+from replication.progress import Bar
 from replication.registry import unknown
 from replication.types import InputError
 
@@ -123,7 +123,7 @@ def read_copy(path: Path, dataset: Archived) -> dict[str, Examples]:
         return _read_records(path, dataset)
     found: dict[str, tuple[list[np.ndarray], list[int]]] = {split: ([], []) for split in dataset.fingerprints}
     encoded = _parquet_rows(path, dataset) if any(path.glob("*.parquet")) else _image_files(path, dataset)
-    with bar(None, dataset.name, "image") as shown:
+    with Bar(None, dataset.name, "image") as shown:
         for split, label, content, where in encoded:
             if sum(len(images) for images, _ in found.values()) == sum(dataset.sizes.values()):
                 raise InputError(

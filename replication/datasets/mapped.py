@@ -24,7 +24,7 @@ from replication.datasets.dataset import Split
 from replication.datasets.photographs import Photograph
 from replication.datasets.whole import Whole
 from replication.files import replaced
-from replication.progress import bar
+from replication.progress import Bar
 from replication.types import InputError
 
 WINDOW = 256  # images that are decoded ahead of the one that is written
@@ -121,7 +121,7 @@ def _record(label: int, image: np.ndarray) -> bytes:
 
 def each(work: Callable[[A], B], items: Sequence[A], what: str) -> Iterator[B]:
     """`work` of every item in order, with a bar: Pillow decodes and hashlib hashes without the interpreter."""
-    with bar(len(items), what, "image") as shown, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with Bar(len(items), what, "image") as shown, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for start in range(0, len(items), WINDOW):
             for done in pool.map(work, items[start : start + WINDOW]):
                 yield done

@@ -26,8 +26,8 @@ import torch
 from replication.files import Unwritable
 from replication.harness.computing import Asked, Computes, Computing, Elsewhere, Lost
 from replication.harness.expected import Expected, Forecast
-from replication.harness.job import Job
-from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
+from replication.harness.job import Job, trainings_of
+from replication.harness.workplace import PlannedTraining, Workplace
 from replication.memory import GIBIBYTE, available_memory, keep_freed_memory, out_of_memory
 from replication.metrics.timing import Together
 from replication.progress import be_quiet
@@ -51,7 +51,7 @@ def companions(jobs: Sequence[Job], place: Workplace) -> Iterator[Sequence[Compu
     The place's batch is shared out, and what PyTorch has of threads, until the body is over.
     """
     threads = torch.get_num_threads()
-    trainings = planned_trainings(wanted for job in jobs for wanted in job.trainings(place))
+    trainings = trainings_of(jobs, place)
     count = _worthwhile(jobs, trainings, place, threads)
     if place.device.type == "cpu" and count == threads:
         keep_freed_memory()

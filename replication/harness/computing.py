@@ -3,7 +3,7 @@
 import traceback
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from replication.deadline import Deadline
 from replication.files import Damaged, Held, Unwritable
@@ -17,28 +17,18 @@ MOST_LOST = 3  # processes that one job may lose on the way to its row: it is li
 MOST_DAMAGED = 10  # files set aside on the way to one row; a disk that damages more needs a person
 
 
-class Computes(Protocol):
-    """One who takes a job at a time."""
-
-    def compute(self, job: Job, earlier: Record | None) -> Computed:
-        """The job's row; `earlier`: the one that there is, of other versions. Raises as Job.compute does."""
-
-    def help(self, job: Job) -> bool:
-        """Do a share of what another one computes just now; whether there was any. Raises Unwritable."""
-
-    def stop(self) -> None:
-        """Begin nothing more: called from another thread, when the run ends early."""
-
-
 class Computing:
-    """This process; what has been found to fit into the memory is kept in mind."""
+    """This process, one job at a time; what has been found to fit into the memory is kept in mind."""
 
     def __init__(self, place: Workplace):
         self.place = place
         self.beyond: set[str] = set()  # keys of jobs that this process can't help with
 
     def compute(self, job: Job, earlier: Record | None) -> Computed:
-        """Again where a file was set aside, and in smaller batches where the memory does not suffice."""
+        """The job's row; `earlier`: the one that there is, of other versions. Raises as Job.compute does.
+
+        Again where a file was set aside, and in smaller batches where the memory does not suffice.
+        """
         damaged = 0
         while True:
             try:
@@ -61,6 +51,7 @@ class Computing:
             free_memory(self.place.device)
 
     def help(self, job: Job) -> bool:
+        """Do a share of what another one computes just now; whether there was any. Raises Unwritable."""
         try:
             return job.key not in self.beyond and job.help(self.place)
         except Held:
@@ -72,7 +63,7 @@ class Computing:
             return False
 
     def stop(self) -> None:
-        """It ends by itself."""
+        """Begin nothing more: called from another thread, when the run ends early. This process ends by itself."""
 
 
 class Lost(Exception):
@@ -124,6 +115,9 @@ class Elsewhere(ABC):
                     raise answer
                 return answer
         raise RunError(f"{title}: lost {MOST_LOST} workers on the way; the memory may not suffice")
+
+
+Computes = Computing | Elsewhere  # one who takes a job at a time
 
 
 class Asked(Computing):

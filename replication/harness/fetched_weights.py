@@ -26,7 +26,7 @@ from replication.harness.home import experiments
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.layers.weight_files import PICKLES, SHARD, STEM, SUFFIX
 from replication.layers.weights import HUB, Published
-from replication.progress import bar
+from replication.progress import Bar
 from replication.registry import AUTOENCODERS, CLASSIFIERS, CONDITIONS, MODELS, Registry, listed, unknown
 from replication.settings import canonical_json
 from replication.training.recipe import Recipe
@@ -300,7 +300,7 @@ def _unpack(archive: Path) -> None:
         wanted = [member for member in members if member.filename.endswith((SUFFIX, *PICKLES, *CONFIGS))]
         if not wanted:
             raise InputError(f"{archive}: no weights in it, but {listed([member.filename for member in members[:3]])}")
-        with bar(sum(member.file_size for member in wanted), f"unpacking {archive.name}", "B", 0) as shown:
+        with Bar(sum(member.file_size for member in wanted), f"unpacking {archive.name}", "B", 0) as shown:
             for member in wanted:
                 target = archive.with_name(PurePosixPath(member.filename).name)
                 with replaced(target) as partial, opened.open(member) as source, open(partial, "wb") as out:

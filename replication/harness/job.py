@@ -17,7 +17,7 @@ from replication.harness.protocol import Protocol
 from replication.harness.published import PublishedValue
 from replication.harness.table import TableSpec
 from replication.harness.versions import changes, lacking, local_metrics, nearest, raised, version_columns
-from replication.harness.workplace import PlannedTraining, Workplace
+from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
 from replication.registry import JOBS, unknown
 from replication.settings import Settings, content_key
 
@@ -123,6 +123,11 @@ def jobs_of(experiment: Experiment, profile: str, check: bool = True) -> list[Jo
     Without `check` they serve to look up rows, not to be run.
     """
     return [job for kind in JOBS.names() for job in JOBS.get(kind)(experiment, profile, check)]
+
+
+def trainings_of(jobs: Iterable[Job], place: Workplace) -> list[PlannedTraining]:
+    """Those that any of these jobs needs, each once, with all the steps that one asks for."""
+    return planned_trainings(wanted for job in jobs for wanted in job.trainings(place))
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:

@@ -30,7 +30,7 @@ from replication.metrics.uncertainty import Replicates
 from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.pixels import to_signed
-from replication.progress import bar
+from replication.progress import Bar
 from replication.registry import DATASETS, EXTRACTORS
 from replication.sampling.chunks import SampleSet
 from replication.settings import Part
@@ -199,7 +199,7 @@ def bits_of(denoiser: Denoiser, variance: str, images: Tensor, protocol: Protoco
     count = min(max(protocol.nll_images, 2) if protocol.nll_images else len(images), len(images))
     images = images[torch.arange(count) * len(images) // count]
     pieces = []
-    with bar(count, "NLL", "image", enabled=place.progress) as shown, numerics(protocol.precision, place.device):
+    with Bar(count, "NLL", "image", enabled=place.progress) as shown, numerics(protocol.precision, place.device):
         for start in range(0, count, place.batch_size):
             batch = images[start : start + place.batch_size].to(place.device)
             noise = ImageNoise(0, torch.arange(start, start + len(batch)), place.device)

@@ -14,10 +14,10 @@ from replication.deadline import OutOfTime
 from replication.files import Held, Unwritable, locked
 from replication.harness.computing import Computes, Computing
 from replication.harness.expected import Forecast
-from replication.harness.job import Job, in_order, rows_among
+from replication.harness.job import Job, in_order, rows_among, trainings_of
 from replication.harness.journal import Failure, Journal, Record
 from replication.harness.store import Giving, Store, Tags, no_tags, unsynced
-from replication.harness.workplace import PlannedTraining, Workplace, planned_trainings
+from replication.harness.workplace import Workplace
 from replication.progress import Sweep
 from replication.training.loop import curve_in
 from replication.training.processes import ALONE
@@ -212,8 +212,7 @@ def _expected(
     for job in jobs if missing else ():
         if job.key in rows:
             forecast.learn(job.ahead(place), rows[job.key])
-    wanted = (of for job in missing for of in job.trainings(place))
-    trainings = {one.snapshots.key: forecast.of_training(one).seconds for one in planned_trainings(wanted)}
+    trainings = {one.snapshots.key: forecast.of_training(one).seconds for one in trainings_of(missing, place)}
     for job in missing:
         needed = [trainings.pop(one.snapshots.key, 0.0) for one in job.trainings(place)]
         found[job.key] = forecast.of_job(job.ahead(place)).seconds + sum(needed)
@@ -243,19 +242,15 @@ def measure_again(jobs: Sequence[Job], place: Workplace, store: Store, tags: Tag
 
 def _train_together(jobs: Sequence[Job], missing: Sequence[Job], place: Workplace) -> None:
     """The trainings that the first process finds missing. One that fails is left to the jobs that need it."""
-    planned = {one.snapshots.key: one for one in _trainings(jobs, place)}
-    for key in place.processes.on_first(lambda: [o.snapshots.key for o in _trainings(missing, place) if o.to_do()]):
+    planned = {one.snapshots.key: one for one in trainings_of(jobs, place)}
+    for key in place.processes.on_first(lambda: [o.snapshots.key for o in trainings_of(missing, place) if o.to_do()]):
         with suppress(RunError):
             planned[key].done_in(place)
 
 
-def _trainings(jobs: Sequence[Job], place: Workplace) -> list[PlannedTraining]:
-    return planned_trainings(wanted for job in jobs for wanted in job.trainings(place))
-
-
 def _keep_curves(jobs: Sequence[Job], place: Workplace, journal: Journal) -> None:
     """Of every training behind these jobs, as far as it has gone: of one that failed too."""
-    for one in _trainings(jobs, place):
+    for one in trainings_of(jobs, place):
         reached = one.snapshots.before(one.steps[-1] + 1)
         if reached and (curve := curve_in(reached[1]))["step"]:
             of = {"experiment": jobs[0].experiment, "profile": jobs[0].profile, "dataset": one.of_dataset.name}

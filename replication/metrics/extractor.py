@@ -23,7 +23,7 @@ from replication.files import expanded, file_sha256
 from replication.metrics.features import PARTS, Features
 from replication.metrics.metric import metrics
 from replication.numerics import float32_as
-from replication.progress import bar
+from replication.progress import Bar
 from replication.types import InputError
 
 FOLDER = Path(__file__).parent / "weights"  # <name>.safetensors, and <name>.md: the card
@@ -103,7 +103,7 @@ class Extractor(ABC):
         network = self.network.to(device)
         parts: list[Tensor] = []
         done = n = 0
-        with bar(total, f"features {self.name}", "img", enabled=progress) as shown:
+        with Bar(total, f"features {self.name}", "img", enabled=progress) as shown:
             for chunk in chunks:
                 if chunk.dtype != torch.uint8 or chunk.ndim != 4:
                     found = f"{chunk.dtype} {list(chunk.shape)}"

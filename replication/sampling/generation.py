@@ -25,7 +25,7 @@ from replication.metrics.timing import Stopwatch, Together, conditions, repeated
 from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.pixels import quantize
-from replication.progress import bar
+from replication.progress import Bar
 from replication.registry import CLASSIFIERS, SAMPLERS, SPACINGS, unknown
 from replication.sampling.chunks import Chunks, SampleSet, Seconds
 from replication.settings import Part, Settings, Shared
@@ -219,7 +219,7 @@ def draw(source: Source, request: SampleRequest, place: SamplePlace) -> int:
 
     # a batch of a thousand steps takes minutes; some spacings visit a time more than they were asked for
     steps = len(request.sampling.times(source.denoise.schedule)) - 1
-    with bar(n * steps, description, "image step", (n - missing) * steps, place.progress and missing > 0) as shown:
+    with Bar(n * steps, description, "image step", (n - missing) * steps, place.progress and missing > 0) as shown:
         while True:
             with chunks.claimed(n, place.batch_size) as claim:
                 if claim is None:

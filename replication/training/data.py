@@ -20,7 +20,7 @@ from replication.files import locked, set_aside
 from replication.ldm.autoencoder import Autoencoder
 from replication.numerics import numerics
 from replication.pixels import to_signed
-from replication.progress import bar
+from replication.progress import Bar
 from replication.settings import content_key
 from replication.training.processes import in_layout_of
 from replication.training.settings import Training
@@ -147,7 +147,7 @@ def cached_moments(
     shape = (len(images) * (2 if mirrored else 1), *of_one)
 
     def encoded() -> Iterator[Tensor]:
-        with bar(shape[0], "encoding", "image", enabled=progress) as shown:
+        with Bar(shape[0], "encoding", "image", enabled=progress) as shown:
             for rows in torch.arange(shape[0]).split(ENCODED):
                 x = to_signed(images[rows % len(images)].to(device))
                 # an index from N on is the mirror image of that index less N

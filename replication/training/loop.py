@@ -22,7 +22,7 @@ from replication.deadline import Deadline, OutOfTime
 from replication.metrics.timing import conditions
 from replication.noise import stream_seed
 from replication.numerics import float32_as
-from replication.progress import bar
+from replication.progress import Bar
 from replication.training.data import TrainingData
 from replication.training.first_stage import FirstStage
 from replication.training.machine import MACHINE, Machine
@@ -270,7 +270,7 @@ def train_to_the_end(
     state.prepare(data)
     saved = started = time.perf_counter()
     done_before = state.seconds
-    with bar(steps, what, "step", state.step, progress) as shown:
+    with Bar(steps, what, "step", state.step, progress) as shown:
         while state.step < steps:
             step = state.advance(data)
             now = time.perf_counter()

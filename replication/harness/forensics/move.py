@@ -17,7 +17,7 @@ from replication.harness.journal import Record
 from replication.metrics.frechet import FrechetDistance, fit, frechet_distance, influence
 from replication.metrics.uncertainty import Interval, calibrated, recentred, resample_counts
 from replication.noise import stream_seed
-from replication.progress import bar
+from replication.progress import Bar
 
 NEGLIGIBLE = 0.005  # papers print two decimals
 
@@ -86,7 +86,7 @@ def _verdict(interval: Interval) -> str:
 def _resampled(pairs: Sequence[Pair], resamples: int, progress: bool) -> Tensor:
     """The distance of each pair in each resample, float64 [len(pairs),R] on the CPU."""
     found = torch.empty(len(pairs), resamples, dtype=torch.float64)
-    with bar(resamples, "resampling", "resample", enabled=progress) as shown:
+    with Bar(resamples, "resampling", "resample", enabled=progress) as shown:
         for i in range(resamples):
             references: dict[int, FrechetDistance] = {}  # its factor is the expensive part
             for j, (generated, reference) in enumerate(pairs):

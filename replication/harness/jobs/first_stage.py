@@ -38,7 +38,7 @@ from replication.metrics.timing import OtherWork, undisturbed
 from replication.noise import ImageNoise
 from replication.numerics import numerics
 from replication.pixels import quantize, to_signed
-from replication.progress import bar
+from replication.progress import Bar
 from replication.registry import DATASETS, EXTRACTORS, JOBS
 from replication.settings import Part
 from replication.training.first_stage import FirstStage
@@ -223,7 +223,7 @@ def _reconstructed(
     else the machine did meanwhile."""
     pieces, counts = [], torch.zeros(autoencoder.codebook_size, dtype=torch.int64)
     seconds, other_work = list[float](), None
-    with bar(len(images), f"reconstructing, {cell.label}", "image", enabled=place.progress) as shown:
+    with Bar(len(images), f"reconstructing, {cell.label}", "image", enabled=place.progress) as shown:
         for start in range(0, len(images), place.batch_size):
             x = to_signed(images[start : start + place.batch_size].to(place.device))
             noise = ImageNoise(SEED, torch.arange(start, start + len(x)), place.device)

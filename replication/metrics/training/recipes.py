@@ -20,7 +20,7 @@ from replication.metrics.extractors.cifar10_resnet import PATCH, Block, CIFAR10R
 from replication.metrics.extractors.digits_cnn import DigitsCNN
 from replication.numerics import Precision, numerics
 from replication.pixels import to_signed
-from replication.progress import bar
+from replication.progress import Bar
 
 LEARNING_RATE, WEIGHT_DECAY, BIAS_FACTOR = 0.73, 1.3e-3, 64  # of cifar10-resnet; the biases are those of norms
 START, PEAK, END = 0.2, 0.2, 0.02  # of the learning rate: its first share, when it is whole (share of steps), its last
@@ -50,7 +50,7 @@ def train(training: ExtractorTraining, images: Tensor, labels: Tensor) -> nn.Mod
     model = training.classifier(images).train()
     steps = training.epochs * math.ceil(len(images) / training.batch)
     optimizer, decay = training.optimizer(model, steps)
-    with bar(steps, training.extractor, "step") as shown:
+    with Bar(steps, training.extractor, "step") as shown:
         for epoch in range(training.epochs):
             for index in torch.randperm(len(images), generator=generator).split(training.batch):
                 with numerics(training.precision, torch.device("cpu")):
