@@ -1,23 +1,27 @@
 """What makes networks and noise fast on CUDA: torch.compile, and CUDA graphs. On the CPU nothing, so that rows stay bit by bit.
 
 Compiled, what is between the convolutions and matrix products becomes one kernel in place of several: norms, activations,
-casts of autocast. Replayed, the launches of the kernels cost nothing. What cannot be compiled or recorded, or answers
-otherwise once compiled, runs as it is, after one warning. On the CPU there is less to gain: on one thread of an EPYC, compiled,
-an evaluation of the digits' U-Net takes 0.84 times as long and a training step 0.92 times (of the U-Net of 8x8 latents 0.90
-and 0.86), which 23 to 41 s of compiling outweigh for minutes.
+casts of autocast. Replayed, they are recorded once and launched all together: a small network's kernels take less time than
+their launches. What is recorded may neither wait for the device nor choose by a tensor's content, which no step of sampling
+or training here does. What cannot be compiled or recorded, or answers otherwise once compiled, runs as it is, after one
+warning. On the CPU there is less to gain: on one thread of an EPYC, compiled, an evaluation of the digits' U-Net takes 0.84
+times as long and a training step 0.92 times (of the U-Net of 8x8 latents 0.90 and 0.86), which 23 to 41 s of compiling
+outweigh for minutes.
 """
 
 import copy
 import warnings
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map_only
 
-from replication.replay import Replayed
-from replication.types import InputError
+from replication.types import InputError, one_line
 
+WARMUPS = 3  # calls before a recording: cuDNN looks for its fastest kernels, an optimiser makes its moments
 RECOMPILED = 64  # sizes, precisions and modes of one network's code that stay compiled; PyTorch's own limit is 8
 WASTE = 8  # a batch is filled up to one that is compiled already with this part of it, or with two images: chunks differ by one
 APART = {torch.float64: 1e-6, torch.float32: 1e-2, torch.bfloat16: 1e-1}  # |compiled - eager| / |eager| by arithmetic
@@ -63,7 +67,7 @@ class Compiled:
         except (InputError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # of a compiler: anything
-            self._give_up(f"cannot be compiled ({type(error).__name__}: {str(error).strip().splitlines()[0]})")
+            self._give_up(f"cannot be compiled ({type(error).__name__}: {one_line(error)})")
             return self.function(*arguments)
         if not torch.is_grad_enabled() and (shapes := self._shapes(arguments)) not in self._checked:
             self._checked.add(shapes)
@@ -78,8 +82,7 @@ class Compiled:
 
     def _give_up(self, why: str) -> None:
         self.fails = True
-        name = getattr(self.function, "__qualname__", type(self.function).__name__)
-        warnings.warn(f"{name} {why}; it runs without", RuntimeWarning, stacklevel=3)
+        _warn(self.function, why)
 
 
 class AcceleratedNetwork(nn.Module):
@@ -150,6 +153,85 @@ def replayed(function: Callable[..., Any], device: torch.device, effects: bool =
     return Replayed(function, effects) if Policy.replays_on(device) else function
 
 
+class Recording(NamedTuple):
+    """`graph` reads its arguments from `given` and leaves its answer in `answer`."""
+
+    graph: torch.cuda.CUDAGraph
+    given: tuple[Any, ...]
+    answer: Any
+
+    def __call__(self, arguments: tuple[Any, ...]) -> Any:
+        for kept, argument in zip(self.given, arguments, strict=True):
+            if isinstance(kept, Tensor):
+                kept.copy_(argument)
+        self.graph.replay()
+        return tree_map_only(Tensor, torch.clone, self.answer)
+
+
+class Replayed:
+    """A function of tensors on CUDA, recorded for each kind of arguments that it meets; what is no tensor is a constant.
+
+    With `effects` a call changes something besides its answer, as a training step does: its first WARMUPS calls run as they
+    are. Without, that many are made before the first answer. Draws from torch's own generator are those of plain calls.
+    Runs the function as it is, after one warning, where it cannot be recorded.
+    """
+
+    def __init__(self, function: Callable[..., Any], effects: bool = False):
+        self.function, self.effects, self.fails = function, effects, False
+        self._calls: Counter[tuple[Any, ...]] = Counter()
+        self._recorded: dict[tuple[Any, ...], Recording] = {}
+        self._pool: Any = None  # of memory, for all recordings: what one leaves there is copied at once
+
+    def __call__(self, *arguments: Any) -> Any:
+        kind = _kind(arguments)
+        if not self.fails and kind not in self._recorded:
+            if self.effects:
+                self._calls[kind] += 1
+                if self._calls[kind] <= WARMUPS:
+                    return _aside(self.function, arguments)
+            else:
+                for _ in range(WARMUPS):
+                    _aside(self.function, arguments)
+            self._record(kind, arguments)
+        return self.function(*arguments) if self.fails else self._recorded[kind](arguments)
+
+    def _record(self, kind: tuple[Any, ...], arguments: tuple[Any, ...]) -> None:
+        """Nothing is computed by it, so that a training step is not done twice."""
+        given, graph = tree_map_only(Tensor, torch.clone, arguments), torch.cuda.CUDAGraph()
+        try:
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            with torch.cuda.graph(graph, pool=self._pool):
+                answer = self.function(*given)
+        except (InputError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # of what is recorded: anything
+            self.fails = True
+            _warn(self.function, f"cannot be recorded ({type(error).__name__}: {one_line(error)})")
+        else:
+            self._recorded[kind] = Recording(graph, given, answer)
+
+
+def _aside(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """The function's answer, computed in a stream of its own: recordings are made in one too, and gradients keep to theirs."""
+    stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        answer = function(*arguments)
+    current.wait_stream(stream)
+    for tensor in tree_flatten(answer)[0]:
+        if isinstance(tensor, Tensor):
+            tensor.record_stream(current)
+    return answer
+
+
+def _kind(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a recording is for: shapes, dtypes, constants, and the arithmetic that is asked for around it."""
+    cuda = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    autocast = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+    each = [(a.shape, a.dtype) if isinstance(a, Tensor) else a for a in arguments]
+    return (torch.is_grad_enabled(), autocast, *cuda, *each)
+
+
 def _filled(x: Tensor, size: int) -> Tensor:
     """[size,*]: x and repetitions of its last row."""
     return x if len(x) == size else torch.cat([x, x[-1:].expand(size - len(x), *x.shape[1:])])
@@ -163,3 +245,8 @@ def _arithmetic(x: Tensor) -> torch.dtype:
 def _alike(a: Tensor, b: Tensor, apart: float) -> bool:
     a, b = a.double(), b.double()
     return bool((a - b).norm() <= apart * b.norm().clamp(min=1e-30)) or bool((a == b).all())
+
+
+def _warn(function: Callable[..., Any], why: str) -> None:
+    name = getattr(function, "__qualname__", type(function).__name__)
+    warnings.warn(f"{name} {why}; it runs without", RuntimeWarning, stacklevel=5)

@@ -10,10 +10,10 @@ import json
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -91,17 +91,16 @@ def load_weights(path: Path, prefixes: tuple[str, ...], device: torch.device | s
     Numbers of fewer bits become float32, which is computed with. Each is copied once, out of a file of which little more
     than MAPPED bytes are in memory at a time. Raises InputError as load_checkpoint does.
     """
-    with _opened(path) as file:
-        checksums = _header(file)[1]
-        names = _names(file, prefixes, checksums)
+    with _opened(path) as opened:
+        names = opened.names(prefixes)
     tensors: dict[str, Tensor] = {}
     while len(tensors) < len(names):
         mapped = 0
-        with _opened(path) as file:
+        with _opened(path) as opened:
             for name in names[len(tensors) :]:
                 if mapped > MAPPED:
                     break
-                tensor = _tensor(file, name, checksums)
+                tensor = opened.tensor(name)
                 layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
                 dtype = torch.float32 if tensor.is_floating_point() and tensor.itemsize < 4 else tensor.dtype
                 tensors[name] = tensor.to(device, dtype, memory_format=layout, copy=True)
@@ -115,57 +114,54 @@ def load_checkpoint(path: Path, prefixes: tuple[str, ...] = ("",)) -> tuple[dict
 
     Raises InputError if the file is missing, Corrupt if it is truncated, changed or not one of ours.
     """
-    with _opened(path) as file:
-        metadata, checksums = _header(file)
-        return {name: _tensor(file, name, checksums) for name in _names(file, prefixes, checksums)}, metadata
+    with _opened(path) as opened:
+        return {name: opened.tensor(name) for name in opened.names(prefixes)}, opened.metadata
 
 
 def check_checkpoint(path: Path) -> None:
     """Read all of it, one tensor after the other; raises as load_checkpoint does."""
-    with _opened(path) as file:
-        checksums = _header(file)[1]
-        for name in _names(file, ("",), checksums):
-            _tensor(file, name, checksums)
+    with _opened(path) as opened:
+        for name in opened.names(("",)):
+            opened.tensor(name)
 
 
 def load_metadata(path: Path) -> dict[str, Any]:
     """The metadata alone, without reading the tensors; raises InputError as load_checkpoint does."""
-    with _opened(path) as file:
-        return _header(file)[0]
+    with _opened(path) as opened:
+        return opened.metadata
 
 
-def _header(file: Any) -> tuple[dict[str, Any], dict[str, str] | None]:
-    """The metadata and the checksums, None where it was written without."""
-    metadata = json.loads((file.metadata() or {})["metadata"])
-    if not isinstance(metadata, dict):
-        raise ValueError("its metadata are no table")
-    checksums = metadata.pop(CHECKSUMS, None)
-    if checksums is not None and checksums[""] != _checksum_of(metadata):
-        raise ValueError("its metadata are not those that were written")
-    return metadata, checksums
+def metadata_of_ours(path: Path) -> dict[str, Any]:
+    """The same, empty for a file that is damaged or not one of ours, which its reader says."""
+    with suppress(InputError):
+        return load_metadata(path)
+    return {}
 
 
-def _names(file: Any, prefixes: tuple[str, ...], checksums: dict[str, str] | None) -> list[str]:
-    """Of the tensors whose name begins so."""
-    names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118
-    if checksums is not None and set(names) != {name for name in checksums if name and name.startswith(prefixes)}:
-        raise ValueError("its tensors have other names than those that were written")
-    return names
+class _Opened(NamedTuple):
+    """A file that is being read; no checksums where it was written without."""
 
+    file: Any
+    metadata: dict[str, Any]
+    checksums: dict[str, str] | None
 
-def _tensor(file: Any, name: str, checksums: dict[str, str] | None) -> Tensor:
-    tensor: Tensor = file.get_tensor(name)
-    if checksums is not None and checksums[name] != _checksum(tensor):
-        raise ValueError(f"its tensor {name!r} is not the one that was written")
-    return tensor
+    def names(self, prefixes: tuple[str, ...]) -> list[str]:
+        names = [name for name in self.file.keys() if name.startswith(prefixes)]  # noqa: SIM118
+        known = {name for name in self.checksums or () if name and name.startswith(prefixes)}
+        if self.checksums is not None and set(names) != known:
+            raise ValueError("its tensors have other names than those that were written")
+        return names
+
+    def tensor(self, name: str) -> Tensor:
+        tensor: Tensor = self.file.get_tensor(name)
+        checksum = zlib.crc32(_bytes(tensor), _checksum_of_kind(tensor.dtype, tensor.shape))
+        if self.checksums is not None and self.checksums[name] != f"{checksum:08x}":
+            raise ValueError(f"its tensor {name!r} is not the one that was written")
+        return tensor
 
 
 def _bytes(tensor: Tensor) -> memoryview:
     return tensor.reshape(-1).view(torch.uint8).numpy().data
-
-
-def _checksum(tensor: Tensor) -> str:
-    return f"{zlib.crc32(_bytes(tensor), _checksum_of_kind(tensor.dtype, tensor.shape)):08x}"
 
 
 def _checksum_of_kind(dtype: torch.dtype, shape: Sequence[int]) -> int:
@@ -177,12 +173,18 @@ def _checksum_of(metadata: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator[_Opened]:
     if not path.is_file():
         raise InputError(f"{path}: there is no such checkpoint")
     try:
         with safe_open(path, framework="pt") as file:
-            yield file
+            metadata = json.loads((file.metadata() or {})["metadata"])
+            if not isinstance(metadata, dict):
+                raise ValueError("its metadata are no table")
+            checksums = metadata.pop(CHECKSUMS, None)
+            if checksums is not None and checksums[""] != _checksum_of(metadata):
+                raise ValueError("its metadata are not those that were written")
+            yield _Opened(file, metadata, checksums)
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise Corrupt(
             f"{path}: the checkpoint is corrupt ({error}); delete it and run again: what it held is computed anew"

@@ -15,7 +15,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
-from replication.commands.parser import parser
+from replication.commands.parser import AS_JSON, parser
 from replication.deadline import OutOfTime
 from replication.interrupt import GO_ON, INTERRUPTED, ended_at_once, ending, interruptible
 from replication.memory import out_of_memory
@@ -24,11 +24,12 @@ from replication.terminal import has_colour
 from replication.types import InputError, RunError, one_line
 
 SPINS = "10000"
-PRINTING = {  # what they compute is kept, or is what they print
-    "data.list_datasets", "data.verify", "machine.doctor", "machine.status", "measure.measure_images", "parts.check",
-    "parts.list_parts",
-    "report.claims", "report.compare", "plan.plan", "weights.list_weights",
-}  # fmt: skip
+PRINTING = {
+    *AS_JSON,
+    "data.list_datasets",
+    "data.verify",
+    "parts.check",
+}  # what they compute is kept, or is what they print
 
 
 def entry() -> NoReturn:

@@ -16,8 +16,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from replication.acceleration import Compiled, Policy
-from replication.replay import Replayed
+from replication.acceleration import Compiled, Policy, Replayed
 from replication.types import SEEDS, InputError
 
 _WORD = 0xFFFFFFFF

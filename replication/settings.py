@@ -49,8 +49,7 @@ class Shared(Settings):
         known, table = info.context, (cls, repr(value))
         if table not in known:
             known[table] = handler(value)
-        shared: Self = known[table]
-        return shared
+        return known[table]
 
 
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # characters that turn the direction of what follows
@@ -156,8 +155,7 @@ class Part(Shared):
         """Something of the part, found once for all who ask this object."""
         if (what, registry.name) not in self._known:
             self._known[what, registry.name] = find()
-        found: T = self._known[what, registry.name]
-        return found
+        return self._known[what, registry.name]
 
     @cached_property
     def _known(self) -> dict[tuple[str, str], Any]:

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from training_recipes import CPU, recipe
 
-from replication import replay
-from replication.acceleration import Policy
+from replication import acceleration
+from replication.acceleration import WARMUPS, Policy, Replayed
 from replication.checkpoint import load_checkpoint
-from replication.replay import WARMUPS, Replayed
 from replication.training.train import train
 
 
@@ -23,10 +22,10 @@ def unrecordable(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no device\nand more lines")
 
-    monkeypatch.setattr(replay, "_aside", lambda function, arguments: function(*arguments))
-    monkeypatch.setattr(replay.torch.cuda, "CUDAGraph", lambda: None)
-    monkeypatch.setattr(replay.torch.cuda, "graph_pool_handle", lambda: None)
-    monkeypatch.setattr(replay.torch.cuda, "graph", fails)
+    monkeypatch.setattr(acceleration, "_aside", lambda function, arguments: function(*arguments))
+    monkeypatch.setattr(acceleration.torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(acceleration.torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(acceleration.torch.cuda, "graph", fails)
 
 
 def test_what_cannot_be_recorded_runs_after_one_warning(unrecordable: None) -> None:

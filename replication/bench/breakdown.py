@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from replication.acceleration import Policy, accelerated
+from replication.acceleration import WARMUPS, Policy, accelerated
 from replication.bench.networks import SIZES, training_state
 from replication.bench.turns import Run, Seconds, Task, Work
 from replication.numerics import Precision, numerics
-from replication.replay import WARMUPS
 from replication.report.speed import OURS
 
 STEPS = 5  # of which the mean is printed

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from replication.acceleration import accelerated
+from replication.acceleration import WARMUPS, accelerated
 from replication.bench.peers import BEST, DEFAULTS, LATENT, compiled, cost, labels, pair, part_of, plain, ready
 from replication.bench.team import Team, pays_on
 from replication.bench.turns import Run, Task, Work, apart
 from replication.cost import FORWARDS_PER_STEP
 from replication.numerics import Precision, numerics
-from replication.replay import WARMUPS
 from replication.report.speed import OURS
 from replication.training.data import Pixels
 from replication.training.processes import ALONE, Processes

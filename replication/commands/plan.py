@@ -115,7 +115,7 @@ def _of_job(one: _Ahead, expected: Expected, named: bool) -> Line:
         "cell": job.key[:12],
         **what,
         **_columns(expected),
-        "paper": _published(job),
+        "paper": ", ".join(f"{metric} {value:g}" for metric, value in job.targets.items()),
         "state": one.state,
     }
 
@@ -128,14 +128,6 @@ def _of_training(planned: PlannedTraining, expected: Expected) -> Line:
 
 def _columns(expected: Expected) -> Line:
     return {"seconds": round(expected.seconds, 3), "disk": expected.disk, "memory": expected.memory}
-
-
-def _published(job: Job) -> str:
-    """What the papers print, from the table that the row names first: the paper's own."""
-    targets: dict[str, float] = {}
-    for value in job.published:
-        targets.setdefault(value.metric, value.value)
-    return ", ".join(f"{metric} {value:g}" for metric, value in targets.items())
 
 
 def _table(lines: Sequence[Line]) -> Table:

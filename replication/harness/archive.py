@@ -208,8 +208,7 @@ def _unpack(archive: zipfile.ZipFile, member: Member, stated: tuple[str, int], o
 
 def _read(source: Any, size: int, member: Member, path: Path) -> bytes:
     try:
-        piece: bytes = source.read(size)
-        return piece
+        return source.read(size)
     except DAMAGED as error:
         raise InputError(f"{path}: {member.name}: {error}") from error
 

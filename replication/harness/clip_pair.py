@@ -39,8 +39,7 @@ class ImageHalf(nn.Module):
         self.clip = clip
 
     def forward(self, pixels: Tensor) -> Tensor:
-        embeddings: Tensor = self.clip.visual_projection(self.clip.vision_model(pixels).pooler_output)
-        return embeddings
+        return self.clip.visual_projection(self.clip.vision_model(pixels).pooler_output)
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ class ClipPair:
         tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=length, return_tensors="pt")
 
         def embed(rows: Tensor) -> Tensor:  # without a mask: the end token attends to nothing after it
-            embeddings: Tensor = clip.text_projection(clip.text_model(input_ids=rows).pooler_output)
-            return embeddings
+            return clip.text_projection(clip.text_model(input_ids=rows).pooler_output)
 
         return _embedded(clip, embed, [tokens["input_ids"]], device)
 

@@ -89,8 +89,7 @@ class Elsewhere(ABC):
 
     def compute(self, job: Job, earlier: Record | None) -> Computed:
         """Raises RunError when as many processes were lost as a job may lose; Held as `ask` does."""
-        computed: Computed = self._answer(job.title, "compute", job, earlier)
-        return computed
+        return self._answer(job.title, "compute", job, earlier)
 
     def help(self, job: Job) -> bool:
         try:

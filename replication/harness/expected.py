@@ -22,9 +22,8 @@ from replication.harness.passes import (
     TRAFFIC_PER_STEP,
     Pass,
     of_discriminator,
-    of_encoder,
     of_network,
-    of_reconstruction,
+    of_stage,
 )
 from replication.harness.workplace import PlannedTraining, Workplace
 from replication.metrics.throughput import throughput
@@ -115,7 +114,7 @@ class Forecast:
             judging = of_discriminator(of, dataset, batch).work * (JUDGED * parts * max(judged, 0))
         elif of.first_stage and not settings.crop and not begun:
             n, (c, h, w) = dataset.sizes["train"] * (2 if settings.flip else 1), of.latent_shape()
-            once = of_encoder(of.first_stage, dataset, batch).work * (n / batch)
+            once = of_stage("moments", of.first_stage, dataset, batch).work * (n / batch)
             disk += 2 * c * h * w * FLOAT * n
         trained = self._counted(step.work * left + judging, settings.precision) * self._pace_of(planned, step)
         kept = sum(not planned.snapshots.found(steps) for steps in planned.steps)
@@ -130,7 +129,7 @@ class Forecast:
         if isinstance(of, Recipe):
             forward = of_network(of, batch, trained=True)
         else:
-            forward = of_reconstruction(of, dataset, batch, trained=True)
+            forward = of_stage("reconstruct", of, dataset, batch, trained=True)
         work, parts = forward.work, of.training.accumulate
         passes = Work(
             work.multiply_adds * FORWARDS_PER_STEP, work.bytes * TRAFFIC_PER_STEP, work.calls * TRAFFIC_PER_STEP

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from replication.checkpoint import load_metadata
+from replication.checkpoint import metadata_of_ours
 from replication.datasets.dataset import Dataset
 from replication.files import locked
 from replication.harness.fetched_weights import beside, fetch, fits, in_place, is_here, lacking, published
@@ -52,9 +52,11 @@ class Given(NamedTuple):
 
 def under_its_names(registry: Registry, part: Part, network: nn.Module, found: WeightFiles) -> Taken:
     """The tensors as the parameters of the part's network; raises InputError where they are not all of them."""
-    if own_name := _of_this_suite(path := found.files[0]):
+    path = found.files[0]
+    if "key" in (header := metadata_of_ours(path)):
+        name = f"{header['key']}-{header['step']}{SUFFIX}"
         raise InputError(
-            f"{path}: a checkpoint of this suite: copy it into checkpoints/ of REPLICATION_HOME, called {own_name}"
+            f"{path}: a checkpoint of this suite: copy it into checkpoints/ of REPLICATION_HOME, called {name}"
         )
     weights = read_weights(found)
     module = beside(registry, part.name)
@@ -157,15 +159,6 @@ def _checked(taken: Weights, weights: Weights, options: Options, remarks: list[s
 
 def _type(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def _of_this_suite(path: Path) -> str:
-    """The name of a checkpoint that was trained by this suite, perhaps elsewhere; empty for any other file."""
-    try:
-        header = load_metadata(path)
-    except InputError:
-        return ""
-    return f"{header['key']}-{header['step']}{SUFFIX}" if "key" in header else ""
 
 
 def give_network(recipe: Recipe, path: Path, place: Workplace) -> Given:

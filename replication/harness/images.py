@@ -362,8 +362,7 @@ def _chunk(path: Path) -> Tensor:
             if dtype != UINT8 or len(shape) != 4 or shape[1] not in CHANNELS.values() or min(shape) < 1:
                 found = f"they are {dtype} {shape}"
                 raise InputError(f"{path}: images must be uint8 [N,C,H,W] with 1 or 3 channels, {found}")
-            images: Tensor = file.get_tensor("images")
-            return images
+            return file.get_tensor("images")
     except (SafetensorError, *DAMAGE) as error:
         raise _damaged(path, "safetensors file", kind_of_no_safetensors(path), error) from error
 

@@ -50,6 +50,14 @@ class Job(Settings):
         """The text beside its strip of images."""
         return self.title
 
+    @property
+    def targets(self) -> dict[str, float]:
+        """The published value of each metric, from the table that the row names first: the paper's own."""
+        targets: dict[str, float] = {}
+        for value in self.published:
+            targets.setdefault(value.metric, value.value)
+        return targets
+
     def identity(self) -> dict[str, Any]:
         """Everything that the row depends on besides versions; labels and papers have no part in it."""
         raise NotImplementedError

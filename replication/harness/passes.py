@@ -5,7 +5,7 @@ What cannot be run there counts nothing: an estimate is no reason to refuse a pa
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -96,21 +96,6 @@ def _alike(part: Part) -> str:
     return f"{part.name} {[(k, bool(v) if isinstance(v, float) else v) for k, v in sorted(part.options.items())]}"
 
 
-def of_decoder(stage: FirstStage, dataset: Dataset, batch: int) -> Pass:
-    """Latents to images."""
-    return _of_stage("decode", stage, dataset, batch)
-
-
-def of_encoder(stage: FirstStage, dataset: Dataset, batch: int) -> Pass:
-    """Images to what is kept of them for latents."""
-    return _of_stage("moments", stage, dataset, batch)
-
-
-def of_reconstruction(stage: FirstStage, dataset: Dataset, batch: int, trained: bool = False) -> Pass:
-    """Images to latents to images; `trained`: and the loss, without a discriminator's."""
-    return _of_stage("reconstruct", stage, dataset, batch, trained)
-
-
 def of_extractor(part: Part, batch: int) -> Pass:
     """Features of images; its memory is that of the features alone. Published networks state what they do."""
 
@@ -127,7 +112,15 @@ def of_extractor(part: Part, batch: int) -> Pass:
     return _once((part.name, batch), count)
 
 
-def _of_stage(what: str, stage: FirstStage, dataset: Dataset, batch: int, trained: bool = False) -> Pass:
+def of_stage(
+    what: Literal["decode", "moments", "reconstruct"],
+    stage: FirstStage,
+    dataset: Dataset,
+    batch: int,
+    trained: bool = False,
+) -> Pass:
+    """Latents to images, images to what is kept of them for latents, or images to images; `trained`: and the loss, without a
+    discriminator's."""
     shape = stage.latent_shape(dataset.shape)
 
     def count() -> Pass:

@@ -97,8 +97,7 @@ class Protocol(Shared):
     @property
     def metric_labels(self) -> Mapping[str, str]:
         """What each metric is called on features of this extractor: "FD-digits"."""
-        labels: Mapping[str, str] = self.extractor.build(EXTRACTORS).labels
-        return labels
+        return self.extractor.build(EXTRACTORS).labels
 
     @cached_property
     def spelled(self) -> Spelled:

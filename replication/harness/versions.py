@@ -76,8 +76,7 @@ def version_of(record: Record, name: str) -> int | None:
         return None
     if name not in (INTERVAL, TIMING, *DRAWN) and f"metric.{name}" not in record:
         return None
-    stated: int = record.get(f"{COLUMN}{name}", 1)
-    return stated
+    return record.get(f"{COLUMN}{name}", 1)
 
 
 def changes(record: Record, versions: Mapping[str, int]) -> dict[str, tuple[int, int]]:

@@ -151,15 +151,6 @@ class Workplace:
             if stage.decoder_of is not None:
                 self.ensure_first_stage(stage.decoder_of, dataset)
 
-    def require_first_stage(self, stage: FirstStage, dataset: Dataset, checkpoint: Path) -> None:
-        """Raises InputError where a checkpoint's first stage is not there."""
-        snapshots, steps = self.stage_snapshots(stage, dataset), stage.training.steps
-        if not snapshots.found(steps):
-            raise InputError(
-                f"{checkpoint}: its first stage {stage.name!r} is not here; copy the one that it was trained with to "
-                f"{snapshots.after(steps)}"
-            )
-
     def model(self, recipe: Recipe, ema: bool, checkpoint: Path | None = None) -> Model:
         """The model of a recipe, trained if need be, or the one in `checkpoint`; the last HELD stay loaded.
 
@@ -168,7 +159,12 @@ class Workplace:
         """
         path, stage = checkpoint or self.trained(recipe), recipe.first_stage
         if checkpoint and stage:
-            self.require_first_stage(stage, recipe.build_dataset(), checkpoint)
+            snapshots, steps = self.stage_snapshots(stage, recipe.build_dataset()), stage.training.steps
+            if not snapshots.found(steps):
+                raise InputError(
+                    f"{checkpoint}: its first stage {stage.name!r} is not here; copy the one that it was trained with to "
+                    f"{snapshots.after(steps)}"
+                )
         decoder = self.trained_first_stage(stage, recipe.build_dataset()) if stage else None
         key = (path, decoder, ema)
         held = self._held.pop(key, None)

@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from replication.checkpoint import load_metadata
+from replication.checkpoint import metadata_of_ours
 from replication.datasets.dataset import Dataset
 from replication.files import expanded, printable
 from replication.harness.experiment import explained, load_experiment
@@ -101,17 +101,9 @@ def base_of(name: str, wishes: Wishes) -> Measurement:
         if path.suffix in (".safetensors", ".npz") or name.endswith("/"):
             raise InputError(f"{name}: there is no such file or folder")
         return _of_experiment(name, wishes)
-    if path.suffix == ".safetensors" and "recipe" in (metadata := _metadata(path)):
+    if path.suffix == ".safetensors" and "recipe" in (metadata := metadata_of_ours(path)):
         return _of_checkpoint(path, metadata, wishes)
     return _of_images(path, wishes)
-
-
-def _metadata(path: Path) -> Mapping[str, object]:
-    """Of a file of this suite; none of a file that others wrote, or that is damaged, which its reader says."""
-    try:
-        return load_metadata(path)
-    except InputError:
-        return {}
 
 
 def _of_experiment(name: str, wishes: Wishes) -> Measurement:

@@ -35,7 +35,7 @@ from replication.harness.measuring import (
     strip_png,
     timing_columns,
 )
-from replication.harness.passes import FLOAT, of_decoder, of_extractor, of_network, of_step
+from replication.harness.passes import FLOAT, of_extractor, of_network, of_stage, of_step
 from replication.harness.protocol import Protocol
 from replication.harness.provenance import provenance
 from replication.harness.references import located, moments_of
@@ -89,14 +89,6 @@ class Cell(Drawn):
         measured = metric_versions(without, self.protocol.extractor.name)
         return {**measured, TIMING: timing.VERSION, **self.drawn_versions()}
 
-    @property
-    def targets(self) -> dict[str, float]:
-        """The published value of each metric, from the table that the row names first: the paper's own."""
-        targets: dict[str, float] = {}
-        for value in self.published:
-            targets.setdefault(value.metric, value.value)
-        return targets
-
     def described(self) -> Record:
         recipe, protocol, sampling = self.recipe, self.protocol, self.sampling
         return {
@@ -145,7 +137,7 @@ class Cell(Drawn):
         drawing = network.work * self.nfe() + of_step(recipe, sampling, batch).work * sampling.steps
         memory = FLOAT * network.parameters + network.memory
         if recipe.first_stage:
-            decoder = of_decoder(recipe.first_stage, dataset, batch)
+            decoder = of_stage("decode", recipe.first_stage, dataset, batch)
             drawing += decoder.work
             memory = max(memory, decoder.memory) + FLOAT * decoder.parameters
         images = protocol.nll_images or dataset.sizes["test"]

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from replication import pixels
-from replication.cost import Work
 from replication.harness.expected import Ahead
 from replication.harness.experiment import Experiment
 from replication.harness.job import Job
@@ -27,7 +26,7 @@ from replication.harness.measuring import (
     real_features,
     strip_png,
 )
-from replication.harness.passes import FLOAT, of_extractor, of_reconstruction
+from replication.harness.passes import FLOAT, of_extractor, of_stage
 from replication.harness.provenance import provenance
 from replication.harness.table import NOT_RUN, Column, TableSpec, metrics_in
 from replication.harness.versions import metric_versions
@@ -128,15 +127,12 @@ class FirstStageCell(Job):
         dataset, protocol, stage = self.build_dataset(), self.protocol, self.first_stage
         n = dataset.sizes["test"]  # 0 of a set that nobody has brought
         batch = max(1, min(place.batch_size, n))
-        made, features = of_reconstruction(stage, dataset, batch), of_extractor(protocol.extractor, batch)
+        made, features = of_stage("reconstruct", stage, dataset, batch), of_extractor(protocol.extractor, batch)
         return Ahead(
             str(stage.autoencoder),
             protocol.precision,
-            sets={},
-            drawing=Work(),
             measuring=made.work * ((n + TIMED * batch) / batch) + features.work * (n / batch),
             memory=FLOAT * made.parameters + max(made.memory, features.memory * 2 * n // batch),
-            image=0,
         )
 
     def measured_again(self, row: Record, place: Workplace) -> Computed | None:
