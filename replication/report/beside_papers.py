@@ -76,12 +76,6 @@ class Comparison:
         low, high = self.bounds
         return "yes" if low <= 0 and (metric_named(self.published.metric).upper_bound or high >= 0) else "no"
 
-    @property
-    def fields(self) -> list[str]:
-        """The fields of a protocol that this metric of this cell depends on; a network without classes draws no labels."""
-        fields = metric_named(self.published.metric).depends
-        return [field for field in fields if field != "labels" or self.cell.recipe.condition]
-
     @cached_property
     def unlike(self) -> tuple[Unlike, ...]:
         """In what ours differs from the paper's, dataset and sampling included, and what the source leaves open."""
@@ -93,7 +87,9 @@ class Comparison:
         ours, theirs, made = self.cell.protocol, self.published.protocol, self.published.measured
         yield Unlike("dataset", str(self.cell.recipe.dataset), self.published.dataset)
         instead = {"extractor": made.features, "preprocessing": made.resize}
-        for field in self.fields:
+        for field in metric_named(self.published.metric).depends:
+            if field == "labels" and not self.cell.recipe.condition:  # a network without classes draws none
+                continue
             if stated := instead.get(field):
                 yield Unlike(field, _text(ours, field), stated)
             elif field in theirs.unknown:
@@ -118,7 +114,8 @@ class Comparison:
 
     def _sampling(self) -> Iterator[Unlike]:
         ours, theirs, recipe = self.cell.sampling, self.published.sampling, self.cell.recipe
-        if not _same_sampler(ours.sampler, theirs.sampler):
+        rule = theirs.sampler.identity(SAMPLERS) if isinstance(theirs.sampler, Part) else None
+        if rule != ours.sampler.identity(SAMPLERS):  # default options are options too
             yield Unlike("sampler", str(ours.sampler), _stated(theirs.sampler))
         if not self._same_times():
             yield Unlike("spacing", str(ours.spacing), _stated(theirs.spacing))
@@ -176,11 +173,6 @@ class Comparison:
 def _stated(value: object) -> str | None:
     """What a source states, as text; None where it does not."""
     return None if value == NOT_STATED else str(value)
-
-
-def _same_sampler(ours: Part, theirs: object) -> bool:
-    """Whether it is the same rule with the same options, the default ones included."""
-    return isinstance(theirs, Part) and theirs.identity(SAMPLERS) == ours.identity(SAMPLERS)
 
 
 def comparisons(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Comparison]:

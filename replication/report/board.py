@@ -12,9 +12,8 @@ from replication.datasets.dataset import Dataset
 from replication.harness.jobs.cell import Cell
 from replication.registry import DATASETS
 from replication.report.claims import Claim, Evidence, Verdict, judge, notes, verdict_table
-from replication.report.claims.answer import LEADS, NEITHER, Answer, capitalised
 from replication.report.claims.claim import Exact, Point
-from replication.report.claims.verdict import NotTested, marks
+from replication.report.claims.verdict import LEADS, NEITHER, Answer, NotTested, capitalised, marks
 from replication.settings import Part
 
 WORDS = ("supported", "refuted", "inconclusive", "does not discriminate", "not tested")

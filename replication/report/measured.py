@@ -96,23 +96,20 @@ def _lacking(one: Measured) -> list[str]:
 def _protocol(record: Record) -> str:
     """What the figures stand for, in lines."""
     sha256, version = record["protocol.extractor_sha256"], record["protocol.extractor_version"]
+    title = record["protocol.reference"]
+    reference = title if NO_INTERVAL in title else f"{record['protocol.reference_n']:,} images of {title}"
     stated = {
         "protocol": record["protocol.name"],
         "images": f"{record['protocol.n']:,} of {record['images']}",
-        "reference": f"{_of_reference(record)}, fingerprint {record['protocol.reference_fingerprint'][:16]}",
+        "reference": f"{reference}, fingerprint {record['protocol.reference_fingerprint'][:16]}",
         "extractor": f"{record['protocol.extractor']}, version {version}, SHA-256 {sha256[:16]}",
         "preprocessing": f"{record['protocol.preprocessing']} (of the reference)",
         "resamples": str(record["protocol.resamples"]),
         **_made(record),
-        "differs": _listed(record["differs"]),
+        "differs": "; ".join(record["differs"]) or "in nothing that is known",
     }
     width = max(map(len, stated))
     return "\n".join(f"{key.ljust(width)}  {value}" for key, value in stated.items())
-
-
-def _of_reference(record: Record) -> str:
-    title = record["protocol.reference"]
-    return title if NO_INTERVAL in title else f"{record['protocol.reference_n']:,} images of {title}"
 
 
 def _made(record: Record) -> dict[str, str]:
@@ -121,7 +118,3 @@ def _made(record: Record) -> dict[str, str]:
     made = {key: record[f"protocol.{key}"] for key in keys if record[f"protocol.{key}"] != NOT_KNOWN}
     lacking = f"{', '.join(record['not_known'])}: the images do not tell" if record["not_known"] else ""
     return made | ({NOT_KNOWN: lacking} if lacking else {})
-
-
-def _listed(differences: Sequence[str]) -> str:
-    return "; ".join(differences) or "in nothing that is known"

@@ -6,6 +6,7 @@ are compared in the same way and counted, and decide nothing: of a hundred figur
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,11 +80,9 @@ class Reproduction:
     def __str__(self) -> str:
         """In one line: "reproduced: 8 of 8 distances equal to 4 digits, 88 of 88 other figures; times: another machine"."""
         found = self.compared
-        left = [one.reason for one in self.rows if not one.word]
-        notes = [
-            f"{left.count(reason)} {_plural('row', left.count(reason))}: {reason}" for reason in dict.fromkeys(left)
-        ]
-        notes += [f"{self.not_run} {_plural('cell', self.not_run)} not run here"] if self.not_run else []
+        left = Counter(one.reason for one in self.rows if not one.word)
+        notes = [f"{n} row{'s' * (n > 1)}: {reason}" for reason, n in left.items()]
+        notes += [f"{self.not_run} cell{'s' * (self.not_run > 1)} not run here"] if self.not_run else []
         if not found:
             return "; ".join(["nothing to compare", *notes])
         words, others = [one.word for one in found], [word for one in found for word in one.others]
@@ -225,7 +224,3 @@ def _counted(one: Beside) -> str:
     outside = [c.removeprefix("metric.") for c, word in one.words.items() if word == "outside" and c != DISTANCE]
     named = f", outside: {', '.join(outside)}" if outside else ""
     return f"{one.others.count('equal')} of {len(one.others)} equal{named}"
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"

@@ -162,10 +162,5 @@ def markdown_speed(device: str, sections: Speed) -> str:
     """The whole page, byte for byte the same for the same lines."""
     parts = [f"# Speed: {device}", LEGEND]
     parts += [f"## {SECTIONS[name]}\n\n{section.table()}" for name, section in sections.items()]
-    parts.append(f"## Provenance\n\n{provenance_of(sections)}")
-    return "\n\n".join(parts) + "\n"
-
-
-def provenance_of(sections: Speed) -> Table:
-    """Each column of the environment once, with the values that the sections have in it."""
-    return shared_columns({name: dict(section.env) for name, section in sections.items()}, "env.")
+    environment = shared_columns({name: dict(section.env) for name, section in sections.items()}, "env.")
+    return "\n\n".join([*parts, f"## Provenance\n\n{environment}"]) + "\n"

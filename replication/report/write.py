@@ -21,7 +21,6 @@ from replication.harness.replicates import save_replicates
 from replication.report.beside_papers import HEADING, Comparison, comparisons, published_csv, published_table
 from replication.report.claims import Evidence, markdown_claim, markdown_claims
 from replication.report.guidance import guidance_plot, guidance_sweeps
-from replication.report.latex import latex_report
 from replication.report.learning import learning_curves, learning_plot
 from replication.report.plots import (
     costs_of,
@@ -33,7 +32,7 @@ from replication.report.plots import (
     training_plot,
 )
 from replication.report.rows import csv_text, replicates_beside
-from replication.report.tables import Table, escaped, tables_of
+from replication.report.tables import Table, escaped, latex_report, tables_of
 
 GUIDANCE = ("guidance", "Guidance", "class accuracy, distance, precision and recall against the guidance weight")
 LEARNING = ("learning", "What more training brings", "distance against the images that each network has seen")

@@ -9,9 +9,8 @@ import pytest
 from report.made_up import claim, ddim, evidence, judge, only
 
 from replication.report.claims import markdown_claim
-from replication.report.claims.answer import Answer
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import Range, Verdict, Word, corrected
+from replication.report.claims.verdict import Answer, Range, Verdict, Word, corrected
 
 # falls by half, stays, rises; the last two steps are not run
 ROWS = {"metric.fd_infinity": {2: (2.0, 0.05), 3: (1.0, 0.05), 4: (1.0, 0.05)}}

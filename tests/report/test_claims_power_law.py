@@ -8,8 +8,8 @@ import pytest
 from report.made_up import PLACES, claim, judge, of_seeds
 
 from replication.report.claims import Evidence, Verdict
+from replication.report.claims.draws import around, fresh_repeats
 from replication.report.claims.power_law import exponent, extrapolation, scatter
-from replication.report.claims.repeats import around, fresh_repeats
 from replication.report.claims.verdict import NotTested
 
 RESULTS = Path(__file__).parents[2] / "results"

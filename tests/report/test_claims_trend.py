@@ -8,7 +8,7 @@ import pytest
 from report.made_up import PLACES, claim, ddim, evidence, judge, of_seeds, words
 from scipy.stats import pearsonr, spearmanr
 
-from replication.report.claims.repeats import around, fresh_repeats, logarithms
+from replication.report.claims.draws import around, fresh_repeats, logarithms
 from replication.report.claims.trend import SCALES, correlated, correlation, largest_of_ranks, ranks
 
 ALL = [ddim(steps) for steps in (2, 3, 4, 5)]

@@ -24,8 +24,7 @@ from replication.harness.journal import Record
 from replication.report.board import bars, board, headline, sentence
 from replication.report.chart import BOTTOM, SHAPES, TOP, Scale, panels
 from replication.report.claims import Evidence, Verdict, claims_of
-from replication.report.claims.answer import Answer
-from replication.report.claims.verdict import Range
+from replication.report.claims.verdict import Answer, Range
 from replication.report.page import LONG, Text, page, write_page
 from replication.report.plots import MARKERS, Cost, curves, families, fit, looks
 from replication.report.rows import csv_text

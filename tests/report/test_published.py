@@ -16,10 +16,9 @@ from replication.harness.jobs.first_stage import first_stage_cells
 from replication.harness.journal import Journal, Record
 from replication.report.beside_papers import Comparison, comparisons, published_csv, published_table
 from replication.report.claims import Evidence
-from replication.report.latex import escaped, latex_report, latex_table
 from replication.report.page import write_page
 from replication.report.rows import rows_of
-from replication.report.tables import Table, tables_of
+from replication.report.tables import Table, latex_escaped, latex_report, latex_table, tables_of
 from replication.report.write import write_report
 from replication.types import InputError
 
@@ -409,8 +408,8 @@ def plain(latex: str) -> str:
 )  # fmt: skip
 def test_latex_prints_the_text_and_runs_nothing(text: str) -> None:
     """Catches: a character left out, escapes of escapes, and a bracket that becomes an option of the line before."""
-    assert plain(escaped(text)) == text
-    assert not escaped(text).startswith(("[", "*"))
+    assert plain(latex_escaped(text)) == text
+    assert not latex_escaped(text).startswith(("[", "*"))
 
 
 def test_latex_tables_are_whole(folder: Path) -> None:

@@ -14,8 +14,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, Valid
 
 from replication.harness.experiment import Experiment, Size, explained, sibling
 from replication.registry import CLAIMS, METRICS, QUANTITIES, unknown
-from replication.report.claims.answer import Answer, general_answer
-from replication.report.claims.verdict import Range, Verdict
+from replication.report.claims.verdict import Answer, Range, Verdict, general_answer
 from replication.settings import Line, Part, Settings
 from replication.types import InputError
 
@@ -123,14 +122,18 @@ class Claim(Settings):
         """Those that the answer rests on."""
         return verdicts
 
-    def answer(self, verdicts: Sequence[Verdict]) -> str:
-        """What they say, in one sentence, or in one for each side."""
+    def sentence(self, verdicts: Sequence[Verdict]) -> str:
+        """What they say."""
         return general_answer(self.deciding(verdicts))
 
     def answers(self, verdicts: Sequence[Verdict]) -> list[Answer]:
         """The same, side by side."""
-        text = self.answer(verdicts)
+        text = self.sentence(verdicts)
         return [Answer("", text, text, self.deciding(verdicts))]
+
+    def answer(self, verdicts: Sequence[Verdict]) -> str:
+        """The same as one text."""
+        return " ".join(f"{of.capitalize()}: {text}" if of else text for of, text, *_ in self.answers(verdicts))
 
 
 class Target(Settings):
@@ -182,7 +185,6 @@ def _checked(content: Mapping[str, Any], experiment: Experiment, where: str, tab
             raise InputError("kind: this key is missing")
         kind = cast("type[Claim]", CLAIMS.get(str(content["kind"])))
         found = kind.model_validate(content, context=partial(_labels, tables, content.get("awaits")))
-        _check_columns(found)
         _check(found, experiment, tables)
     except ValidationError as error:
         raise InputError(f"{experiment.path}: {explained(error, kind, where)}") from error
@@ -199,17 +201,13 @@ def _labels(tables: Tables, awaited: str | None, point: Point) -> list[list[str]
     return [[row.label for row in profile.rows if point.steps in row.steps] for profile in profiles]
 
 
-def _check_columns(claim: Claim) -> None:
-    """Each column of a metric is that of a registered one, or of its spread: metric.fd, metric.fd_min."""
+def _check(claim: Claim, experiment: Experiment, tables: Tables) -> None:
+    """An awaited experiment isn't there yet, and the claim names it; all other parts, cells and metrics are there."""
     for _, value in claim:
         for column in value if isinstance(value, list) else [value]:
             name = column.removeprefix("metric.") if isinstance(column, str) and column.startswith("metric.") else ""
-            if name and not any(f"{name}_".startswith(f"{known}_") for known in METRICS.names()):
+            if name and not any(f"{name}_".startswith(f"{known}_") for known in METRICS.names()):  # or of its spread
                 raise unknown("metric", name, METRICS.names())
-
-
-def _check(claim: Claim, experiment: Experiment, tables: Tables) -> None:
-    """An awaited experiment isn't there yet, and the claim names it; all other parts and cells are there."""
     if claim.awaits is not None:
         if experiment.path.with_name(f"{claim.awaits}.toml").is_file():
             raise InputError(f"awaits {claim.awaits!r}, which is there now: take the key out and name its cells")

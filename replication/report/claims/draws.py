@@ -4,6 +4,11 @@ Two rows that were resampled alike (the same images of the reference, and images
 their error cancels in a ratio or a difference. The replicates of such rows are joint: r-th beside r-th. Each
 figure is drawn as its point plus the deviations of its replicates from their mean, so that whatever is computed from
 several of them sees the correlation, and no formula has to linearise.
+
+A column over points is drawn from the scatter of repeats where there are any. Points that share a place, such as the seeds of
+a training at one size, are repeats. Their scatter is what is uncertain then: it has each row's own sampling error in it
+already, which is not added again. Without repeats there is the rows' own error alone, and nothing of the training's. The
+interval is about these very places; no others are drawn.
 """
 
 import math
@@ -34,13 +39,12 @@ RANGES = {
 
 Rows = Mapping[Point, Resampled]
 Figure = tuple[Point, str]  # a row's, by its point and column
-Figures = Mapping[Figure, np.ndarray]  # float64 [draws] of each
 
 
 class Drawn(NamedTuple):
-    """Draws of figures, and how those of several rows are correlated, in words for the table."""
+    """Draws of figures, float64 [draws] of each, and how those of several rows are correlated, in words for the table."""
 
-    figures: Figures
+    figures: Mapping[Figure, np.ndarray]
     pairing: str = ""
 
 
@@ -98,54 +102,40 @@ def together(figures: Sequence[Figure], rows: Rows, generator: np.random.Generat
     """
     figures = list(dict.fromkeys(figures))
     streams = _streams(figures, rows)
-    joint = {f: stream for stream, group in streams.items() for f in group}
+    joint = {f for of in streams.values() for f in of}
     alone = [f for f in figures if f not in joint and standard_error(rows[f[0]].record, f[1]) > 0]
-    sizes = {stream: _size(stream, group, rows) for stream, group in streams.items()}
-    count = next(iter(sizes.values())) if len(streams) == 1 and not alone else draws
-    taken = {
-        stream: np.arange(size) if size == count and not alone else generator.integers(size, size=count)
-        for stream, size in sizes.items()
-    }
-    drawn = {
-        (point, column): _joint(rows[point], column)[taken[joint[point, column]]]
-        if (point, column) in joint
-        else redrawn(rows[point].record, column, generator, count)
-        for point, column in figures
-    }
+    sizes = [len(next(iter(of.values()))) for of in streams.values()]
+    count = sizes[0] if len(sizes) == 1 and not alone else draws
+    drawn: dict[Figure, np.ndarray] = {}
+    for size, of in zip(sizes, streams.values(), strict=True):
+        taken = np.arange(size) if size == count and not alone else generator.integers(size, size=count)
+        drawn |= {f: replicates[taken] for f, replicates in of.items()}
+    drawn |= {f: redrawn(rows[f[0]].record, f[1], generator, count) for f in figures if f not in joint}
     return Drawn(drawn, _pairing(streams, [point for point, column in alone if column.startswith("metric.")], rows))
 
 
-def _streams(figures: Sequence[Figure], rows: Rows) -> dict[str, list[Figure]]:
-    """The figures of each stream of resamples that rows have in common: of two rows at least."""
-    found: dict[str, list[Figure]] = defaultdict(list)
+def _streams(figures: Sequence[Figure], rows: Rows) -> dict[str, dict[Figure, np.ndarray]]:
+    """By each stream of resamples that two rows at least have in common, their figures by its replicates, float64 [R]."""
+    found: dict[str, dict[Figure, np.ndarray]] = defaultdict(dict)
     for point, column in figures:
         if (kept := rows[point].joint(column)) is not None:
-            found[kept[0]].append((point, column))
-    return {stream: group for stream, group in found.items() if len({point for point, _ in group}) > 1}
+            value = figure(rows[point].record, column)
+            found[kept[0]][point, column] = uncertainty.drawn_about(value, kept[1]).numpy()
+    shared = {stream: of for stream, of in found.items() if len({point for point, _ in of}) > 1}
+    for of in shared.values():
+        sizes = {_cell(rows[point].record): len(replicates) for (point, _), replicates in of.items()}
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"{size} of {cell}" for cell, size in sizes.items())
+            raise NotTested(f"the replicates of one stream are not as many in every row: {listed}")
+    return shared
 
 
-def _joint(row: Resampled, column: str) -> np.ndarray:
-    """Draws of a figure by its replicates, float64 [R]."""
-    kept = row.joint(column)
-    assert kept is not None
-    return uncertainty.drawn_about(figure(row.record, column), kept[1]).numpy()
-
-
-def _size(stream: str, group: Sequence[Figure], rows: Rows) -> int:
-    """R of the stream's replicates."""
-    sizes = {_cell(rows[point].record): len(_joint(rows[point], column)) for point, column in group}
-    if len(set(sizes.values())) > 1:
-        of = ", ".join(f"{size} of {cell}" for cell, size in sizes.items())
-        raise NotTested(f"the replicates of one stream are not as many in every row: {of}")
-    return next(iter(sizes.values()))
-
-
-def _pairing(streams: Mapping[str, Sequence[Figure]], alone: Sequence[Point], rows: Rows) -> str:
+def _pairing(streams: Mapping[str, Mapping[Figure, np.ndarray]], alone: Sequence[Point], rows: Rows) -> str:
     """The correlations of what was drawn jointly, and why the rest was not; empty where there is one row alone."""
     pairs: list[float] = []
-    for group in streams.values():
-        table = np.corrcoef([_joint(rows[point], column) for point, column in group])
-        pairs += [table[i, j] for i, j in combinations(range(len(group)), 2) if group[i][0] != group[j][0]]
+    for of in streams.values():
+        points, table = [point for point, _ in of], np.corrcoef([*of.values()])
+        pairs += [table[i, j] for i, j in combinations(range(len(of)), 2) if points[i] != points[j]]
     found = []
     if pairs:
         low, high = f"{min(pairs):.3g}", f"{max(pairs):.3g}"
@@ -161,6 +151,95 @@ def _pairing(streams: Mapping[str, Sequence[Figure]], alone: Sequence[Point], ro
 def percentiles(value: float, draws: np.ndarray) -> tuple[float, float]:
     """Those between which 95 % of the draws lie, wherever the value is."""
     return uncertainty.percentiles(torch.from_numpy(np.ascontiguousarray(draws, dtype=np.float64)))
+
+
+def logarithms(figures: np.ndarray) -> np.ndarray:
+    """Natural logarithms; raises NotTested where there are none."""
+    if (figures <= 0).any():
+        raise NotTested("a figure that is not positive has no logarithm")
+    return np.log(figures)
+
+
+def redrawn_over(
+    families: Sequence[Sequence[Point]],
+    along: str,
+    column: str,
+    figures: Sequence[Figure],
+    rows: Rows,
+    generator: np.random.Generator,
+) -> Drawn:
+    """The figures drawn again; those of the column over each family of points, whose places are in the column `along`.
+
+    Where all figures of a family are positive they vary by a factor. Raises NotTested if one family alone has repeats.
+    """
+    repeated: dict[Figure, np.ndarray] = {}
+    with_repeats = 0
+    for points in families:
+        places, values = (np.array([figure(rows[point].record, c) for point in points]) for c in (along, column))
+        positive = bool((values > 0).all())
+        fresh = fresh_repeats(np.log(values) if positive else values, places, generator, DRAWS)
+        if fresh is not None:
+            with_repeats += 1
+            repeated |= zip([(point, column) for point in points], np.exp(fresh) if positive else fresh, strict=True)
+    if 0 < with_repeats < len(families):
+        raise NotTested("one side has repeats, such as seeds of a training, and the other has none")
+    if repeated:
+        return Drawn(repeated | {(p, c): redrawn(rows[p].record, c, generator) for p, c in figures if c != column})
+    return kept_positive(together(figures, rows, generator), rows)
+
+
+def kept_positive(drawn: Drawn, rows: Rows) -> Drawn:
+    """The draws of positive figures by a factor: what they are off by is carried to the logarithm, to first order.
+
+    A distance that its error brings near 0 would have draws without a logarithm otherwise.
+    """
+    values = {(point, column): figure(rows[point].record, column) for point, column in drawn.figures}
+    return drawn._replace(
+        figures={f: v * np.exp(drawn.figures[f] / v - 1) if v > 0 else drawn.figures[f] for f, v in values.items()}
+    )
+
+
+def drawn_once(redraw: Redraw) -> Redraw:
+    """The same draws for all readings of the same figures, which are drawn for the first."""
+    found: list[Drawn] = []
+
+    def again(figures: Sequence[Figure], rows: Rows, generator: np.random.Generator) -> Drawn:
+        if not found:
+            found.append(redraw(figures, rows, generator))
+        return found[0]
+
+    return again
+
+
+def fresh_repeats(
+    values: np.ndarray, places: np.ndarray, generator: np.random.Generator, draws: int
+) -> np.ndarray | None:
+    """Draws of repeats, such as the seeds of a training, from their own scatter: float64 [P,draws] of values [P].
+
+    None if no place has two. They are normal about the mean of their place. The variance is pooled over the places, its own
+    error drawn with it (scaled inverse chi-squared), since two degrees of freedom at one place say little. Picking seeds
+    with replacement instead would have less scatter than the seeds (2/3 of the variance for three of them), and equal
+    copies, which ranks take for a closer order than any that was measured.
+    """
+    _, place, count = np.unique(places, return_inverse=True, return_counts=True)
+    freedom = len(values) - len(count)
+    if not freedom:
+        return None
+    mean = (np.bincount(place, values) / count)[place]
+    variance = ((values - mean) ** 2).sum() / generator.chisquare(freedom, size=draws)
+    return mean[:, None] + np.sqrt(variance) * generator.standard_normal((len(values), draws))
+
+
+def around(value: float, draws: np.ndarray, within: tuple[float, float]) -> tuple[float, float]:
+    """(low, high) with low <= value <= high, within those ends: the draws' percentiles, and the same less their bias.
+
+    Errors weaken a correlation and widen a scatter, and draws have them twice, so that percentiles alone may miss the
+    truth on the value's other side. The draws' median is as far from the value as that is from the truth, about: the
+    percentiles, moved twice that far, surround the truth. Where this overdoes it, the percentiles themselves do.
+    """
+    low, high = percentiles(value, draws)
+    unbiased = 2 * (value - float(np.median(draws)))
+    return max(min(low, low + unbiased, value), within[0]), min(max(high, high + unbiased, value), within[1])
 
 
 def _cell(record: Record) -> str:

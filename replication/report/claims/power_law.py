@@ -18,9 +18,9 @@ from pydantic import Field, model_validator
 
 from replication.registry import CLAIMS
 from replication.report.claims.claim import Claim, Columns, Point, Points
+from replication.report.claims.draws import around, drawn_once, logarithms, redrawn_over
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.repeats import around, drawn_once, logarithms, redrawn_over
 from replication.report.claims.trend import correlated, reach_of
 from replication.report.claims.verdict import NotTested, Range, Verdict
 
@@ -68,15 +68,14 @@ def extrapolation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 Side = tuple[np.ndarray, np.ndarray]  # along and column, each [P] or [P,draws]
-OfSides = Callable[[Side, Side], np.ndarray]
+Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of one side
 ANY, SIZE = (-np.inf, np.inf), (0.0, np.inf)  # between which a figure lies
-
+EXPONENT = "exponent"
 # by the measure's name: its formula, its function of one side, and between what it lies
-MEASURES: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray], np.ndarray], tuple[float, float]]] = {
+MEASURES: dict[str, tuple[str, Measure, tuple[float, float]]] = {
     "scatter": ("root mean square about the law, in log y", scatter, SIZE),
     "extrapolation": ("log y of the largest less what the others give", extrapolation, ANY),
 }
-EXPONENT = "exponent"
 
 
 class Part(NamedTuple):
@@ -85,7 +84,7 @@ class Part(NamedTuple):
     name: str
     formula: str
     needed: Range
-    of: OfSides
+    of: Callable[[Side, Side], np.ndarray]
     within: tuple[float, float] = ANY
 
 
@@ -138,21 +137,24 @@ class PowerLaw(Claim):
                 )
 
     def _parts(self, evidence: Evidence) -> Iterator[Part]:
-        one, other = names = self._names(evidence)
-        count, others = (f"over {len(points)} points" for points, _ in self.sides)
-        law = "b of y = a x^-b, least squares in logarithms"
-        yield Part(f"{EXPONENT}, {one}", f"{law}, {count}", FALLS, partial(_of_first, exponent))
-        yield Part(f"{EXPONENT}, {other}", f"{law}, {others}", NOTHING, partial(_of_second, exponent))
+        names = self._names(evidence)
+        sides = [
+            (i, name, f"over {len(points)} points")
+            for i, (name, (points, _)) in enumerate(zip(names, self.sides, strict=True))
+        ]
+        for i, name, over in sides:
+            law = f"b of y = a x^-b, least squares in logarithms, {over}"
+            yield Part(f"{EXPONENT}, {name}", law, NOTHING if i else FALLS, _of_side(i, exponent))
         for measure in self.measures:
             what, of, within = MEASURES[measure]
-            yield Part(f"{measure}, {one}", f"{what}, {count}", NOTHING, partial(_of_first, of), within)
-            yield Part(f"{measure}, {other}", f"{what}, {others}", NOTHING, partial(_of_second, of), within)
-            yield Part(f"{measure}, {one} less {other}", "difference of sizes", LESS, partial(_difference, of))
+            for i, name, over in sides:
+                yield Part(f"{measure}, {name}", f"{what}, {over}", NOTHING, _of_side(i, of), within)
+            yield Part(f"{measure}, {' less '.join(names)}", "difference of sizes", LESS, partial(_difference, of))
         for method in ("rank", "log-log"):
-            of = partial(correlated, method=method)
-            for side, name, (points, along) in zip((_of_first, _of_second), names, self.sides, strict=True):
+            for i, (name, (points, along)) in enumerate(zip(names, self.sides, strict=True)):
                 over, within = reach_of(method, points, along, evidence)
-                yield Part(f"{method} correlation, {name}", over, NOTHING, partial(side, of), within)
+                of_side = _of_side(i, partial(correlated, method=method))
+                yield Part(f"{method} correlation, {name}", over, NOTHING, of_side, within)
 
     def deciding(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
         """That the points fall is needed, and yet no evidence that they do so more predictably."""
@@ -165,18 +167,14 @@ class PowerLaw(Claim):
         labels = [[point.label for point in points] for points, _ in self.sides]
         return [commonprefix(of_side).strip(" ,-/") for of_side in labels]  # noqa: RUF071 - no paths: by characters
 
-    def _of_figures(self, of: OfSides, *figures: np.ndarray) -> np.ndarray:
+    def _of_figures(self, of: Callable[[Side, Side], np.ndarray], *figures: np.ndarray) -> np.ndarray:
         along, by, count = np.stack(figures[0::2]), np.stack(figures[1::2]), len(self.points)
         return of((along[:count], by[:count]), (along[count:], by[count:]))
 
 
-def _of_first(of: Callable[..., np.ndarray], one: Side, other: Side) -> np.ndarray:
-    return of(*one)
+def _of_side(i: int, of: Measure) -> Callable[[Side, Side], np.ndarray]:
+    return lambda *sides: of(*sides[i])
 
 
-def _of_second(of: Callable[..., np.ndarray], one: Side, other: Side) -> np.ndarray:
-    return of(*other)
-
-
-def _difference(of: Callable[..., np.ndarray], one: Side, other: Side) -> np.ndarray:
+def _difference(of: Measure, one: Side, other: Side) -> np.ndarray:
     return np.abs(of(*one)) - np.abs(of(*other))

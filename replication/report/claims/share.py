@@ -18,13 +18,11 @@ import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
 from replication.registry import CLAIMS
-from replication.report.claims.answer import LEADS, capitalised, listed
 from replication.report.claims.claim import Claim, Columns, Point
-from replication.report.claims.draws import Drawn, Figure, Rows, together
+from replication.report.claims.draws import Drawn, Figure, Rows, around, drawn_once, kept_positive, logarithms, together
 from replication.report.claims.evidence import TITLES, Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.repeats import around, drawn_once, kept_positive, logarithms
-from replication.report.claims.verdict import NotTested, Range, Verdict
+from replication.report.claims.verdict import LEADS, NotTested, Range, Verdict, capitalised, listed
 
 DRAWS = 2_000
 COUNTED = ("sampling.nfe", "sampling.steps")
@@ -75,11 +73,11 @@ class Share(Claim):
                         reason,
                     )
 
-    def answer(self, verdicts: Sequence[Verdict]) -> str:
+    def sentence(self, verdicts: Sequence[Verdict]) -> str:
         """ "No: of the variance of log FD, evaluations explain 65 % from 5 to 100, and step counts 57 %; of log KID, ..." """
         words = {v.word for v in verdicts}
         if len(words) > 1 or not words <= LEADS.keys():
-            return super().answer(verdicts)
+            return super().sentence(verdicts)
         columns = []
         for title, of_column in groupby(verdicts, lambda v: v.definition.partition(":")[0]):
             shares = [f"{100 * v.value:.0f} %" for v in of_column if v.value is not None]

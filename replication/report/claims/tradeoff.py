@@ -9,38 +9,32 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from replication.registry import CLAIMS
-from replication.report.claims.answer import LEADS, NEITHER, Answer, listed, without_words
 from replication.report.claims.claim import Claim, Point, Target
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import Verdict
+from replication.report.claims.verdict import LEADS, NEITHER, Answer, Verdict, listed, without_words
 
 
 class Meaning(NamedTuple):
-    """Of quality or of speed; more is better. `of` and what it divides `by` take the figures of the `roles` in one column.
+    """Of quality or of speed; more is better. `of` and what it divides `by` take figures in one column.
 
-    `way` is for the answer.
+    They are those of the candidate, the reference and, where it `takes` three, the baseline. `way` is for the answer.
     """
 
     way: str
     title: str
     column: str
     formula: str
-    roles: tuple[str, ...]
+    takes: int
     of: Callable[..., float]
     by: Callable[..., float]
 
 
 MORE = "more than claimed"  # of a quality or a speed beyond the band
-TWO, THREE = ("candidate", "reference"), ("candidate", "reference", "baseline")
-LESS_IS_BETTER = ("reference / candidate", TWO, lambda c, r: r / c, lambda c, r: c)
-MORE_IS_BETTER = ("candidate / reference", TWO, lambda c, r: c / r, lambda c, r: r)
-GAP = (
-    "(baseline - candidate) / (baseline - reference)",
-    THREE,
-    lambda c, r, b: (b - c) / (b - r),
-    lambda c, r, b: b - r,
-)
+LESS_IS_BETTER = ("reference / candidate", 2, lambda c, r: r / c, lambda c, r: c)
+MORE_IS_BETTER = ("candidate / reference", 2, lambda c, r: c / r, lambda c, r: r)
+OF_GAP = "(baseline - candidate) / (baseline - reference)"
+GAP = (OF_GAP, 3, lambda c, r, b: (b - c) / (b - r), lambda c, r, b: b - r)
 QUALITY = (
     Meaning("distance", "{title} ratio", "metric.fd_infinity", *LESS_IS_BETTER),
     Meaning("distance", "{title} ratio", "metric.kid", *LESS_IS_BETTER),
@@ -74,10 +68,7 @@ class TradeOff(Claim):
         for meanings, target, controls in ((QUALITY, self.quality, (self.baseline, self.bad)), (SPEED, self.speed, ())):
             for meaning in meanings:
                 figures, *of_controls = (
-                    [
-                        (candidate if role == "candidate" else getattr(self, role), meaning.column)
-                        for role in meaning.roles
-                    ]
+                    [(point, meaning.column) for point in (candidate, self.reference, self.baseline)[: meaning.takes]]
                     for candidate in (self.candidate, *controls)
                 )
                 yield Reading(
@@ -90,14 +81,8 @@ class TradeOff(Claim):
                     divisor=meaning.by,
                 )
 
-    def answer(self, verdicts: Sequence[Verdict]) -> str:
-        """ "Quality: no by distance (72 % by A, 68 % by B), yes by ...; the papers say 46 %. Speed: 50 times in ..." """
-        if all(v.word == "not tested" for v in verdicts):
-            return super().answer(verdicts)
-        return " ".join(f"{side.of.capitalize()}: {side.text}" for side in self.answers(verdicts))
-
     def answers(self, verdicts: Sequence[Verdict]) -> list[Answer]:
-        """That of the quality, and that of the speed."""
+        """Of the quality, "no by distance (72 % by A, 68 % by B), yes by ...; the papers say 46 %", and of the speed."""
         if all(v.word == "not tested" for v in verdicts):
             return super().answers(verdicts)
         of_quality, of_speed = verdicts[: len(QUALITY)], verdicts[len(QUALITY) :]

@@ -1,6 +1,6 @@
 """How one column goes with another over points: Spearman's rank correlation, and Pearson's of logarithms.
 
-The interval is about these very places; it doesn't pretend that they were drawn at random from others (see repeats.py).
+The interval is about these very places; it doesn't pretend that they were drawn at random from others (see draws.py).
 """
 
 from collections.abc import Callable, Iterator
@@ -9,25 +9,20 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
+from scipy.stats import rankdata
 
 from replication.registry import CLAIMS
 from replication.report.claims.claim import Claim, Columns, Points, Target
-from replication.report.claims.draws import figure
+from replication.report.claims.draws import around, figure, logarithms, redrawn_over
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.repeats import around, logarithms, redrawn_over
 from replication.report.claims.verdict import NotTested, Range
 from replication.settings import Settings
 
 Scale = Callable[[np.ndarray], np.ndarray]  # [P] or [P,draws] -> the same shape
 
 
-def ranks(figures: np.ndarray) -> np.ndarray:
-    """From 1 on over the first axis, [P] or [P,draws]; where figures are equal, their mean rank."""
-    less, same = figures[None] < figures[:, None], figures[None] == figures[:, None]
-    return np.asarray(less.sum(axis=1) + (same.sum(axis=1) + 1) / 2)
-
-
+ranks = partial(rankdata, axis=0)  # from 1 on; where figures are equal, their mean rank
 # by the method's name: the scales of the column `along` and of the other
 SCALES: dict[str, tuple[Scale, Scale]] = {
     "rank": (ranks, ranks),

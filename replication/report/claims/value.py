@@ -1,15 +1,22 @@
-"""A figure against what is claimed of it, and one figure divided by another."""
+"""Figures of rows, one or two at a time: a value, a ratio, the equivalence of two, and an order of several.
+
+Equivalence is two one-sided tests (Schuirmann 1987), by interval. Both are at 2.5 %, so that the interval is the 95 % one of
+every other verdict: wholly within the margin the points are equivalent, wholly outside they are not.
+"""
 
 import operator
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
+from typing import Annotated
 
-from pydantic import model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from replication.registry import CLAIMS, QUANTITIES
-from replication.report.claims.claim import Claim, Exact, Point, Subject, Subjects, Target
+from replication.report.claims.claim import Claim, Columns, Exact, Point, Points, Subject, Subjects, Target
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
+from replication.report.claims.verdict import Range
 
 
 @cache  # the same in every profile
@@ -71,3 +78,47 @@ class Ratio(Value):
         name = f"{evidence.title(column, point)}: {point.cell} over {self.over.cell}"
         figures = [(point, column), (self.over, column)]
         return Reading(name, "first / second", self.range, operator.truediv, figures, divisor=lambda a, b: b)
+
+
+@CLAIMS.register("equivalence")
+class Equivalence(Claim):
+    """By each of `columns`, each point differs from `reference` by less than the share `margin` of the reference."""
+
+    points: Annotated[Points, Field(min_length=1)]
+    reference: Point
+    columns: Columns
+    margin: PositiveFloat
+
+    def readings(self, evidence: Evidence) -> Iterator[Reading]:
+        """One for each column and point."""
+        within = Range(-self.margin, self.margin)
+        for column in self.columns:
+            for point in self.points:
+                name = f"{evidence.title(column, point)}: {point.cell} and {self.reference.cell}"
+                figures = [(point, column), (self.reference, column)]
+                formula = "first / second - 1"
+                yield Reading(name, formula, within, lambda a, b: a / b - 1, figures, divisor=lambda a, b: b)
+
+
+@CLAIMS.register("ordering")
+class Ordering(Claim):
+    """From each point to the next, every column of `rising` rises and every one of `falling` falls."""
+
+    points: Annotated[Points, Field(min_length=2)]
+    rising: list[str] = []
+    falling: list[str] = []
+
+    @model_validator(mode="after")
+    def _some_column(self) -> "Ordering":
+        if not self.rising and not self.falling:
+            raise ValueError("say which columns are rising or falling")
+        return self
+
+    def readings(self, evidence: Evidence) -> Iterator[Reading]:
+        """One for each column and pair of neighbours, on the difference, which may be of figures below zero."""
+        for columns, needed in ((self.rising, Range(low=0.0, open=True)), (self.falling, Range(high=0.0, open=True))):
+            for column in columns:
+                for first, second in pairwise(self.points):
+                    name = f"{evidence.title(column, first)}: {first.cell}, then {second.cell}"
+                    figures = [(first, column), (second, column)]
+                    yield Reading(name, "second - first", needed, lambda a, b: b - a, figures)

@@ -8,10 +8,12 @@ depend on each other. Exact figures cannot be wrong by chance and take no part.
     p    of a word is the level at which the interval would touch the nearest end of what is needed: 0.05 where the 95 %
          interval does. Beyond the 2.5 % quantiles that the draws resolve, each tail is taken as a normal one of that side's
          own width: z = 1.96 (value - end) / (value - low) below the value, and likewise above it.
+
+An answer is what the verdicts come to in one sentence: "Yes: FD of A over B is 0.83 [0.66, 0.99], and must be below 1."
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -21,6 +23,9 @@ from replication.report.tables import MARK, STALE
 Word = Literal["supported", "refuted", "inconclusive", "does not discriminate", "not judged", "not tested"]
 TURNED = "§"  # on a word that was another one at half of the training, and may turn again
 LEVEL = 0.05  # of all words of a claim together
+LEADS: dict[Word, str] = {"refuted": "no", "supported": "yes", "inconclusive": "undecided"}
+BOTH, NEITHER = "yes and no", "not tested"
+SHOWN = 1  # readings of a word; the others are counted
 
 
 class Range(NamedTuple):
@@ -142,3 +147,71 @@ def corrected(verdicts: Sequence[Verdict]) -> list[Verdict]:
             reason = f"{found[i].word} by itself, but not among {len(family)} readings: p = {adjusted:.2g} by Holm"
             found[i] = replace(found[i], word="inconclusive", reason=reason)
     return found
+
+
+class Answer(NamedTuple):
+    """To one side of a claim: `of` is "quality" or "speed" of a trade-off, and empty where there is one side alone.
+
+    `text` is the sentence, `short` the same without our figures, `verdicts` those of the readings that decide. Where a figure
+    is a share, it is printed in percent.
+    """
+
+    of: str
+    text: str
+    short: str
+    verdicts: Sequence[Verdict]
+    share: bool = False
+
+    @property
+    def lead(self) -> str:
+        """In a word: "yes", "no", or both by different readings; "undecided" as soon as one of them is."""
+        words = {v.word for v in self.verdicts if v.word in LEADS}
+        if len(words) > 1:
+            return LEADS["inconclusive"] if "inconclusive" in words else BOTH
+        return LEADS[words.pop()] if words else NEITHER
+
+
+def general_answer(verdicts: Sequence[Verdict]) -> str:
+    """By which reading the claim holds and by which not, each with its figure; or why there is no answer."""
+    judged = [v for v in verdicts if v.word in LEADS]
+    if len(verdicts) == len(judged) == 1:
+        (only,) = judged
+        why = f" ({only.reason})" if only.reason else ""
+        return f"{capitalised(LEADS[only.word])}: {only.definition} is {only.measured}, and must be {only.needed}{why}."
+    clauses = [clause for word in LEADS if (clause := by_word(judged, word, _reading))]
+    parts = [", ".join(clauses), *without_words(verdicts)]
+    if len(needs := {v.needed for v in judged}) == 1:
+        parts.append(f"it must be {needs.pop()}")
+    return capitalised(f"{'; '.join(filter(None, parts))}.")
+
+
+def by_word(verdicts: Sequence[Verdict], word: Word, text: Callable[[Verdict], str]) -> str:
+    """ "no by A and B, and 3 more", of the verdicts that have the word; empty without any."""
+    texts = [text(v) for v in verdicts if v.word == word]
+    more = [f"{len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
+    return f"{LEADS[word]} by {listed(texts[:SHOWN] + more)}" if texts else ""
+
+
+def without_words(verdicts: Sequence[Verdict]) -> list[str]:
+    """Why readings say nothing: each that does not discriminate, and how many are not tested, by their reasons."""
+    found = [
+        f"{v.definition} does not discriminate ({v.reason})" for v in verdicts if v.word == "does not discriminate"
+    ]
+    if untested := [v for v in verdicts if v.word == "not tested"]:
+        count = f"{len(untested)} of {len(verdicts)} readings " if len(untested) < len(verdicts) else ""
+        found.append(f"{count}not tested: {'; '.join(dict.fromkeys(v.reason for v in untested))}")
+    return found
+
+
+def listed(texts: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(texts[:-1]), texts[-1]]))
+
+
+def capitalised(text: str) -> str:
+    """With a capital at the start, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def _reading(verdict: Verdict) -> str:
+    return f"{verdict.definition} ({verdict.measured})"
