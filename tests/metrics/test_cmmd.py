@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from replication.metrics import Features, Material, evaluate
-from replication.metrics.cmmd import CMMD
+from replication.metrics.mmd import CMMD
 from replication.registry import EXTRACTORS
 
 NAME = "clip-vit-l-14-336"

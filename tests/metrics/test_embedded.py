@@ -11,8 +11,7 @@ import torch_fidelity
 from torch.utils.data import Dataset
 
 from replication.metrics import extractor as module
-from replication.metrics.training.__main__ import card
-from replication.metrics.training.recipes import TRAININGS
+from replication.metrics.training import TRAININGS, card
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError
 

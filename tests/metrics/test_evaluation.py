@@ -8,9 +8,9 @@ import torch_fidelity
 from torch.utils.data import Dataset
 
 from replication.metrics import Features, Material
-from replication.metrics.kernel_distance import SUBSETS
 from replication.metrics.metric import LEAST_IMAGES, Row
 from replication.metrics.metric import evaluate as columns_of
+from replication.metrics.mmd import SUBSETS
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from replication.metrics.extractors.cifar10_resnet import CIFAR10ResNet
-from replication.metrics.extractors.digits_cnn import DigitsCNN
-from replication.metrics.training.__main__ import correct, packed
-from replication.metrics.training.recipes import (
+from replication.metrics.extractors.embedded import CIFAR10ResNet, DigitsCNN
+from replication.metrics.training import (
     CIFAR10,
     DIGITS,
     LEARNING_RATE,
     alternately_flipped,
+    correct,
     nesterov,
+    packed,
     shifted,
     train,
     whitened_resnet,

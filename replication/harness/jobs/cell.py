@@ -43,8 +43,8 @@ from replication.harness.table import CELL_TABLES
 from replication.harness.versions import DRAWN, TIMING, changes, lacking, metric_of, metric_versions
 from replication.harness.workplace import FIRST_STAGE, Model, PlannedTraining, Workplace, trainings_of_recipe
 from replication.metrics import timing
-from replication.metrics.apart import image_rms
 from replication.metrics.metric import Material, metrics
+from replication.metrics.per_image import image_rms
 from replication.metrics.timing import Together, peak_memory, reset_peak_memory
 from replication.pixels import QUANTIZERS
 from replication.registry import EXTRACTORS, JOBS, SAMPLERS, unknown
