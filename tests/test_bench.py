@@ -34,7 +34,7 @@ def one_small_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lines(tasks: list[Task]) -> list[Line]:
-    return [line_of(task.work(), CPU, 0.0) for task in tasks]
+    return [line_of(task, CPU, 0.0) for task in tasks]
 
 
 def test_forward_passes_answer_as_their_peers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +113,7 @@ def test_distances_of_the_same_features_agree(monkeypatch: pytest.MonkeyPatch) -
 def test_features_are_those_of_torch_fidelity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Relative difference <= 1e-5. Catches: other weights, images in another order, a network that is not in eval mode."""
     monkeypatch.setitem(distance.EXTRACTED, "cpu", 2)
-    line = line_of(distance.features(CPU)[0].work(), CPU, 0.0)
+    line = line_of(distance.features(CPU)[0], CPU, 0.0)
     assert float(line.notes["relative difference"]) <= 1e-5
 
 
@@ -253,7 +253,7 @@ def test_the_bench_goes_on_without_a_library_and_without_time(
     def without() -> Work:
         raise ImportError("No module named 'peer'")
 
-    tasks = {"forward": [Task("a", without), Task("b", lambda: Work("b", {OURS: lambda: None}, images=1))]}
+    tasks = {"forward": [Task("a", without), Task("b", lambda: Work({OURS: lambda: None}, images=1))]}
     monkeypatch.setattr(benches, "TASKS", {name: lambda _, of=of: of for name, of in tasks.items()})
     seen = [[line.what for line in section.lines] for _, section in bench(CPU)]
     assert seen == [["a"], ["a", "b"]]

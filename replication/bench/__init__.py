@@ -58,9 +58,7 @@ def _measured(task: Task, device: torch.device, seconds: float) -> Line:
     """Its line; one without times, which says why, where there is no time or a library is not there."""
     if seconds <= 0:
         return Line(task.what, "s", 1.0, {}, missing={"": NO_TIME})
-    begun = time.monotonic()
     try:
-        work = task.work()
-        return line_of(work, device, seconds - (time.monotonic() - begun))
+        return line_of(task, device, seconds)
     except ImportError as error:
         return Line(task.what, "s", 1.0, {}, missing={"": f"not measured: {error}"})

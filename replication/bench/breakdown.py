@@ -5,13 +5,12 @@ import re
 from functools import partial
 
 import torch
-from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from replication.acceleration import WARMUPS, Policy, accelerated
 from replication.bench.networks import SIZES, training_state
+from replication.bench.peers import evaluation
 from replication.bench.turns import Run, Seconds, Task, Work
-from replication.numerics import Precision, numerics
 from replication.report.speed import OURS
 
 STEPS = 5  # of which the mean is printed
@@ -28,8 +27,9 @@ KINDS = {
 
 def breakdown(device: torch.device) -> list[Task]:
     """Of evaluations and of training steps; on CUDA as they are, replayed, and compiled too."""
+    precision = SIZES[device.type].precision
     return [
-        Task(f"{step}, {name}, batch {batch}, {how}", partial(_of_step, step, name, batch, how, device))
+        Task(f"{step}, {name}, batch {batch}, {precision}, {how}", partial(_of_step, step, name, batch, how, device))
         for how in (("eager", "replayed", "compiled") if device.type == "cuda" else ("eager",))
         for name, batch in SIZES[device.type].training.items()
         for step in ("evaluation", "training step")
@@ -44,7 +44,7 @@ def _of_step(step: str, name: str, batch: int, how: str, device: torch.device) -
         if step == "evaluation":
             x, _, _ = state.batch(data)
             network = accelerated(copy.deepcopy(state.network).requires_grad_(False), device)
-            run: Run = partial(_evaluate, network, x, precision)
+            run = evaluation(network, precision, device, x, torch.full((len(x),), 500.0, device=device), None)
         else:
             state.prepare(data)
             run = partial(state.advance, data)
@@ -53,17 +53,11 @@ def _of_step(step: str, name: str, batch: int, how: str, device: torch.device) -
     finally:
         Policy.replays, Policy.compiles = before
     notes = {heading: partial(_as_it_is, text) for heading, text in _by_kind(run, device).items()}
-    return Work(f"{step}, {name}, batch {batch}, {precision}, {how}", {OURS: run}, images=batch, notes=notes)
+    return Work({OURS: run}, images=batch, notes=notes)
 
 
 def _as_it_is(text: str, _: Seconds) -> str:
     return text
-
-
-@torch.no_grad()
-def _evaluate(network: nn.Module, x: Tensor, precision: Precision) -> None:
-    with numerics(precision, x.device):
-        network(x, torch.full((len(x),), 500.0, device=x.device), None)
 
 
 def _by_kind(step: Run, device: torch.device) -> dict[str, str]:

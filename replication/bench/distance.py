@@ -33,10 +33,10 @@ SOLVED = 2 / 3  # multiply-adds of the eigenvalues of a symmetric matrix, over t
 
 def features(device: torch.device) -> list[Task]:
     """Inception's, of one set of random weights, beside torch-fidelity's own loop; and of the extractors in the package."""
-    embedded = [name for name, extractor in EXTRACTORS.built() if isinstance(extractor, EmbeddedExtractor)]
+    embedded = [found for found in EXTRACTORS.built() if isinstance(found[1], EmbeddedExtractor)]
     return [
-        Task("inception-v3-compat", partial(_inception, device)),
-        *(Task(name, partial(_embedded, name, device)) for name in embedded),
+        Task(f"inception-v3-compat, {EXTRACTED[device.type]} images of 32x32", partial(_inception, device)),
+        *(_embedded(name, extractor, device) for name, extractor in embedded),
     ]
 
 
@@ -87,19 +87,19 @@ def _inception(device: torch.device) -> Work:
     notes = {"relative difference": lambda _: apart(found[OURS], found[FIDELITY])}
     weights = sum(p.numel() for p in extractor.network.parameters())
     touched = FLOAT * (weights + n * extractor.width) + images.numel()
-    return Work(f"{extractor.name}, {n} images of 32x32", runs, extractor.multiply_adds * n, touched, n, notes=notes)
+    return Work(runs, extractor.multiply_adds * n, touched, n, notes=notes)
 
 
-def _embedded(name: str, device: torch.device) -> Work:
-    extractor, n = EXTRACTORS.build(name), 1024 if device.type == "cpu" else 50_000
-    images = torch.randint(0, 256, (n, *extractor.shape), dtype=torch.uint8)
-    work = of_extractor(Part(name=name), 1).work
-    touched = FLOAT * sum(p.numel() for p in extractor.network.parameters()) + images.numel()
-    what = f"{name}, {n:,} images of {extractor.shape[1]}x{extractor.shape[2]}"
-    missing = {FIDELITY: "has no such network"}
-    return Work(
-        what, {OURS: partial(extractor, images, device=device)}, work.multiply_adds * n, touched, n, missing=missing
-    )
+def _embedded(name: str, extractor: EmbeddedExtractor, device: torch.device) -> Task:
+    n = 1024 if device.type == "cpu" else 50_000
+
+    def work() -> Work:
+        images = torch.randint(0, 256, (n, *extractor.shape), dtype=torch.uint8)
+        touched = FLOAT * sum(p.numel() for p in extractor.network.parameters()) + images.numel()
+        runs, of_image = {OURS: partial(extractor, images, device=device)}, of_extractor(Part(name=name), 1).work
+        return Work(runs, of_image.multiply_adds * n, touched, n, missing={FIDELITY: "has no such network"})
+
+    return Task(f"{name}, {n:,} images of {extractor.shape[1]}x{extractor.shape[2]}", work)
 
 
 def _drawn(n: int) -> tuple[Tensor, Tensor]:
@@ -123,9 +123,8 @@ def _distance(device: torch.device) -> Work:
     found: dict[str, float] = {}
 
     def ours() -> None:
-        found[OURS] = frechet_distance(
-            values, real.clone()
-        )  # what is kept beside a reference would not be computed again
+        # of a new copy: what is kept beside a reference would not be computed again
+        found[OURS] = frechet_distance(values, real.clone())
 
     def fidelity() -> None:
         fits = [fid_features_to_statistics(part) for part in (generated, reference)]
@@ -134,8 +133,7 @@ def _distance(device: torch.device) -> Work:
     notes = {"relative difference": lambda _: f"{abs(found[OURS] / found[FIDELITY] - 1):.0e}"}
     runs: dict[str, Run] = {OURS: ours, FIDELITY: fidelity}
     touched = 2 * FLOAT * IMAGES * WIDTH
-    what = f"n = {IMAGES:,}, D = {WIDTH:,}"
-    return Work(what, runs, _of_distance(IMAGES), touched, precision="float64", warmups=0, notes=notes)
+    return Work(runs, _of_distance(IMAGES), touched, precision="float64", warmups=0, notes=notes)
 
 
 def _interval(device: torch.device) -> Work:
@@ -144,10 +142,7 @@ def _interval(device: torch.device) -> Work:
     reset_peak_memory(device)
     runs: dict[str, Run] = {OURS: lambda: resampled_fd([generated], reference, [0.0], draws)}
     notes = {"peak memory, GiB": lambda _: f"{peak_memory(device) / 2**30:.2f}"}
-    what = f"{RESAMPLES} resamples, n = {INTERVAL:,}, D = {WIDTH:,}"
     touched = 2 * FLOAT * INTERVAL * WIDTH * RESAMPLES
     # of an image that is drawn several times there is one row: 1 - 1/e of them
-    distinct = round(INTERVAL * (1 - math.exp(-1)))
-    return Work(
-        what, runs, RESAMPLES * _of_distance(distinct), touched, precision="float64", warmups=0, turns=1, notes=notes
-    )
+    work = RESAMPLES * _of_distance(round(INTERVAL * (1 - math.exp(-1))))
+    return Work(runs, work, touched, precision="float64", warmups=0, turns=1, notes=notes)

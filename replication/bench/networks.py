@@ -11,15 +11,27 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from replication.acceleration import WARMUPS, accelerated
-from replication.bench.peers import BEST, DEFAULTS, LATENT, compiled, cost, labels, pair, part_of, plain, ready
-from replication.bench.team import Team, pays_on
+from replication.bench.peers import (
+    BEST,
+    DEFAULTS,
+    LATENT,
+    compiled,
+    cost,
+    evaluation,
+    labels,
+    pair,
+    part_of,
+    plain,
+    ready,
+)  # fmt: skip
+from replication.bench.team import Team, pays_on, together_on
 from replication.bench.turns import Run, Task, Work, apart
 from replication.cost import FORWARDS_PER_STEP
-from replication.numerics import Precision, numerics
+from replication.numerics import Precision
 from replication.report.speed import OURS
 from replication.training.data import Pixels
 from replication.training.processes import ALONE, Processes
@@ -66,9 +78,12 @@ def training(device: torch.device) -> list[Task]:
     On the CPU as `replicate run` trains, by a process for each thread, and in one process; diffusers' loop in one, and at its
     best in as many processes too, by PyTorch's DistributedDataParallel.
     """
-    size = SIZES[device.type]
+    size, together = SIZES[device.type], together_on(device)
     return [
-        Task(f"{name}, batch {batch}, {size.precision}", partial(_training, name, batch, size.precision, device))
+        Task(
+            f"{name}, batch {batch}, {size.precision}{together}",
+            partial(_training, name, batch, size.precision, device),
+        )
         for name, batch in size.training.items()
     ]
 
@@ -81,32 +96,15 @@ def _forward(name: str, batch: int, precision: Precision, device: torch.device) 
     cond = labels(both.network, batch)
     given = x, timestep, None if cond is None else cond.to(device)
     network = ready(both.network, device).requires_grad_(False)
-    runs: dict[str, Run] = {OURS: _evaluation(accelerated(network, device), given, precision)}
+    runs: dict[str, Run] = {OURS: evaluation(accelerated(network, device), precision, device, *given)}
     notes = {}
     if both.peer is not None:
-        runs[DEFAULTS] = _evaluation(plain(both.peer, device), given, None)
-        runs[BEST] = _evaluation(compiled(ready(both.peer, device), device), given, precision)
+        runs[DEFAULTS] = evaluation(plain(both.peer, device), None, device, *given)
+        runs[BEST] = evaluation(compiled(ready(both.peer, device), device), precision, device, *given)
         notes["largest difference"] = lambda _: apart(runs[OURS](), runs[BEST]().sample)
     touched = FLOAT * (each.parameters + x.numel() * 2)
-    return Work(
-        f"{name}, batch {batch}, {precision}", runs, each.multiply_adds * batch, touched, batch, precision, 2,
-        both.missing, notes,
-    )  # fmt: skip
-
-
-def _evaluation(run: Callable[..., Any], given: tuple[Tensor | None, ...], precision: Precision | None) -> Run:
-    """In a precision, or as PyTorch comes."""
-    x = given[0]
-    assert x is not None
-
-    @torch.no_grad()
-    def evaluation() -> Any:
-        if precision is None:
-            return run(*given)
-        with numerics(precision, x.device):
-            return run(*given)
-
-    return evaluation
+    work = each.multiply_adds * batch
+    return Work(runs, work, touched, batch, precision, 2, both.missing, notes)
 
 
 def training_state(
@@ -156,25 +154,14 @@ def _training(name: str, batch: int, precision: Precision, device: torch.device)
         runs[BEST] = _loop_of_diffusers(best, compiled(best, device), data, batch, precision, best=True)
     multiply_adds = FORWARDS_PER_STEP * each.multiply_adds * batch
     touched = FLOAT * TOUCHED_BY_STEP * each.parameters
-    what = f"{name}, batch {batch}, {precision}" + (f", {teams[OURS].count} processes of one thread" if teams else "")
 
     def close() -> None:
         for team in teams.values():
             team.close()
 
     around = dict.fromkeys(teams, nullcontext)  # what its processes do is no disturbance
-    return Work(
-        what,
-        {**runs, **teams},
-        multiply_adds,
-        touched,
-        batch,
-        precision,
-        WARMUPS + 2,
-        both.missing,
-        close=close,
-        around=around,
-    )
+    every, warmups = {**runs, **teams}, WARMUPS + 2
+    return Work(every, multiply_adds, touched, batch, precision, warmups, both.missing, close=close, around=around)
 
 
 def _steps(name: str, batch: int, precision: Precision, processes: Processes) -> Run:

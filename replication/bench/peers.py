@@ -2,18 +2,21 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from replication.acceleration import Policy
+from replication.bench.turns import Run
 from replication.cost import Cost, measured
 from replication.dit import published_weights as dit_weights
 from replication.dit.model import DiT
 from replication.layers.as_diffusers import adjust, configured, spelling_of
 from replication.layers.unet import UNet
 from replication.layers.weights import DIFFUSERS_UNET, unet_from_diffusers
+from replication.numerics import Precision, numerics
 from replication.registry import MODELS
 from replication.types import InputError
 
@@ -44,7 +47,12 @@ class Pair(NamedTuple):
 
     @property
     def missing(self) -> dict[str, str]:
-        return {} if self.peer is not None else dict.fromkeys((DEFAULTS, BEST), "not installed")
+        return missing(self.peer)
+
+
+def missing(peer: object) -> dict[str, str]:
+    """Of diffusers' runs, those that there are not."""
+    return {} if peer is not None else dict.fromkeys((DEFAULTS, BEST), "not installed")
 
 
 def part_of(name: str) -> tuple[str, dict[str, Any]]:
@@ -97,6 +105,17 @@ def plain(network: Network, device: torch.device) -> Network:
     copied = copy.deepcopy(network)
     copied.to(device).eval()
     return copied
+
+
+def evaluation(run: Callable[..., Any], precision: Precision | None, device: torch.device, *given: Any) -> Run:
+    """A call without gradients, in a precision, or as PyTorch comes."""
+
+    @torch.no_grad()
+    def evaluated() -> Any:
+        with nullcontext() if precision is None else numerics(precision, device):
+            return run(*given)
+
+    return evaluated
 
 
 def compiled(run: Callable[..., Any], device: torch.device) -> Callable[..., Any]:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from replication.acceleration import accelerated
 from replication.bench.networks import FLOAT
-from replication.bench.peers import BEST, DEFAULTS, compiled, cost, labels, pair, plain, ready
-from replication.bench.team import Team, pays_on
+from replication.bench.peers import BEST, DEFAULTS, compiled, cost, evaluation, labels, pair, plain, ready
+from replication.bench.team import Team, pays_on, together_on
 from replication.bench.turns import Run, Seconds, Task, Work, company
 from replication.diffusion import Denoiser, sample
 from replication.noise import ImageNoise
@@ -58,7 +58,8 @@ PRECISION: dict[str, Precision] = {"cuda": "bf16", "cpu": "float32"}
 
 def sampling(device: torch.device) -> list[Task]:
     """Our loop as a cell runs it, the evaluations that it consists of by themselves, and diffusers' pipeline."""
-    return [Task(str(loop), partial(_sampling, loop, device)) for loop in LOOPS[device.type]]
+    precision = PRECISION[device.type]
+    return [Task(f"{loop}, {precision}", partial(_sampling, loop, device)) for loop in LOOPS[device.type]]
 
 
 def in_company(device: torch.device) -> list[Task]:
@@ -66,7 +67,7 @@ def in_company(device: torch.device) -> list[Task]:
     processor busy; and in one process, as it would be drawn without.
     """
     loop = LOOPS[device.type][0]
-    return [Task(str(loop), partial(_in_company, loop, device))]
+    return [Task(f"{loop}, {PRECISION[device.type]}{together_on(device)}", partial(_in_company, loop, device))]
 
 
 def _sampling(loop: Loop, device: torch.device) -> Work:
@@ -77,7 +78,7 @@ def _sampling(loop: Loop, device: torch.device) -> Work:
     cond = None if cond is None else cond.to(device)
     runs: dict[str, Run] = {
         OURS: partial(run_loop, network, loop, shape, device, cond),
-        PASSES: partial(_passes, network, loop.steps, shape, device, cond),
+        PASSES: evaluation(_passes, precision, device, network, loop.steps, shape, device, cond),
     }
     missing = both.missing
     if cond is not None:
@@ -88,7 +89,7 @@ def _sampling(loop: Loop, device: torch.device) -> Work:
     evaluations = loop.batch * loop.steps
     touched = FLOAT * loop.steps * cost(loop.network).parameters
     work = cost(loop.network).multiply_adds * evaluations
-    return Work(f"{loop}, {precision}", runs, work, touched, loop.batch, precision, missing=missing)
+    return Work(runs, work, touched, loop.batch, precision, missing=missing)
 
 
 def _in_company(loop: Loop, device: torch.device) -> Work:
@@ -107,10 +108,8 @@ def _in_company(loop: Loop, device: torch.device) -> Work:
     }
     around: dict[str, Callable[[], AbstractContextManager[object]]] = {COMPANY: company, THREADS_COMPANY: company}
     around[OURS] = nullcontext  # what its processes do is no disturbance
-    whole = replace(whole, runs=runs, missing={}, notes=notes, around=around)
-    if team is None:
-        return whole
-    return replace(whole, what=f"{whole.what}, {team.count} processes of one thread", close=team.close)
+    close = whole.close if team is None else team.close
+    return replace(whole, runs=runs, missing={}, notes=notes, around=around, close=close)
 
 
 def _share(loop: Loop, processes: Processes) -> Run:
@@ -125,12 +124,10 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@torch.no_grad()
 def _passes(network: nn.Module, steps: int, shape: tuple[int, ...], device: torch.device, cond: Tensor | None) -> None:
     x, timestep = torch.zeros(shape, device=device), torch.zeros(shape[0], device=device)
-    with numerics(PRECISION[device.type], device):
-        for _ in range(steps):
-            network(x, timestep, cond)
+    for _ in range(steps):
+        network(x, timestep, cond)
 
 
 def run_loop(
@@ -151,11 +148,5 @@ def _pipeline(unet: nn.Module, loop: Loop, precision: Precision | None, device: 
     pipeline.set_progress_bar_config(disable=True)
     if precision is not None:
         pipeline.unet = compiled(unet, device)
-
-    def run() -> object:
-        if precision is None:
-            return pipeline(batch_size=loop.batch, num_inference_steps=loop.steps, output_type="np")
-        with numerics(precision, device):
-            return pipeline(batch_size=loop.batch, num_inference_steps=loop.steps, output_type="np")
-
-    return run
+    run = partial(pipeline, batch_size=loop.batch, num_inference_steps=loop.steps, output_type="np")
+    return evaluation(run, precision, device)

@@ -22,6 +22,11 @@ def pays_on(device: torch.device) -> bool:
     return device.type == "cpu" and torch.get_num_threads() > 1
 
 
+def together_on(device: torch.device) -> str:
+    """How a line's name ends where a team does the work."""
+    return f", {torch.get_num_threads()} processes of one thread" if pays_on(device) else ""
+
+
 class Team:
     """Called, each of the processes does once what `build`, which is pickled, has made there."""
 

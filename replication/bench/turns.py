@@ -26,6 +26,7 @@ BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    sum(range(1
 
 Run = Callable[[], Any]
 Seconds = Mapping[str, Sequence[float]]  # of each turn, by run
+Around = Mapping[str, Callable[[], AbstractContextManager[object]]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ class Work:
     ends it; a disturbance of theirs is no disturbance of the line.
     """
 
-    what: str
     runs: Mapping[str, Run]
     multiply_adds: float = 0.0
     bytes: float = 0.0
@@ -49,25 +49,25 @@ class Work:
     notes: Mapping[str, Callable[[Seconds], str]] = field(default_factory=dict)
     turns: int = TURNS
     close: Run = lambda: None  # what the work has started is ended, once its line is there
-    around: Mapping[str, Callable[[], AbstractContextManager[object]]] = field(default_factory=dict)
+    around: Around = field(default_factory=dict)
 
 
 class Task(NamedTuple):
-    """A line to come: its work is built when its turn has come, since networks take memory."""
+    """A line to come, by its name: its work is built when its turn has come, since networks take memory."""
 
     what: str
     work: Callable[[], Work]
 
 
-def line_of(work: Work, device: torch.device, seconds: float) -> Line:
-    """Its line, of as many turns as `seconds` allow, FEWEST at least."""
+def line_of(task: Task, device: torch.device, seconds: float) -> Line:
+    """Its line, of as many turns as `seconds` allow, what it takes to build the work included; FEWEST at least."""
+    begun = time.monotonic()
+    work = task.work()
     runs, product, copied = dict(work.runs), 0.0, 0.0
     if work.multiply_adds or work.bytes:
-        runs, product, copied = (
-            {**_floor(work.precision, device), **runs},
-            SIDES[device.type] ** 3,
-            2 * COPIED[device.type],
-        )
+        runs = {**_floor(work.precision, device), **runs}
+        product, copied = SIDES[device.type] ** 3, 2 * COPIED[device.type]
+    seconds -= time.monotonic() - begun
     try:
         taken, others, disturbed = in_turns(runs, device, seconds, work.warmups, work.turns, work.around)
     finally:
@@ -75,7 +75,7 @@ def line_of(work: Work, device: torch.device, seconds: float) -> Line:
     notes = {heading: note(taken) for heading, note in work.notes.items()}
     unit, scale = ("ms/image", 1e3 / work.images) if work.images else ("s", 1.0)
     return Line(
-        work.what, unit, scale, taken, work.multiply_adds, work.bytes, product, copied, work.missing, notes, others,
+        task.what, unit, scale, taken, work.multiply_adds, work.bytes, product, copied, work.missing, notes, others,
         disturbed,
     )  # fmt: skip
 
@@ -99,7 +99,7 @@ def in_turns(
     allowed: float,
     warmups: int = 1,
     most: int = TURNS,
-    around: Mapping[str, Callable[[], AbstractContextManager[object]]] | None = None,
+    around: Around | None = None,
 ) -> tuple[dict[str, list[float]], float, bool]:
     """Seconds of a call of each run in each turn; how many processors other work kept busy; whether that disturbed them.
 
