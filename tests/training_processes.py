@@ -60,7 +60,16 @@ def gradients(chosen: Recipe | FirstStage, processes: Processes) -> dict[str, Te
 
 def trained(folder: Path, processes: Processes, steps: int = 6, deadline: Deadline = NEVER) -> None:
     own = folder / str(processes.index)
-    train(recipe(steps=steps), own, CPU, (2,), False, 1e9, deadline=deadline, processes=processes)
+    train(
+        recipe(steps=steps),
+        own,
+        CPU,
+        milestones=(2,),
+        progress=False,
+        checkpoint_seconds=1e9,
+        deadline=deadline,
+        processes=processes,
+    )
 
 
 def trained_stage(folder: Path, processes: Processes) -> None:

@@ -1,4 +1,4 @@
-"""What a condition is, and which labels the images of a sample set are drawn for."""
+"""What a condition is, that by class, and which labels the images of a sample set are drawn for."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from replication.noise import ImageNoise
+from replication.registry import CONDITIONS, unknown
 from replication.types import InputError
 
 
@@ -81,6 +82,33 @@ class Condition(ABC):
     def identity(self, described: dict[str, Any], dataset: LabelledDataset) -> dict[str, Any]:
         """What enters keys: the registry's description of this part, and whatever else fixes `cond` on the dataset."""
         return described
+
+
+@CONDITIONS.register("label")
+class Label(Condition):
+    """The class of an image, as in DiT (Peebles and Xie 2023) and class-conditional LDM.
+
+    cond: Int[B], the label itself; the number after the last class is the null. A prompt is the name of a class, or
+    one of its captions, "a photo of a ship".
+    """
+
+    def of(self, labels: Tensor, images: Tensor, dataset: LabelledDataset) -> Tensor:
+        return labels
+
+    def null(self, dataset: LabelledDataset) -> Tensor:
+        return torch.tensor(len(dataset.classes))
+
+    def of_prompts(self, prompts: Sequence[str], dataset: LabelledDataset) -> Tensor:
+        each = len(dataset.captions) // len(dataset.classes)
+        known = {caption: i // each for i, caption in enumerate(dataset.captions)}
+        known |= {name: i for i, name in enumerate(dataset.classes)}
+        for prompt in prompts:
+            if prompt not in known:
+                raise unknown(f"class of {dataset.name}", prompt, list(dataset.classes))
+        return torch.tensor([known[prompt] for prompt in prompts])
+
+    def sizes(self, dataset: LabelledDataset) -> Sizes:
+        return Sizes(classes=len(dataset.classes))
 
 
 def labels_of(policy: str, start: int, stop: int, n: int, classes: int, seed: int) -> Tensor:

@@ -22,12 +22,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from replication.datasets.dataset import Dataset, Split, captions
+from replication.datasets.dataset import Dataset, Split, Whole, captions
 from replication.datasets.mapped import in_canonical_order, measured_fingerprint, open_mapped, open_whole, store
 from replication.datasets.photographs import Expected, Photograph, find_photographs, read_photograph
 from replication.datasets.preprocessing import WHOLE, Prepared, Stored, prepared, to_shorter_side
 from replication.datasets.survey import survey
-from replication.datasets.whole import Whole
 from replication.download import data_home
 from replication.files import locked, replaced, unwritable, write_atomically
 from replication.registry import DATASETS

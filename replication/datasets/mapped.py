@@ -20,9 +20,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from replication.datasets.dataset import Split
+from replication.datasets.dataset import Split, Whole
 from replication.datasets.photographs import Photograph
-from replication.datasets.whole import Whole
 from replication.files import replaced
 from replication.progress import Bar
 from replication.types import InputError

@@ -11,7 +11,7 @@
     box halving, bicubic, crop   halved by box averages while the shorter side has twice the pixels or more, then PIL
                                  bicubic to that side, then the centred square: ADM, and DiT after it (train.py)
 
-A set may be kept as "bilinear, whole" besides, without a crop (whole.py): trainings cut windows out of it.
+A set may be kept as "bilinear, whole" besides, without a crop (Whole in dataset.py): trainings cut windows out of it.
 A square that has the resolution already is what it was under any name but CelebA's. None reads EXIF orientation, as no
 such code does. PIL's filters widen with the factor (they average), OpenCV's do not: the two give different pixels.
 OpenCV's own bilinear filter computes in fixed point, and may differ by one level from the one here.

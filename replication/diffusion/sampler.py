@@ -11,6 +11,7 @@ from replication.diffusion.schedule import NoiseSchedule
 from replication.types import Prediction
 
 DenoiseAt = Callable[[Tensor, Tensor], Prediction]
+Noise = Tensor | None  # Float[B,C,H,W] ~ N(0, I), given exactly when the sampler is stochastic
 
 
 class Sampler(ABC):
@@ -45,18 +46,9 @@ class Sampler(ABC):
 
     @abstractmethod
     def step(
-        self,
-        denoise: DenoiseAt,
-        schedule: NoiseSchedule,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        noise: Tensor | None,
-        state: Any,
+        self, denoise: DenoiseAt, schedule: NoiseSchedule, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise, state: Any
     ) -> tuple[Tensor, Any]:
         """(x_s [B,C,H,W], state) from x_t, for times `t >= s` (scalars, float64). Where t = s, x_s is x_t.
 
         half_log_snr may be infinite at one of them; `sample` refuses a step between two infinite ends that are the same.
-
-        `noise: Float[B,C,H,W]` ~ N(0, I) is given exactly when the sampler is stochastic.
         """

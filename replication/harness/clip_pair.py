@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from replication.conditions.encoder_files import EncoderFiles, located
 from replication.conditions.pretrained_text import ClipText, loaded
 from replication.files import file_sha256
-from replication.metrics.resize import CLIP_MEAN, CLIP_STD, OfOneSize
+from replication.metrics.extractors.vision_transformers import CLIP_MEAN, CLIP_STD, OfOneSize
 from replication.numerics import numerics
 from replication.types import InputError
 

@@ -29,8 +29,3 @@ class Values(Quantity):
 
     def value(self) -> float:
         return float(math.prod(self.shape))
-
-
-def magnitude(deviation: float) -> float:
-    """The next power of ten, 0 for none: how a deviation of rounding alone is printed, since its digits are a machine's."""
-    return 10.0 ** math.ceil(math.log10(deviation)) if deviation else 0.0

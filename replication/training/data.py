@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from replication.checkpoint import Corrupt, Streamed, load_checkpoint, save_checkpoint
-from replication.datasets.dataset import Dataset, Split
-from replication.datasets.whole import Whole
+from replication.datasets.dataset import Dataset, Split, Whole
 from replication.files import locked, set_aside
 from replication.ldm.autoencoder import Autoencoder
 from replication.numerics import numerics

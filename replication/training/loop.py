@@ -11,14 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from replication.acceleration import replayed
 from replication.checkpoint import load_checkpoint
-from replication.deadline import Deadline, OutOfTime
+from replication.deadline import NEVER, Deadline, OutOfTime
 from replication.metrics.timing import conditions
 from replication.noise import stream_seed
 from replication.numerics import float32_as
@@ -36,15 +36,8 @@ CHECKPOINT_SECONDS = 30.0
 MADE_BY = "made_by"  # in the header of a snapshot: under which conditions its seconds were
 SAVING_SECONDS = 8.0  # before a deadline, for the last snapshot and the row's curve
 WATCH_STEPS = 50  # reading the loss waits for the device, so not on every step
-CURVE = (
-    "step",
-    "loss",
-    "learning_rate",
-    "gradient_norm",
-    "images_per_second",
-    "seconds",
-    *MACHINE,
-)  # of a watched step
+# of a watched step
+CURVE = ("step", "loss", "learning_rate", "gradient_norm", "images_per_second", "seconds", *MACHINE)
 CURVE_POINTS = 1000  # of a curve that is shown
 
 
@@ -147,9 +140,8 @@ class TrainingState(ABC):
         Of several processes each has the whole batch, so that draws are those of one, and x_0 at least of its own parts.
         """
         settings = self.settings
-        own = (
-            torch.cat([torch.arange(part.start, part.stop) for part in self.parts]) if self.processes.several else None
-        )
+        rows = [torch.arange(part.start, part.stop) for part in self.parts]
+        own = torch.cat(rows) if self.processes.several else None
         chosen = batch_indices(len(data), self.step, settings.batch_size, settings.seed, self.device)
         torch.manual_seed(stream_seed(self.stream, settings.seed, self.step))
         return data.batch(chosen, settings.flip, own), data.labels[chosen], chosen
@@ -228,22 +220,35 @@ class TrainingState(ABC):
         self.curve = _whole(tensors["curve"]).tolist()
 
 
+class Sitting(TypedDict, total=False):
+    """What of a call changes nothing of the weights, by its name; `milestones`: steps at which a snapshot is kept on the way.
+
+    Of several `processes` all make the call.
+    """
+
+    milestones: Collection[int]
+    progress: bool
+    checkpoint_seconds: float
+    deadline: Deadline
+    processes: Processes
+
+
 def train_to_the_end(
     snapshots: Snapshots,
     steps: int,
     start: Callable[[], TrainingState],
     load: Callable[[], TrainingData],
-    milestones: Collection[int],
-    progress: bool,
-    checkpoint_seconds: float,
-    deadline: Deadline,
     what: str = "training",
+    milestones: Collection[int] = (),
+    progress: bool = True,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    deadline: Deadline = NEVER,
     processes: Processes = ALONE,
 ) -> Path:
     """The snapshot after `steps` steps: found, or trained from the last one before it, with one at each milestone.
 
     `start` and `load` give the state before the first step and the training data, and are called only if there is something
-    to do. Of several processes all call this, and the first one's files and clock count.
+    to do. Of several processes the first one's files and clock count.
     Raises InputError for a snapshot that is corrupt, of another training, or trained on latents of another encoder;
     RunError when training diverges: the last good snapshot stays; OutOfTime at the deadline, with a snapshot to go on from.
     """

@@ -64,7 +64,6 @@ def _network(unet: Mapping[str, Any]) -> dict[str, Any] | None:
     params = _table(unet, "params")
     if not str(unet.get("target", "")).endswith(UNET):
         return None
-    heads = (
-        "num_heads" if params.get("num_head_channels", -1) == -1 else "num_head_channels"
-    )  # it counts before the other
+    # it counts before the other
+    heads = "num_heads" if params.get("num_head_channels", -1) == -1 else "num_head_channels"
     return {"_class_name": UNET, heads: params.get(heads, -1)}

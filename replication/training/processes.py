@@ -275,9 +275,8 @@ def met(index: int, count: int, folder: str) -> Iterator[Processes]:
 
     Once one has left, however that came, what the others wait for raises RuntimeError.
     """
-    os.environ.setdefault(
-        "GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo"
-    )  # no network has a part in it
+    # no network has a part in it
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=index, world_size=count, timeout=MET
     )

@@ -3,19 +3,20 @@
 loop.py has the loop; here is what is trained.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from replication.acceleration import Policy, accelerated, replayed
-from replication.deadline import NEVER, Deadline
 from replication.metrics.timing import repeated
 from replication.noise import stream_seed
 from replication.numerics import numerics
 from replication.training.data import TrainingData, images_of
-from replication.training.loop import CHECKPOINT_SECONDS, Step, TrainingState, descend, gradient_of, train_to_the_end
+from replication.training.loop import Sitting, Step, TrainingState, descend, gradient_of, train_to_the_end
 from replication.training.processes import ALONE, Processes
 from replication.training.recipe import Recipe
 from replication.training.snapshots import Snapshots
@@ -25,32 +26,18 @@ def train(
     recipe: Recipe,
     folder: Path,
     device: torch.device,
-    milestones: Collection[int] = (),
-    progress: bool = True,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     data: Callable[[], TrainingData] | None = None,
-    deadline: Deadline = NEVER,
-    processes: Processes = ALONE,
+    **sitting: Unpack[Sitting],
 ) -> Path:
     """The snapshot in `folder` after the recipe's steps: found, or trained from the last one before it.
 
-    `milestones`: steps at which one is kept on the way. `data` loads what is trained on, by default the dataset's images.
-    Of several `processes` all call this. Raises as train_to_the_end does. On the CPU the weights are bit-identical however
-    often training was interrupted, and at whichever snapshots it stopped and went on.
+    `data` loads what is trained on, by default the dataset's images. Raises as train_to_the_end does. On the CPU the weights
+    are bit-identical however often training was interrupted, and at whichever snapshots it stopped and went on.
     """
-    snapshots = Snapshots(folder, recipe.training_identity())
+    snapshots, processes = Snapshots(folder, recipe.training_identity()), sitting.get("processes", ALONE)
     load = data or (lambda: images_of(recipe.build_dataset(), recipe.training, device))
-    return train_to_the_end(
-        snapshots,
-        recipe.training.steps,
-        lambda: NetworkState(recipe, device, processes),
-        load,
-        milestones,
-        progress,
-        checkpoint_seconds,
-        deadline,
-        processes=processes,
-    )
+    start = partial(NetworkState, recipe, device, processes)
+    return train_to_the_end(snapshots, recipe.training.steps, start, load, **sitting)
 
 
 PAYS = 240.0  # seconds of gradients from which on it pays to compile: that takes about one minute and saves a third
@@ -66,11 +53,8 @@ class NetworkState(TrainingState):
         super().__init__(recipe, recipe.build_network(), device, processes)
         self.dataset, self.condition = recipe.build_dataset(), recipe.build_condition()
         self.null = recipe.null(recipe.training.batch_size, device)
-        self.recipe, self.denoiser, self.objective = (
-            recipe,
-            recipe.build_denoiser(self.network),
-            recipe.build_objective(),
-        )
+        self.recipe, self.objective = recipe, recipe.build_objective()
+        self.denoiser = recipe.build_denoiser(self.network)
 
     def prepare(self, data: TrainingData) -> None:
         """Compile the network, where that is done at all and the steps that are left take long enough.

@@ -7,14 +7,14 @@ computed anew after the step.
 """
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from replication.datasets.dataset import Dataset
-from replication.deadline import NEVER, Deadline
 from replication.ldm.autoencoder import Autoencoder, Reconstruction
 from replication.ldm.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from replication.noise import stream_seed
@@ -24,6 +24,7 @@ from replication.training.data import TrainingData, images_of
 from replication.training.first_stage import FirstStage
 from replication.training.health import Health
 from replication.training.loop import (
+    Sitting,
     Step,
     TrainingState,
     batch_indices,
@@ -31,7 +32,7 @@ from replication.training.loop import (
     gradient_of,
     train_to_the_end,
     unless_spoilt,
-)
+)  # fmt: skip
 from replication.training.processes import ALONE, Processes
 from replication.training.settings import Training
 from replication.training.snapshots import Snapshots
@@ -42,30 +43,23 @@ def train_first_stage(
     dataset: Dataset,
     folder: Path,
     device: torch.device,
-    milestones: Collection[int] = (),
-    progress: bool = True,
-    checkpoint_seconds: float = loop.CHECKPOINT_SECONDS,
     base: Callable[[], Autoencoder] | None = None,
-    deadline: Deadline = NEVER,
-    processes: Processes = ALONE,
+    **sitting: Unpack[Sitting],
 ) -> Path:
     """The snapshot in `folder` after the last step: found, or trained from the last one before it; see `train`.
 
-    Of several `processes` all call this. `base` loads the first stage that `stage` is the decoder of. Where scaling is "std"
+    `base` loads the first stage that `stage` is the decoder of. Where scaling is "std"
     the scale is measured at each snapshot that is kept, on the first batch. RunError is raised for a loss or a gradient that is
     not finite, a collapsed codebook, a discriminator that has won.
     """
+    processes = sitting.get("processes", ALONE)
     return train_to_the_end(
         stage_snapshots(stage, dataset, folder),
         stage.training.steps,
         lambda: FirstStageState(stage, device, base() if base else None, processes),
         lambda: images_of(dataset, stage.training, device),
-        milestones,
-        progress,
-        checkpoint_seconds,
-        deadline,
         f"first stage {stage.name}",
-        processes,
+        **sitting,
     )
 
 

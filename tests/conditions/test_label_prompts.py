@@ -2,7 +2,7 @@
 
 import pytest
 
-from replication.conditions.label import Label
+from replication.conditions.condition import Label
 from replication.registry import DATASETS
 from replication.types import InputError
 

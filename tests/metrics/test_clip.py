@@ -11,7 +11,7 @@ from torch import nn
 from torch_fidelity.feature_extractor_clip import CLIPVisual, FeatureExtractorCLIP
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from replication.metrics.extractors.clip import ClipExtractor
+from replication.metrics.extractors.vision_transformers import ClipExtractor
 from replication.registry import EXTRACTORS
 from replication.types import InputError
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 
-from replication.metrics.extractors.dinov2 import Block, Dinov2, from_state
+from replication.metrics.extractors.vision_transformers import Block, Dinov2, from_state
 from replication.registry import EXTRACTORS
 from replication.types import InputError
 

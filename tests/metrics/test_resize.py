@@ -4,7 +4,7 @@ import by_pillow
 import pytest
 import torch
 
-from replication.metrics.resize import OfOneSize, pillow_bicubic
+from replication.metrics.extractors.vision_transformers import OfOneSize, pillow_bicubic
 
 
 def noise(height: int, width: int) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
-from replication.quantities import eps_mse, marginal_deviation
+from replication.quantities import identities
 from replication.registry import QUANTITIES
 from replication.report.claims import Evidence, claims_of, judge
 
@@ -76,13 +76,13 @@ def test_marginal_deviation_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Below 1e-12; a transition whose variance is off by 1e-6 shows. Catches: the closed form against itself."""
     quantity = QUANTITIES.build("marginal_deviation", schedule={"name": "linear", "T": 1000})
     assert quantity.value() < 1e-12
-    true = marginal_deviation.transition
+    true = identities.transition
 
     def wrong(*arguments):
         scale, variance = true(*arguments)
         return scale, variance * (1 + 1e-6)
 
-    monkeypatch.setattr(marginal_deviation, "transition", wrong)
+    monkeypatch.setattr(identities, "transition", wrong)
     assert quantity.value() > 1e-8
 
 
@@ -93,10 +93,10 @@ def test_the_weight_of_the_bound_can_fail(monkeypatch: pytest.MonkeyPatch) -> No
     """
     quantity = QUANTITIES.build("bound_deviation")
     assert quantity.value() < 1e-9
-    true = eps_mse.bound_term
-    monkeypatch.setattr(eps_mse, "bound_term", lambda d, _, *rest: true(d, "fixed-large", *rest))
+    true = identities.bound_term
+    monkeypatch.setattr(identities, "bound_term", lambda d, _, *rest: true(d, "fixed-large", *rest))
     assert quantity.value() > 1e-3
-    monkeypatch.setattr(eps_mse, "bound_term", lambda *arguments: true(*arguments) / math.log(2))
+    monkeypatch.setattr(identities, "bound_term", lambda *arguments: true(*arguments) / math.log(2))
     assert quantity.value() > 0.1
 
 

@@ -90,7 +90,7 @@ def test_snapshots_are_those_of_one_process_and_the_first_one_writes_them(
     """The names exactly, their tensors to 1e-5. Catches a key that knows of processes, `module.` in names, a second writer."""
     folder, ended = two
     assert ended["trained"] == ["it ended"] * 2
-    train(recipe(), tmp_path, CPU, (2,), progress=False)
+    train(recipe(), tmp_path, CPU, milestones=(2,), progress=False)
     names = sorted(path.name for path in tmp_path.glob("*.safetensors"))
     assert sorted(path.name for path in (folder / "trained" / "0").iterdir()) == names
     assert not (folder / "trained" / "1").exists()

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from replication.diffusion.forward import posterior
-from replication.diffusion.sampler import DenoiseAt, Sampler
+from replication.diffusion.sampler import DenoiseAt, Noise, Sampler
 from replication.diffusion.schedule import NoiseSchedule
 from replication.diffusion.variance import check_variance, reverse_variance
 from replication.registry import SAMPLERS
@@ -32,14 +32,7 @@ class Ancestral(Sampler):
         self.variance = check_variance(variance)
 
     def step(
-        self,
-        denoise: DenoiseAt,
-        schedule: NoiseSchedule,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        noise: Tensor | None,
-        state: Any,
+        self, denoise: DenoiseAt, schedule: NoiseSchedule, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise, state: Any
     ) -> tuple[Tensor, Any]:
         prediction = denoise(x_t, t)
         mean, posterior_variance = posterior(schedule, x_t, prediction.x0, t, s)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from replication.diffusion.forward import posterior
-from replication.diffusion.sampler import DenoiseAt, Sampler
+from replication.diffusion.sampler import DenoiseAt, Noise, Sampler
 from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import SAMPLERS
 from replication.types import InputError, per_image
@@ -30,14 +30,7 @@ class DDIM(Sampler):
         self.stochastic = eta > 0
 
     def step(
-        self,
-        denoise: DenoiseAt,
-        schedule: NoiseSchedule,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        noise: Tensor | None,
-        state: Any,
+        self, denoise: DenoiseAt, schedule: NoiseSchedule, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise, state: Any
     ) -> tuple[Tensor, Any]:
         x0, eps = denoise(x_t, t)[:2]
         variance = self.eta**2 * posterior(schedule, x_t, x0, t, s)[1]

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from replication.diffusion.exponential import average, hold_eps, hold_x0, log_snr_step, moments
-from replication.diffusion.sampler import DenoiseAt, Sampler
+from replication.diffusion.sampler import DenoiseAt, Noise, Sampler
 from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import SAMPLERS
 
@@ -22,14 +22,7 @@ class _OfEps(Sampler):
     stochastic = False
 
     def step(
-        self,
-        denoise: DenoiseAt,
-        schedule: NoiseSchedule,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        noise: Tensor | None,
-        state: Any,
+        self, denoise: DenoiseAt, schedule: NoiseSchedule, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise, state: Any
     ) -> tuple[Tensor, Any]:
         here, h = denoise(x_t, t), log_snr_step(schedule, t, s)
 
@@ -86,14 +79,7 @@ class DPMpp2S(Sampler):
     order, stochastic, evals_per_step = 2, False, 2
 
     def step(
-        self,
-        denoise: DenoiseAt,
-        schedule: NoiseSchedule,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        noise: Tensor | None,
-        state: Any,
+        self, denoise: DenoiseAt, schedule: NoiseSchedule, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise, state: Any
     ) -> tuple[Tensor, Any]:
         x0, h = denoise(x_t, t).x0, log_snr_step(schedule, t, s)
         if not h.isinf():

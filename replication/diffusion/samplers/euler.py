@@ -16,7 +16,7 @@ from torch import Tensor
 
 from replication.diffusion.exponential import hold_eps, log_snr_step
 from replication.diffusion.forward import transition
-from replication.diffusion.sampler import DenoiseAt, Sampler
+from replication.diffusion.sampler import DenoiseAt, Noise, Sampler
 from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import SAMPLERS
 from replication.types import InputError
@@ -47,14 +47,7 @@ class Euler(Sampler):
         return 0.0 if times is None else min(self.S_churn / (len(times) - 1), math.sqrt(2) - 1)
 
     def step(
-        self,
-        denoise: DenoiseAt,
-        schedule: NoiseSchedule,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        noise: Tensor | None,
-        state: float,
+        self, denoise: DenoiseAt, schedule: NoiseSchedule, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise, state: float
     ) -> tuple[Tensor, float]:
         x, back = self.churn(schedule, x_t, t, s, noise, state)
         here = denoise(x, back)

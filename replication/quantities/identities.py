@@ -1,4 +1,7 @@
-"""Noise prediction as a mean squared error: Ho et al. 2020, equations 12 and 14.
+"""Identities of the mathematics, as their largest deviation in float64: Ho et al. 2020, equations 4, 12 and 14.
+
+x_t can be drawn directly: the moments of T steps of q(x_t|x_s), multiplied out, against the closed form. And noise prediction
+is a mean squared error:
 
     L_{k-1} = w_k |eps - eps_theta|^2,  w_k = beta_k^2 / (2 sigma_k^2 (1 - beta_k) (1 - alpha_bar_k)),  k >= 2
 
@@ -7,18 +10,46 @@ that is no good at all must do for the identity: here x_t itself, squashed, is t
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from replication.diffusion.bound import bound_term
 from replication.diffusion.denoiser import Denoiser
-from replication.diffusion.forward import marginal
+from replication.diffusion.forward import marginal, transition
 from replication.diffusion.schedule import DiscreteSchedule
-from replication.quantities.quantity import Quantity, magnitude
+from replication.quantities.quantity import Quantity
 from replication.registry import OBJECTIVES, QUANTITIES, SCHEDULES
+from replication.settings import Part
 
 SHAPE = (3, 8, 8)  # of the random images, one for each time
+
+
+@QUANTITIES.register("marginal_deviation")
+class MarginalDeviation(Quantity):
+    """How far T steps of q(x_t|x_s) are from the closed form (Ho et al. 2020, equation 4).
+
+    The largest deviation over all t of the scale and of the variance of x_t; schedule: a name or a table.
+    """
+
+    def __init__(self, schedule: str | dict[str, Any]):
+        part = Part.model_validate(schedule)
+        self.schedule = part.build(SCHEDULES)
+        self.title = str(part)
+        self.formula = f"magnitude of the largest deviation of scale and variance, {self.schedule.T} steps"
+
+    def value(self) -> float:
+        T = self.schedule.T
+        scale, variance, worst = torch.ones(()).double(), torch.zeros(()).double(), 0.0
+        for k in range(1, T + 1):
+            s, t = torch.tensor((k - 1) / T).double(), torch.tensor(k / T).double()
+            step_scale, step_variance = transition(self.schedule, s, t)
+            scale, variance = step_scale * scale, step_scale**2 * variance + step_variance
+            of_scale = (scale - self.schedule.alpha(t)).abs()
+            of_variance = (variance - self.schedule.sigma(t) ** 2).abs()
+            worst = max(worst, float(of_scale), float(of_variance))
+        return magnitude(worst)
 
 
 class _OnRandomData(Quantity):
@@ -72,3 +103,8 @@ class BoundDeviation(_OnRandomData):
 
 def _deviation(values: Tensor, expected: Tensor) -> float:
     return magnitude(float((values / expected - 1).abs().max()))
+
+
+def magnitude(deviation: float) -> float:
+    """The next power of ten, 0 for none: how a deviation of rounding alone is printed, since its digits are a machine's."""
+    return 10.0 ** math.ceil(math.log10(deviation)) if deviation else 0.0

@@ -1,27 +1,114 @@
-"""DINOv2 (Oquab et al. 2023) twice: as FD-DINOv2 is published, `dinov2-vit-l-14`, and as torch-fidelity has it.
+"""Vision transformers: the image half of CLIP (Radford et al. 2021), and DINOv2 (Oquab et al. 2023), each in two ways.
 
-    dinov2-vit-l-14   FD-dinov2: ViT-L/14 of images that Pillow resized, as Stein et al. 2023 (dgm-eval) and EDM2 have it
-    dinov2-vit-b-14   FD-dinov2-b14: ViT-B/14 of images resized as TensorFlow 1 did, comparable with torch-fidelity's only
+    clip-vit-l-14-336   CMMD (Jayasumana et al. 2024): images that Pillow resized
+    dinov2-vit-l-14     FD-dinov2: ViT-L/14 of images that Pillow resized, as Stein et al. 2023 (dgm-eval) and EDM2 have it
+    clip-vit-b-32       FD-clip: images resized as TensorFlow 1 did, comparable with torch-fidelity's only
+    dinov2-vit-b-14     FD-dinov2-b14: ViT-B/14, likewise
 
-torch-fidelity fetches the network's code from its repository's main branch and runs it, and takes no weights from a file.
-So the vision transformer is written out here, with the names of the published tensors.
+The authors of CMMD and of FD-DINOv2 resize 8-bit images with Pillow's bicubic filter (a = -1/2, stretched where the image
+shrinks, so that nothing aliases) and divide by the standard deviations of the network's training images. torch-fidelity's
+extractors resize as TensorFlow 1 did, bilinearly and without a filter: their distances are others.
+
+A published file of CLIP is a TorchScript archive, which holds code besides tensors. It is opened as one only if its SHA-256
+is the published one; any other file must hold tensors alone, under the same names. Of DINOv2 torch-fidelity fetches the
+network's code from its repository's main branch and runs it, and takes no weights from a file. So that vision transformer is
+written out here, with the names of the published tensors.
 """
 
+import warnings
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS, FeatureExtractorCLIP, build_model
 from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 
 from replication.download import Remote
 from replication.metrics.extractor import PublishedExtractor
-from replication.metrics.resize import OfOneSize
 from replication.registry import EXTRACTORS
 
-HEAD = 64  # channels of an attention head, in all four published sizes
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+HEAD = 64  # channels of an attention head of DINOv2, in all four published sizes
 _norm = partial(nn.LayerNorm, eps=1e-6)
+
+
+def pillow_bicubic(images: Tensor, side: int) -> Tensor:
+    """uint8 [B,C,H,W] -> float32 [B,C,side,side] of whole levels 0..255: rows first, then columns, each rounded to 8 bits."""
+    x = images.float()
+    for size in ((x.shape[2], side), (side, side)):
+        if x.shape[2:] != size:
+            x = (F.interpolate(x, size, mode="bicubic", antialias=True) + 0.5).floor().clamp(0, 255)
+    return x
+
+
+class OfOneSize(nn.Module):
+    """uint8 [B,3,H,W] -> the network's features of the image at `side` pixels, normalised by channel: a tuple of [B,D]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, side: int, mean: tuple[float, ...], std: tuple[float, ...]):
+        super().__init__()
+        self.network, self.side = network, side
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        return (self.network((pillow_bicubic(images, self.side) / 255 - self.mean) / self.std),)
+
+
+class ClipFromTensors(FeatureExtractorCLIP):
+    """torch-fidelity's extractor, built from tensors instead of a TorchScript file."""
+
+    def __init__(self, name: str, features_list: list[str], state: dict[str, Tensor]):
+        FeatureExtractorBase.__init__(self, name, features_list)
+        self.feature_extractor_internal_dtype = torch.float32
+        self.model = build_model(dict(state), torch.float32)
+        self.resolution = self.model.visual.input_resolution
+
+
+class _Clip(PublishedExtractor):
+    def _state(self) -> dict[str, Tensor]:
+        if not self.published:
+            return super()._state()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # TorchScript's end, but that is what the file is
+            return torch.jit.load(self.path, map_location="cpu").state_dict()
+
+
+@EXTRACTORS.register("clip-vit-b-32")
+class ClipExtractor(_Clip):
+    """FD-clip: 512 features of CLIP (Radford et al. 2021); 354 MB, or $REPLICATION_CLIP_WEIGHTS.
+
+    Without logits: CLIP has no inception score.
+    """
+
+    name, family, layers = "clip-vit-b-32", "clip", ("clip",)
+    multiply_adds, width = 4.41e9, 512
+    remote = Remote(MODEL_URLS[name], MODEL_METADATA[name]["hash"])
+    variable = "REPLICATION_CLIP_WEIGHTS"
+
+    def _network(self, state: dict[str, Tensor]) -> ClipFromTensors:
+        return ClipFromTensors(self.name, list(self.layers), state)
+
+
+@EXTRACTORS.register("clip-vit-l-14-336")
+class ClipLargeExtractor(_Clip):
+    """CMMD's network (Jayasumana et al. 2024), CLIP's ViT-L/14 at 336 pixels; or $REPLICATION_CLIP_L14_336_WEIGHTS.
+
+    768 features, which are not normalised to length 1: CMMD does that itself. Without logits. The file has 0.9 GB.
+    """
+
+    name, family, layers, version = "clip-vit-l-14-336", "clip-l14-336", ("clip",), "1"
+    multiply_adds, width = 191.0e9, 768
+    remote = Remote(MODEL_URLS[f"{name}px"], MODEL_METADATA[f"{name}px"]["hash"])
+    variable = "REPLICATION_CLIP_L14_336_WEIGHTS"
+
+    def _network(self, state: dict[str, Tensor]) -> nn.Module:
+        visual = build_model(dict(state), torch.float32).visual
+        return OfOneSize(visual, visual.input_resolution, CLIP_MEAN, CLIP_STD)
 
 
 class Block(nn.Module):
