@@ -160,7 +160,8 @@ def _training(name: str, batch: int, precision: Precision, device: torch.device)
             team.close()
 
     around = dict.fromkeys(teams, nullcontext)  # what its processes do is no disturbance
-    every, warmups = {**runs, **teams}, WARMUPS + 2
+    every: dict[str, Run] = {**runs, **teams}
+    warmups = WARMUPS + 2
     return Work(every, multiply_adds, touched, batch, precision, warmups, both.missing, close=close, around=around)
 
 

@@ -10,10 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from replication.check.exact import TRIANGLE, CorrelatedGaussian, ExactDenoiser, GaussianDenoiser, PointsDenoiser
+from replication.check.exact import (
+    TRIANGLE,
+    CorrelatedGaussian,
+    ExactDenoiser,
+    GaussianDenoiser,
+    PointsDenoiser,
+    global_errors,
+    local_errors,
+    moment_errors,
+    slopes,
+)
 from replication.check.finding import Finding, at_most, holds, near
 from replication.check.models import SmallNetwork, without_gradient
-from replication.check.order import global_errors, local_errors, moment_errors, slopes
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Counted
 from replication.diffusion.objective import Objective

@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from replication.metrics.kept import LARGEST, content, kept
+from replication.metrics.features import LARGEST, content, kept
 from replication.metrics.metric import VARIETY, Material, Measurement, Metric, with_interval
 from replication.metrics.moments import Gaussian
 from replication.metrics.uncertainty import Draws, Influence, calibrated, linear_part

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from replication.metrics.kept import kept
+from replication.metrics.features import kept
 from replication.metrics.metric import VARIETY, Material, Measurement, Metric, with_interval
 from replication.metrics.uncertainty import Influence, linear_part
 from replication.registry import METRICS

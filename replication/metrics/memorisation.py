@@ -16,8 +16,7 @@ out or generated, from the same side, but copies are found by it for certain.
 import torch
 from torch import Tensor
 
-from replication.metrics.features import Features
-from replication.metrics.kept import content, kept
+from replication.metrics.features import Features, content, kept
 from replication.metrics.manifold import nearest_distances
 from replication.metrics.metric import VARIETY, Material, Measurement, Metric, Row, columns
 from replication.metrics.uncertainty import Interval, wilson

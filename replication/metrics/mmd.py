@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from replication.metrics.kept import content, kept
+from replication.metrics.features import content, kept
 from replication.metrics.metric import VARIETY, Material, Measurement, Metric, with_interval
 from replication.metrics.uncertainty import Draws, Influence, calibrated, linear_part
 from replication.registry import METRICS

@@ -25,11 +25,21 @@ from replication.check.diffusion import (
     median,
     weak_order,
 )
-from replication.check.exact import CorrelatedGaussian, ExactDenoiser, GaussianDenoiser, PointsDenoiser
-from replication.check.order import distance, global_errors, local_errors, slopes, starts, walk
+from replication.check.exact import (
+    CorrelatedGaussian,
+    ExactDenoiser,
+    GaussianDenoiser,
+    PointsDenoiser,
+    distance,
+    global_errors,
+    local_errors,
+    slopes,
+    starts,
+    walk,
+)
 from replication.diffusion.exponential import hold_eps
 from replication.diffusion.sampler import Sampler
-from replication.diffusion.samplers.dpmpp import DPMpp2M
+from replication.diffusion.samplers.multistep import DPMpp2M
 from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import SAMPLERS
 
@@ -102,7 +112,7 @@ class InvertedRatio(DPMpp2M):
         return [0.5]
 
     def step(self, *args: Any) -> Any:
-        with mock.patch("replication.diffusion.samplers.dpmpp.average", self.inverted):
+        with mock.patch("replication.diffusion.samplers.multistep.average", self.inverted):
             return super().step(*args)
 
     @staticmethod

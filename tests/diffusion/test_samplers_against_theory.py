@@ -7,9 +7,8 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from replication.check.exact import GaussianDenoiser
+from replication.check.exact import GaussianDenoiser, final_moments
 from replication.check.models import SmallNetwork
-from replication.check.order import final_moments
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.exponential import moments
 from replication.diffusion.forward import posterior, transition

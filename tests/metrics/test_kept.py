@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from replication.metrics import frechet
-from replication.metrics.features import Features
-from replication.metrics.kept import kept
+from replication.metrics.features import Features, kept
 from replication.metrics.metric import Material, evaluate
 
 

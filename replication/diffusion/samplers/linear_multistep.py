@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from replication.diffusion.exponential import Node, average, hold_eps, log_snr_step, moments
-from replication.diffusion.multistep import History
 from replication.diffusion.sampler import DenoiseAt, Sampler
+from replication.diffusion.samplers.multistep import History
 from replication.diffusion.schedule import NoiseSchedule
 from replication.registry import SAMPLERS
 from replication.types import InputError, Prediction
