@@ -28,8 +28,7 @@ from replication.bench.peers import (
     plain,
     ready,
 )  # fmt: skip
-from replication.bench.team import Team, pays_on, together_on
-from replication.bench.turns import Run, Task, Work, apart
+from replication.bench.turns import Run, Task, Team, Work, apart, pays_on, together_on
 from replication.cost import FORWARDS_PER_STEP
 from replication.numerics import Precision
 from replication.report.speed import OURS

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from replication.acceleration import accelerated
 from replication.bench.networks import FLOAT
 from replication.bench.peers import BEST, DEFAULTS, compiled, cost, evaluation, labels, pair, plain, ready
-from replication.bench.team import Team, pays_on, together_on
-from replication.bench.turns import Run, Seconds, Task, Work, company
+from replication.bench.turns import Run, Seconds, Task, Team, Work, company, pays_on, together_on
 from replication.diffusion import Denoiser, sample
 from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics

@@ -1,21 +1,30 @@
-"""Runs that take turns on one machine, the floor's among them, and a machine that is not idle."""
+"""Runs that take turns on one machine, the floor's among them; a machine that is not idle; processes that work together.
 
+A team's processes have one thread each, and start as harness/companions.py starts them: as many as this one has threads.
+"""
+
+import atexit
 import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
+from replication.memory import keep_freed_memory
 from replication.metrics.timing import OtherWork, Stopwatch
 from replication.numerics import Precision, float32_as
 from replication.report.speed import COPY, PRODUCT, Line
+from replication.training.processes import Processes, met
 
 TURNS, FEWEST = 9, 3  # of a line, as its share of the time allows
 PATIENCE = 4.0  # times its share, for as long as it has fewer
@@ -160,3 +169,49 @@ def company() -> Iterator[None]:
     finally:
         busy.kill()
         busy.wait()
+
+
+def pays_on(device: torch.device) -> bool:
+    return device.type == "cpu" and torch.get_num_threads() > 1
+
+
+def together_on(device: torch.device) -> str:
+    """How a line's name ends where a team does the work."""
+    return f", {torch.get_num_threads()} processes of one thread" if pays_on(device) else ""
+
+
+class Team:
+    """Called, each of the processes does once what `build`, which is pickled, has made there."""
+
+    def __init__(self, build: Callable[[Processes], Run]):
+        self.count, context = torch.get_num_threads(), get_context("spawn")
+        self._folder = TemporaryDirectory()
+        given = context.Value("i", 0), self.count, self._folder.name, build
+        self._pool = ProcessPoolExecutor(self.count, context, _begin, given)
+
+    def __call__(self) -> list[Any]:
+        return list(self._pool.map(_do, range(self.count)))
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self._folder.cleanup()
+
+
+_run: Run  # of this process, where it is one of a team
+
+
+def _begin(begun: Any, count: int, folder: str, build: Callable[[Processes], Run]) -> None:
+    global _run
+    with begun.get_lock():
+        index, begun.value = begun.value, begun.value + 1
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    meeting = ExitStack()
+    atexit.register(meeting.close)
+    _run = build(meeting.enter_context(met(index, count, folder)))
+
+
+def _do(_: int) -> None:
+    """In each once: who is done waits for the others to begin."""
+    distributed.barrier()
+    _run()

@@ -21,8 +21,7 @@ from replication.check.exact import (
     moment_errors,
     slopes,
 )
-from replication.check.finding import Finding, at_most, holds, near
-from replication.check.models import SmallNetwork, without_gradient
+from replication.check.models import Finding, SmallNetwork, at_most, holds, near, without_gradient
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Counted
 from replication.diffusion.objective import Objective

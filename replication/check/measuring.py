@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from replication.check.finding import Finding, at_most, holds
+from replication.check.models import Finding, at_most, holds
 from replication.datasets.dataset import Dataset
 from replication.metrics.extractor import Extractor
 from replication.metrics.features import Features

@@ -5,11 +5,34 @@ vocabulary or context. Here is also a network for tests that needs no training.
 """
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from replication.check.finding import Finding, at_most, holds
+
+class Finding(NamedTuple):
+    """One line of a check: `measured` and `needed` are texts to print; `ok` is the verdict."""
+
+    name: str
+    measured: str
+    needed: str
+    ok: bool
+
+
+def at_most(name: str, value: float, bound: float) -> Finding:
+    """An error, which must not exceed the bound; NaN does."""
+    return Finding(name, f"{value:.3g}", f"at most {bound:g}", value <= bound)
+
+
+def near(name: str, value: float, target: float, atol: float) -> Finding:
+    """A value that must be the target to within atol."""
+    return Finding(name, f"{value:.2f}", f"{target:g} +- {atol:g}", abs(value - target) <= atol)
+
+
+def holds(name: str, measured: object, ok: bool, needed: str = "yes") -> Finding:
+    """A fact, shown as it was found."""
+    return Finding(name, str(measured), needed, ok)
 
 
 def check_model(build: Callable[[], nn.Module], largest: int = 60_000_000) -> Iterator[Finding]:

@@ -1,17 +1,26 @@
-"""Conditions by text: images are paired with their dataset's captions, and a prompt may be any text that can be encoded."""
+"""Conditions by text: images are paired with their dataset's captions, and a prompt may be any text that can be encoded.
 
+The one that needs no files is here, word numbers for a small text transformer that is trained inside the network.
+"""
+
+import re
+import unicodedata
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from replication.conditions.condition import Condition, LabelledDataset
+from replication.conditions.condition import Condition, LabelledDataset, Sizes
+from replication.registry import CONDITIONS, unknown
 from replication.settings import content_key
 from replication.types import InputError
 
 SHOWN = 60  # characters of a prompt that a message repeats
+PADDING, START, FIRST_WORD = 0, 1, 2
+LENGTH = 12  # the start token and eleven words
 _TABLES: dict[Hashable, Tensor] = {}  # every caption encoded, once per process: a sweep's cells share it
 
 
@@ -86,3 +95,50 @@ def shown(prompt: str | bytes) -> str:
     """The prompt as a message quotes it: one line of ASCII, shortened."""
     text = ascii(prompt)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(prompt):,} characters)"
+
+
+@CONDITIONS.register("text")
+class Text(Captioned):
+    """Captions as word numbers, for a text transformer trained inside the network (Rombach et al. 2022, 4.3.1).
+
+    cond: Int[B,12], token numbers: start, one per word, padding 0. The vocabulary is the words of the dataset's captions.
+    """
+
+    length = LENGTH
+
+    def encoded(self, texts: Sequence[str], dataset: LabelledDataset, device: torch.device) -> Tensor:
+        known = words(captions(dataset))
+        rows = [[START, *_numbers(text, known)] for text in texts]
+        padded = [row + [PADDING] * (LENGTH - len(row)) for row in rows]
+        return torch.tensor(padded, dtype=torch.int64, device=device).reshape(-1, LENGTH)
+
+    def sizes(self, dataset: LabelledDataset) -> Sizes:
+        longest = max(captions(dataset), key=lambda caption: len(_split(caption)))
+        if (count := len(_split(longest))) >= LENGTH:
+            raise InputError(f"caption {shown(longest)} of {dataset.name!r} has {count} words, and {LENGTH - 1} fit")
+        return Sizes(vocabulary=FIRST_WORD + len(words(captions(dataset))), length=self.length)
+
+
+@cache
+def words(captions: tuple[str, ...]) -> dict[str, int]:
+    """Every word of the captions, in the order of their first use, with its token number: word i is token i + 2."""
+    found = dict.fromkeys(word for caption in captions for word in _split(caption))
+    return {word: i for i, word in enumerate(found, FIRST_WORD)}
+
+
+def _numbers(text: str, known: Mapping[str, int]) -> list[int]:
+    found = _split(text)
+    if text and not found:
+        raise InputError(f"prompt {shown(text)} has no words: describe the image")
+    if len(found) >= LENGTH:
+        raise InputError(f"prompt {shown(text)} has {len(found):,} words, and {LENGTH - 1} fit")
+    for word in found:
+        if word not in known:
+            raise InputError(f"prompt {shown(text)}: {unknown('word', word[:40], list(known))}")
+    return [known[word] for word in found]
+
+
+def _split(text: str) -> list[str]:
+    """Lower-case words; punctuation separates them and is dropped. Other symbols are no punctuation, and no caption's."""
+    normal = unicodedata.normalize("NFKC", text).lower()
+    return re.sub(".", lambda c: " " if unicodedata.category(c[0]).startswith("P") else c[0], normal).split()

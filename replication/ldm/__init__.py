@@ -7,7 +7,7 @@
     section 3.2, eq. 2   training on latents              training/data.py
     section 4, app. E    the U-Net, its published sizes   ldm/unet.py, layers/unet.py
     section 3.3, eq. 3   attention to the condition       ldm/transformer.py         SpatialTransformer
-    section 4.3.1        the text model, trained along    ldm/transformer.py         TextTransformer; conditions/text.py,
+    section 4.3.1        the text model, trained along    ldm/transformer.py         TextTransformer; conditions/captions.py,
                                                           conditions/bert_tokens.py
     section 4.3.2        the class embedder of ImageNet   ldm/transformer.py         ClassEmbedder
     section 4.1          the compression sweep, in small  experiments/ldm.toml, profiles cpu and gpu

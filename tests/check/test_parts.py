@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from replication.check.diffusion import check_objective, check_schedule, check_spacing
-from replication.check.finding import Finding
 from replication.check.measuring import check_dataset, check_extractor, check_metric
-from replication.check.models import check_model
+from replication.check.models import Finding, check_model
 from replication.diffusion.objectives.simple import Simple
 from replication.diffusion.spacing import Spacing
 from replication.registry import DATASETS, EXTRACTORS, METRICS, MODELS, OBJECTIVES, SCHEDULES, SPACINGS

@@ -9,8 +9,7 @@ import pytest
 import torch
 from training_recipes import CPU, recipe
 
-from replication.conditions.captions import caption_numbers
-from replication.conditions.text import words
+from replication.conditions.captions import caption_numbers, words
 from replication.datasets.dataset import captions
 from replication.registry import CONDITIONS, DATASETS
 from replication.training.train import NetworkState

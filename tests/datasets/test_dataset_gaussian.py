@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from replication.datasets.gaussian import MEAN, STD
+from replication.datasets.small import MEAN, STD
 from replication.registry import DATASETS
 from replication.types import InputError
 

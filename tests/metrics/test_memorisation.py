@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from replication.metrics import memorisation as module
-from replication.metrics.memorisation import memorisation
+from replication.metrics import manifold as module
+from replication.metrics.manifold import memorisation
 from replication.registry import DATASETS, EXTRACTORS
 from replication.types import InputError
 
