@@ -9,7 +9,7 @@
 
 A backward pass costs two forward ones, so a training step costs three per image.
 
-`counted` counts what a run of any tensors does, for an estimate of its time (metrics/throughput.py) and of its memory.
+`counted` counts what a run of any tensors does, for an estimate of its time (metrics/machine.py) and of its memory.
 """
 
 import weakref

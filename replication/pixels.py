@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from replication.registry import unknown
+from replication.registry import one_of
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 GREY = 127.5  # grey levels per unit of [-1, 1]
@@ -31,6 +31,4 @@ def to_levels(x: Array) -> Array:
 
 def quantize(x: Tensor, quantizer: str) -> Tensor:
     """[-1, 1] -> uint8 by the named rule; half a grey level lies between the two. InputError for another name."""
-    if quantizer not in QUANTIZERS:
-        raise unknown("quantizer", quantizer, list(QUANTIZERS))
-    return QUANTIZERS[quantizer](x).clamp(0, 255).to(torch.uint8)
+    return QUANTIZERS[one_of("quantizer", quantizer, QUANTIZERS)](x).clamp(0, 255).to(torch.uint8)

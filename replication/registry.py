@@ -12,7 +12,7 @@ import inspect
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from importlib.metadata import EntryPoints, entry_points
 from importlib.util import find_spec
@@ -33,6 +33,13 @@ def unknown(kind: str, name: object, valid: list[str]) -> InputError:
     near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return InputError(f"unknown {kind} {name!r}{hint} (valid: {listed(valid)})")
+
+
+def one_of(kind: str, name: str, valid: Collection[str]) -> str:
+    """The name itself if it is valid; raises InputError with the nearest one otherwise."""
+    if name not in valid:
+        raise unknown(kind, name, list(valid))
+    return name
 
 
 def listed(names: Iterable[object]) -> str:

@@ -14,7 +14,7 @@ import torch
 from replication.bench import breakdown, decoding, distance, networks, pages, sampling
 from replication.bench.turns import Task, line_of
 from replication.harness.provenance import provenance
-from replication.registry import unknown
+from replication.registry import one_of
 from replication.report.speed import Line, Section
 
 TASKS: dict[str, Callable[[torch.device], list[Task]]] = {
@@ -40,8 +40,7 @@ def bench(device: torch.device, names: Sequence[str] = (), budget: float = BUDGE
     What is left of `budget`, seconds, is shared among the lines to come. Raises InputError for an unknown name.
     """
     for name in names:
-        if name not in TASKS:
-            raise unknown("section", name, list(TASKS))
+        one_of("section", name, TASKS)
     every = {name: TASKS[name](device) for name in names or [name for name in TASKS if name not in BY_NAME_ONLY]}
     ahead, ends = sum(map(len, every.values())), time.monotonic() + budget
     for name, tasks in every.items():

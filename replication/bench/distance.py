@@ -13,7 +13,7 @@ from replication.bench.networks import FLOAT
 from replication.bench.turns import Run, Task, Work, apart
 from replication.harness.passes import of_extractor
 from replication.metrics.extractor import EmbeddedExtractor
-from replication.metrics.extractors.inception import InceptionExtractor
+from replication.metrics.extractors.convolutional import InceptionExtractor
 from replication.metrics.frechet import frechet_distance, resampled_fd
 from replication.metrics.timing import peak_memory, reset_peak_memory
 from replication.metrics.uncertainty import draw

@@ -15,7 +15,7 @@ from replication.conditions.condition import LabelledDataset
 from replication.conditions.encoder_files import EncoderFiles, FromFiles, root_of
 from replication.layers.conditioning import joined
 from replication.numerics import numerics
-from replication.registry import CONDITIONS, unknown
+from replication.registry import CONDITIONS, one_of
 from replication.types import InputError
 
 INDEX = "model_index.json"
@@ -81,8 +81,7 @@ def _pipeline(files: EncoderFiles) -> Any:
     except ImportError as error:
         raise InputError(f"condition 'pipeline-text' needs the library: pip install diffusers ({error})") from error
     name = diffusers.DiffusionPipeline.load_config(str(files.folder), local_files_only=True).get("_class_name")
-    if name not in PIPELINES:
-        raise unknown(f"pipeline in {files.folder / INDEX}", name, list(PIPELINES))
+    one_of(f"pipeline in {files.folder / INDEX}", name, PIPELINES)
     left = dict.fromkeys(DRAWS)
     try:
         diffusers.utils.logging.disable_progress_bar()

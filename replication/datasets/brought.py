@@ -1,6 +1,6 @@
 """Datasets that may not be redistributed: the user brings a folder of photographs.
 
-They are prepared to one resolution in one named way (preprocessing.py) and kept under `$REPLICATION_DATA` as one mapped
+They are prepared to one resolution in one named way (pictures.py) and kept under `$REPLICATION_DATA` as one mapped
 array per split (mapped.py). No hash of their content is published, so the fingerprint is that of what was added. Until
 something is, a dataset has a fingerprint that no content has, and an experiment on it can be checked and planned.
 
@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from replication.datasets.dataset import Dataset, Split, Whole, captions
 from replication.datasets.mapped import in_canonical_order, measured_fingerprint, open_mapped, open_whole, store
 from replication.datasets.photographs import Expected, Photograph, find_photographs, read_photograph
-from replication.datasets.preprocessing import WHOLE, Prepared, Stored, prepared, to_shorter_side
+from replication.datasets.pictures import WHOLE, Prepared, Stored, prepared, to_shorter_side
 from replication.datasets.survey import survey
 from replication.download import data_home
 from replication.files import locked, replaced, unwritable, write_atomically

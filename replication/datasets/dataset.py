@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from replication.datasets.preprocessing import Stored
-from replication.registry import unknown
+from replication.datasets.pictures import Stored
+from replication.registry import one_of
 from replication.types import InputError
 
 
@@ -111,9 +111,7 @@ class Dataset(ABC):
 
         Raises InputError for an unknown split, and where the content is absent and cannot be had, or is not right.
         """
-        if split not in self.fingerprints:
-            raise unknown(f"{self.name} split", split, sorted(self.fingerprints))
-        content = self._read(split)
+        content = self._read(one_of(f"{self.name} split", split, sorted(self.fingerprints)))
         self._require(split, content, self._blame(split))
         return content
 

@@ -17,7 +17,7 @@ such a training, which says crop = 1.0, bring the set as "bilinear, whole" too.
 from pydantic import PositiveInt
 
 from replication.datasets.brought import PREPROCESSING, RESOLUTION, Brought, brought
-from replication.datasets.preprocessing import Stored
+from replication.datasets.pictures import Stored
 from replication.registry import DATASETS
 
 OWN_TEMPLATES = ("a photo of {a0}", "a picture that shows {a0}", "{a0}", "{0}")

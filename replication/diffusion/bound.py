@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from replication.diffusion.denoiser import Denoise, clipped
-from replication.diffusion.forward import marginal, posterior
+from replication.diffusion.forward import marginal, posterior, reverse_variance
 from replication.diffusion.schedule import NoiseSchedule
-from replication.diffusion.variance import reverse_variance
 from replication.types import Prediction, per_image
 
 BIN = 1 / 255  # half the distance between two grey levels in [-1, 1]

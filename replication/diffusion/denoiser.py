@@ -11,10 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from replication.diffusion.forward import LEARNED
 from replication.diffusion.parameterization import eps_of, named
 from replication.diffusion.schedule import NoiseSchedule
-from replication.diffusion.variance import LEARNED
-from replication.registry import unknown
+from replication.registry import one_of
 from replication.types import InputError, Prediction, per_image
 
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -49,9 +49,7 @@ class Denoiser:
                 f"parameterization {parameterization!r} says nothing about x0 at t = 1 of this schedule, where alpha is 0;"
                 " v, velocity and x0 do"
             )
-        if variance not in LEARNED:
-            raise unknown("learned variance", variance, list(LEARNED))
-        self.is_range = variance == "learned-range"
+        self.is_range = one_of("learned variance", variance, LEARNED) == "learned-range"
         first = next(network.parameters(), None) if isinstance(network, nn.Module) else None
         self.dtype = None if first is None else first.dtype
 
@@ -145,9 +143,7 @@ def clipped(denoise: Denoise, clip: str) -> Denoise:
 
     Raises InputError for another name.
     """
-    if clip not in CLIPS:
-        raise unknown("clip", clip, list(CLIPS))
-    if clip == "none":
+    if one_of("clip", clip, CLIPS) == "none":
         return denoise
     kind, _, rederive = clip.partition("+")
     return (Clipped if kind == "x0" else Thresholded)(denoise, rederive=bool(rederive))

@@ -18,7 +18,7 @@ from torch import Tensor
 from replication.diffusion.denoiser import Denoise, Wrapper, evaluations
 from replication.diffusion.parameterization import eps_of
 from replication.diffusion.schedule import NoiseSchedule
-from replication.registry import unknown
+from replication.registry import one_of
 from replication.types import InputError, Prediction, per_image
 
 VERSION = 1  # raised when a guided image comes out otherwise
@@ -47,9 +47,7 @@ class Guided(Wrapper):
     ):
         super().__init__(denoise)
         if isinstance(channels, str):
-            if channels not in CHANNELS:
-                raise unknown("guided channels", channels, list(CHANNELS))
-            self.channels = CHANNELS[channels]
+            self.channels = CHANNELS[one_of("guided channels", channels, CHANNELS)]
         elif isinstance(channels, bool) or channels < 1:
             raise InputError(
                 f"guided channels must be a positive number or a name of {list(CHANNELS)}, not {channels!r}"

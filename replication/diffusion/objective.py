@@ -14,7 +14,7 @@ class Objective(ABC):
 
     version = 1
     learns_variance = False  # whether it trains a network with twice the output channels
-    variance_reading = "learned"  # how their second half is read: one of LEARNED in variance.py
+    variance_reading = "learned"  # how their second half is read: one of LEARNED in forward.py
 
     @abstractmethod
     def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:

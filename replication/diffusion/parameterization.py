@@ -16,7 +16,7 @@ from torch import Tensor
 
 from replication.diffusion.forward import posterior
 from replication.diffusion.schedule import NoiseSchedule
-from replication.registry import unknown
+from replication.registry import one_of
 from replication.types import Prediction, per_image
 
 
@@ -102,9 +102,7 @@ PARAMETERIZATIONS: dict[str, Parameterization] = {
 
 def named(name: str) -> Parameterization:
     """The parameterization of that name; raises InputError with the nearest one."""
-    if name not in PARAMETERIZATIONS:
-        raise unknown("parameterization", name, sorted(PARAMETERIZATIONS))
-    return PARAMETERIZATIONS[name]
+    return PARAMETERIZATIONS[one_of("parameterization", name, sorted(PARAMETERIZATIONS))]
 
 
 def eps_of(x0: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:

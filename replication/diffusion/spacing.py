@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from replication.diffusion.schedule import NoiseSchedule
-from replication.registry import unknown
 from replication.types import InputError
 
 ENDS = ("zero", "first")
@@ -46,10 +45,3 @@ def times_of(indices: Tensor, schedule: NoiseSchedule, end: str = "zero") -> Ten
 def end_time(end: str, schedule: NoiseSchedule) -> Tensor:
     """Float64[1]. zero: t = 0, the clean image. first: t = 1/T, the first alpha_bar of the tables, as LDM's DDIM does."""
     return torch.tensor([0.0 if end == "zero" else 1 / schedule.T], dtype=torch.float64)
-
-
-def check_end(end: str) -> str:
-    """The name itself if it is valid; raises InputError otherwise."""
-    if end not in ENDS:
-        raise unknown("end", end, list(ENDS))
-    return end

@@ -1,6 +1,6 @@
 """Peebles and Xie 2023, "Scalable diffusion models with transformers" (arXiv:2212.09748), mapped to this code.
 
-    section 3.1          eps and the learned variance     diffusion/objectives/bound.py, diffusion/variance.py
+    section 3.1          eps and the learned variance     diffusion/objectives/bound.py, diffusion/forward.py
     section 3.1          classifier-free guidance         diffusion/guidance.py (channels = "dit" is the official code's)
     section 3.2, fig. 4  patches and their positions      dit/model.py      PatchEmbedding, sincos_positions
     section 3.2, fig. 3  the four block designs           dit/blocks.py     BLOCKS

@@ -1,7 +1,7 @@
 """How long what is ahead takes, and how much disk and memory: jobs and trainings, before any of it runs.
 
 What each has to do is counted (passes.py), and what this machine does in a second is measured now
-(metrics/throughput.py). Where rows or snapshots of this machine have times, whatever is of their network takes as much
+(metrics/machine.py). Where rows or snapshots of this machine have times, whatever is of their network takes as much
 longer or shorter than counted as they did. Not counted: reading data, metrics and resampling once the features are there,
 compiling.
 """
@@ -26,7 +26,7 @@ from replication.harness.passes import (
     of_stage,
 )
 from replication.harness.workplace import PlannedTraining, Workplace
-from replication.metrics.throughput import throughput
+from replication.metrics.machine import throughput
 from replication.metrics.timing import conditions
 from replication.numerics import Precision
 from replication.sampling.chunks import chunks_in

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from replication.datasets.dataset import Dataset
-from replication.datasets.preprocessing import Preprocessing
+from replication.datasets.pictures import Preprocessing
 from replication.harness.experiment_file import read_toml
 from replication.harness.home import catalogue
 from replication.harness.references import moments_of

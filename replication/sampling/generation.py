@@ -26,7 +26,7 @@ from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.pixels import quantize
 from replication.progress import Bar
-from replication.registry import CLASSIFIERS, SAMPLERS, SPACINGS, unknown
+from replication.registry import CLASSIFIERS, SAMPLERS, SPACINGS, one_of
 from replication.sampling.chunks import Chunks, SampleSet, Seconds
 from replication.settings import Part, Settings, Shared
 from replication.types import RunError
@@ -93,8 +93,7 @@ class Sampling(Settings):
 
     def _visited(self, schedule: NoiseSchedule) -> tuple[Tensor, int]:
         """The times and the sampler's evaluations, each found once for a schedule: a sweep's cells share few of them."""
-        if self.clip not in CLIPS:
-            raise unknown("clip", self.clip, list(CLIPS))
+        one_of("clip", self.clip, CLIPS)
         visited, evaluations = _visited.setdefault(schedule, ({}, {}))
         sampler, when = self.sampler.built(SAMPLERS), (self.spacing, self.steps)
         if when not in visited:

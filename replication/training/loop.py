@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from replication.acceleration import replayed
 from replication.checkpoint import load_checkpoint
 from replication.deadline import NEVER, Deadline, OutOfTime
+from replication.metrics.machine import MACHINE, Machine
 from replication.metrics.timing import conditions
 from replication.noise import stream_seed
 from replication.numerics import float32_as
 from replication.progress import Bar
 from replication.training.data import TrainingData
 from replication.training.first_stage import FirstStage
-from replication.training.machine import MACHINE, Machine
 from replication.training.processes import ALONE, Processes, for_whole, not_yet
 from replication.training.recipe import Recipe
 from replication.training.settings import Training

@@ -17,7 +17,7 @@ from PIL import Image
 from replication.cli import main
 from replication.datasets import brought as brought_module
 from replication.datasets.brought import Brought
-from replication.datasets.preprocessing import prepared
+from replication.datasets.pictures import prepared
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
 from replication.registry import DATASETS, EXTRACTORS

@@ -7,9 +7,8 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from replication.check.exact import GaussianDenoiser
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Clipped, Counted, clipped
-from replication.diffusion.forward import marginal, posterior, transition
+from replication.diffusion.forward import marginal, posterior, reverse_variance, transition
 from replication.diffusion.guidance import ClassifierGuided, Guided
-from replication.diffusion.variance import reverse_variance
 from replication.registry import SAMPLERS, SCHEDULES, SPACINGS
 from replication.types import InputError, Prediction
 

@@ -10,7 +10,7 @@ from oracles.sampler_cases import every_sampler
 from replication.check.diffusion import evaluations, images, missed
 from replication.check.models import SmallNetwork
 from replication.diffusion import Denoiser, sample
-from replication.diffusion.variance import LEARNED
+from replication.diffusion.forward import LEARNED
 from replication.noise import ImageNoise
 from replication.registry import SAMPLERS, SCHEDULES, SPACINGS
 

@@ -37,7 +37,7 @@ from replication.harness.jobs import cell
 from replication.harness.journal import Journal
 from replication.harness.store import Sweep
 from replication.harness.tracking import Tracking
-from replication.metrics.throughput import throughput
+from replication.metrics.machine import throughput
 from replication.metrics.timing import Stopwatch
 from replication.sampling.generation import Source
 from replication.training.loop import TrainingState

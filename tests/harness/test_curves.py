@@ -16,8 +16,8 @@ from replication.harness.jobs.cell import cells_of
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
 from replication.harness.workplace import Workplace
+from replication.metrics.machine import MACHINE, Machine
 from replication.training.loop import CURVE, Step, _whole, curve_in
-from replication.training.machine import MACHINE, Machine
 from replication.training.train import NetworkState
 from replication.types import RunError
 

@@ -19,7 +19,7 @@ from replication.harness import expected, passes
 from replication.harness.journal import unsealed
 from replication.harness.passes import of_step
 from replication.harness.workplace import Workplace
-from replication.metrics.throughput import Throughput
+from replication.metrics.machine import Throughput
 from replication.metrics.timing import conditions
 from replication.registry import SAMPLERS
 from replication.sampling import generation

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from replication import cost
-from replication.metrics.extractors.efficientnet import PACKAGE, EfficientNetLite0
+from replication.metrics.extractors.convolutional import PACKAGE, EfficientNetLite0
 from replication.registry import EXTRACTORS, PERCEPTUAL
 from replication.types import InputError
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
-from replication.metrics.extractors.inception import InceptionExtractor
+from replication.metrics.extractors.convolutional import InceptionExtractor
 from replication.registry import EXTRACTORS
 from replication.types import InputError
 

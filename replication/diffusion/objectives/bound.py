@@ -11,11 +11,10 @@ from torch import Tensor
 
 from replication.diffusion.bound import bound_term, term_of
 from replication.diffusion.denoiser import Denoiser
-from replication.diffusion.forward import marginal
+from replication.diffusion.forward import VARIANCES, marginal
 from replication.diffusion.objective import Objective
 from replication.diffusion.objectives.simple import squared_error
-from replication.diffusion.variance import check_variance
-from replication.registry import OBJECTIVES
+from replication.registry import OBJECTIVES, one_of
 from replication.types import InputError, Prediction
 
 
@@ -28,7 +27,7 @@ class Bound(Objective):
     """
 
     def __init__(self, variance: str = "fixed-large"):
-        self.variance = check_variance(variance)
+        self.variance = one_of("variance", variance, VARIANCES)
         self.learns_variance = variance == "learned"
 
     def __call__(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:

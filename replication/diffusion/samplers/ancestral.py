@@ -11,11 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from replication.diffusion.forward import posterior
+from replication.diffusion.forward import VARIANCES, posterior, reverse_variance
 from replication.diffusion.sampler import DenoiseAt, Noise, Sampler
 from replication.diffusion.schedule import NoiseSchedule
-from replication.diffusion.variance import check_variance, reverse_variance
-from replication.registry import SAMPLERS
+from replication.registry import SAMPLERS, one_of
 
 
 @SAMPLERS.register("ancestral")
@@ -29,7 +28,7 @@ class Ancestral(Sampler):
     takes_gradient = True
 
     def __init__(self, variance: str = "fixed-large"):
-        self.variance = check_variance(variance)
+        self.variance = one_of("variance", variance, VARIANCES)
 
     def step(
         self, denoise: DenoiseAt, schedule: NoiseSchedule, x_t: Tensor, t: Tensor, s: Tensor, noise: Noise, state: Any

@@ -28,7 +28,7 @@ from torch import Tensor
 from replication.diffusion.exponential import Node, average, hold_x0, log_snr_step, moments
 from replication.diffusion.sampler import DenoiseAt, Sampler
 from replication.diffusion.schedule import NoiseSchedule
-from replication.registry import SAMPLERS, unknown
+from replication.registry import SAMPLERS, one_of
 from replication.types import InputError
 
 # With fewer steps than this the last one is of order 1, the one before at most of order 2, and so on. At infinite
@@ -61,9 +61,7 @@ class Multistep(Sampler):
     stochastic, evals_per_step = False, 1
 
     def __init__(self, lower_order_final: str = "at-zero"):
-        if lower_order_final not in LOWER_ORDER_FINAL:
-            raise unknown("lower_order_final", lower_order_final, list(LOWER_ORDER_FINAL))
-        self.lower_below = LOWER_ORDER_FINAL[lower_order_final]
+        self.lower_below = LOWER_ORDER_FINAL[one_of("lower_order_final", lower_order_final, LOWER_ORDER_FINAL)]
 
     def init(self, times: Tensor | None = None) -> History:
         steps = math.inf if times is None else len(times) - 1
@@ -128,9 +126,8 @@ class DPMpp3M(DPMpp2M):
 
     def __init__(self, weights: str = "published", lower_order_final: str = "at-zero"):
         super().__init__(lower_order_final)
-        if weights not in ("published", "exact"):
-            raise unknown("weights", weights, ["published", "exact"])
-        self.weights, self.local_order = weights, 3 if weights == "exact" else 2
+        self.weights = one_of("weights", weights, ("published", "exact"))
+        self.local_order = 3 if weights == "exact" else 2
 
     def moments(self, h: Tensor, past: int) -> list[float]:
         if past < 2:
@@ -160,9 +157,7 @@ class UniPC(Multistep):
         super().__init__(lower_order_final)
         if order not in (1, 2, 3):
             raise InputError(f"order must be 1, 2 or 3, not {order!r}")
-        if variant not in ("bh1", "bh2"):
-            raise unknown("variant", variant, ["bh1", "bh2"])
-        self.variant, self.values, self.local_order = variant, order, order
+        self.variant, self.values, self.local_order = one_of("variant", variant, ("bh1", "bh2")), order, order
         self.order = 2 if math.isinf(self.lower_below) else min(order + 1, 3)
 
     def init(self, times: Tensor | None = None) -> Predicted:

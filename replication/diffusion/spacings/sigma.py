@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from replication.diffusion.schedule import NoiseSchedule
-from replication.diffusion.spacing import Spacing, check_end
-from replication.registry import SPACINGS
+from replication.diffusion.spacing import ENDS, Spacing
+from replication.registry import SPACINGS, one_of
 from replication.types import InputError
 
 
@@ -24,7 +24,7 @@ class SigmaSpacing(Spacing):
     """
 
     def __init__(self, sigma_min: float | None = None, sigma_max: float | None = None, end: str = "zero"):
-        self.sigma_min, self.sigma_max, self.end = sigma_min, sigma_max, check_end(end)
+        self.sigma_min, self.sigma_max, self.end = sigma_min, sigma_max, one_of("end", end, ENDS)
 
     @abstractmethod
     def ratios(self, highest: Tensor, lowest: Tensor, n: int) -> Tensor:

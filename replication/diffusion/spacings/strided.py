@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from replication.diffusion.schedule import NoiseSchedule
-from replication.diffusion.spacing import Spacing, check_end, times_of
-from replication.registry import SPACINGS
+from replication.diffusion.spacing import ENDS, Spacing, times_of
+from replication.registry import SPACINGS, one_of
 from replication.types import InputError
 
 CODE = 0.8  # the share of T at which DDIM's official code begins
@@ -62,7 +62,7 @@ class Leading(Spacing):
     def __init__(self, offset: int = 0, end: str = "zero"):
         if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
             raise InputError(f"offset must be a whole number from 0, not {offset!r}")
-        self.offset, self.end = offset, check_end(end)
+        self.offset, self.end = offset, one_of("end", end, ENDS)
 
     def times(self, schedule: NoiseSchedule, n_steps: int) -> Tensor:
         indices = self.offset + torch.arange(n_steps) * (schedule.T // n_steps)
@@ -84,7 +84,7 @@ class Trailing(Spacing):
     """
 
     def __init__(self, round: bool = True, end: str = "zero"):
-        self.round, self.end = round, check_end(end)
+        self.round, self.end = round, one_of("end", end, ENDS)
 
     def times(self, schedule: NoiseSchedule, n_steps: int) -> Tensor:
         # numpy's arange, operation by operation: halves are rounded, so the last bit matters (48 steps, 96, 112, ...)
@@ -105,7 +105,7 @@ class Linspace(Spacing):
     """
 
     def __init__(self, round: bool = True, end: str = "zero"):
-        self.round, self.end = round, check_end(end)
+        self.round, self.end = round, one_of("end", end, ENDS)
 
     def times(self, schedule: NoiseSchedule, n_steps: int) -> Tensor:
         n = n_steps + (self.end == "first")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from replication.diffusion.schedule import DiscreteSchedule, NoiseSchedule
-from replication.diffusion.spacing import Spacing, check_end, end_time
-from replication.registry import SPACINGS
+from replication.diffusion.spacing import ENDS, Spacing, end_time
+from replication.registry import SPACINGS, one_of
 from replication.types import InputError
 
 
@@ -28,7 +28,7 @@ class List(Spacing):
         if times is not None and (timesteps is not None or end != "zero"):
             raise InputError("spacing 'list': times stand alone, and say themselves where they end")
         self.given = torch.tensor(times or timesteps or [], dtype=torch.float64)
-        self.indexed, self.end = times is None, check_end(end)
+        self.indexed, self.end = times is None, one_of("end", end, ENDS)
 
     def times(self, schedule: NoiseSchedule, n_steps: int) -> Tensor:
         if not len(self.given):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from replication import cost
 from replication.conditions.captions import Captioned, caption_numbers, captions
+from replication.diffusion.forward import VARIANCES
 from replication.diffusion.guidance import ClassifierGuided
-from replication.diffusion.variance import check_variance
 from replication.harness.clip_pair import ClipPair, clip_pair
 from replication.harness.drawn import Drawn
 from replication.harness.expected import Ahead
@@ -47,7 +47,7 @@ from replication.metrics.metric import Material, metrics
 from replication.metrics.per_image import image_rms
 from replication.metrics.timing import Together, peak_memory, reset_peak_memory
 from replication.pixels import QUANTIZERS
-from replication.registry import EXTRACTORS, JOBS, SAMPLERS, unknown
+from replication.registry import EXTRACTORS, JOBS, SAMPLERS, one_of, unknown
 from replication.sampling.chunks import SampleSet
 from replication.sampling.generation import Guidance, Sampling
 from replication.training.recipe import Recipe, takes_null
@@ -250,10 +250,9 @@ class Cell(Drawn):
         reads = "learned" in (self.nll, getattr(self.sampling.sampler.build(SAMPLERS), "variance", None))
         if reads and not self.recipe.build_objective().learns_variance:
             raise InputError(f"variance 'learned': objective {self.recipe.objective} trains no variance")
-        if self.protocol.quantizer not in QUANTIZERS:
-            raise unknown("quantizer", self.protocol.quantizer, list(QUANTIZERS))
+        one_of("quantizer", self.protocol.quantizer, QUANTIZERS)
         if self.nll is not None:
-            check_variance(self.nll)
+            one_of("variance", self.nll, VARIANCES)
             if self.recipe.first_stage is not None:
                 raise InputError(f"nll = {self.nll!r}: the bound is that of pixels, and this model is one of latents")
         dataset = self.recipe.build_dataset()
