@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 from replication.acceleration import WARMUPS, Policy, accelerated
 from replication.bench.networks import SIZES, training_state
 from replication.bench.peers import evaluation
-from replication.bench.turns import Run, Seconds, Task, Work
+from replication.bench.turns import Run, Task, Work
 from replication.report.speed import OURS
 
 STEPS = 5  # of which the mean is printed
@@ -52,12 +52,8 @@ def _of_step(step: str, name: str, batch: int, how: str, device: torch.device) -
             run()
     finally:
         Policy.replays, Policy.compiles = before
-    notes = {heading: partial(_as_it_is, text) for heading, text in _by_kind(run, device).items()}
+    notes = {heading: lambda _, text=text: text for heading, text in _by_kind(run, device).items()}
     return Work({OURS: run}, images=batch, notes=notes)
-
-
-def _as_it_is(text: str, _: Seconds) -> str:
-    return text
 
 
 def _by_kind(step: Run, device: torch.device) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The sampling loop over its bare forward passes, beside diffusers' pipeline; and on a machine that is not idle."""
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -16,6 +15,7 @@ from replication.bench.networks import FLOAT
 from replication.bench.peers import BEST, DEFAULTS, compiled, cost, evaluation, labels, pair, plain, ready
 from replication.bench.turns import Run, Seconds, Task, Team, Work, company, pays_on, together_on
 from replication.diffusion import Denoiser, sample
+from replication.metrics.timing import processors
 from replication.noise import ImageNoise
 from replication.numerics import Precision, numerics
 from replication.registry import SAMPLERS, SCHEDULES, SPACINGS
@@ -93,7 +93,7 @@ def _sampling(loop: Loop, device: torch.device) -> Work:
 
 def _in_company(loop: Loop, device: torch.device) -> Work:
     """Of the fair share: beside one thread more than it has processors, a run of p threads has p / (p + 1) of its speed."""
-    whole, fair = _sampling(loop, device), _processors() / (_processors() + 1)
+    whole, fair = _sampling(loop, device), len(processors()) / (len(processors()) + 1)
     threads, team = whole.runs[OURS], Team(partial(_share, loop)) if pays_on(device) else None
     ours: Run = threads if team is None else team
 
@@ -117,10 +117,6 @@ def _share(loop: Loop, processes: Processes) -> Run:
     network = ready(pair(loop.network).network, device).requires_grad_(False)
     shape = rows.stop - rows.start, network.in_channels, network.resolution, network.resolution
     return partial(run_loop, network, loop, shape, device)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _passes(network: nn.Module, steps: int, shape: tuple[int, ...], device: torch.device, cond: Tensor | None) -> None:

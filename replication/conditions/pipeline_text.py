@@ -57,20 +57,16 @@ class PipelineText(FromFiles):
 
     def encoded(self, texts: Sequence[str], dataset: LabelledDataset, device: torch.device) -> Tensor:
         pipeline, found = _pipeline(self.files), []
+        # every encoder reads the same texts, and the null is encoded as any other text is
+        arguments: dict[str, Any] = {"prompt_2": None, "device": torch.device("cpu")}
+        if hasattr(pipeline, "text_encoder_3"):
+            arguments |= {"prompt_3": None, "do_classifier_free_guidance": False}
         with torch.no_grad(), numerics("float32", device):
             for i in range(0, len(texts), BATCH):
-                answer = pipeline.encode_prompt(
-                    list(texts[i : i + BATCH]), **_arguments(pipeline), device=torch.device("cpu")
-                )
+                answer = pipeline.encode_prompt(list(texts[i : i + BATCH]), **arguments)
                 context, pooled = (answer[0], answer[2]) if len(answer) == 4 else answer[:2]
                 found.append(joined(context, pooled))
         return torch.cat(found).to(device)
-
-
-def _arguments(pipeline: Any) -> dict[str, Any]:
-    """Of encode_prompt, beside the texts: every encoder reads the same, and the null is encoded as any other text is."""
-    three = {"prompt_3": None, "do_classifier_free_guidance": False} if hasattr(pipeline, "text_encoder_3") else {}
-    return {"prompt_2": None, **three}
 
 
 @cache  # a sweep's cells share it

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from PIL import Image
 
@@ -191,7 +191,7 @@ class _Walk:
         try:
             return sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
         except OSError as error:
-            raise _unreadable(error) from error
+            _raise_unreadable(error)
 
     def skip(self, entry: Path) -> None:
         """Count a file that is not read, or what is in a folder."""
@@ -245,12 +245,8 @@ class _Walk:
         self.skipped.append(os.path.relpath(file, self.root))
 
 
-def _unreadable(error: OSError) -> InputError:
-    return InputError(f"{error.filename}: the folder can't be read ({error.strerror})")
-
-
-def _raise_unreadable(error: OSError) -> None:
-    raise _unreadable(error) from error
+def _raise_unreadable(error: OSError) -> NoReturn:
+    raise InputError(f"{error.filename}: the folder can't be read ({error.strerror})") from error
 
 
 def _lmdb(path: Path) -> str:

@@ -186,7 +186,7 @@ def _to_all(reference: Tensor | Gaussian) -> FrechetDistance:
 
 def _to(reference: Tensor | Gaussian, counts: Tensor | None = None) -> FrechetDistance:
     """The distance to values [M,D], in which row i is taken counts[i] times, or to known moments."""
-    return FrechetDistance(law_of(reference, counts))
+    return FrechetDistance(reference if isinstance(reference, Gaussian) else fit(reference, counts))
 
 
 def _to_each(
@@ -222,11 +222,6 @@ def without_bias(generated: Tensor, reference: Tensor, seed: int) -> Tensor:
     whole = frechet_distance(generated, reference)
     estimates = [2 * whole - sum(pair) / 2 for pair in zip(apart[::2], apart[1::2], strict=True)]
     return torch.tensor(estimates, dtype=torch.float64)
-
-
-def law_of(reference: Tensor | Gaussian, counts: Tensor | None = None) -> Gaussian:
-    """The Gaussian of values [M,D], or the one that is known, which no resample changes."""
-    return reference if isinstance(reference, Gaussian) else fit(reference, counts)
 
 
 def influence(generated: Tensor, reference: Tensor | Gaussian) -> Influence:

@@ -100,7 +100,8 @@ class Stopwatch:
     def __exit__(self, *_: object) -> None:
         _wait(self.device)
         self.seconds = time.perf_counter() - self._started
-        found = _between(self._counters, _counters(), self.seconds, busy_threads(self.device))
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1  # of the processor's that are kept busy
+        found = _between(self._counters, _counters(), self.seconds, threads)
         self.other_work = found and found._replace(disturbs=found.disturbs or _shared(self.device))
 
 
@@ -112,19 +113,10 @@ def _shared(device: torch.device) -> bool:
     return whole - free - torch.cuda.memory_reserved(device) > CONTEXT
 
 
-def busy_threads(device: torch.device) -> int:
-    """How many of the processor's this process keeps busy: where the device is another one, that which launches."""
-    return torch.get_num_threads() if device.type == "cpu" else 1
-
-
 @cache
-def _processors() -> frozenset[int]:
+def processors() -> frozenset[int]:
     """Those that this process may run on."""
-    return (
-        frozenset(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else frozenset(range(os.cpu_count() or 1))
-    )
+    return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
 
 
 class _Counters(NamedTuple):
@@ -147,7 +139,7 @@ def _counters() -> _Counters | None:
     ticks = [
         [int(count) for count in counts]
         for name, *counts in map(str.split, lines)
-        if name[:3] == "cpu" and name[3:].isdigit() and int(name[3:]) in _processors()
+        if name[:3] == "cpu" and name[3:].isdigit() and int(name[3:]) in processors()
     ]
     tick = 1 / os.sysconf("SC_CLK_TCK")
     # user, nice, system, idle, iowait, irq, softirq, steal
@@ -176,10 +168,10 @@ def _between(before: _Counters | None, after: _Counters | None, seconds: float, 
     if before is None or after is None:
         return None
     busy, stolen, own, switches = (b - a for a, b in zip(before, after, strict=True))
-    processors, late = len(_processors()), TICK * len(_processors())
-    taken, stolen = max(busy - own - late, 0.0) / seconds, max(stolen - late, 0.0) / seconds / processors
+    count, late = len(processors()), TICK * len(processors())
+    taken, stolen = max(busy - own - late, 0.0) / seconds, max(stolen - late, 0.0) / seconds / count
     aside = max(switches - threads, 0) / seconds / threads
-    too_few = processors - taken < threads * (1 + Together.companions) * (1 - SLACK)
+    too_few = count - taken < threads * (1 + Together.companions) * (1 - SLACK)
     return OtherWork(taken, aside, stolen, too_few or aside > SWITCHES or stolen > STEAL)
 
 

@@ -59,16 +59,10 @@ class Seconds(NamedTuple):
     @classmethod
     def per_image(cls, made: Mapping[str, Any], n: int) -> "Seconds":
         """From the header of a chunk of n images."""
-        return cls(
-            made["seconds"] / n,
-            made.get("decoding", 0.0) / n,
-            made.get("batch", n),
-            made.get("threads"),
-            made.get("floor"),
-            made.get("flags"),
-            OtherWork(**made["other_work"]) if made.get("other_work") else None,
-            made.get("companions", "none"),
-        )
+        known = {name: made[name] for name in ("threads", "floor", "flags", "companions") if name in made}
+        other_work = OtherWork(**made["other_work"]) if made.get("other_work") else None
+        taken = made["seconds"] / n, made.get("decoding", 0.0) / n, made.get("batch", n)
+        return cls(*taken, other_work=other_work, **known)
 
 
 @dataclass(frozen=True)

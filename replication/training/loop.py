@@ -128,7 +128,12 @@ class TrainingState(ABC):
         drawn = self.drawn(*self.batch(data))
         for name, optimizer in self.optimizers.items():
             since = max(self.step - self.starts[name], 0)
-            set_learning_rate(optimizer, self.settings.learning_rate * warmup(since, self.settings))
+            rate = self.settings.learning_rate * warmup(since, self.settings)
+            for group in optimizer.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
         done = self._learn(*drawn)
         self.step += 1
         self.ema.update(self.network, self.step)
@@ -323,14 +328,6 @@ def _whole(points: Tensor) -> Tensor:
     return nn.functional.pad(points, (0, len(CURVE) - points.shape[1]), value=math.nan)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
-
-
 def descend(losses: Iterable[Tensor], network: nn.Module, optimizer: torch.optim.Optimizer, settings: Training) -> Step:
     """One optimiser step on the mean of the losses of a batch's parts.
 
@@ -375,15 +372,12 @@ def batch_indices(n: int, step: int, batch_size: int, seed: int, device: torch.d
 
     The device is waited for once an epoch, when its order is copied there.
     """
-    return torch.cat(list(_pieces(n, step * batch_size, (step + 1) * batch_size, seed, device)))
-
-
-def _pieces(n: int, start: int, stop: int, seed: int, device: torch.device | str) -> Iterator[Tensor]:
+    pieces, start, stop = [], step * batch_size, (step + 1) * batch_size
     while start < stop:
         epoch, offset = divmod(start, n)
-        piece = _shuffled(n, epoch, seed, device)[offset : offset + stop - start]
-        yield piece
-        start += len(piece)
+        pieces.append(_shuffled(n, epoch, seed, device)[offset : offset + stop - start])
+        start += len(pieces[-1])
+    return torch.cat(pieces)
 
 
 @lru_cache(maxsize=2)
