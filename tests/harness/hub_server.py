@@ -9,6 +9,20 @@ from http.server import BaseHTTPRequestHandler
 
 from local_http import first_byte, listening, send
 
+# of an experiment on published weights whose images nobody has: the training behind them, and a protocol but for its labels
+PUBLISHED_TRAINING = "training = { steps = 9, batch_size = 4, learning_rate = 1e-4, warmup = 0, grad_clip = 0, ema_decay = 0.9, flip = false }"
+PROTOCOL = """[profiles.paper.protocol]
+name = "rehearsal"
+n = 10
+seeds = [0]
+quantizer = "round"
+reference = "train"
+preprocessing = "crop, bicubic"
+extractor = "cifar10-resnet"
+resamples = 3
+moments = "real-images"
+"""
+
 
 @dataclass
 class Hub:

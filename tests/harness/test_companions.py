@@ -178,7 +178,7 @@ def test_the_work_of_companions_is_no_other_work(beside: None) -> None:
 
 def test_a_competitor_of_two_processes_is_seen(beside: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exact, ten seconds of two processors."""
-    monkeypatch.setattr(timing, "_processors", lambda: frozenset({0, 1}))
+    monkeypatch.setattr(timing, "processors", lambda: frozenset({0, 1}))
     before = timing._Counters(0.0, 0.0, 0.0, 0)
     for own, disturbs in ((19.8, False), (13.3, True)):
         found = timing._between(before, timing._Counters(20.0, 0.0, own, 0), 10.0, 1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch_fidelity
-from harness.hub_server import Hub, serving
+from harness.hub_server import PROTOCOL, PUBLISHED_TRAINING, Hub, serving
 from PIL import Image
 
 from oracles.official_dit import official_dit
@@ -23,37 +23,27 @@ from replication.registry import MODELS
 N, REAL = 10, 12
 SIZES = {"resolution": 32, "classes": 3, "depth": 2, "width": 48, "heads": 4, "patch": 4, "channels": 3}
 NAME = "dit-rehearsal"
-TOML = """
+TOML = f"""
 title = "rehearsal"
 papers = ["arXiv:2212.09748"]
 [profiles.paper]
 batch_size = 5
 [profiles.paper.recipe]
-dataset = { name = "own-images", resolution = 32, classes = 3 }
+dataset = {{ name = "own-images", resolution = 32, classes = 3 }}
 network = "dit-rehearsal"
-schedule = { name = "linear", T = 1000 }
+schedule = {{ name = "linear", T = 1000 }}
 parameterization = "eps"
 objective = "hybrid"
 condition = "label"
-training = { steps = 9, batch_size = 4, learning_rate = 1e-4, warmup = 0, grad_clip = 0, ema_decay = 0.9, flip = false }
-[profiles.paper.protocol]
-name = "rehearsal"
-n = 10
-seeds = [0]
-quantizer = "round"
-reference = "train"
-preprocessing = "crop, bicubic"
-extractor = "cifar10-resnet"
-labels = "random"
-resamples = 3
-moments = "real-images"
+{PUBLISHED_TRAINING}
+{PROTOCOL}labels = "random"
 [[profiles.paper.rows]]
 label = "DiT, guidance 1.5"
-sampler = { name = "ancestral", variance = "learned" }
+sampler = {{ name = "ancestral", variance = "learned" }}
 spacing = "iddpm"
 steps = [3]
 clip = "x0"
-guidance = { weight = 1.5 }
+guidance = {{ weight = 1.5 }}
 """
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conditions.test_sdxl_text import FIRST, LENGTH, POOLED, SECOND, pipeline  # noqa: F401  a fixture
 from diffusers import StableDiffusionXLPipeline
-from harness.hub_server import Hub, serving
+from harness.hub_server import PROTOCOL, PUBLISHED_TRAINING, Hub, serving
 
 from oracles.diffusers_peers import peer_autoencoder, peer_text_unet
 from replication.check.models import randomize
@@ -44,18 +44,8 @@ network = "{NAME}"
 schedule = "scaled_linear"
 parameterization = "eps"
 objective = "simple"
-training = {{ steps = 9, batch_size = 4, learning_rate = 1e-4, warmup = 0, grad_clip = 0, ema_decay = 0.9, flip = false }}
-[profiles.paper.protocol]
-name = "rehearsal"
-n = 10
-seeds = [0]
-quantizer = "round"
-reference = "train"
-preprocessing = "crop, bicubic"
-extractor = "cifar10-resnet"
-labels = "uniform"
-resamples = 3
-moments = "real-images"
+{PUBLISHED_TRAINING}
+{PROTOCOL}labels = "uniform"
 [[profiles.paper.rows]]
 label = "DPM++ 2M Karras"
 sampler = "dpmpp_2m"

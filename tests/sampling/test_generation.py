@@ -189,7 +189,7 @@ def test_other_work_is_seen_in_the_kernels_counters(monkeypatch: pytest.MonkeyPa
     """Exact, of counters before and after ten seconds on two processors. Catches: our own work that counts as others', and
     a thread on a processor of its own that counts as disturbed.
     """
-    monkeypatch.setattr(timing, "_processors", lambda: frozenset({0, 1}))
+    monkeypatch.setattr(timing, "processors", lambda: frozenset({0, 1}))
     before = timing._Counters(100.0, 0.0, 50.0, 7)
 
     def beside(busy: float, stolen: float = 0.0, switches: int = 0, threads: int = 1) -> OtherWork:
