@@ -16,33 +16,11 @@ that size; around an estimate without the bias (FD-infinity, KID), the value of 
 
 With several seeds, the image noise inside each is counted twice (once by drawing seeds), but the reference's only once.
 
-Measured with Gaussian features and 200 resamples, how often the interval of FD-infinity holds the closed-form distance
-(200 to 600 trials; in brackets: raw deviations; "equal" is two sets of one law):
-
-    D = 64, 1,797 against 1,438 images   FD 0.82: 94 % (95 %)   0.087: 93 % (99 %)   equal: 98 % (99.7 %)
-    the same with three seeds            FD 0.82: 97 % (97 %)
-    D = 6, 200 against 150 images        FD 0.34: 93 % (97 %)   0.096: 93 % (98 %)   0.015: 97 % (99.5 %)
-    ten images a feature, on both sides, which is the fewest that FD-infinity is given for (300 trials, not raw):
-    D = 8, 80 against 80 images          FD 2.17: 96 %          0.54: 93 %           0.091: 96 %
-    D = 16, 160 against 160 images       FD 4.34: 96 %          1.08: 96 %           0.18: 95 %
-
-and the interval of KID, D = 64, 1,000 against 1,438 images (120 trials): KID 0.031: 93 %, 0.0028: 98 %, equal: 99 %.
-
-Where a distance is under two standard errors from 0 (FD 0.096), its error grows with it: two in three of the intervals
-that miss end too low.
-
 Rows of one stream saw the same resamples: what is computed from their points, each plus its replicate's deviation from the
 mean, over all replicates, has the interval of that comparison. It takes replicates as they were before calibration
-(`Replicates.joint`), which leaves it 1.07 to 1.3 times too wide. How often the interval of the ratio of two rows, whose
-images correlate by 0.9 to 0.999, holds that of the closed forms (FD: of the mean FDs), over 300 trials each:
+(`Replicates.joint`), which leaves it 1.07 to 1.3 times too wide.
 
-    D = 3, 300 against 300 images        0.41 / 0.29   FD: 96 %   FD-infinity: 96 %
-                                         0.41 / 0.38       97 %                97 %
-    D = 8, 400 against 400 images        0.36 / 0.76       97 %                96 %
-                                         0.36 / 0.33       99 %                97 %
-    D = 8, 160 against 160 images        1.08 / 0.76       97 %                97 %
-
-As if the rows were independent, intervals are 3 to 45 times too wide here and hold it in every trial.
+How often these intervals hold what they should, measured with Gaussian features, is in docs/verdicts.md.
 """
 
 import math
