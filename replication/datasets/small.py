@@ -1,4 +1,4 @@
-"""Sets of 8x8 grey pixels that need no copy: `digits`, the default dataset, and `gaussian`, which is computed."""
+"""Small sets: `digits`, the default one, in scikit-learn; `gaussian`, computed; `cifar10`, downloaded or added from a copy."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from replication.datasets.archived import Archived
 from replication.datasets.dataset import Dataset, Split, captions
+from replication.download import Remote
 from replication.pixels import to_levels
 from replication.registry import DATASETS
 
@@ -22,6 +24,17 @@ TEMPLATES = (
     "a scan of the handwritten digit {0}",
     "a small picture of {a1}",
     "{1}",
+    "{0}",
+)
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_TEMPLATES = (
+    "a photo of {a0}",
+    "a blurry photo of {a0}",
+    "a small picture of {a0}",
+    "{a0}",
+    "a color photo of {a0}",
+    "a low resolution photo of {a0}",
+    "a picture that shows {a0}",
     "{0}",
 )
 MEAN, STD = 0.2, 0.15  # of a pixel in [-1, 1]
@@ -115,4 +128,28 @@ def gaussian() -> Gaussian:
             "train": "f68a8d7f77db14f0e8939593ae18279e13316bc0f73d2e385d55599c3d38ffe2",
             "test": "29acb8bc454a5474cb23299a33bb8b0da22a326d3ed5137b4a3b3cec49045322",
         },
+    )
+
+
+@DATASETS.register("cifar10")
+def cifar10() -> Archived:
+    """60,000 photographs of 10 classes, 32x32 RGB, downloaded without pickles (Krizhevsky 2009)."""
+    return Archived(
+        name="cifar10",
+        channels=3,
+        resolution=32,
+        classes=CIFAR10_CLASSES,
+        captions=captions([(name,) for name in CIFAR10_CLASSES], CIFAR10_TEMPLATES),
+        flip=True,
+        sizes={"train": 50_000, "test": 10_000},
+        fingerprints={
+            "train": "a1a3cc9c14a8fd3c0d66de6ab787bbe8abbea0ab10446fa41b395c03644f2b1e",
+            "test": "0ae072db3437edb693feba85f2d9dec41036f6e2f6d6f2cbd900da3ee13568b6",
+        },
+        remote=Remote(
+            url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            size=170_052_171,
+            sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        ),
+        records={"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)},
     )

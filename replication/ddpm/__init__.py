@@ -7,7 +7,7 @@
     equation 13          the discretised decoder          diffusion/bound.py      decoder_nll
     equation 14          L_simple                         diffusion/objectives/simple.py
     algorithm 1          training                         training/train.py
-    algorithm 2          sampling                         diffusion/samplers/ancestral.py
+    algorithm 2          sampling                         diffusion/samplers/first_order.py
     section 3.2          sigma_t^2 = beta_t, beta-tilde_t diffusion/forward.py    reverse_variance
     section 4, appendix B  the U-Net                      ddpm/unet.py, layers/unet.py
     Tables 1 and 2       rows and cells                   experiments/ddpm.toml, profile paper

@@ -8,7 +8,7 @@
     section 3.2          the transformer decoder          dit/model.py      FinalLayer
     Table 1              S, B, L, XL with patch 8, 4, 2   dit/model.py      SIZES
     Table 4              parameters and multiply-adds     cost.py (counted)
-    section 4            250 ancestral steps              diffusion/spacings/strided.py, diffusion/samplers/ancestral.py
+    section 4            250 ancestral steps              diffusion/spacings/strided.py, diffusion/samplers/first_order.py
     section 5, fig. 5-8  block designs, sizes, patches    experiments/dit.toml; beside U-Nets: experiments/scaling.toml
 
 Beyond the paper: QKNorm in dit/blocks.py, dit/mm_dit.py (Esser et al. 2024) and diffusion/objectives/simple.py.

@@ -8,7 +8,7 @@ from replication.cli import main
 from replication.commands.parser import PARTS
 
 SAMPLER = """
-from replication.diffusion.samplers.ddim import DDIM
+from replication.diffusion.samplers.first_order import DDIM
 
 
 class Mine(DDIM):

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from replication.conditions.captions import caption_numbers, captions
-from replication.datasets import cifar10, small
+from replication.datasets import small
 from replication.registry import CONDITIONS, DATASETS
 from replication.types import InputError
 
-NAMES = {"digits": small.NAMES, "cifar10": [(name,) for name in cifar10.CLASSES]}
+NAMES = {"digits": small.NAMES, "cifar10": [(name,) for name in small.CIFAR10_CLASSES]}
 CAPTIONED = [name for name in DATASETS.names() if DATASETS.build(name).captions]
 
 

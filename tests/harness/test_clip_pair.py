@@ -17,7 +17,7 @@ from replication.harness.clip_pair import VARIABLE, clip_pair
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of, find_cell
 from replication.harness.workplace import Workplace
-from replication.metrics.per_image import ClipScore
+from replication.metrics.without_reference import ClipScore
 from replication.types import InputError
 
 CPU = torch.device("cpu")

@@ -26,7 +26,7 @@ from replication.harness.workplace import Workplace
 from replication.metrics import Metric, timing, uncertainty
 from replication.metrics.frechet import FD, FDInfinity
 from replication.metrics.metric import Measurement, metric_named, metrics
-from replication.metrics.per_image import NLL
+from replication.metrics.without_reference import NLL
 from replication.registry import METRICS
 from replication.report.rows import csv_text, read_csv
 from replication.types import RunError

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from replication.metrics import Features, Material, evaluate
-from replication.metrics.per_image import image_rms
+from replication.metrics.without_reference import image_rms
 
 
 def test_by_hand() -> None:

@@ -7,7 +7,6 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, k
 
 from replication.metrics.features import Features
 from replication.metrics.frechet import ENOUGH, FrechetDistance, Gaussian, frechet_distance, resampled_fd
-from replication.metrics.inception_score import inception_score
 from replication.metrics.metric import Material, metric_named
 from replication.metrics.mmd import kernel_distance
 from replication.metrics.uncertainty import (
@@ -22,6 +21,7 @@ from replication.metrics.uncertainty import (
     resample_counts,
     wilson,
 )
+from replication.metrics.without_reference import inception_score
 
 
 def gaussian(n: int, width: int, seed: int) -> torch.Tensor:

@@ -44,8 +44,8 @@ from replication.harness.versions import DRAWN, TIMING, changes, lacking, metric
 from replication.harness.workplace import FIRST_STAGE, Model, PlannedTraining, Workplace, trainings_of_recipe
 from replication.metrics import timing
 from replication.metrics.metric import Material, metrics
-from replication.metrics.per_image import image_rms
 from replication.metrics.timing import Together, peak_memory, reset_peak_memory
+from replication.metrics.without_reference import image_rms
 from replication.pixels import QUANTIZERS
 from replication.registry import EXTRACTORS, JOBS, SAMPLERS, one_of, unknown
 from replication.sampling.chunks import SampleSet
