@@ -13,7 +13,7 @@ from replication.harness.job import jobs_of
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
 from replication.harness.workplace import Workplace
-from replication.metrics import throughput
+from replication.metrics import machine
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Pretended:
         "max_memory_allocated": 1,
         "get_device_name": "none",
     }
-    for sizes in (throughput.SIDES, throughput.BYTES):  # a processor stands for the device
+    for sizes in (machine.SIDES, machine.BYTES):  # a processor stands for the device
         monkeypatch.setitem(sizes, "cuda", sizes["cpu"])
     for name, answer in answers.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
