@@ -15,19 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from replication.acceleration import WARMUPS, accelerated
-from replication.bench.peers import (
-    BEST,
-    DEFAULTS,
-    LATENT,
-    compiled,
-    cost,
-    evaluation,
-    labels,
-    pair,
-    part_of,
-    plain,
-    ready,
-)  # fmt: skip
+from replication.bench import peers
+from replication.bench.peers import BEST, DEFAULTS, LATENT
 from replication.bench.turns import Run, Task, Team, Work, apart, pays_on, together_on
 from replication.cost import FORWARDS_PER_STEP
 from replication.numerics import Precision
@@ -89,32 +78,32 @@ def training(device: torch.device) -> list[Task]:
 
 @torch.no_grad()
 def _forward(name: str, batch: int, precision: Precision, device: torch.device) -> Work:
-    both, each = pair(name), cost(name)
+    both, each = peers.pair(name), peers.cost(name)
     x = torch.randn(batch, both.network.in_channels, both.network.resolution, both.network.resolution, device=device)
     timestep = torch.full((batch,), 500.0, device=device)
-    cond = labels(both.network, batch)
+    cond = peers.labels(both.network, batch)
     given = x, timestep, None if cond is None else cond.to(device)
-    network = ready(both.network, device).requires_grad_(False)
-    runs: dict[str, Run] = {OURS: evaluation(accelerated(network, device), precision, device, *given)}
+    network = peers.ready(both.network, device).requires_grad_(False)
+    runs: dict[str, Run] = {OURS: peers.evaluation(accelerated(network, device), precision, device, *given)}
     notes = {}
     if both.peer is not None:
-        runs[DEFAULTS] = evaluation(plain(both.peer, device), None, device, *given)
-        runs[BEST] = evaluation(compiled(ready(both.peer, device), device), precision, device, *given)
+        runs[DEFAULTS] = peers.evaluation(peers.plain(both.peer, device), None, device, *given)
+        runs[BEST] = peers.evaluation(peers.compiled(peers.ready(both.peer, device), device), precision, device, *given)
         notes["largest difference"] = lambda _: apart(runs[OURS](), runs[BEST]().sample)
     touched = FLOAT * (each.parameters + x.numel() * 2)
     work = each.multiply_adds * batch
-    return Work(runs, work, touched, batch, precision, 2, both.missing, notes)
+    return Work(runs, work, touched, batch, precision, 2, peers.missing(both.peer), notes)
 
 
 def training_state(
     name: str, batch: int, precision: Precision, device: torch.device, processes: Processes = ALONE
 ) -> tuple[NetworkState, Pixels]:
     """A training of the network on noise, before its first step, and what it is trained on."""
-    network = pair(name).network
+    network = peers.pair(name).network
     shape = network.in_channels, network.resolution, network.resolution
     images = torch.randint(0, 256, (4 * batch, *shape), dtype=torch.uint8)
     data = Pixels(images, torch.zeros(len(images), dtype=torch.int64), device)
-    part, options = part_of(name)
+    part, options = peers.part_of(name)
     settings = {
         "steps": 10**6,
         "batch_size": batch,
@@ -138,7 +127,7 @@ def training_state(
 
 
 def _training(name: str, batch: int, precision: Precision, device: torch.device) -> Work:
-    both, each, (state, data) = pair(name), cost(name), training_state(name, batch, precision, device)
+    both, each, (state, data) = peers.pair(name), peers.cost(name), training_state(name, batch, precision, device)
     state.prepare(data)
     runs: dict[str, Run] = {OURS: lambda: state.advance(data)}
     teams: dict[str, Team] = {}
@@ -150,7 +139,7 @@ def _training(name: str, batch: int, precision: Precision, device: torch.device)
         first = copy.deepcopy(both.peer).to(device).train()
         best = both.peer.to(device).to(memory_format=torch.channels_last).train()
         runs[DEFAULTS] = _loop_of_diffusers(first, first, data, batch, "float32", best=False)
-        runs[BEST] = _loop_of_diffusers(best, compiled(best, device), data, batch, precision, best=True)
+        runs[BEST] = _loop_of_diffusers(best, peers.compiled(best, device), data, batch, precision, best=True)
     multiply_adds = FORWARDS_PER_STEP * each.multiply_adds * batch
     touched = FLOAT * TOUCHED_BY_STEP * each.parameters
 
@@ -161,7 +150,9 @@ def _training(name: str, batch: int, precision: Precision, device: torch.device)
     around = dict.fromkeys(teams, nullcontext)  # what its processes do is no disturbance
     every: dict[str, Run] = {**runs, **teams}
     warmups = WARMUPS + 2
-    return Work(every, multiply_adds, touched, batch, precision, warmups, both.missing, close=close, around=around)
+    return Work(
+        every, multiply_adds, touched, batch, precision, warmups, peers.missing(both.peer), close=close, around=around
+    )
 
 
 def _steps(name: str, batch: int, precision: Precision, processes: Processes) -> Run:
@@ -177,7 +168,7 @@ def _steps(name: str, batch: int, precision: Precision, processes: Processes) ->
 
 
 def _steps_of_diffusers(name: str, batch: int, precision: Precision, processes: Processes) -> Run:
-    both, data = pair(name), training_state(name, batch, precision, CPU)[1]
+    both, data = peers.pair(name), training_state(name, batch, precision, CPU)[1]
     assert both.peer is not None
     best = both.peer.to(memory_format=torch.channels_last).train()
     rows = processes.rows(batch)

@@ -45,10 +45,6 @@ class Pair(NamedTuple):
     network: DiT | UNet
     peer: nn.Module | None
 
-    @property
-    def missing(self) -> dict[str, str]:
-        return missing(self.peer)
-
 
 def missing(peer: object) -> dict[str, str]:
     """Of diffusers' runs, those that there are not."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from replication.acceleration import accelerated
 from replication.bench.networks import FLOAT
-from replication.bench.peers import BEST, DEFAULTS, compiled, cost, evaluation, labels, pair, plain, ready
+from replication.bench.peers import BEST, DEFAULTS, compiled, cost, evaluation, labels, missing, pair, plain, ready
 from replication.bench.turns import Run, Seconds, Task, Team, Work, company, pays_on, together_on
 from replication.diffusion import Denoiser, sample
 from replication.metrics.timing import processors
@@ -79,16 +79,16 @@ def _sampling(loop: Loop, device: torch.device) -> Work:
         OURS: partial(run_loop, network, loop, shape, device, cond),
         PASSES: evaluation(_passes, precision, device, network, loop.steps, shape, device, cond),
     }
-    missing = both.missing
+    absent = missing(both.peer)
     if cond is not None:
-        missing = dict.fromkeys((DEFAULTS, BEST), "its pipeline decodes")
+        absent = dict.fromkeys((DEFAULTS, BEST), "its pipeline decodes")
     elif both.peer is not None:
         runs[DEFAULTS] = _pipeline(plain(both.peer, device), loop, None, device)
         runs[BEST] = _pipeline(ready(both.peer, device), loop, precision, device)
     evaluations = loop.batch * loop.steps
     touched = FLOAT * loop.steps * cost(loop.network).parameters
     work = cost(loop.network).multiply_adds * evaluations
-    return Work(runs, work, touched, loop.batch, precision, missing=missing)
+    return Work(runs, work, touched, loop.batch, precision, missing=absent)
 
 
 def _in_company(loop: Loop, device: torch.device) -> Work:

@@ -120,18 +120,12 @@ class Clipped(Wrapper):
 class Thresholded(Clipped):
     """Dynamic thresholding: Saharia et al. 2022 (Imagen), section 2.3.
 
-    x0 is clipped to [-q, q] and divided by q, with q its image's percentile of |x0|, and at least 1. 99.5 is the
-    percentile of diffusers. Raises InputError unless it is in (0, 100].
+    x0 is clipped to [-q, q] and divided by q, with q its image's 99.5th percentile of |x0|, which is that of diffusers, and
+    at least 1.
     """
 
-    def __init__(self, denoise: Denoise, rederive: bool, percentile: float = 99.5):
-        super().__init__(denoise, rederive)
-        if not 0 < percentile <= 100:
-            raise InputError(f"a percentile must be in (0, 100], not {percentile!r}")
-        self.percentile = percentile
-
     def bounded(self, x0: Tensor) -> Tensor:
-        q = per_image(x0.abs().flatten(1).quantile(self.percentile / 100, dim=1).clamp(min=1), x0)
+        q = per_image(x0.abs().flatten(1).quantile(0.995, dim=1).clamp(min=1), x0)
         return x0.clamp(-q, q) / q
 
 

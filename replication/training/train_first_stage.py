@@ -23,16 +23,6 @@ from replication.training import loop
 from replication.training.data import TrainingData, images_of
 from replication.training.first_stage import FirstStage
 from replication.training.health import Health
-from replication.training.loop import (
-    Sitting,
-    Step,
-    TrainingState,
-    batch_indices,
-    descend,
-    gradient_of,
-    train_to_the_end,
-    unless_spoilt,
-)  # fmt: skip
 from replication.training.processes import ALONE, Processes
 from replication.training.settings import Training
 from replication.training.snapshots import Snapshots
@@ -44,7 +34,7 @@ def train_first_stage(
     folder: Path,
     device: torch.device,
     base: Callable[[], Autoencoder] | None = None,
-    **sitting: Unpack[Sitting],
+    **sitting: Unpack[loop.Sitting],
 ) -> Path:
     """The snapshot in `folder` after the last step: found, or trained from the last one before it; see `train`.
 
@@ -53,7 +43,7 @@ def train_first_stage(
     not finite, a collapsed codebook, a discriminator that has won.
     """
     processes = sitting.get("processes", ALONE)
-    return train_to_the_end(
+    return loop.train_to_the_end(
         stage_snapshots(stage, dataset, folder),
         stage.training.steps,
         lambda: FirstStageState(stage, device, base() if base else None, processes),
@@ -78,7 +68,7 @@ class Reconstructing(nn.Module):
         return self.autoencoder.reconstruct(x, noise)
 
 
-class FirstStageState(TrainingState):
+class FirstStageState(loop.TrainingState):
     """Of an autoencoder and its discriminator; `base`: the trained autoencoder that it is the decoder of."""
 
     kind, stream, betas = "first_stage", "first stage", (0.5, 0.9)
@@ -109,11 +99,13 @@ class FirstStageState(TrainingState):
         if not self.processes.several:
             return
         x0, noise, _ = self.drawn(*self.batch(data))
-        unused = gradient_of(self._losses(x0, noise, False, []), self.autoencoder, self.settings)
+        unused = loop.gradient_of(self._losses(x0, noise, False, []), self.autoencoder, self.settings)
         self.reconstruct = self.processes.averaging(Reconstructing(self.autoencoder), unused)
         if self.discriminator is not None:
             trial = copy.deepcopy(self.discriminator)  # what it remembers of a batch is in a snapshot
-            unused = gradient_of(self._judgements(trial, x0, [x0[part] for part in self.parts]), trial, self.settings)
+            unused = loop.gradient_of(
+                self._judgements(trial, x0, [x0[part] for part in self.parts]), trial, self.settings
+            )
             self.judging = self.processes.averaging(self.discriminator, unused)
 
     def drawn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, bool]:
@@ -121,14 +113,14 @@ class FirstStageState(TrainingState):
         noise = torch.randn(len(x0), *self.autoencoder.latent_shape(x0.shape[1:]), device=x0.device)
         return x0, noise, self.discriminator is not None and self.step >= self.stage.loss.discriminator_start
 
-    def learn(self, x0: Tensor, noise: Tensor, adversarial: bool) -> Step:
+    def learn(self, x0: Tensor, noise: Tensor, adversarial: bool) -> loop.Step:
         seen: list[tuple[Tensor, Tensor | None, Tensor]] = []
         losses = self._losses(x0, noise, adversarial, seen)
-        done = descend(losses, self.autoencoder, self.optimizers["network"], self.settings)
+        done = loop.descend(losses, self.autoencoder, self.optimizers["network"], self.settings)
         judged = self._train_discriminator(x0, [x for x, _, _ in seen]) if adversarial else None
         for _, codes, reconstruction in seen:
             self.health.add(codes, reconstruction, judged)
-        return done if judged is None else Step(unless_spoilt(done.loss, judged), done.gradient_norm)
+        return done if judged is None else loop.Step(loop.unless_spoilt(done.loss, judged), done.gradient_norm)
 
     def _losses(
         self, x0: Tensor, noise: Tensor, adversarial: bool, seen: list[tuple[Tensor, Tensor | None, Tensor]]
@@ -161,7 +153,7 @@ class FirstStageState(TrainingState):
         assert self.judging is not None
         losses = self._judgements(self.judging, x, made)
         discriminator = self.discriminator.requires_grad_(True)
-        return descend(losses, discriminator, self.optimizers["discriminator"], self.settings).loss
+        return loop.descend(losses, discriminator, self.optimizers["discriminator"], self.settings).loss
 
     def _judgements(
         self, discriminator: Callable[[Tensor], Tensor], x: Tensor, made: Sequence[Tensor]
@@ -189,7 +181,7 @@ class FirstStageState(TrainingState):
 
 def measure_scale(autoencoder: Autoencoder, data: TrainingData, settings: Training) -> None:
     """Set the scale by the first batch that training sees, not mirrored, drawn from the posterior as published."""
-    x = data.batch(batch_indices(len(data), 0, settings.batch_size, settings.seed, data.device), flip=False)
+    x = data.batch(loop.batch_indices(len(data), 0, settings.batch_size, settings.seed, data.device), flip=False)
     torch.manual_seed(stream_seed("scale", settings.seed))
     noise = torch.randn(len(x), *autoencoder.latent_shape(x.shape[1:]), device=x.device)
     with torch.no_grad(), numerics(settings.precision, data.device):
