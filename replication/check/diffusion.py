@@ -4,23 +4,14 @@ The order of a sampler is the minimum over oracles and paths. One oracle is not 
 in sigma/alpha has no h^3 error, so it looks as if it were of order 3; on a set of points it shows its order 2.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from replication.check.exact import (
-    TRIANGLE,
-    CorrelatedGaussian,
-    ExactDenoiser,
-    GaussianDenoiser,
-    PointsDenoiser,
-    global_errors,
-    local_errors,
-    moment_errors,
-    slopes,
-)
+from replication.check import exact
 from replication.check.models import Finding, SmallNetwork, at_most, holds, near, without_gradient
 from replication.diffusion import Denoiser, sample
 from replication.diffusion.denoiser import Counted
@@ -37,9 +28,9 @@ PATHS: dict[str, NoiseSchedule] = {
     "VE": SCHEDULES.build("ve", sigma_max=5.0),
     "flow": SCHEDULES.build("flow"),
 }
-ORACLES: dict[str, Callable[[NoiseSchedule], ExactDenoiser]] = {
-    "correlated Gaussian": CorrelatedGaussian,
-    "points": PointsDenoiser,
+ORACLES: dict[str, Callable[[NoiseSchedule], exact.ExactDenoiser]] = {
+    "correlated Gaussian": exact.CorrelatedGaussian,
+    "points": exact.PointsDenoiser,
 }
 STEPS = [40, 80, 160]
 LENGTHS = [1 / 16, 1 / 32, 1 / 64]
@@ -81,45 +72,43 @@ def median(measured: Sequence[Tensor]) -> float:
 
 def global_orders(sampler: Sampler) -> dict[str, float]:
     """The order of whole trajectories, by path and oracle."""
-    return _on_every_path(
-        lambda exact: median(
-            [slopes(STEPS, global_errors(exact, sampler, even(exact.schedule, window), STEPS)) for window in WINDOWS]
-        )
-    )
+
+    def measured(known: exact.ExactDenoiser) -> list[Tensor]:
+        errors = (exact.global_errors(known, sampler, even(known.schedule, window), STEPS) for window in WINDOWS)
+        return [exact.slopes(STEPS, of) for of in errors]
+
+    return _on_every_path(measured)
 
 
 def local_orders(sampler: Sampler) -> dict[str, float]:
     """The order of one step after exact ones of unequal lengths, by path and oracle."""
-    inverse = [1 / length for length in LENGTHS]
-    return _on_every_path(
-        lambda exact: median(
-            [slopes(inverse, local_errors(exact, sampler, centre, UNEQUAL, LENGTHS)) - 1 for centre in CENTRES]
-        )
-    )
+
+    def measured(known: exact.ExactDenoiser) -> list[Tensor]:
+        errors = (exact.local_errors(known, sampler, centre, UNEQUAL, LENGTHS) for centre in CENTRES)
+        return [exact.slopes([1 / length for length in LENGTHS], of) - 1 for of in errors]
+
+    return _on_every_path(measured)
 
 
-def _on_every_path(measure: Callable[[ExactDenoiser], float]) -> dict[str, float]:
-    return {
-        f"{path}, {name}": measure(oracle(schedule))
-        for path, schedule in PATHS.items()
-        for name, oracle in ORACLES.items()
-    }
+def _on_every_path(measured: Callable[[exact.ExactDenoiser], list[Tensor]]) -> dict[str, float]:
+    oracles = itertools.product(PATHS.items(), ORACLES.items())
+    return {f"{path}, {name}": median(measured(oracle(schedule))) for (path, schedule), (name, oracle) in oracles}
 
 
 def weak_order(sampler: Sampler, schedule: NoiseSchedule) -> tuple[float, float]:
     """(order of the variance, largest error of the mean), from the exact law at the start."""
     measured, means = [], []
     for std in (0.3, 0.5, 1.5):
-        errors = moment_errors(GaussianDenoiser(schedule, std=std), sampler, even(schedule), STEPS)
+        errors = exact.moment_errors(exact.GaussianDenoiser(schedule, std=std), sampler, even(schedule), STEPS)
         means += [float(mean) for mean, _ in errors]
-        measured.append(slopes(STEPS, errors)[1:])
+        measured.append(exact.slopes(STEPS, errors)[1:])
     return median(measured), max(means)
 
 
 def evaluations(sampler: Sampler) -> Iterator[Finding]:
     """NFE against `nfe`, and against evals_per_step on a step that follows others."""
     schedule = PATHS["VP"]
-    denoiser = Counted(GaussianDenoiser(schedule))
+    denoiser = Counted(exact.GaussianDenoiser(schedule))
     whole = SPACINGS.build("uniform")(schedule, 10)
     counts = []
     for times in (whole, whole[:-1], whole[:-2]):
@@ -149,8 +138,8 @@ def missed(sampler: Sampler, schedule: NoiseSchedule) -> float:
     indices = torch.arange(4)
     times = torch.cat([torch.linspace(1, 0.002, 50, dtype=torch.float64), torch.zeros(1).double()])
     x_T = schedule.sigma(times[0]) * ImageNoise(2, indices).prior((4, 2, 1, 1)).double()
-    answer = sample(PointsDenoiser(schedule), sampler, times, x_T, ImageNoise(2, indices))
-    missed = float((answer[:, None] - TRIANGLE).abs().flatten(2).amax(dim=2).amin(dim=1).max())
+    answer = sample(exact.PointsDenoiser(schedule), sampler, times, x_T, ImageNoise(2, indices))
+    missed = float((answer[:, None] - exact.TRIANGLE).abs().flatten(2).amax(dim=2).amin(dim=1).max())
     return missed if math.isfinite(missed) else math.inf
 
 
