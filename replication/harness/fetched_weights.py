@@ -100,8 +100,10 @@ def weights_in(file: Published) -> Path:
 
 def path_or_name(text: str, path: Path) -> Path:
     """The path, or where the published weights of that name are; raises InputError where they were not fetched."""
-    if path.exists() or text not in (known := {file.name: file for file in published()}):
+    if path.exists():
         return path
+    if text not in (known := {file.name: file for file in published()}):
+        raise InputError(f"{path}: there is no such file; {unknown('published weights', text, sorted(known))}")
     if not is_here(known[text]):
         raise InputError(f"{text}: these weights are not here yet: `replicate weights fetch {text}`")
     return weights_in(known[text])

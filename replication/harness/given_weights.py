@@ -73,7 +73,8 @@ def under_its_names(registry: Registry, part: Part, network: nn.Module, found: W
             try:
                 taken = _converted(spelt[0], short, network, path)
             except InputError as error:
-                raise InputError(f"{path}: {error}; {_elsewhere(registry, part, short)}") from error
+                where = f"{path} and {found.beside}" if found.beside else path
+                raise InputError(f"{where}: {error}; {_elsewhere(registry, part, short)}") from error
             return _checked(taken, weights, options, [*_which_copy(prefix, weights, path), *remarks], path)
     named = ", ".join(f"{spelling.begins}*" for spelling in known) or "none"
     theirs = ", ".join(sorted(weights)[:3]) or "nothing"

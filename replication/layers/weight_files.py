@@ -231,7 +231,9 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
             content = torch.load(file, map_location="cpu", mmap=zipped, weights_only=True)
         tensors = dict(_tensors(content))
     except pickle.UnpicklingError as error:
-        raise InputError(f"{file}: {_why_not(str(error))}") from error
+        with open(file, "rb") as opened:
+            by_torch = zipped or opened.read(2) == b"\x80\2"  # its protocol, and not Python's own
+        raise InputError(f"{file}: {_why_not(str(error)) if by_torch else OF_OBJECTS}") from error
     except (
         RuntimeError,
         OSError,
@@ -247,7 +249,9 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
             raise InputError(
                 f"{file}: a ZIP archive of {len(inside)} files and none of torch's; unpack it first"
             ) from error
-        raise InputError(f"{file}: not a readable file of weights ({one_line(error)}); copy it again") from error
+        cut = not zipped and kind_of_no_safetensors(file) == kind_of(b"PK\3\4")
+        reason = "the end of the file is missing" if cut else one_line(error)
+        raise InputError(f"{file}: not a readable file of weights ({reason}); copy it again") from error
     if not tensors:
         raise InputError(f"{file}: holds no tensors under names, but {type(content).__name__}")
     return tensors
@@ -283,7 +287,7 @@ def _why_not(reason: str) -> str:
 
 
 def kind_of_no_safetensors(file: Path) -> str:
-    """As kind_of, of a file that should be one: those begin with a length of eight bytes, the last of which are 0."""
+    """As kind_of, of a file that should be one: those begin with a length in eight bytes, the last of them 0, and a brace."""
     with open(file, "rb") as opened:
         beginning = opened.read(64)
-    return kind_of(beginning) if any(beginning[4:8]) else ""
+    return kind_of(beginning) if any(beginning[4:8]) or beginning[8:9] != b"{" else ""

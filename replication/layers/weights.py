@@ -189,7 +189,10 @@ def under_our_names(weights: Weights, table: Table, network: nn.Module, source: 
             found = f"{tuple(shape)}, not {tuple(tensor.shape)}"
             raise InputError(f"weights from {source}: {theirs[name]!r} has shape {found}")
         if name in parameters and name not in theirs:
-            raise InputError(f"weights from {source}: nothing there for {name!r} of our network")
+            stem = name.rpartition(".")[0]
+            beside = [f", beside {other!r}" for own, other in theirs.items() if own.rpartition(".")[0] == stem]
+            missing = f"nothing there for {name!r} of our network, of shape {tuple(tensor.shape)}"
+            raise InputError(f"weights from {source}: {missing}{beside[0] if beside else ''}")
     for name in theirs.keys() - expected.keys():
         raise InputError(f"weights from {source}: {theirs[name]!r} has no place in our network")
     return {name: weights[theirs[name]] for name in expected if name in theirs}

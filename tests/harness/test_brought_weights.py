@@ -1,6 +1,7 @@
 """Weights as people really have them: shards, variants, pickles, and options beside them that no tensor shows."""
 
 import json
+import pickle
 import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -210,6 +211,17 @@ def pickled(name: str) -> Callable[[Path], Path]:
     return make
 
 
+def raw_pickle(file: Path) -> Path:
+    """By Python itself, small, of an object."""
+    file.write_bytes(pickle.dumps({"a": file}))
+    return file
+
+
+def cut_off(file: Path) -> Path:
+    file.write_bytes(file.read_bytes()[:-100])
+    return file
+
+
 def pipeline(folder: Path) -> Path:
     for part in ("unet", "vae"):
         (folder / part).mkdir(parents=True)
@@ -237,6 +249,8 @@ ONE, TWO = (f"{STEM}-0000{i}-of-00002.safetensors" for i in (1, 2))
         (index_of({"weight_map": [ONE]}), "no index of shards, with a table weight_map"),
         (index_of([]), "no index of shards, with a table weight_map"),
         (pickled(NAME), f"a pickle under the name of safetensors; call it {STEM}.pt"),
+        (lambda p: raw_pickle(empty(p) / "a.pt"), r"a\.pt: a pickle of whole objects, which only their own code"),
+        (lambda p: cut_off(pickled("a.pt")(p) / "a.pt"), r"a\.pt: not a readable file of weights \(the end of the file is missing\)"),
         (pickled("network-snapshot.pkl"), r"holds network-snapshot\.pkl, a pickle of whole objects"),
         (lambda p: (empty(p) / NAME).write_text("version https://git-lfs") and p, "a pointer of Git LFS in the place of"),
         (pipeline, "is a whole pipeline; name the part that is meant: .*/unet, .*/vae"),

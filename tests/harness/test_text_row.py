@@ -172,4 +172,15 @@ def test_another_transformer_refuses_the_weights(hub: Hub, project: Path, capsys
         assert f"{key} = {json.dumps(value)}" in said
         assert file.rpartition("/")[2] in said
         (pipe / file).write_text(before)
+    kept = torch.load(pipe / "bert" / "pytorch_model.bin")
+    torch.save({n: t for n, t in kept.items() if n != "model.layers.1.fc1.bias"}, pipe / "bert" / "pytorch_model.bin")
+    assert main(["weights", "add", *ROW, "--network", str(pipe / "unet")]) == 2
+    missing = "nothing there for 'context_encoder.blocks.1.expand.bias' of our network, of shape (48,)"
+    assert f"{pipe / 'bert'}: weights from diffusers: {missing}" in capsys.readouterr().err
+    torch.save(kept, pipe / "bert" / "pytorch_model.bin")
+    assert main(["weights", "add", *ROW, "--network", "toy-unett"]) == 2
+    assert (
+        "there is no such file; unknown published weights 'toy-unett'; did you mean 'toy-unet'?"
+        in capsys.readouterr().err
+    )
     assert main(add) == 0

@@ -50,7 +50,7 @@ def with_tensor(name: str, tensor: Tensor) -> Callable[[Weights], Weights]:
 
 
 WRONG: list[tuple[Callable[[Weights], Weights], str]] = [
-    (without("add_embedding.linear_1.weight"), "nothing there for 'added.first.weight' of our network"),
+    (without("add_embedding.linear_1.weight"), r"nothing there for 'added.first.weight' of our network, of shape \(32, 1540\), beside 'add_embedding.linear_1.bias'"),
     (without("down_blocks.0.attentions.0.proj_in.weight"), "nothing there for 'down.0.attentions.0.proj_in.weight'"),
     (with_tensor("add_embedding.linear_3.weight", torch.zeros(2)), "'add_embedding.linear_3.weight' has no place in our network"),
     (with_tensor("conv_in.weight", torch.zeros(8, 9, 3, 3)), r"'conv_in.weight' has shape \(8, 9, 3, 3\), not \(8, 4, 3, 3\)"),
