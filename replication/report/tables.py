@@ -89,53 +89,43 @@ def main_tables(jobs: Sequence[Job], rows: Mapping[str, Record]) -> list[Table]:
 def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record], behind: Mapping[str, str]) -> Table:
     """Columns that no line fills are left out, unless their spec has a text for that; `behind`: the rows that are stale."""
     labels = jobs[0].protocol.metric_labels
+    headings = [column.heading.format_map(labels) for column in spec.columns]
     read = {*spec.alike, *(name for column in spec.columns for name in column.read)} - {""}
     described = {name for name in read if not name.startswith((*MEASURED, PAPER))}
-    keys = [job.key for job in jobs]
-    measured = [rows.get(key, {}) for key in keys]
-    # the job is asked where there is no row that describes it
-    records = [row if described <= row.keys() else job.columns | row for job, row in zip(jobs, measured, strict=True)]
-    if any(name.startswith(PAPER) for name in read):
-        records = [record | _printed(job) for job, record in zip(jobs, records, strict=True)]
-    columns = {column.heading.format_map(labels): column for column in spec.columns}
-    shown = {heading: [*map(column.text, records)] for heading, column in columns.items()}
-    alike = [[record.get(column) for column in spec.alike] for record in records]
-    unequal = [i for i, values in enumerate(alike) if values != alike[0]]
-    outdated = {i: behind[key] for i, key in enumerate(keys) if key in behind}
-    for mark, places in ((MARK, unequal), (STALE, outdated)):
-        for i in places:
-            shown[next(iter(shown))][i] += f" {mark}"
-    unlike = _mark_times(measured, {c.column: shown[h] for h, c in columns.items() if c.column.startswith("timing.")})
-    endless = sorted(
-        (i, place, heading)
-        for place, (heading, column) in enumerate(columns.items())
-        for i, record in enumerate(records)
-        if isinstance(value := record.get(column.column), float) and not math.isfinite(value)
-    )
-    notes = [*([MARK_MEANS] if unequal else []), *unlike, *stale_notes(outdated.values())]
-    notes += [f"Not finite: {'; '.join(f'{heading} of {jobs[i].title}' for i, _, heading in endless)}."] * bool(endless)
-    filled = [heading for heading, column in columns.items() if column.absent or any(shown[heading])]
-    lines = [list(line) for line in zip(*(shown[heading] for heading in filled), strict=True)]
-    return Table(filled, lines, [key if key in rows else None for key in keys], notes)
+    of_papers = any(name.startswith(PAPER) for name in read)
+    measured, lines, alike, endless = [rows.get(job.key, {}) for job in jobs], [], [], list[str]()
+    for job, row in zip(jobs, measured, strict=True):  # row by row: of ten thousand, the one just read is at hand
+        record = row if described <= row.keys() else job.columns | row  # the job is asked where no row describes it
+        record = record | _printed(job) if of_papers else record
+        lines.append([column.text(record) for column in spec.columns])
+        alike.append([record.get(column) for column in spec.alike])
+        values = zip(headings, [record.get(column.column) for column in spec.columns], strict=True)
+        endless += [f"{h} of {job.title}" for h, v in values if isinstance(v, float) and not math.isfinite(v)]
+    unequal, outdated = [values != alike[0] for values in alike], [behind.get(job.key, "") for job in jobs]
+    for line, other, old in zip(lines, unequal, outdated, strict=True):
+        line[0] += f" {MARK}" * other + f" {STALE}" * bool(old)
+    times = {column.column: i for i, column in enumerate(spec.columns) if column.column.startswith("timing.")}
+    notes = [MARK_MEANS] * any(unequal) + _mark_times(measured, times, lines) + stale_notes(filter(None, outdated))
+    notes += [f"Not finite: {'; '.join(endless)}."] * bool(endless)
+    filled = [i for i, column in enumerate(spec.columns) if column.absent or any(line[i] for line in lines)]
+    keys = [job.key if job.key in rows else None for job in jobs]
+    return Table([headings[i] for i in filled], [[line[i] for i in filled] for line in lines], keys, notes)
 
 
-def _mark_times(records: Sequence[Record], shown: Mapping[str, list[str]]) -> list[str]:
+def _mark_times(records: Sequence[Record], times: Mapping[str, int], lines: Sequence[list[str]]) -> list[str]:
     """Mark the times of rows that were timed otherwise than the first that was; the note that says how, if there are any.
 
-    `shown`: by column of times, the texts of all rows.
+    `times`: by column of times, its place in the `lines` of the rows.
     """
-    timed = [i for i, record in enumerate(records) if not shown.keys().isdisjoint(record)]
+    timed = [i for i, record in enumerate(records) if not times.keys().isdisjoint(record)]
     ways: dict[str, None] = {}
-    for i in timed:
+    for i in timed if unlike_times([records[i] for i in timed]) else ():
         if found := unlike_times([records[timed[0]], records[i]]):
             ways |= dict.fromkeys(found)
-            for texts in shown.values():
-                texts[i] += f" {TIMED}" * bool(texts[i])
-    return (
-        [f"{TIMED} timed otherwise than the first line, and not to be compared with it: {'; '.join(ways)}."]
-        if ways
-        else []
-    )
+            for place in times.values():
+                lines[i][place] += f" {TIMED}" * bool(lines[i][place])
+    note = f"{TIMED} timed otherwise than the first line, and not to be compared with it: {'; '.join(ways)}."
+    return [note] if ways else []
 
 
 def stale(jobs: Sequence[Job], rows: Mapping[str, Record]) -> dict[str, str]:

@@ -8,7 +8,7 @@ one training, -learning.png; where there are curves of trainings, -training.png.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +126,11 @@ def markdown_report(evidence: Evidence, tables: Mapping[str, Table], pictures: S
 
 def shared_columns(rows: Mapping[str, Record], *prefixes: str) -> Table:
     """Each column once, with the values that the rows have in it, or the first few and how many there are."""
-    lines, records = [], list(rows.values())
-    for column in dict.fromkeys(chain.from_iterable(records)):
-        if column.startswith(prefixes):
-            found = dict.fromkeys(record[column] for record in records if column in record)
-            values = list(dict.fromkeys(map(str, found)))
-            more = [f"... ({len(values)} values)"] if len(values) > SHOWN else []
-            lines.append([column, "; ".join(values[:SHOWN] + more)])
+    lines, absent = [], object()
+    columns = [c for c in dict.fromkeys(chain.from_iterable(rows.values())) if c.startswith(prefixes)]
+    entries = zip(*([*map(row.get, columns, repeat(absent))] for row in rows.values()), strict=True)
+    for column, of in zip(columns, entries, strict=True):
+        values = list(dict.fromkeys(str(value) for value in dict.fromkeys(of) if value is not absent))
+        more = [f"... ({len(values)} values)"] if len(values) > SHOWN else []
+        lines.append([column, "; ".join(values[:SHOWN] + more)])
     return Table(["column", "value"], lines)
