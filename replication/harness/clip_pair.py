@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from replication.conditions.encoder_files import EncoderFiles, located
 from replication.conditions.pretrained_text import ClipText, loaded
 from replication.files import file_sha256
-from replication.metrics.extractors.vision_transformers import CLIP_MEAN, CLIP_STD, OfOneSize
 from replication.numerics import numerics
 from replication.types import InputError
 
@@ -61,6 +60,8 @@ class ClipPair:
 
     def of_images(self, chunks: Iterable[Tensor], device: torch.device) -> Tensor:
         """Of uint8 [*,C,H,W], one channel or three, resized by Pillow's bicubic filter to the network's size."""
+        from replication.metrics.extractors.vision_transformers import CLIP_MEAN, CLIP_STD, OfOneSize  # torchvision
+
         clip = self._loaded()[1]
         half = OfOneSize(ImageHalf(clip), clip.config.vision_config.image_size, CLIP_MEAN, CLIP_STD).to(device)
         return _embedded(clip, lambda images: half(images.expand(-1, 3, -1, -1))[0], chunks, device)

@@ -80,16 +80,14 @@ def differences(records: Sequence[Record]) -> list[str]:
 
 def named_differences(records: Sequence[Record], fields: Mapping[str, str] = ALSO) -> list[str]:
     """In which of these fields they differ: "ema (true, false)". A row without one, as an unguided one, has no say in it."""
-    values = {
-        name: dict.fromkeys(value for record in records if (value := _field(record, key)) is not None)
-        for key, name in fields.items()
-    }
-    return [f"{name} ({', '.join(map(str, found))})" for name, found in values.items() if len(found) > 1]
-
-
-def _field(record: Record, column: str) -> Any:
-    """The row's entry; rows from before there were versions have 1."""
-    return version_of(record, column.removeprefix(COLUMN)) if column.startswith(COLUMN) else record.get(column)
+    found = []
+    for column, name in fields.items():
+        # rows from before there were versions have 1
+        of = version_of if column.startswith(COLUMN) else Record.get
+        values = dict.fromkeys(of(record, column.removeprefix(COLUMN)) for record in records)
+        if len(shown := [str(value) for value in values if value is not None]) > 1:
+            found.append(f"{name} ({', '.join(shown)})")
+    return found
 
 
 def bias_decides(records: Iterable[Record], column: str) -> str:

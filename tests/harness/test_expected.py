@@ -166,10 +166,13 @@ def test_a_sampler_of_its_own_for_every_row_is_not_counted_each(
     assert times(30) == times(2)
 
 
-def test_a_plan_does_without_the_compiler() -> None:
-    """It takes as long to load as all else: shapes are found without it, and whoever asks for more of it gets it."""
+def test_plans_and_reports_do_without_the_compiler() -> None:
+    """It takes as long to load as all else: shapes are found without it, and whoever asks for more of it gets it. A report loads
+    neither it nor torchvision, which loads it, nor SciPy's statistics."""
     script = """
 import sys, torch
+import replication.commands.report
+assert not {"torch._dynamo", "torchvision", "scipy.stats"} & set(sys.modules)
 from replication.cli import main
 assert main(["plan", "ddpm"]) == 0 and "torch._dynamo" not in sys.modules
 from replication.shapes import Shapes

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import rankdata
 
 from replication.registry import CLAIMS
 from replication.report.claims.claim import Claim, Columns, Points, Target
@@ -22,7 +21,12 @@ from replication.settings import Settings
 Scale = Callable[[np.ndarray], np.ndarray]  # [P] or [P,draws] -> the same shape
 
 
-ranks = partial(rankdata, axis=0)  # from 1 on; where figures are equal, their mean rank
+def ranks(figures: np.ndarray) -> np.ndarray:
+    """From 1 on over the first axis, [P] or [P,draws]; where figures are equal, their mean rank."""
+    less, same = figures[None] < figures[:, None], figures[None] == figures[:, None]
+    return np.asarray(less.sum(axis=1) + (same.sum(axis=1) + 1) / 2)
+
+
 # by the method's name: the scales of the column `along` and of the other
 SCALES: dict[str, tuple[Scale, Scale]] = {
     "rank": (ranks, ranks),
