@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from replication.datasets.mapped import each
 from replication.datasets.photographs import Copy, Expected, Photograph, opened_photograph
@@ -29,11 +28,6 @@ ENDED = re.compile(r"(.+)([-_. ][A-Za-z]+)")  # a file's stem, of another's and 
 MOST = 0.9  # of the photographs have one
 
 
-class Header(NamedTuple):
-    grey: bool
-    turned: bool  # whether it is to be shown turned or mirrored
-
-
 def survey(copy: Copy, root: Path, expected: Expected, smallest: int) -> list[str]:
     """Sentences about what was found: numbers and folders, EXIF orientations, files that are not read.
 
@@ -42,14 +36,14 @@ def survey(copy: Copy, root: Path, expected: Expected, smallest: int) -> list[st
     look, sizes, lying = partial(_header, smallest=smallest), Counter[str](), 0
     for split, photographs in copy.splits.items():
         headers = list(each(look, photographs, f"{expected.name} {split}: looking at"))
-        lying += sum(header.turned for header in headers)
+        lying += sum(is_lying for _, is_lying in headers)
         of_label: dict[int, list[int]] = defaultdict(list)
         for i, photograph in enumerate(photographs):
             of_label[photograph.label].append(i)
         for chosen in of_label.values():
             files = [photographs[i].file for i in chosen]
             branches = _branches(files)
-            found = list(zip(branches, (headers[i].grey for i in chosen), strict=True))
+            found = list(zip(branches, (headers[i][0] for i in chosen), strict=True))
             _refuse_masks(found)
             _refuse_companions(files)
             sizes.update(branches)
@@ -62,9 +56,10 @@ def survey(copy: Copy, root: Path, expected: Expected, smallest: int) -> list[st
     return [line for line in (counted + known, turned(lying), passed_over(copy.skipped)) if line]
 
 
-def _header(photograph: Photograph, smallest: int) -> Header:
+def _header(photograph: Photograph, smallest: int) -> tuple[bool, bool]:
+    """Whether it is grey, and whether it is to be shown turned or mirrored."""
     with opened_photograph(photograph.file, smallest) as image:
-        return Header(image.mode in GREY, is_turned(image.info.get("exif", b"")))
+        return image.mode in GREY, is_turned(image.info.get("exif", b""))
 
 
 def _branches(files: Sequence[str]) -> list[str]:

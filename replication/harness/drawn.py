@@ -152,7 +152,7 @@ class Drawn(Job):
         if guidance is not None and null is not None:
             denoise = guidance.around(denoise, self._encoded(model, null)[0])
         decode, network = model.autoencoder.decode, model.denoiser.network
-        return Source(denoise, self.recipe.latent_shape(), decode, model.weights, network)
+        return Source(denoise, self.recipe.latent_shape, decode, model.weights, network)
 
     def _encoded(self, model: Model, cond: Tensor) -> Tensor:
         """What the network makes of cond, once; as it is where a classifier reads it too."""

@@ -113,7 +113,7 @@ class Forecast:
             judged = last - max(begun, of.loss.discriminator_start) if of.loss.discriminator else 0
             judging = of_discriminator(of, dataset, batch).work * (JUDGED * parts * max(judged, 0))
         elif of.first_stage and not settings.crop and not begun:
-            n, (c, h, w) = dataset.sizes["train"] * (2 if settings.flip else 1), of.latent_shape()
+            n, (c, h, w) = dataset.sizes["train"] * (2 if settings.flip else 1), of.latent_shape
             once = of_stage("moments", of.first_stage, dataset, batch).work * (n / batch)
             disk += 2 * c * h * w * FLOAT * n
         trained = self._counted(step.work * left + judging, settings.precision) * self._pace_of(planned, step)

@@ -98,7 +98,7 @@ def export_diffusers(
             scratch = Path(unfinished) / folder.name
             _write(models, scheduler, says, pipeline, scratch)
             at = list(models)
-            _check_network(network, spelling, scratch / at[0], recipe.latent_shape(), recipe.null(2, "cpu"))
+            _check_network(network, spelling, scratch / at[0], recipe.latent_shape, recipe.null(2, "cpu"))
             if stage is not None:
                 _check_stage(stage, scratch / at[1])
             files = {str(file.relative_to(scratch)): file for file in sorted(scratch.rglob("*.safetensors"))}

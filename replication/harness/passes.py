@@ -58,7 +58,7 @@ def _once(key: tuple[Any, ...], count: Callable[[], Pass], meta: bool = True) ->
 
 def of_network(recipe: Recipe, batch: int, trained: bool = False) -> Pass:
     """One evaluation; `trained`: with all that is kept for its gradient."""
-    shape = recipe.latent_shape()
+    shape = recipe.latent_shape
 
     def count() -> Pass:
         network, x = recipe.build_network().train(trained), torch.empty(batch, *shape)
@@ -74,7 +74,7 @@ def of_step(recipe: Recipe, sampling: Sampling, batch: int) -> Pass:
 
     Counted of one image, which takes less time than the meta device does. Schedules that answer by the same code do the same.
     """
-    shape, schedule = recipe.latent_shape(), recipe.build_schedule()
+    shape, schedule = recipe.latent_shape, recipe.build_schedule()
 
     def count() -> Pass:
         sampler = sampling.sampler.build(SAMPLERS)

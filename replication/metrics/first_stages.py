@@ -6,7 +6,6 @@ that use Gaussian windows of 11x11 print other values.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -68,18 +67,6 @@ class SSIM(_OfPixels):
         return float(structural_similarity(a.numpy(), b.numpy(), channel_axis=0, data_range=PEAK))
 
 
-class Usage(NamedTuple):
-    share: float  # of all codes, those that occurred at all
-    perplexity: float  # exp of the entropy in nats: the number of codes, were they equally frequent
-
-
-def codebook_usage(counts: Tensor) -> Usage:
-    """Int[K], how often each code occurred -> Usage; of no codes at all, (0, 1)."""
-    frequencies = counts.double() / counts.sum().clamp(min=1)
-    used = frequencies[frequencies > 0]
-    return Usage(float((counts > 0).double().mean()), float((-used * used.log()).sum().exp()))
-
-
 class _OfCodes(Metric):
     direction, needs, of_features, interval, table = "higher", ("codes",), False, "none", RECONSTRUCTIONS
 
@@ -91,7 +78,7 @@ class CodebookUsage(_OfCodes):
     name, label, form, position = "codebook_usage", "codes used", "{:.1%}", 23
 
     def compute(self, material: Material, codes: Tensor) -> Measurement:
-        return Measurement({self.name: codebook_usage(codes).share})
+        return Measurement({self.name: float((codes > 0).double().mean())})
 
 
 @METRICS.register("codebook_perplexity")
@@ -101,4 +88,6 @@ class CodebookPerplexity(_OfCodes):
     name, label, form, position = "codebook_perplexity", "perplexity", "{:.1f}", 24
 
     def compute(self, material: Material, codes: Tensor) -> Measurement:
-        return Measurement({self.name: codebook_usage(codes).perplexity})
+        frequencies = codes.double() / codes.sum().clamp(min=1)
+        used = frequencies[frequencies > 0]
+        return Measurement({self.name: float((-used * used.log()).sum().exp())})

@@ -181,24 +181,18 @@ def frechet_distance(generated: Tensor, reference: Tensor | Gaussian) -> float:
 
 def _to_all(reference: Tensor | Gaussian) -> FrechetDistance:
     """The distance to all values [M,D], which is kept with them, or to known moments."""
-    return _to(reference) if isinstance(reference, Gaussian) else kept(reference, "distance", lambda: _to(reference))
-
-
-def _to(reference: Tensor | Gaussian, counts: Tensor | None = None) -> FrechetDistance:
-    """The distance to values [M,D], in which row i is taken counts[i] times, or to known moments."""
-    return FrechetDistance(reference if isinstance(reference, Gaussian) else fit(reference, counts))
+    if isinstance(reference, Gaussian):
+        return FrechetDistance(reference)
+    return kept(reference, "distance", lambda: FrechetDistance(fit(reference)))
 
 
 def _to_each(
-    reference: Tensor,
-    kind: str,
-    key: Hashable,
-    parts: Sequence[Tensor] | Tensor,
-    to: Callable[[Tensor], FrechetDistance],
+    reference: Tensor, kind: str, key: Hashable, parts: Sequence[Tensor] | Tensor, law: Callable[[Tensor], Gaussian]
 ) -> Iterable[FrechetDistance]:
-    """The distance to each of these parts of a reference; all are kept where they are small."""
+    """The distance to the law of each of these parts of a reference; all are kept where they are small."""
     small = 16 * len(parts) * reference.shape[1] ** 2 <= LARGEST  # two float64 matrices for each
-    return kept(reference, kind, lambda: list(map(to, parts)), key) if small else map(to, parts)
+    each = (FrechetDistance(law(part)) for part in parts)
+    return kept(reference, kind, lambda: list(each), key) if small else each
 
 
 def without_bias(generated: Tensor, reference: Tensor, seed: int) -> Tensor:
@@ -217,7 +211,7 @@ def without_bias(generated: Tensor, reference: Tensor, seed: int) -> Tensor:
     ]
     of_generated, of_reference = ([rows for split in halves for rows in split[side]] for side in (0, 1))
     key = len(generated), seed
-    to_halves = _to_each(reference, "halves", key, of_reference, lambda rows: _to(reference[rows]))
+    to_halves = _to_each(reference, "halves", key, of_reference, lambda rows: fit(reference[rows]))
     apart = [to(fit(generated[rows])).item() for rows, to in zip(of_generated, to_halves, strict=True)]
     whole = frechet_distance(generated, reference)
     estimates = [2 * whole - sum(pair) / 2 for pair in zip(apart[::2], apart[1::2], strict=True)]
@@ -251,9 +245,9 @@ def _effects(values: Tensor, mean: Tensor, slope: Tensor, root: Tensor) -> Tenso
 def _resampled(reference: Tensor | Gaussian, draws: Draws) -> Iterable[FrechetDistance]:
     """The distance to each resample of the reference; known moments stay."""
     if isinstance(reference, Gaussian):
-        return [_to(reference)] * len(draws.reference)
+        return [FrechetDistance(reference)] * len(draws.reference)
     key = content(draws.reference)
-    return _to_each(reference, "resamples", key, draws.reference, lambda of: _to(reference, of.to(reference.device)))
+    return _to_each(reference, "resamples", key, draws.reference, lambda of: fit(reference, of.to(reference.device)))
 
 
 def resampled_fd(

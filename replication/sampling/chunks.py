@@ -118,13 +118,6 @@ def _named(folder: Path, end: str) -> list[Chunk]:
     return [Chunk(folder, int(name[1]), int(name[2])) for name in named if name]
 
 
-class Claim(NamedTuple):
-    """A chunk that is this process's to draw; `largest`: images of the largest one that its gap is filled with."""
-
-    chunk: Chunk
-    largest: int
-
-
 class Chunks:
     """Those in `folder` that were drawn with the weights of this SHA-256. Their headers are read once."""
 
@@ -154,8 +147,10 @@ class Chunks:
         return sum(map(len, gaps(self.stored(), n)))
 
     @contextmanager
-    def claimed(self, n: int, batch_size: int) -> Iterator[Claim | None]:
+    def claimed(self, n: int, batch_size: int) -> Iterator[tuple[Chunk, int] | None]:
         """Hold the next chunk of images 0..n-1 while the body draws it; None where others draw all that is missing.
+
+        Beside the chunk: images of the largest one that its gap is filled with.
 
         A gap is filled with chunks of at most batch_size that are equally large but for one image, so that their times
         compare, and equal whoever draws them and however often that is interrupted.
@@ -169,7 +164,7 @@ class Chunks:
                     chunk = Chunk(self.folder, gap.start, gap.start + len(gap) // rounds)
                     held.enter_context(locked(chunk.claim, "a chunk", wait=False))
                     held.callback(chunk.claim.unlink, missing_ok=True)
-            yield None if gap is None else Claim(chunk, -(-len(gap) // rounds))
+            yield None if gap is None else (chunk, -(-len(gap) // rounds))
 
     def _drawn_by_others(self) -> list[Chunk]:
         """What living processes hold. Called under the lock of the folder, where alone claims are made."""

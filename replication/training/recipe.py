@@ -37,14 +37,10 @@ class Recipe(Shared):
     first_stage: FirstStage | None = None  # what makes latents of images; left out: the network sees pixels
     training: Training
 
-    def identity(self) -> dict[str, Any]:
-        """What fixes the weights, the training images' fingerprint included."""
-        return self._identity
-
     @cached_property
     def spelled(self) -> Spelled:
         """The identity, for the keys that it is a part of."""
-        return Spelled(self._identity)
+        return Spelled(self.identity)
 
     @cached_property
     def key(self) -> str:
@@ -52,7 +48,8 @@ class Recipe(Shared):
         return content_key(self.spelled)
 
     @cached_property  # a sweep's cells share their recipe
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """What fixes the weights, the training images' fingerprint included."""
         dataset, condition = self.build_dataset(), self.build_condition()
         part = self.condition.identity(CONDITIONS) if self.condition else {}
         conditioned = condition.identity(part, dataset) if condition else None
@@ -69,7 +66,7 @@ class Recipe(Shared):
 
     def training_identity(self) -> dict[str, Any]:
         """What its snapshots share: the identity without the steps, and of the first stage the encoder alone."""
-        identity = without_steps(self._identity)
+        identity = without_steps(self.identity)
         if self.first_stage is not None:
             identity["first_stage"] = self.first_stage.encoder_identity(self.build_dataset())
         return identity
@@ -87,7 +84,7 @@ class Recipe(Shared):
         """
         dataset, condition = self.build_dataset(), self.build_condition()
         seen = self.with_fields(first_stage=self.first_stage.completed(dataset)) if self.first_stage else self
-        channels, resolution, _ = seen.latent_shape()
+        channels, resolution, _ = seen.latent_shape
         sizes = condition.sizes(dataset)._asdict() if condition else {}
         facts = {
             "resolution": resolution,
@@ -101,7 +98,7 @@ class Recipe(Shared):
         """Build every part, the network without memory, once per process; raises InputError for whatever doesn't fit."""
         if self.key in _CHECKED:
             return
-        dataset, given = self.build_dataset(), {k: v for k, v in self._identity.items() if k not in OF_TRAINING}
+        dataset, given = self.build_dataset(), {k: v for k, v in self.identity.items() if k not in OF_TRAINING}
         if self.first_stage is not None:
             self.first_stage.check(dataset)
         if (fitting := content_key(given)) not in _FITTING:
@@ -110,13 +107,13 @@ class Recipe(Shared):
         self.build_denoiser(network)
         if isinstance(folder := getattr(network, "folder", None), Path):
             check_training(folder, self.meaning())
-        self._check_objective(self.latent_shape())
+        self._check_objective(self.latent_shape)
         self.training.check(dataset)
         _CHECKED.add(self.key)
 
     def _fitting_network(self) -> nn.Module:
         """The network without memory, which takes what it is given and has the objective's outputs; raises InputError."""
-        dataset, condition, shape = self.build_dataset(), self.build_condition(), self.latent_shape()
+        dataset, condition, shape = self.build_dataset(), self.build_condition(), self.latent_shape
         with without_memory():
             network = self.build_network()
         if beside := network.state_dict().keys() - dict(network.named_parameters()).keys():
@@ -159,12 +156,9 @@ class Recipe(Shared):
         if loss.shape != t.shape or not bool(loss.isfinite().all()):
             raise InputError(f"{fits}: the loss at t = 1/T and t = 1 must be two finite numbers, not {loss.tolist()}")
 
+    @cached_property
     def latent_shape(self) -> tuple[int, int, int]:
         """(c, h, w) of what the network sees: the images themselves where there is no first stage."""
-        return self._latent_shape
-
-    @cached_property
-    def _latent_shape(self) -> tuple[int, int, int]:
         image = self.build_dataset().shape
         return self.first_stage.latent_shape(image) if self.first_stage else image
 

@@ -72,7 +72,7 @@ def test_a_label_is_asked_for_by_the_name_of_its_class() -> None:
 def test_the_key_of_a_labelled_recipe_is_what_it_was() -> None:
     """Catches a condition that enters keys otherwise than as the registry describes it: results would be orphaned."""
     described = {"name": "label", "options": {"dropout": 0.1}, "version": 1}
-    assert recipe(network="ddpm-digits-label", condition="label").identity()["condition"] == described
+    assert recipe(network="ddpm-digits-label", condition="label").identity["condition"] == described
 
 
 def test_a_conditional_set_is_the_same_in_any_batch_and_guidance_of_one_is_off(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_keys_go_by_the_files_and_not_by_their_path(folder: Callable[[str], Path
 
     def identity(place: Path, **options: Any) -> dict[str, Any]:
         part = {"name": name, "model": str(place), **options}
-        return recipe(network="ddpm-digits-label", condition=part).identity()["condition"]
+        return recipe(network="ddpm-digits-label", condition=part).identity["condition"]
 
     original, place = identity(folders[name]), folder(name)
     assert identity(place) == original

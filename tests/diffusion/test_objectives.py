@@ -212,7 +212,7 @@ def test_a_recipe_reads_the_variance_as_its_objective_trains_it() -> None:
     assert hybrid.build_denoiser(network)(torch.zeros(1, 1, 8, 8), t).is_range
     plain = recipe()
     assert not plain.build_denoiser(plain.build_network())(torch.zeros(1, 1, 8, 8), t).is_range
-    assert "reading" not in json.dumps(plain.identity())
+    assert "reading" not in json.dumps(plain.identity)
 
 
 def test_hybrid_needs_twice_the_channels() -> None:

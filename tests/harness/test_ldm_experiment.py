@@ -57,7 +57,7 @@ def test_each_official_model_has_its_own_betas_steps_and_eta(
     assert float(schedule.betas[-1]) == pytest.approx(beta_end, abs=1e-12)
     assert float(schedule.betas[0]) == pytest.approx(0.0015, abs=1e-12)
     assert cell.sampling.sampler.build(SAMPLERS).eta == eta
-    assert cell.recipe.latent_shape() == latent
+    assert cell.recipe.latent_shape == latent
     times = cell.sampling.times(schedule)
     timesteps = schedule.timestep(times[:-1]).long()
     assert timesteps.tolist() == [k + 1 for k in range(0, 1000, 1000 // steps)][::-1]  # util.py's rule

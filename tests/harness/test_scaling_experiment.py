@@ -114,8 +114,8 @@ def test_the_paper_profile_is_the_papers() -> None:
     training = cells["DiT-XL/2"].recipe.training
     assert (training.steps, training.batch_size, training.learning_rate) == (400_000, 256, 1e-4)
     assert (training.warmup, training.grad_clip, training.weight_decay, training.ema_decay) == (0, 0, 0, 0.9999)
-    assert cells["DiT-XL/2"].recipe.latent_shape() == (4, 32, 32)
-    assert cells["DiT-XL/2 at 512, 3M"].recipe.latent_shape() == (4, 64, 64)
+    assert cells["DiT-XL/2"].recipe.latent_shape == (4, 32, 32)
+    assert cells["DiT-XL/2 at 512, 3M"].recipe.latent_shape == (4, 64, 64)
     guided = cells["DiT-XL/2, 7M, guidance 1.5 on 3 of 4"]
     assert guided.sampling.guidance is not None
     assert (guided.sampling.guidance.channels, guided.targets["fd"]) == ("dit", 2.27)

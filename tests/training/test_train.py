@@ -382,7 +382,7 @@ def test_the_decay_climbs_as_ldms_does() -> None:
 def test_weight_decay_shrinks_the_weights_and_changes_the_key(tmp_path: Path) -> None:
     """Catches a setting that is accepted and not passed on, and keys of older checkpoints that it changes."""
     plain, decayed = (recipe(steps=3, warmup=0, **more) for more in ({}, {"weight_decay": 10.0}))
-    assert "weight_decay" not in plain.identity()["training"]
+    assert "weight_decay" not in plain.identity["training"]
     assert plain.key != decayed.key
     norms = [trained(r, tmp_path / r.key)["weights.conv_in.weight"].norm() for r in (plain, decayed)]
     assert norms[1] < 0.98 * norms[0]

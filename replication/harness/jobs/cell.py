@@ -285,7 +285,7 @@ class Cell(Drawn):
         if condition is None or condition.name != "label" or classifier.outputs != len(dataset.classes):
             classes = f"{len(dataset.classes)} classes of {dataset.name} with condition {condition}"
             raise InputError(f"{what}: it has {classifier.outputs} labels, and the row has {classes}")
-        channels, resolution, _ = self.recipe.latent_shape()
+        channels, resolution, _ = self.recipe.latent_shape
         if (channels, resolution) != (classifier.in_channels, classifier.resolution):
             takes = f"images of {classifier.in_channels} channels and {classifier.resolution} pixels a side"
             raise InputError(f"{what}: it takes {takes}, and the network's have {channels} and {resolution}")
@@ -296,7 +296,7 @@ def cost_columns(recipe: Recipe, nfe: int) -> Record:
     """Columns `cost.*`, from the meta device; nfe: network evaluations per image, guidance's second ones included."""
     with torch.device("meta"):
         network = recipe.build_network().eval()
-        x, timestep = torch.empty(1, *recipe.latent_shape()), torch.empty(1)
+        x, timestep = torch.empty(1, *recipe.latent_shape), torch.empty(1)
     found, training = cost.measured(network, x, timestep, recipe.null(1, "meta")), recipe.training
     return {
         "cost.parameters": found.parameters,
