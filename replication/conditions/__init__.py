@@ -1,1 +1,1 @@
-"""Conditions: what a network is conditioned on besides the time, a class or a text. One per file."""
+"""Conditions: what a network is conditioned on besides the time, a class or a text."""

@@ -1,4 +1,4 @@
-"""Ancestral sampling: Ho et al. 2020 (DDPM), algorithm 2, between any two times.
+"""Ancestral sampling, Ho et al. 2020 (DDPM), algorithm 2, between any two times, and DDIM, Song et al. 2021.
 
     x_s = mean of q(x_s|x_t, x0) + sqrt(variance) noise,   and no noise on the step to t = 0, or from t to t itself
 
@@ -6,9 +6,7 @@ With variance fixed-large on a subset of the times this is the row that the DDIM
 x0 is clipped, if at all, before the mean is made of it: the denoiser does that (`clip="x0"`). A classifier's gradient g then
 moves the mean by variance * g (Dhariwal and Nichol 2021, algorithm 1), on the last step too.
 
-DDIM: Song et al. 2021, equations 12 and 16, and two samplers that are DDIM under other names.
-
-x_s = alpha_s x0 + sqrt(sigma_s^2 - c^2) eps + c noise,   c = eta * (standard deviation of q(x_s|x_t,x_0))
+    x_s = alpha_s x0 + sqrt(sigma_s^2 - c^2) eps + c noise,   c = eta * (standard deviation of q(x_s|x_t,x_0))   (DDIM)
 """
 
 from typing import Any

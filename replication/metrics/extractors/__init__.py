@@ -1,1 +1,1 @@
-"""Feature extractors, one per file, each registered with torch-fidelity under its name."""
+"""Feature extractors, a family per file."""

