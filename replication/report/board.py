@@ -123,26 +123,20 @@ def _differ(readings: Sequence[Shown]) -> str:
 def _reading(claim: Claim, verdicts: Sequence[Verdict], evidence: Sequence[Evidence]) -> Shown:
     """Of the profiles that agree in it."""
     tested = any(v.word != "not tested" for v in verdicts)
-    data = data_of(claim, evidence[0])
+    data, counts = data_of(claim, evidence[0]), {cell.protocol.n for cell in cells_of(claim, evidence[0])}
     exact = any(isinstance(subject, Exact) for subject in claim.named())
     on = COMPUTED if exact or not data else f"on {' and '.join(map(described, data))}"
     return {
         "profiles": [e.profile for e in evidence],
         "on": on if tested else "",
         "size": max(map(pixels, data), default=0),
-        "images": _images(claim, evidence[0]),
+        "images": f", {' or '.join(f'{n:,}' for n in sorted(counts))} images a row" if counts else "",
         "answers": claim.answers(verdicts),
         "marks": " ".join(marks(verdicts)),
         "words": counted(v.word for v in verdicts),
         "table": verdict_table(verdicts).led_by("definition", "verdict", "measured [95 %]"),
         "notes": notes(verdicts),
     }
-
-
-def _images(claim: Claim, evidence: Evidence) -> str:
-    """How many images its rows are measured on."""
-    counts = {row.protocol.n for row in cells_of(claim, evidence)}
-    return f", {' or '.join(f'{n:,}' for n in sorted(counts))} images a row" if counts else ""
 
 
 def sentence(text: str, lead: str) -> tuple[str, str]:

@@ -136,7 +136,8 @@ def page(evidence: Sequence[Evidence], folder: Path) -> str:
         .get_template("page.html")
         .render(
             **parts,
-            hashes={name: _hash(text) for name, text in parts.items()},
+            # what the content policy knows a style or script by
+            hashes={name: f"'sha256-{_base64(hashlib.sha256(of.encode()).digest())}'" for name, of in parts.items()},
             sections=sections,
             claims=claims,
             counts=counted(word for c in claims for r in c["readings"] for word, n in r["words"] for _ in range(n)),
@@ -224,9 +225,12 @@ def _whole(jobs: Sequence[Job], rows: Mapping[str, Record]) -> str:
     return _compressed(text)
 
 
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
 def _compressed(text: str) -> str:
-    """By zlib, as base64."""
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    return _base64(zlib.compress(text.encode(), 9))
 
 
 def _packed(html: Markup, file: str) -> Markup:
@@ -284,14 +288,9 @@ def _data(path: Path, image: Image.Image) -> str:
         webp = io.BytesIO()
         image.save(webp, format="WEBP", quality=QUALITY, method=6)
         content, kind = min((content, kind), (webp.getvalue(), "webp"), key=lambda pair: len(pair[0]))
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return f"data:image/{kind};base64,{_base64(content)}"
 
 
 def _code(text: str) -> Markup:
     """`text` with what stands between backticks as code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
-
-
-def _hash(text: str) -> str:
-    """What the content policy knows a style or script by."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -89,8 +89,10 @@ class Reproduction:
         head = f"{words.count('equal')} of {len(found)} distances {MEANS['equal']}"
         if inside := words.count("inside"):
             head += f", {inside} inside {'its interval' if inside == 1 else 'their intervals'}"
-        if self.outside:
-            head += f", {len(self.outside)} outside ({', '.join(map(_outside, self.outside))})"
+        if beyond := [
+            f"{o.title}: {_figure(o.row)}, committed {_with_interval(o.committed or {})}" for o in self.outside
+        ]:
+            head += f", {len(beyond)} outside ({', '.join(beyond)})"
         if others:
             head += f", {others.count('equal')} of {len(others)} other figures"
         return "; ".join([f"{'not ' * bool(self.outside)}reproduced: {head}", f"times: {_times(found)}", *notes])
@@ -211,10 +213,6 @@ def _figure(row: Record) -> str:
 def _with_interval(row: Record) -> str:
     low, high = (row.get(f"{DISTANCE}_{end}") for end in ("low", "high"))
     return _figure(row) + ("" if low is None or high is None else f" [{low:.3g}, {high:.3g}]")
-
-
-def _outside(one: Beside) -> str:
-    return f"{one.title}: {_figure(one.row)}, committed {_with_interval(one.committed or {})}"
 
 
 def _counted(one: Beside) -> str:

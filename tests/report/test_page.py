@@ -208,15 +208,6 @@ def test_what_a_paper_prints_stands_in_the_row(text: str) -> None:
     assert re.search(r"<summary>Paper against measured, \d+ values</summary>", text)
 
 
-def test_words_from_files_are_no_markup(text: str) -> None:
-    """Titles, labels, devices and reports are escaped. Catches a `|safe` too many."""
-    tags = [tag for tag, _ in Elements(text).tags]
-    assert [a.get("type") for tag, a in Elements(text).tags if tag == "script"] == ["application/zlib", None]
-    assert "fast" not in tags
-    assert "<b>label" not in text
-    assert "a &lt;b&gt;" in text
-
-
 def test_a_report_of_forensics_is_made_of_its_rows(text: str) -> None:
     """Table, picture, what was not changed. Catches a page that waits for the Markdown file, or shows its markup."""
     section = text[text.index('<section id="forensics-tiny">') :]

@@ -136,20 +136,14 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
         if any(other.published is not None for other in verdicts):
             line["the same in the papers (FID, IS)"] = printed
         for cell in dict.fromkeys(cell for other in verdicts for cell in other.controls):
-            line[f"the same of {cell}"] = _of_control(v, cell)
+            value = v.controls.get(cell, "")
+            line[f"the same of {cell}"] = "not run" if value is None else f"{value:.3g}" if value != "" else ""
         if any(other.pairing for other in verdicts):
             line["rows paired"] = v.pairing
         if several:
             line["p (Holm)"] = "" if v.p is None else "below 0.001" if v.p < 0.001 else f"{v.p:.2g}"
         lines.append({**line, "verdict": v.marked})
     return Table.of(lines)
-
-
-def _of_control(verdict: Verdict, cell: str) -> str:
-    if cell not in verdict.controls:
-        return ""
-    value = verdict.controls[cell]
-    return "not run" if value is None else f"{value:.3g}"
 
 
 def notes(verdicts: Sequence[Verdict]) -> str:

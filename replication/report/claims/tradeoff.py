@@ -99,7 +99,7 @@ class TradeOff(Claim):
             for meaning, v in zip(SPEED, of_speed, strict=True)
             if (lead := _lead(v))
         ]
-        speed = [listed(times) if times else "", *without_words(of_speed)]
+        speed = [listed(times), *without_words(of_speed)]
         short = [", ".join(ways for _, ways in by_ways) or NEITHER, *papers]
         return [
             Answer("quality", _sentence(quality + papers), _sentence(short), of_quality, share=True),

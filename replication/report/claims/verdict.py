@@ -13,7 +13,7 @@ An answer is what the verdicts come to in one sentence: "Yes: FD of A over B is 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -178,18 +178,16 @@ def general_answer(verdicts: Sequence[Verdict]) -> str:
         (only,) = judged
         why = f" ({only.reason})" if only.reason else ""
         return f"{capitalised(LEADS[only.word])}: {only.definition} is {only.measured}, and must be {only.needed}{why}."
-    clauses = [clause for word in LEADS if (clause := by_word(judged, word, _reading))]
+    clauses = []  # "no by A and 3 more"
+    for word, lead in LEADS.items():
+        texts = [f"{v.definition} ({v.measured})" for v in judged if v.word == word]
+        more = [f"{len(texts) - SHOWN} more"] * (len(texts) > SHOWN)
+        if texts:
+            clauses.append(f"{lead} by {listed(texts[:SHOWN] + more)}")
     parts = [", ".join(clauses), *without_words(verdicts)]
     if len(needs := {v.needed for v in judged}) == 1:
         parts.append(f"it must be {needs.pop()}")
     return capitalised(f"{'; '.join(filter(None, parts))}.")
-
-
-def by_word(verdicts: Sequence[Verdict], word: Word, text: Callable[[Verdict], str]) -> str:
-    """ "no by A and B, and 3 more", of the verdicts that have the word; empty without any."""
-    texts = [text(v) for v in verdicts if v.word == word]
-    more = [f"{len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
-    return f"{LEADS[word]} by {listed(texts[:SHOWN] + more)}" if texts else ""
 
 
 def without_words(verdicts: Sequence[Verdict]) -> list[str]:
@@ -204,14 +202,10 @@ def without_words(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def listed(texts: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    return " and ".join(filter(None, [", ".join(texts[:-1]), texts[-1]]))
+    """ "a", "a and b", "a, b and c"; empty without any."""
+    return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))
 
 
 def capitalised(text: str) -> str:
     """With a capital at the start, the rest as it is."""
     return text[:1].upper() + text[1:]
-
-
-def _reading(verdict: Verdict) -> str:
-    return f"{verdict.definition} ({verdict.measured})"
