@@ -98,9 +98,8 @@ class AcceleratedNetwork(nn.Module):
         super().__init__()
         self.network, self.compiles, self.replays = network, compiles, replays
         self._sizes: set[int] = set()
-        self._runs: dict[
-            tuple[bool, torch.dtype | None], Callable[..., Any]
-        ] = {}  # by the dtype that weights are cast to
+        # by whether it is trained, and the dtype that weights are cast to
+        self._runs: dict[tuple[bool, torch.dtype | None], Callable[..., Any]] = {}
         self._compiled: list[Compiled] = []
         if hasattr(network, "encode"):
             self.encode = network.encode

@@ -24,12 +24,8 @@ from replication.terminal import has_colour
 from replication.types import InputError, RunError, one_line
 
 SPINS = "10000"
-PRINTING = {
-    *AS_JSON,
-    "data.list_datasets",
-    "data.verify",
-    "parts.check",
-}  # what they compute is kept, or is what they print
+# what they compute is kept, or is what they print
+PRINTING = {*AS_JSON, "data.list_datasets", "data.verify", "parts.check"}
 
 
 def entry() -> NoReturn:
@@ -56,10 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ended_at_once():
             options = parser().parse_args(arguments)
-            if (
-                "device" in options and options.work != "plan.plan"
-            ):  # what does not fit together shows now, not after hours
-                import torchvision  # noqa: F401
+            if "device" in options and options.work != "plan.plan":
+                import torchvision  # noqa: F401  # what does not fit together shows now, not after hours
             if options.work in {*PRINTING, "report.report"}:  # they make no garbage; the search for it takes a fifth
                 gc.disable()
             be_quiet(options.quiet)

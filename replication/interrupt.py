@@ -30,15 +30,11 @@ def ending(error: KeyboardInterrupt) -> tuple[str, int]:
 @contextmanager
 def ended_at_once() -> Iterator[None]:
     """While modules are imported the process ends without more ado: libraries make other errors of an interrupt in between."""
-
-    def end(number: int, _: object) -> None:
-        _leave(number)
-
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in ENDINGS if main}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     for number in before:
-        signal.signal(number, end)
+        signal.signal(number, lambda number, _: _leave(number))
     try:
         yield
     finally:

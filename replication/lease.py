@@ -16,9 +16,8 @@ from pathlib import Path
 BEAT = 10.0  # seconds between two touches
 EXPIRES = 90.0  # a file server may show other machines what is 60 s old
 FREE = "free"
-_seen: dict[
-    Path, tuple[int, float]
-] = {}  # of files that others hold: the last touch, and when this process first saw it
+# of files that others hold: the last touch, and when this process first saw it
+_seen: dict[Path, tuple[int, float]] = {}
 
 
 @contextmanager

@@ -138,11 +138,7 @@ class Registry:
         """The part of `options` that were checked; raises InputError for a value that it does not take."""
         try:
             return self.get(name)(**options)
-        except (
-            ValueError,
-            ArithmeticError,
-            RuntimeError,
-        ) as error:  # a library's own words about a value, torch's for one
+        except (ValueError, ArithmeticError, RuntimeError) as error:  # a library's own, torch's for one
             raise InputError(f"{self.kind} {name!r}: {_in_one_line(error)}") from error
 
     def defaults(self, name: str) -> dict[str, Any]:

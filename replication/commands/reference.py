@@ -24,7 +24,7 @@ COLUMNS = ["name", "what", "images", "here", "licence", "address"]
 
 def list_references(options: argparse.Namespace) -> None:
     lines = []
-    for one in HANDED:
+    for one in HANDED.values():
         images, here = f"{one.n:,}" if one.n else "not stated", "yes" if one.file.is_file() else "no"
         lines.append([one.name, one.what, images, here, one.licence, one.url])
     show(str(Table(COLUMNS, lines)), options.all)

@@ -31,7 +31,7 @@ from PIL import Image
 
 from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
 from replication.files import file_sha256, locked, replaced, unwritable
-from replication.harness.journal import Curve, Journal, Record, curve_of_json, row_of_json, unsealed
+from replication.harness.journal import Journal, Record, curve_of_json, row_of_json, unsealed
 from replication.harness.replicates import load_replicates, replicates_of_row
 from replication.harness.versions import COLUMN, raised
 from replication.settings import content_key
@@ -258,9 +258,19 @@ def _check_content(member: Member, file: Path, rows: Mapping[str, Record], path:
                 raise InputError("not the replicates of its row")
             replicates_of_row(rows[member.name.removesuffix(".safetensors")], file, found)
         elif member.kind == "curves":
-            _check_curve(curve_of_json(_json(member, file, path)), fields)
+            curve = curve_of_json(_json(member, file, path))
+            table = f"{curve.get('experiment')}-{curve.get('profile')}"
+            if curve["training"] != fields["key"] or table != fields["journal"]:
+                raise InputError("the curve of another training")
         elif member.kind == "chunks":
-            _check_chunk(file, int(fields["stop"]) - int(fields["start"]))
+            tensors, header = load_checkpoint(file)
+            images = tensors.get("images")
+            if list(tensors) != ["images"] or images is None or images.dtype != torch.uint8 or images.ndim != 4:
+                raise InputError("no images uint8 [N,C,H,W]")
+            made = {"nfe": int, "seconds": int | float, "weights": str, "drawn_by": str}
+            stated = all(isinstance(header.get(key), kind) for key, kind in made.items())
+            if len(images) != int(fields["stop"]) - int(fields["start"]) or not stated:
+                raise InputError(f"{len(images)} images, or a header that does not say how they were drawn")
         elif member.kind == "weights":
             header = load_metadata(file)
             named = (content_key(header.get("identity")), str(header.get("step")), bool(header.get(GIVEN)))
@@ -269,23 +279,6 @@ def _check_content(member: Member, file: Path, rows: Mapping[str, Record], path:
     except (InputError, ValueError, TypeError, KeyError, SyntaxError, Image.DecompressionBombError, OSError) as error:
         reason = str(error).replace(str(file), member.name)
         raise InputError(f"{where} is not what its name says ({reason})") from error
-
-
-def _check_curve(curve: Curve, fields: Mapping[str, str]) -> None:
-    folder = f"{curve.get('experiment')}-{curve.get('profile')}"
-    if curve["training"] != fields["key"] or folder != fields["journal"]:
-        raise InputError("the curve of another training")
-
-
-def _check_chunk(file: Path, n: int) -> None:
-    tensors, header = load_checkpoint(file)
-    images = tensors.get("images")
-    if list(tensors) != ["images"] or images is None or images.dtype != torch.uint8 or images.ndim != 4:
-        raise InputError("no images uint8 [N,C,H,W]")
-    made: dict[str, type | tuple[type, ...]]
-    made = {"nfe": int, "seconds": (int, float), "weights": str, "drawn_by": str}
-    if len(images) != n or not all(isinstance(header.get(key), kind) for key, kind in made.items()):
-        raise InputError(f"{len(images)} images, or a header that does not say how they were drawn")
 
 
 def _moved(members: Collection[Member], unpacked: Mapping[str, Path], state: Path) -> Taken:

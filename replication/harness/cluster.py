@@ -144,7 +144,11 @@ class RemoteWorker(Elsewhere):
     def ask(self, title: str, method: str, *arguments: Any) -> Any:
         """Raises Held while there is no room for a worker."""
         try:
-            self._await_start(title)
+            if not self.name:
+                if not self.ray.wait([self.greeting], timeout=START_SECONDS)[0]:
+                    raise Held(f"the cluster has no room for the worker that {title} is for")
+                self.name = self.ray.get(self.greeting)
+                print(f"{self.name} has started", flush=True)
             return self.ray.get(self.actor.answer.remote(method, self.place.deadline.left(), *arguments))
         except self.ray.exceptions.RayActorError as error:
             raise Lost from error
@@ -153,13 +157,6 @@ class RemoteWorker(Elsewhere):
         super().stop()
         with suppress(Exception):  # Ray itself may have ended
             self.ray.kill(self.actor)
-
-    def _await_start(self, title: str) -> None:
-        if not self.name:
-            if not self.ray.wait([self.greeting], timeout=START_SECONDS)[0]:
-                raise Held(f"the cluster has no room for the worker that {title} is for")
-            self.name = self.ray.get(self.greeting)
-            print(f"{self.name} has started", flush=True)
 
 
 class Worker(Asked):

@@ -143,12 +143,9 @@ class Companion(Elsewhere):
         command = [sys.executable, "-c", SERVE.format(theirs.fileno())]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
         # without a terminal's keys; its standard error is ours
+        nothing = subprocess.DEVNULL
         self.process = subprocess.Popen(
-            command,
-            pass_fds=[theirs.fileno()],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            command, pass_fds=[theirs.fileno()], env=environment, stdin=nothing, stdout=nothing
         )
         theirs.close()
         self.name = f"process {self.process.pid}"
@@ -207,9 +204,8 @@ class Trains(Asked):
 
 def serve(descriptor: int) -> None:
     """What a companion does: answer, until the process of the command is gone, whatever it is doing then."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal's Ctrl-C goes to all; the process of the command ends the others
+    # a terminal's Ctrl-C goes to all; the process of the command ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection, asked = Connection(descriptor), SimpleQueue[Any]()
     threading.Thread(target=_listen, args=(connection, asked), daemon=True).start()
     be_quiet(True)

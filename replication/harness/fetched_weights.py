@@ -33,15 +33,8 @@ from replication.training.recipe import Recipe
 from replication.types import InputError, one_line
 
 PROFILE = "paper"  # whose rows published weights are for
-FOLLOWING = {
-    "resolution",
-    "channels",
-    "classes",
-    "vocabulary",
-    "length",
-    "learned_variance",
-    "dropout",
-}  # from a row's other parts
+# options that follow from a row's other parts
+FOLLOWING = {"resolution", "channels", "classes", "vocabulary", "length", "learned_variance", "dropout"}
 CONFIGS = (".json", ".yaml", ".yml")
 OF_TEXT = ("text_encoder", "tokenizer")  # beginnings of the folders of a pipeline that hold what reads text
 CHUNK = 1 << 20

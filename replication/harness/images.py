@@ -68,9 +68,8 @@ class ImageSet:
 
     path: Path
     shape: tuple[int, int, int, int]  # N, C, H, W
-    batches: Callable[
-        [], Iterator[Tensor]
-    ]  # in order, [B,C,H,W]; InputError for one that is damaged or of another shape
+    # in order, [B,C,H,W]; InputError for one that is damaged or of another shape
+    batches: Callable[[], Iterator[Tensor]]
     sources: Sequence[Path]  # the files that they are in
     beginnings: Callable[[], Iterator[bytes]] = lambda: iter(())  # of each picture, for its format and orientation
     not_read: Sequence[str] = ()
@@ -270,9 +269,15 @@ def _in_npz(path: Path) -> ImageSet:
             stated, held_bytes = member.tell() + math.prod(shape), entry.file_size
     found = f"{path}: {name} must be uint8 [N,H,W,C] with 1 or 3 channels, it is {dtype} {list(shape)}"
     if dtype != np.uint8:
-        raise InputError(f"{found}: {_how_to_quantise(dtype)}")
+        quantised = "floats, in [0, 1] or [-1, 1], must be quantised first, which is a choice of its own"
+        as_levels = "save the images themselves, 0 to 255, as uint8"
+        raise InputError(f"{found}: {quantised if dtype.kind == 'f' else as_levels}")
     if len(shape) != 4 or shape[3] not in CHANNELS.values():
-        raise InputError(f"{found}{_how_to_arrange(shape)}")
+        if len(shape) == 3:
+            found += ": grey images have one channel; save array[..., None]"
+        elif len(shape) == 4 and shape[1] in CHANNELS.values():
+            found += ": it looks like [N,C,H,W]; save array.transpose(0, 2, 3, 1)"
+        raise InputError(found)
     n, height, width, channels = shape
     if min(shape) < 1:
         raise InputError(f"{found}: there are no images in it")
@@ -294,18 +299,6 @@ def _in_npz(path: Path) -> ImageSet:
             member.read()  # where the archive checks the whole
 
     return ImageSet(path, (n, channels, height, width), batches, [path])
-
-
-def _how_to_quantise(dtype: Any) -> str:
-    if dtype.kind == "f":
-        return "floats, in [0, 1] or [-1, 1], must be quantised first, which is a choice of its own"
-    return "save the images themselves, 0 to 255, as uint8"
-
-
-def _how_to_arrange(shape: tuple[int, ...]) -> str:
-    if len(shape) == 4 and shape[1] in CHANNELS.values():
-        return ": it looks like [N,C,H,W]; save array.transpose(0, 2, 3, 1)"
-    return ": grey images have one channel; save array[..., None]" if len(shape) == 3 else ""
 
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:

@@ -234,33 +234,31 @@ class Journal:
 
     def run_of(self, key: str, address: str) -> str | None:
         """What has this row, as it is now, in the store at the address: a run; None where it was not given yet."""
-        return self._marks(key)["now"].get(address)
+        run, is_now = self._marks(key).get(address, (None, False))
+        return run if is_now else None
 
     def outdated_run(self, key: str, address: str) -> str | None:
         """The run there of the row as it was before it was written again."""
-        return self._marks(key)["before"].get(address)
+        run, is_now = self._marks(key).get(address, (None, True))
+        return None if is_now else run
 
     def mark_synced(self, key: str, address: str, run: str) -> None:
-        marks = self._marks(key)
-        marks["now"][address] = run
-        marks["before"].pop(address, None)
-        self._mark(key, marks)
+        self._mark(key, {**self._marks(key), address: (run, True)})
 
     def _outdate(self, key: str) -> None:
         """No store has the row as it will be."""
-        marks = self._marks(key)
-        if any(marks.values()):
-            self._mark(key, {"now": {}, "before": {**marks["before"], **marks["now"]}})
+        if marks := self._marks(key):
+            self._mark(key, {address: (run, False) for address, (run, _) in marks.items()})
 
-    def _marks(self, key: str) -> dict[str, dict[str, str]]:
-        """By tracking address, the runs of the row as it is and as it was; a damaged file says nothing of either."""
+    def _marks(self, key: str) -> dict[str, tuple[str, bool]]:
+        """By tracking address, the run of the row, and whether it shows the row as it is now; none in a damaged file."""
         try:
             found = json.loads((self.folder / f"{key}.mlflow").read_text(encoding="utf-8"))
-            return {when: {str(a): str(run) for a, run in found[when].items()} for when in ("now", "before")}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return {"now": {}, "before": {}}
+            return {address: (str(run), bool(is_now)) for address, (run, is_now) in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            return {}
 
-    def _mark(self, key: str, marks: dict[str, dict[str, str]]) -> None:
+    def _mark(self, key: str, marks: dict[str, tuple[str, bool]]) -> None:
         """In place and without waiting for the disk: a mark that is lost costs a question to the store."""
         path = self.folder / f"{key}.mlflow"
         try:

@@ -39,9 +39,8 @@ from replication.training.first_stage import FirstStage
 Images = SampleSet | ImageSet  # n of them, read batch by batch
 
 STRIP_IMAGES = 10
-ONE_SIZE = (
-    0.1  # batches that differ by no more are of one size: the chunks of a set are equally large but for one image
-)
+# batches that differ by no more are of one size: the chunks of a set are equally large but for one image
+ONE_SIZE = 0.1
 # what a row keeps where its chunks do not tell, those from before they held a floor, and the device's peak
 BESIDE = ("timing.floor_seconds", "timing.peak_memory_bytes")
 MACHINE = {"device": "env.device", "threads": "env.threads"}

@@ -46,12 +46,7 @@ def _once(key: tuple[Any, ...], count: Callable[[], Pass], meta: bool = True) ->
         with without_memory() if meta else nullcontext():
             try:
                 _known[key] = count()
-            except (
-                RuntimeError,
-                TypeError,
-                NotImplementedError,
-                InputError,
-            ):  # a part of somebody's that reads a number
+            except (RuntimeError, TypeError, InputError):  # a part of somebody's that reads a number
                 _known[key] = Pass(Work())
     return _known[key]
 

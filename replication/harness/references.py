@@ -35,7 +35,7 @@ _ADM = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batche
 _EDM = "https://nvlabs-fi-cdn.nvidia.com/edm/fid-refs"
 _MIT, _NC, _IMAGENET = "MIT, the repository's; none stated for the file", "CC-BY-NC-SA-4.0", 1_281_167
 # guided-diffusion's evaluations/README.md, whose files have 10,000 images too, for precision and recall; edm's README.md
-HANDED = (
+_HANDED = (
     Handed("adm-imagenet64", "ImageNet 64, ADM's", f"{_ADM}/imagenet/64/VIRTUAL_imagenet64_labeled.npz", _MIT, _IMAGENET),
     Handed("adm-imagenet128", "ImageNet 128, ADM's", f"{_ADM}/imagenet/128/VIRTUAL_imagenet128_labeled.npz", _MIT, _IMAGENET),
     Handed("adm-imagenet256", "ImageNet 256, ADM's", f"{_ADM}/imagenet/256/VIRTUAL_imagenet256_labeled.npz", _MIT, _IMAGENET),
@@ -49,14 +49,14 @@ HANDED = (
     Handed("edm-imagenet64", "ImageNet 64, EDM's", f"{_EDM}/imagenet-64x64.npz", _NC, _IMAGENET),
     Handed("edm-imagenet64-baseline", "ImageNet 64 as ADM has it", f"{_EDM}/imagenet-64x64-baseline.npz", _NC, _IMAGENET),
 )  # fmt: skip
+HANDED = {one.name: one for one in _HANDED}
 
 
 def handed(name: str) -> Handed:
     """The file of that name; raises InputError with the nearest one."""
-    known = {one.name: one for one in HANDED}
-    if name not in known:
-        raise unknown("reference", name, sorted(known))
-    return known[name]
+    if name not in HANDED:
+        raise unknown("reference", name, sorted(HANDED))
+    return HANDED[name]
 
 
 def fetch(one: Handed) -> Path:
@@ -73,11 +73,10 @@ def located(named: str) -> Path:
         return path
     if (kept := data_home() / "references" / f"{named}.npz").is_file():
         return kept
-    known = {one.name for one in HANDED}
-    if named in known:
+    if named in HANDED:
         raise InputError(f"moments = {named!r}: not here yet: `replicate reference fetch {named}`")
     made = sorted(file.stem for file in (data_home() / "references").glob("*.npz"))
-    raise InputError(f"moments: no file {named}; {unknown('reference', named, sorted({*known, *made}))}")
+    raise InputError(f"moments: no file {named}; {unknown('reference', named, sorted({*HANDED, *made}))}")
 
 
 def moments_of(named: str) -> Moments:
@@ -88,7 +87,7 @@ def moments_of(named: str) -> Moments:
 
 @cache
 def _read(path: Path, size: int, modified: int) -> Moments:
-    known = {one.file: one for one in HANDED}.get(path)
+    known = next((one for one in _HANDED if one.file == path), None)
     return read_moments(path, known.what if known else path.name, known.n if known else None)
 
 

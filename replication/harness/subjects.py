@@ -145,14 +145,12 @@ def reference_of(named: str | None, subject: Subject) -> Reference:
         images = open_images(path)
         check_shape(images, subject.shape, subject.title)
         return Reference(images, printable(named))
-    if named is not None and (
-        named in {one.name for one in HANDED} or (data_home() / "references" / f"{named}.npz").is_file()
-    ):
+    if named in HANDED or (named is not None and (data_home() / "references" / f"{named}.npz").is_file()):
         return _of_moments(named)
     if named is not None and named not in DATASETS.names() and ":" not in named:
         if Path(named).suffix or "/" in named:
             raise InputError(f"--reference {named}: there is no such file or folder")
-        raise unknown("reference", named, [*DATASETS.names(), *(one.name for one in HANDED)])
+        raise unknown("reference", named, [*DATASETS.names(), *HANDED])
     part = subject.dataset if named is None else Part(name=named)
     if part is None:
         assert isinstance(subject.sets[0], ImageSet)
