@@ -60,7 +60,10 @@ def report(options: argparse.Namespace) -> None:
         page = results / write_page(every, written).name
         print(f"wrote {page.relative_to(project())}")
     if options.publish:
-        _refresh_readme()
+        readme = project() / "README.md"
+        before = readme.read_bytes().decode("utf-8", "surrogateescape") if readme.exists() else ""
+        if (after := refreshed(before, project())) != before:  # one without markers stays as it is
+            write_atomically(readme, after.encode("utf-8", "surrogateescape"))
     for name, profile, journal, records, files, described in tables:  # last, since a dead server stops it
         content = content_key({file.name: file_sha256(file) for file in files})  # one of which has every row
         if store.installed and journal.run_of("table", store.shown) != content:
@@ -99,13 +102,6 @@ def verify(options: argparse.Namespace) -> None:
         )
     if outside := [f"{one.title} of {stem}" for stem, beside in found.items() for one in beside.outside]:
         raise RunError(f"outside the committed intervals: {', '.join(outside)}")
-
-
-def _refresh_readme() -> None:
-    readme = project() / "README.md"
-    before = readme.read_bytes().decode("utf-8", "surrogateescape") if readme.exists() else ""
-    if (after := refreshed(before, project())) != before:  # one without markers stays as it is
-        write_atomically(readme, after.encode("utf-8", "surrogateescape"))
 
 
 def claims(options: argparse.Namespace) -> None:

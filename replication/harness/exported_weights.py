@@ -160,10 +160,8 @@ def _check_stage(stage: Autoencoder, folder: Path) -> None:
     """Likewise, of images and of their latents."""
     model, side = _loaded(folder), SIDE * stage.f
     generator, name = torch.Generator().manual_seed(0), type(model).__name__
-    images, scale = (
-        torch.rand(1, stage.image_channels, side, side, generator=generator) * 2 - 1,
-        model.config.scaling_factor,
-    )
+    images = torch.rand(1, stage.image_channels, side, side, generator=generator) * 2 - 1
+    scale = model.config.scaling_factor
     encoded, latents = model.encode(images), stage.encode(images)
     mode = encoded.latent_dist.mode() if name == "AutoencoderKL" else encoded.latents
     check_equal(latents, mode * scale, f"first stage, {name}, encoding")

@@ -22,7 +22,7 @@ from replication.harness.jobs.cell import Cell
 from replication.harness.workplace import Workplace
 from replication.layers.conditioning import Conditional
 from replication.layers.weight_files import SUFFIX, WeightFiles, not_finite, read_weights, weight_files, with_folder
-from replication.layers.weights import Options, Published, Spelling, Weights, under_our_names
+from replication.layers.weights import Options, Published, Weights, under_our_names
 from replication.registry import AUTOENCODERS, MODELS, Registry, listed
 from replication.settings import Part
 from replication.training.data import encoder_sha256, images_of
@@ -71,10 +71,12 @@ def under_its_names(registry: Registry, part: Part, network: nn.Module, found: W
             options = spelt[0].options(network) if spelt[0].options else {}
             remarks = [f"{path}: {said}" for said in [spelt[0].remark(short)] if said]
             try:
-                taken = _converted(spelt[0], short, network, path)
-            except InputError as error:
+                taken = spelt[0].convert(short, network)
+            except (InputError, RuntimeError, TypeError, ValueError, LookupError) as error:
+                odd = f"a tensor of another shape than {spelt[0].name} weights have ({error})"  # of another number of axes
+                reason = error if isinstance(error, InputError) else odd
                 where = f"{path} and {found.beside}" if found.beside else path
-                raise InputError(f"{where}: {error}; {_elsewhere(registry, part, short)}") from error
+                raise InputError(f"{where}: {reason}; {_elsewhere(registry, part, short)}") from error
             return _checked(taken, weights, options, [*_which_copy(prefix, weights, path), *remarks], path)
     named = ", ".join(f"{spelling.begins}*" for spelling in known) or "none"
     theirs = ", ".join(sorted(weights)[:3]) or "nothing"
@@ -138,13 +140,6 @@ def _which_copy(prefix: str, weights: Weights, path: Path) -> list[str]:
     return [f"{path}: of the tensors those under {prefix!r} were taken, and not {listed(left)}"] if prefix else []
 
 
-def _converted(spelling: Spelling, weights: Weights, network: nn.Module, path: Path) -> Weights:
-    try:
-        return spelling.convert(weights, network)
-    except (RuntimeError, TypeError, ValueError, LookupError) as error:  # of tensors of another number of axes
-        raise InputError(f"{path}: a tensor of another shape than {spelling.name} weights have ({error})") from error
-
-
 def _checked(taken: Weights, weights: Weights, options: Options, remarks: list[str], path: Path) -> Taken:
     """Raises InputError for numbers that no network has, naming them as the file does."""
     if odd := [name for name, tensor in taken.items() if not (tensor.is_floating_point() or tensor.ndim == 0)]:
@@ -188,8 +183,8 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Given:
             )
         encoder = encoder_sha256(place.autoencoder(stage, dataset)[0])
     notes = {NetworkState.kind: recipe.model_dump(), ENCODER: encoder}
-    written = _give(taken.weights, network, place.snapshots(recipe), recipe.training.steps, found, notes, place)
-    return Given(written, [*_left(found), *taken.remarks, *remarks])
+    snapshots, remarks = place.snapshots(recipe), [*taken.remarks, *remarks]
+    return _give(taken.weights, network, snapshots, recipe.training.steps, found, notes, remarks, place)
 
 
 def give_first_stage(stage: FirstStage, dataset: Dataset, path: Path, place: Workplace) -> Given:
@@ -207,12 +202,8 @@ def give_first_stage(stage: FirstStage, dataset: Dataset, path: Path, place: Wor
         remarks.append(f"the scale of latents is measured, {float(autoencoder.scale):.5g}, whatever {CONFIG} says")
         tensors = autoencoder.state_dict()
     snapshots, notes = place.stage_snapshots(stage, dataset), {FirstStageState.kind: stage.model_dump()}
-    written = _give(tensors, autoencoder, snapshots, stage.training.steps, found, notes, place)
-    return Given(written, [*_left(found), *taken.remarks, *remarks])
-
-
-def _left(found: WeightFiles) -> list[str]:
-    return [f"{found.files[0]} was taken, and not {', '.join(found.left)}"] if found.left else []
+    remarks = [*taken.remarks, *remarks]
+    return _give(tensors, autoencoder, snapshots, stage.training.steps, found, notes, remarks, place)
 
 
 def _give(
@@ -222,15 +213,18 @@ def _give(
     steps: int,
     found: WeightFiles,
     notes: Mapping[str, Any],
+    remarks: list[str],
     place: Workplace,
-) -> Path:
+) -> Given:
     """Nothing that was trained or given is written over: rows may have been measured with it."""
     with locked(place.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
         if (target := snapshots.after(steps)).exists():
             raise InputError(
                 f"{target}: there is a checkpoint already; move it away, and its rows with it, to give another"
             )
-        return snapshots.give(weights, network, steps, found.sha256(), notes)
+        written = snapshots.give(weights, network, steps, found.sha256(), notes)
+    left = [f"{found.files[0]} was taken, and not {', '.join(found.left)}"] if found.left else []
+    return Given(written, [*left, *remarks])
 
 
 class Wanted(NamedTuple):

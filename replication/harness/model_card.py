@@ -37,13 +37,13 @@ def model_card(
     loads them.
     """
     record = row or job.columns
-    of_data = ("recipe.dataset", "first_stage.dataset")
-    data = next(str(record[column]) for column in of_data if column in record)
+    of = "recipe" if "recipe.dataset" in record else "first_stage"
+    data, fingerprint = str(record[f"{of}.dataset"]), record[f"{of}.fingerprint"]
     figures = _figures(job, record)
     about = {
         **{name: f"`{path.stat().st_size:,}` bytes, SHA-256 `{file_sha256(path)}`" for name, path in files.items()},
         "row": f"{job.title} of `{job.experiment}`, profile `{job.profile}`",
-        "data": f"`{data}`, SHA-256 of the training images `{_fingerprint(record)}`",
+        "data": f"`{data}`, SHA-256 of the training images `{fingerprint}`",
         "licence": licence,
         **(notes or {}),
     }
@@ -127,10 +127,6 @@ def _protocol(record: Record) -> str:
         f"{record['protocol.name']}: n = {record['protocol.n']}, against {record['protocol.reference']}, features of "
         f"{record['protocol.extractor']}, {record['protocol.quantizer']}, {record['protocol.precision']}"
     )
-
-
-def _fingerprint(record: Record) -> str:
-    return str(next(record[column] for column in ("recipe.fingerprint", "first_stage.fingerprint") if column in record))
 
 
 def _columns(record: Record, prefixes: tuple[str, ...]) -> str:

@@ -211,22 +211,20 @@ def protocol_of(subject: Subject, reference: Reference, named: str | None, setti
     )
 
 
-def _of(subject: Subject, protocol: Protocol) -> Protocol:
-    """The protocol with what is known of the images in place of what it states of them."""
-    drawn = {key: getattr(subject.protocol, key) for key in OF_DRAWING} if subject.protocol else {}
-    return protocol.with_changes({**drawn, "n": subject.n})
-
-
 def measure(subject: Subject, reference: Reference, protocol: Protocol, place: Workplace) -> Measured:
     """Every metric that images suffice for, under the protocol as far as it is one of measuring, not of drawing."""
-    protocol = _of(subject, protocol)
+    drawn = {key: getattr(subject.protocol, key) for key in OF_DRAWING} if subject.protocol else {}
+    protocol = protocol.with_changes(
+        {**drawn, "n": subject.n}
+    )  # what is known of the images, not what it states of them
     extractor: Extractor = protocol.extractor.build(EXTRACTORS)
     figures, replicates = measured(compared(subject.sets, reference.source, protocol, place), place)
-    versions = metric_versions((), extractor.name)
+    fields, versions = ("name", *OF_SAMPLES, *OF_REFERENCE, "resamples"), metric_versions((), extractor.name)
     there = {name: v for name, v in versions.items() if name == INTERVAL or f"metric.{name}" in figures}
     record = {
         "images": subject.title,
-        **_protocol_columns(subject, reference, protocol),
+        **protocol.columns(fields, n=subject.n, resamples=protocol.resamples, reference=reference.title(protocol)),
+        **{f"protocol.{key}": NOT_KNOWN for key in not_known(subject)},
         "protocol.reference_fingerprint": reference.fingerprint(protocol),
         "protocol.extractor_sha256": extractor.sha256,
         "protocol.extractor_version": extractor.version,
@@ -237,12 +235,6 @@ def measure(subject: Subject, reference: Reference, protocol: Protocol, place: W
         "notes": list(subject.notes),
     }
     return Measured(record, replicates, extractor.labels)
-
-
-def _protocol_columns(subject: Subject, reference: Reference, protocol: Protocol) -> Record:
-    fields = ("name", *OF_SAMPLES, *OF_REFERENCE, "resamples")
-    stated = protocol.columns(fields, n=subject.n, resamples=protocol.resamples, reference=reference.title(protocol))
-    return {**stated, **{f"protocol.{key}": NOT_KNOWN for key in not_known(subject)}}
 
 
 def not_known(subject: Subject) -> tuple[str, ...]:
