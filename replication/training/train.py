@@ -26,6 +26,7 @@ def train(
     recipe: Recipe,
     folder: Path,
     device: torch.device,
+    *,
     data: Callable[[], TrainingData] | None = None,
     **sitting: Unpack[Sitting],
 ) -> Path:

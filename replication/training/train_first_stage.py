@@ -33,6 +33,7 @@ def train_first_stage(
     dataset: Dataset,
     folder: Path,
     device: torch.device,
+    *,
     base: Callable[[], Autoencoder] | None = None,
     **sitting: Unpack[loop.Sitting],
 ) -> Path:

@@ -64,8 +64,9 @@ def test_the_curve_of_a_training_that_failed_is_kept(project: Path, monkeypatch:
         return original(self, step) if self.step < self.settings.steps else "it has diverged"
 
     monkeypatch.setattr(NetworkState, "watch", diverging)
-    milestones, progress, _, *others = replication.training.train.train.__defaults__ or ()
-    monkeypatch.setattr(replication.training.train.train, "__defaults__", (milestones, progress, 0.0, *others))
+    train_to_the_end = replication.training.loop.train_to_the_end
+    what, milestones, progress, _, *others = train_to_the_end.__defaults__ or ()
+    monkeypatch.setattr(train_to_the_end, "__defaults__", (what, milestones, progress, 0.0, *others))
     with pytest.raises(RunError, match="it has diverged"):
         run(cells, place, Store(project / "runs"))
     (curve,) = journal_of(cells, place.state).curves().values()

@@ -34,7 +34,7 @@ class Interrupted(BaseException):
 
 def trained(chosen: Recipe, folder: Path, seconds: float = 0.0, milestones: Collection[int] = ()) -> dict[str, Tensor]:
     """Every tensor of the snapshot, the moments included; of the curve, whose times are the machine's, the rest."""
-    path = train(chosen, folder, CPU, milestones, progress=False, checkpoint_seconds=seconds)
+    path = train(chosen, folder, CPU, milestones=milestones, progress=False, checkpoint_seconds=seconds)
     tensors = load_checkpoint(path)[0]
     return {**tensors, "curve": tensors["curve"][:, :4]}
 

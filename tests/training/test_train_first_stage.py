@@ -46,7 +46,9 @@ def trained(
     chosen: FirstStage, folder: Path, seconds: float = 0.0, milestones: Collection[int] = ()
 ) -> dict[str, Tensor]:
     """Every tensor of the snapshot, but the curve, in which the machine's times are."""
-    path = train_first_stage(chosen, DIGITS, folder, CPU, milestones, progress=False, checkpoint_seconds=seconds)
+    path = train_first_stage(
+        chosen, DIGITS, folder, CPU, milestones=milestones, progress=False, checkpoint_seconds=seconds
+    )
     tensors = load_checkpoint(path)[0]
     del tensors["curve"]
     return tensors
