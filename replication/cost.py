@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from replication.shapes import Shapes
 
@@ -69,7 +68,10 @@ class Counter(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
+        from torch.utils.flop_counter import flop_registry  # it loads Triton: a tenth of a second at every start
+
         super().__init__()
+        self._formulas = flop_registry
         self.work, self.peak, self.alive = Work(), 0, 0
         self._known: set[int] = set()
 
@@ -81,7 +83,7 @@ class Counter(TorchDispatchMode):
         given, answer = kwargs or {}, func(*args, **(kwargs or {}))
         if func.is_view:
             return answer
-        formula = flop_registry.get(func._overloadpacket)
+        formula = self._formulas.get(func._overloadpacket)
         tensors = [x for x in tree_leaves((args, given, answer)) if isinstance(x, Tensor)]
         if formula:
             done = Work(formula(*args, **given, out_val=answer) // 2, calls=1)
