@@ -13,7 +13,7 @@ from replication.check.models import randomize
 from replication.ldm.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from replication.ldm.losses.distances import PIXEL, unit_difference
 from replication.ldm.losses.lpips import CHANNELS, VGG
-from replication.metrics.first_stages import codebook_usage
+from replication.metrics import Material, evaluate
 from replication.registry import DATASETS, DISCRIMINATORS, EXTRACTORS, PERCEPTUAL
 from replication.types import InputError
 
@@ -178,8 +178,12 @@ def test_lpips_without_its_files_names_the_alternatives(tmp_path: Path, monkeypa
 
 def test_codebook_usage() -> None:
     """max-abs 1e-12. Catches a share of positions instead of codes, and an entropy in bits."""
-    assert codebook_usage(torch.tensor([5, 5, 5, 5])) == pytest.approx((1.0, 4.0), abs=1e-12)
-    half = codebook_usage(torch.tensor([3, 0, 1, 0]))
+
+    def usage(*counts: int) -> tuple[float, float]:
+        found = evaluate(Material(codes=torch.tensor(counts))).columns
+        return found["codebook_usage"], found["codebook_perplexity"]
+
+    assert usage(5, 5, 5, 5) == pytest.approx((1.0, 4.0), abs=1e-12)
     entropy = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
-    assert half == pytest.approx((0.5, math.exp(entropy)), abs=1e-12)
-    assert codebook_usage(torch.zeros(4, dtype=torch.int64)) == (0.0, 1.0)
+    assert usage(3, 0, 1, 0) == pytest.approx((0.5, math.exp(entropy)), abs=1e-12)
+    assert usage(0, 0, 0, 0) == (0.0, 1.0)
