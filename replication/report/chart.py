@@ -81,11 +81,11 @@ def panels(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[Panel]:
     """The two panels of `distance_plot`, from the same curves; a cost that no row has gets none."""
     ends = [record[f"metric.fd{end}"] for record in rows.values() for end in ("", "_low", "_high")]
     y = Scale.over(ends, BOTTOM, TOP)
-    return [_panel(cost, cells, rows, y) for cost in costs_of(rows) if any(cost.column in row for row in rows.values())]
+    return [_panel(cost, cells, rows, y) for cost in costs_of(rows) if any(map(cost.of, rows.values()))]
 
 
 def _panel(cost: Cost, cells: Sequence[Cell], rows: Mapping[str, Record], y: Scale) -> Panel:
-    found, keys = curves(cells, rows, cost.column), {record["cell"]: key for key, record in rows.items()}
+    found, keys = curves(cells, rows, cost), {record["cell"]: key for key, record in rows.items()}
     x = Scale.over([record[cost.column] * cost.scale for curve in found for record in curve.records], LEFT, RIGHT)
     series = []
     for curve in found:

@@ -10,6 +10,7 @@ from functools import cache
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX<>hd"
 DASHES = ("-", "--", ":")
 GRID_LINES = 12
+AXIS_CHARACTERS = 56  # in a line of what an axis shows
 SIDE, LARGEST = 72, 128  # pixels of an image in a grid: a small one is enlarged to about that, a larger one reduced
 GAP, LETTERS = 3, 18  # pixels between the images, and of a label's letters
 NAMED_CURVES = 40  # that a legend can hold
@@ -76,11 +78,16 @@ def drawing(width: float, height: float) -> Iterator[tuple["Figure", io.BytesIO]
 
 
 class Cost(NamedTuple):
-    """What a distance is plotted against: a column of the rows, and the scale of the axis' unit."""
+    """What a distance is plotted against: a column of the rows, and the scale of the axis' unit; a time, of one device."""
 
     column: str
     scale: float
     label: str
+    device: str = ""
+
+    def of(self, record: Record) -> bool:
+        """Whether a row has such a cost."""
+        return self.column in record and self.device in ("", record.get("env.device"))
 
 
 EVALUATIONS = Cost("sampling.nfe", 1, "network evaluations per image")
@@ -93,11 +100,16 @@ def costs_of(rows: Mapping[str, Record]) -> tuple[Cost, Cost]:
     """What the distance of these rows is plotted against.
 
     Networks of unequal cost are compared by compute, not by evaluations, and where some are of latents, time is that
-    until there are pixels.
+    until there are pixels. Where rows were drawn on several devices, time is that of the one with the most of them.
     """
     networks = {record.get("cost.multiply_adds") for record in rows.values()}
     latents = any(record.get("recipe.first_stage", "none") != "none" for record in rows.values())
-    return COMPUTE if len(networks) > 1 and None not in networks else EVALUATIONS, IMAGE if latents else SAMPLING
+    time = IMAGE if latents else SAMPLING
+    devices = Counter(record.get("env.device", "") for record in rows.values() if time.of(record))
+    if len(devices) > 1:
+        device = devices.most_common(1)[0][0]
+        time = time._replace(label=f"{time.label}, {device}", device=device)
+    return COMPUTE if len(networks) > 1 and None not in networks else EVALUATIONS, time
 
 
 class Look(NamedTuple):
@@ -161,7 +173,7 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
     return found
 
 
-def curves(cells: Sequence[Cell], rows: Mapping[str, Record], column: str) -> list[Curve]:
+def curves(cells: Sequence[Cell], rows: Mapping[str, Record], cost: Cost) -> list[Curve]:
     """One curve per label that has rows with this cost, in the table's order; one per family of repeated trainings."""
     look = looks(list(dict.fromkeys(cell.label for cell in cells)))
     repeated = {look[label].family for label in _repeated(cells)}
@@ -170,10 +182,10 @@ def curves(cells: Sequence[Cell], rows: Mapping[str, Record], column: str) -> li
         family = look[cell.label].family
         name = family if family in repeated else cell.label
         curve = found.setdefault(name, Curve(name, look[cell.label], [], family in repeated))
-        if column in rows.get(cell.key, {}):
+        if cost.of(rows.get(cell.key, {})):
             curve.records.append(rows[cell.key])
     for curve in found.values():
-        curve.records.sort(key=lambda record: record[column])
+        curve.records.sort(key=lambda record: record[cost.column])
     return [curve for curve in found.values() if curve.records]
 
 
@@ -256,7 +268,7 @@ def scales(axes: "Axes", cost: Cost) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     _plain_numbers(axes.xaxis, axes.yaxis)
-    axes.set_xlabel(cost.label)
+    axes.set_xlabel(fill(cost.label, AXIS_CHARACTERS))
     axes.grid(which="both", alpha=0.25, linewidth=0.5)
 
 

@@ -72,7 +72,7 @@ def _pictures(evidence: Evidence, journal: Journal) -> Iterator[tuple[str, Any, 
     title, cells, rows = evidence.experiment.title, evidence.cells, evidence.cell_rows
     if rows:
         distance = cells[0].protocol.metric_labels["fd"]
-        found = [(cost, curves(cells, rows, cost.column)) for cost in costs_of(rows)]
+        found = [(cost, curves(cells, rows, cost)) for cost in costs_of(rows)]
         shown = [title, distance, [(cost, [curve.drawn(cost) for curve in of]) for cost, of in found]]
         yield "", shown, partial(distance_plot, found, distance, title)
         if sweeps := guidance_sweeps(cells, rows):

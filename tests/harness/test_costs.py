@@ -11,7 +11,7 @@ from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import Cell, cells_of, cost_columns
 from replication.harness.workplace import Workplace
 from replication.registry import MODELS
-from replication.report.plots import COMPUTE, EVALUATIONS, costs_of
+from replication.report.plots import COMPUTE, EVALUATIONS, SAMPLING, costs_of
 from replication.report.rows import csv_text, read_csv
 from replication.report.tables import tables_of
 
@@ -74,3 +74,12 @@ def test_networks_of_unequal_cost_are_plotted_against_it() -> None:
     assert costs_of({"a": one, "b": other})[0] == COMPUTE
     assert costs_of({"a": one, "b": dict(one)})[0] == EVALUATIONS
     assert costs_of({"a": one, "b": {}})[0] == EVALUATIONS
+
+
+def test_times_of_two_devices_are_not_on_one_axis() -> None:
+    """Catches: 1,000 steps on two cores beside 20 on a GPU, as if steps alone made the difference."""
+    timed = [{"timing.seconds_per_image": 0.1, "env.device": device} for device in ("one", "other", "other")]
+    _, time = costs_of(dict(zip("abc", timed, strict=True)))
+    assert [time.of(record) for record in timed] == [False, True, True]
+    assert time.label.endswith(", other")
+    assert costs_of({"b": timed[1], "c": timed[2]})[1] == SAMPLING

@@ -391,8 +391,9 @@ def test_trainings_with_several_seeds_are_families_about_their_power_law() -> No
     ]
     assert all(s.exponent == pytest.approx(1.0) for s in panel.series)
     assert all(s.band.count("L") == 7 and s.line.count("L") == 1 for s in panel.series)
-    (curve, _) = curves(of.cells, rows, "cost.image_multiply_adds")
-    found = fit(curve, Cost("cost.image_multiply_adds", 1.0, ""))
+    compute = Cost("cost.image_multiply_adds", 1.0, "")
+    (curve, _) = curves(of.cells, rows, compute)
+    found = fit(curve, compute)
     assert found is not None
     assert found.ends == ((1.0, pytest.approx(8.0)), (8.0, pytest.approx(1.0)))
     assert found.band[0] == (1.0, pytest.approx(4.0), pytest.approx(16.0))

@@ -109,10 +109,7 @@ def test_labels_are_text_in_a_plot(cells: list[Cell], rows: dict[str, Record], m
     whole = Figure.legend
     monkeypatch.setattr(Figure, "legend", lambda self, *of, **k: (named.extend(of[1]), whole(self, *of, **k))[1])
     odd = [cell.with_fields(label=label) for cell, label in zip(cells, ODD[:3], strict=True)]
-    assert (
-        distance_plot([(c, curves(odd, rows, c.column)) for c in costs_of(rows)], "FD", ODD[2])[:8]
-        == b"\x89PNG\r\n\x1a\n"
-    )
+    assert distance_plot([(c, curves(odd, rows, c)) for c in costs_of(rows)], "FD", ODD[2])[:8] == b"\x89PNG\r\n\x1a\n"
     assert named == ODD[:3]
     curve = {"step": [1, 2], **{column: [1e-4, 1.0] for column in TRAINING}}
     assert training_plot([{**curve, "title": label} for label in ODD[:3]], ODD[2])
