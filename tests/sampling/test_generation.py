@@ -346,7 +346,7 @@ def test_what_another_draws_is_left_to_it_and_a_dead_ones_is_taken_over(denoiser
     (folder / ".0000008-0000012.claim").write_text("")
     with Chunks(folder, "").claimed(12, 5) as ours:
         assert ours is not None
-        assert (ours.chunk.start, ours.chunk.stop, ours.largest) == (0, 4, 4)
+        assert (ours[0].start, ours[0].stop, ours[1]) == (0, 4, 4)
         assert draw(Source(denoiser, SHAPE), request, place) == 8
         assert draw(Source(denoiser, SHAPE), request, place) == 0
     assert torch.equal(made(denoiser, folder).images, whole)
