@@ -25,7 +25,7 @@ model = Workplace(state(), torch.device("cpu"), batch_size=10).model(row.recipe,
 denoiser, sampler = model.denoiser, SAMPLERS.build(name)
 times = SPACINGS.build(spacing)(denoiser.schedule, int(steps))
 noise = ImageNoise(seed=0, indices=torch.arange(10))  # image i depends on (seed, i) alone
-x_T = noise.prior((10, *row.recipe.latent_shape())) * float(denoiser.schedule.prior_std(times[0]))
+x_T = noise.prior((10, *row.recipe.latent_shape)) * float(denoiser.schedule.prior_std(times[0]))
 with torch.no_grad():
     x_0 = sample(denoiser, sampler, times, x_T, noise if sampler.stochastic else None)
 
