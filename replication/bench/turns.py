@@ -78,14 +78,13 @@ def line_of(task: Task, device: torch.device, seconds: float) -> Line:
         product, copied = SIDES[device.type] ** 3, 2 * COPIED[device.type]
     seconds -= time.monotonic() - begun
     try:
-        taken, others, disturbed = in_turns(runs, device, seconds, work.warmups, work.turns, work.around)
+        taken, disturbed = in_turns(runs, device, seconds, work.warmups, work.turns, work.around)
     finally:
         work.close()
     notes = {heading: note(taken) for heading, note in work.notes.items()}
     unit, scale = ("ms/image", 1e3 / work.images) if work.images else ("s", 1.0)
     return Line(
-        task.what, unit, scale, taken, work.multiply_adds, work.bytes, product, copied, work.missing, notes, others,
-        disturbed,
+        task.what, unit, scale, taken, work.multiply_adds, work.bytes, product, copied, work.missing, notes, disturbed
     )  # fmt: skip
 
 
@@ -109,8 +108,8 @@ def in_turns(
     warmups: int = 1,
     most: int = TURNS,
     around: Around | None = None,
-) -> tuple[dict[str, list[float]], float, bool]:
-    """Seconds of a call of each run in each turn; how many processors other work kept busy; whether that disturbed them.
+) -> tuple[dict[str, list[float]], str]:
+    """Seconds of a call of each run in each turn, and what disturbed these, on the average; "" where nothing did.
 
     A disturbed turn is taken again while the `allowed` seconds last. Where FEWEST are undisturbed, they alone count. `most`:
     undisturbed ones that are wanted.
@@ -135,9 +134,13 @@ def in_turns(
         longest = max(longest, time.monotonic() - started)
     quiet = [turn for turn in turns if not _disturbed(turn[1])]
     counted = quiet if len(quiet) >= min(FEWEST, most) else turns
-    others = [work.processors for _, seen in counted for work in seen]
     seconds = {name: [taken[name] for taken, _ in counted] for name in runs}
-    return seconds, statistics.fmean(others) if others else 0.0, counted is not quiet
+    if counted is quiet:
+        return seconds, ""
+    processors, switches, steal, _ = (
+        statistics.fmean(of) for of in zip(*(work for _, seen in counted for work in seen), strict=True)
+    )
+    return seconds, str(OtherWork(processors, switches, steal, disturbs=True))
 
 
 def _disturbed(seen: Sequence[OtherWork]) -> bool:

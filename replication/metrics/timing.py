@@ -84,6 +84,12 @@ class OtherWork(NamedTuple):
     steal: float
     disturbs: bool
 
+    def __str__(self) -> str:
+        return (
+            f"{self.processors:.2f} processors of other work, {self.switches:.0f} switches/s, "
+            f"{self.steal:.1%} of the time taken by the hypervisor"
+        )
+
 
 class Stopwatch:
     """`with Stopwatch(device) as watch: ...` then `watch.seconds`, the device's work included, and `watch.other_work`."""

@@ -52,7 +52,7 @@ class Line:
     seconds: by run, of each turn: OURS, PRODUCT, COPY, peers. Empty where there was no time left for the line.
     multiply_adds, bytes: what the work takes at least; `product`, `copied`: what runs PRODUCT and COPY do.
     missing: peers that are not there, and why. notes: further figures, by heading.
-    others: processors that other processes kept busy meanwhile; disturbed: whether the times say something of that too.
+    disturbed: by what other work on the machine, where the times say something of that too.
     """
 
     what: str
@@ -65,8 +65,7 @@ class Line:
     copied: float = 0.0
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
-    others: float = 0.0
-    disturbed: bool = False
+    disturbed: str = ""
 
     def floor(self) -> list[float]:
         """Seconds in each turn."""
@@ -98,7 +97,7 @@ class Line:
             found["G multiply-adds/s"] = f"{self.product / statistics.median(self.seconds[PRODUCT]) / 1e9:.3g}"
             found["GB/s"] = f"{self.copied / statistics.median(self.seconds[COPY]) / 1e9:.3g}"
         found["turns"] = f"{len(ours)}"
-        found["machine"] = f"disturbed: {self.others:.2g} processors of other work" if self.disturbed else "quiet"
+        found["machine"] = f"disturbed: {self.disturbed}" if self.disturbed else "quiet"
         return found
 
 
