@@ -94,7 +94,7 @@ MUTANTS = [
            "return all(lam == now.nodes[0][0] for lam, _ in before.nodes)", "return not before.nodes",
            (CONTRACT, "test_a_repeated_time_changes_nothing_later and plms")),
     Mutant("a repeated first time is looked into", "samplers/linear_multistep.py",
-           "and 0 < log_snr_step", "and -1 < log_snr_step", (LOOP, "test_evaluations_where_early_times_repeat and plms")),
+           "and 0 < log_snr_step", "and -1 < log_snr_step", (LOOP, "test_evaluations_are_those_that_the_sampler_declares and plms")),
     Mutant("PNDM starts with two Runge-Kutta steps", "samplers/linear_multistep.py",
            "len(now.nodes) < 4", "len(now.nodes) < 3", (LOOP, "evaluations and pndm")),
     Mutant("PNDM counts a repeated time for one of its first three", "samplers/linear_multistep.py",
