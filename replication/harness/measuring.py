@@ -184,11 +184,10 @@ def unlike_times(records: Sequence[Record]) -> list[str]:
     if sizes and sizes[-1] - sizes[0] > ONE_SIZE * sizes[-1]:
         found.append(f"batch size {sizes[0]} against {sizes[-1]}")
     if disturbed := [record for record in records if record.get("timing.disturbed")]:
-        busy = max(record["timing.other_processors"] for record in disturbed)
+        worst = max(disturbed, key=lambda record: record["timing.other_processors"])
+        beside = OtherWork(**{name: worst[f"timing.other_{name}"] for name in OTHER}, disturbs=True)
         names = dict.fromkeys(" x ".join(str(r[c]) for c in ("label", "sampling.steps") if c in r) for r in disturbed)
-        found.append(
-            f"other work beside the timing of {', '.join(names)}, on {busy:.1f} processors: draw on a quiet machine"
-        )
+        found.append(f"{beside} beside the timing of {', '.join(names)}: draw on a quiet machine")
     return found
 
 

@@ -178,7 +178,8 @@ def _between(before: _Counters | None, after: _Counters | None, seconds: float, 
     taken, stolen = max(busy - own - late, 0.0) / seconds, max(stolen - late, 0.0) / seconds / count
     aside = max(switches - threads, 0) / seconds / threads
     too_few = count - taken < threads * (1 + Together.companions) * (1 - SLACK)
-    return OtherWork(taken, aside, stolen, too_few or aside > SWITCHES or stolen > STEAL)
+    put_aside = aside > SWITCHES and not Together.companions  # which put each other aside on a quiet machine too
+    return OtherWork(taken, aside, stolen, too_few or put_aside or stolen > STEAL)
 
 
 def repeated(work: Callable[[], object], device: torch.device, repeats: int, warmups: int = 1) -> list[float]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conditions.test_bert_tokens import write_tokenizer
 from diffusers import DDIMScheduler, LDMTextToImagePipeline
-from harness.hub_server import Hub, serving
+from harness.hub_server import PROTOCOL, PUBLISHED_TRAINING, Hub, serving
 from ldm.test_text_to_image import peers
 from transformers import BertTokenizer
 
@@ -43,18 +43,8 @@ network = "{NAME}"
 schedule = {{ name = "scaled_linear", beta_start = 0.00085, beta_end = 0.012 }}
 parameterization = "eps"
 objective = "simple"
-training = {{ steps = 9, batch_size = 4, learning_rate = 1e-4, warmup = 0, grad_clip = 0, ema_decay = 0.9, flip = false }}
-[profiles.paper.protocol]
-name = "rehearsal"
-n = 10
-seeds = [0]
-quantizer = "round"
-reference = "train"
-preprocessing = "crop, bicubic"
-extractor = "cifar10-resnet"
-labels = "uniform"
-resamples = 3
-moments = "real-images"
+{PUBLISHED_TRAINING}
+{PROTOCOL}labels = "uniform"
 [[profiles.paper.rows]]
 label = "DDIM"
 sampler = {{ name = "ddim", eta = 0.0 }}
