@@ -185,7 +185,7 @@ def unlike_times(records: Sequence[Record]) -> list[str]:
         found.append(f"batch size {sizes[0]} against {sizes[-1]}")
     if disturbed := [record for record in records if record.get("timing.disturbed")]:
         worst = max(disturbed, key=lambda record: record["timing.other_processors"])
-        beside = OtherWork(**{name: worst[f"timing.other_{name}"] for name in OTHER}, disturbs=True)
+        beside = OtherWork(**{name: worst.get(f"timing.other_{name}", 0.0) for name in OTHER}, disturbs=True)
         names = dict.fromkeys(" x ".join(str(r[c]) for c in ("label", "sampling.steps") if c in r) for r in disturbed)
         found.append(f"{beside} beside the timing of {', '.join(names)}: draw on a quiet machine")
     return found

@@ -85,10 +85,9 @@ class OtherWork(NamedTuple):
     disturbs: bool
 
     def __str__(self) -> str:
-        return (
-            f"{self.processors:.2f} processors of other work, {self.switches:.0f} switches/s, "
-            f"{self.steal:.1%} of the time taken by the hypervisor"
-        )
+        switches = f", {self.switches:.0f} switches/s" if self.switches else ""
+        steal = f", {self.steal:.1%} of the time taken by the hypervisor" if self.steal else ""
+        return f"{self.processors:.2f} processors of other work{switches}{steal}"
 
 
 class Stopwatch:
