@@ -44,13 +44,13 @@ async function reveal(hash) {
     const details = await holding(id);
     if (!details) return;
     await fill(details);
-    if (hash !== address()) return; // meanwhile another part was asked for
     target = document.getElementById(id);
   }
+  if (target.localName === "tr") await openRow(target);
+  if (hash !== address()) return; // meanwhile another part was asked for
   for (let part = target; part; part = part.parentElement) {
     if (part.localName === "details") part.open = true;
   }
-  if (target.localName === "tr") openRow(target);
   target.querySelector(":scope > summary, :scope > th a")?.focus({ preventScroll: true });
   if (target.matches(".shared")) target.firstElementChild.open = true;
   requestAnimationFrame(() => {
@@ -74,7 +74,7 @@ addEventListener("hashchange", () => reveal(address()));
 async function openRow(line) {
   const section = line.closest("section");
   const { keys, columns } = JSON.parse(await unpacked(document.getElementById(`${section.id}-rows`)));
-  if (line.nextElementSibling?.className === "record") return;
+  if (address() !== `#${line.id}` || line.nextElementSibling?.className === "record") return; // asked for no more, or open
   const place = keys.indexOf(line.id.slice(section.id.length + 1)), groups = new Map();
   for (const [column, values] of Object.entries(columns)) {
     if (!values[place]) continue;
