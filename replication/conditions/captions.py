@@ -21,6 +21,7 @@ from replication.types import InputError
 SHOWN = 60  # characters of a prompt that a message repeats
 PADDING, START, FIRST_WORD = 0, 1, 2
 LENGTH = 12  # the start token and eleven words
+TABLE = 2**28  # bytes that the encodings of all captions may have, to be kept; of others those in use are encoded
 _TABLES: dict[Hashable, Tensor] = {}  # every caption encoded, once per process: a sweep's cells share it
 
 
@@ -36,7 +37,14 @@ class Captioned(Condition):
         return ()
 
     def of(self, labels: Tensor, images: Tensor, dataset: LabelledDataset) -> Tensor:
-        return self._table(captions(dataset), dataset, labels.device)[caption_numbers(labels, images, dataset)]
+        texts, numbers = captions(dataset), caption_numbers(labels, images, dataset)
+        if len(texts) * self.null(dataset).nbytes <= TABLE:
+            return self._table(texts, dataset, labels.device)[numbers]
+        used, places = numbers.unique(return_inverse=True)
+        return self.encoded([texts[int(number)] for number in used], dataset, labels.device)[places]
+
+    def ensure(self, dataset: LabelledDataset) -> None:
+        dataset.ensure_captions()
 
     def null(self, dataset: LabelledDataset) -> Tensor:
         return self._table(("",), dataset, torch.device("cpu"))[0]
@@ -73,7 +81,7 @@ def caption_numbers(labels: Tensor, images: Tensor, dataset: LabelledDataset) ->
     """Indices into `captions(dataset)` for images of labels Int[B] and numbers Int[B], Int[B]; raises as it does.
 
     Image number i of class k takes caption (i // K) % T of the T captions of its class, for K classes: so balanced
-    labels i % K meet every caption equally often.
+    labels i % K meet every caption equally often, and with one class, each training image has its own caption.
     """
     classes = len(dataset.classes)
     per_class = len(captions(dataset)) // classes

@@ -24,6 +24,8 @@ class LabelledDataset(Protocol):
     @property
     def captions(self) -> tuple[str, ...]: ...
 
+    def ensure_captions(self) -> None: ...
+
 
 class Sizes(NamedTuple):
     """What a network must be built for: the number of classes, the size of the vocabulary, the tokens of one text."""
@@ -72,8 +74,8 @@ class Condition(ABC):
         """The Hub's id of what it encodes with, where that has to be fetched first; mostly empty."""
         return ""
 
-    def ensure(self) -> None:  # noqa: B027  most encode with nothing
-        """Raises InputError where what it encodes with is not on this machine; a plan may still know its `null`."""
+    def ensure(self, dataset: LabelledDataset) -> None:  # noqa: B027  a label needs nothing
+        """Raises InputError where what it encodes, or with what, is not on this machine; a plan may still know its `null`."""
 
     def sizes(self, dataset: LabelledDataset) -> Sizes:
         """What a network of this condition is built for; zeros where `cond` is a context that is encoded already."""

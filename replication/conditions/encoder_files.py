@@ -98,8 +98,9 @@ class FromFiles(Captioned):
     def lacking(self) -> str:
         return self.model if re.fullmatch(r"[\w.-]+/[\w.-]+", self.model) and not self.here else ""
 
-    def ensure(self) -> None:
+    def ensure(self, dataset: LabelledDataset) -> None:
         self.encoders()
+        super().ensure(dataset)
 
     def _fixed_by(self) -> tuple[Hashable, ...]:
         return self.encoders()

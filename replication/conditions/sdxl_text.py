@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from replication.conditions.captions import caption_numbers, captions
 from replication.conditions.condition import LabelledDataset
 from replication.conditions.encoder_files import EncoderFiles, FromFiles, located
 from replication.conditions.pretrained_text import ClipText, loaded
@@ -142,12 +141,6 @@ class SdxlText(FromFiles):
 
     def encoders(self) -> tuple[EncoderFiles, ...]:
         return tuple(one.files for one in self._pair)
-
-    def of(self, labels: Tensor, images: Tensor, dataset: LabelledDataset) -> Tensor:
-        """Each caption of these images once: all of a large dataset's would be gigabytes."""
-        numbers, places = caption_numbers(labels, images, dataset).unique(return_inverse=True)
-        texts = captions(dataset)
-        return self.encoded([texts[int(number)] for number in numbers], dataset, labels.device)[places]
 
     def null(self, dataset: LabelledDataset) -> Tensor:
         length, width, pooled = LENGTH, WIDTH, POOLED

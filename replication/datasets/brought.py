@@ -10,6 +10,7 @@ is a choice within each class that depends on nothing but the pixels. Published 
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -24,7 +25,14 @@ from pydantic import ValidationError
 
 from replication.datasets.dataset import Dataset, Split, Whole, captions
 from replication.datasets.mapped import in_canonical_order, measured_fingerprint, open_mapped, open_whole, store
-from replication.datasets.photographs import Expected, Photograph, find_photographs, read_photograph
+from replication.datasets.photographs import (
+    Expected,
+    Photograph,
+    caption_file,
+    find_photographs,
+    read_caption,
+    read_photograph,
+)
 from replication.datasets.pictures import WHOLE, Prepared, Stored, prepared, to_shorter_side
 from replication.datasets.survey import survey
 from replication.download import data_home
@@ -36,6 +44,7 @@ from replication.types import InputError
 RESOLUTION = 256  # what a dataset has unless it is asked for another
 PREPROCESSING: Prepared = "crop, bicubic"  # likewise
 RECORD = "added.json"
+UNKNOWN_CAPTION = "a photograph"  # in plans that are made before the captions are here
 
 
 class Added(Settings):
@@ -44,6 +53,7 @@ class Added(Settings):
     classes: list[str]
     counts: dict[str, list[int]]  # split -> images of each class
     fingerprints: dict[str, str]
+    captions: list[str] = []  # of the training images, in their order; none where they are made of the classes' names
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class Brought(Dataset):
     asked: Sequence[str] = field(kw_only=True)  # classes that a copy is to have, whatever was added before
     published: int = field(kw_only=True)  # images of the published set in all, 0 where that is not known
     wordnet: bool = field(kw_only=True)  # whether its labels are in the order of WordNet's ids
+    captioned: bool = field(kw_only=True)  # whether a copy has a caption beside each photograph
     prepared_as: "Callable[[int, Stored], Brought]" = field(kw_only=True)  # the same set otherwise
 
     def file(self, split: str) -> Path:
@@ -64,7 +75,11 @@ class Brought(Dataset):
         return self.folder / f"{split}.npy"
 
     def present(self) -> bool:
-        return _added(self.folder) is not None
+        return _added(self.folder, self.captioned) is not None
+
+    def ensure_captions(self) -> None:
+        if self.captions:
+            self._here()
 
     def kept_whole(self, shorter: int) -> "Brought":
         return self.prepared_as(shorter, WHOLE)
@@ -94,6 +109,9 @@ class Brought(Dataset):
             raise InputError(
                 f"{path} has no test/ or val/: what is held out of it would be other photographs than of the squares"
             )
+        if self.captioned:
+            texts = {os.path.relpath(caption_file(one), path) for of in copy.splits.values() for one in of}
+            copy = copy._replace(skipped=[file for file in copy.skipped if file not in texts])
         for remark in survey(copy, Path(path), expected, self.resolution):
             print(remark, flush=True)
         with locked(self.folder / ".lock", f"dataset {self.name}"):
@@ -129,6 +147,7 @@ class Brought(Dataset):
         return prepared(image, self.resolution, self.preprocessing)
 
     def _store(self, splits: Mapping[str, Sequence[Photograph]], classes: Sequence[str]) -> None:
+        texts = [read_caption(one) for one in splits["train"]] if self.captioned else []
         try:
             for name in (RECORD, *(f"{split}.npy" for split in self.fingerprints)):  # first what marks them as whole
                 (self.folder / name).unlink(missing_ok=True)
@@ -149,7 +168,7 @@ class Brought(Dataset):
                 with replaced(self._sizes(split)) as partial_file, open(partial_file, "wb") as out:
                     np.save(out, sizes[split])
             fingerprints[split] = store(photographs, self._decoded, self.file(split), shape, f"{self.name} {split}")
-        added = Added(classes=list(classes), counts=counts, fingerprints=fingerprints)
+        added = Added(classes=list(classes), counts=counts, fingerprints=fingerprints, captions=texts)
         write_atomically(self.folder / RECORD, added.model_dump_json().encode())
 
     def _read(self, split: str) -> Split:
@@ -162,7 +181,7 @@ class Brought(Dataset):
             raise InputError(f"{self._blame(split)}: {error}") from error
 
     def _here(self) -> Added:
-        if (added := _added(self.folder)) is None:
+        if (added := _added(self.folder, self.captioned)) is None:
             raise InputError(
                 f"{self.name} is not here, and may not be redistributed: {self.command} adds a copy of yours"
             )
@@ -187,23 +206,30 @@ def brought(
     title: str = "",
     published: int = 0,
     wordnet: bool = False,
+    captioned: bool = False,
 ) -> Brought:
     """A set of RGB photographs, any of which may be mirrored, with what is known of its content on this machine.
 
     More than one class means that the copy has a folder per class, whose names replace `classes` once it is added, and
     make captions by `templates`; then their number is an option. title: distinguishes sets under one registered name.
-    published, wordnet: see Brought.
+    published, wordnet, captioned: see Brought.
     """
     if not re.fullmatch(r"[\w-]*", title):
         raise InputError(f"dataset {registered!r}: title is letters, digits, _ and -, not {title!r}")
     name = f"{registered}-{title}" if title else registered
-    options = {"title": title, "classes": len(classes), "resolution": resolution, "preprocessing": preprocessing}
-    usual = {"title": "", "classes": len(classes), **DATASETS.defaults(registered)}
+    options = {
+        "title": title,
+        "classes": len(classes),
+        "resolution": resolution,
+        "preprocessing": preprocessing,
+        "captioned": captioned,
+    }
+    usual = {"title": "", "classes": len(classes), "captioned": False, **DATASETS.defaults(registered)}
     asked = [f" --set {key}={json.dumps(value)}" for key, value in options.items() if usual.get(key) != value]
     folder = data_home() / name / f"{resolution}-{preprocessing.replace(',', '').replace(' ', '-')}"
-    names = classes
-    if added := _added(folder):
-        names, fingerprints = added.classes, added.fingerprints
+    names, texts = classes, [UNKNOWN_CAPTION] if captioned else []
+    if added := _added(folder, captioned):
+        names, fingerprints, texts = added.classes, added.fingerprints, added.captions if captioned else []
         sizes = {split: sum(counts) for split, counts in added.counts.items()}
     else:
         absent = hashlib.sha256(f"not added: {name}, {resolution}, {preprocessing}".encode()).hexdigest()
@@ -213,7 +239,7 @@ def brought(
         channels=3,
         resolution=resolution,
         classes=tuple(names),
-        captions=captions([(c.replace("_", " "),) for c in names], templates),
+        captions=tuple(texts) or captions([(c.replace("_", " "),) for c in names], templates),
         flip=True,
         sizes=sizes,
         fingerprints=fingerprints,
@@ -223,16 +249,21 @@ def brought(
         asked=classes,
         published=published,
         wordnet=wordnet,
+        captioned=captioned,
         prepared_as=lambda side, way: brought(
-            registered, classes, held_out, side, way, templates, title, published, wordnet
+            registered, classes, held_out, side, way, templates, title, published, wordnet, captioned
         ),
         command=f"`replicate data add {registered} PATH{''.join(asked)}`",
     )
 
 
-def _added(folder: Path) -> Added | None:
-    """What was added there; None for nothing, and for a record that cannot be read, which `add` replaces."""
+def _added(folder: Path, captioned: bool) -> Added | None:
+    """What was added there; None for nothing, for no captions where they are wanted, and for a record that cannot be read.
+
+    `add` replaces it.
+    """
     try:
-        return Added.model_validate_json((folder / RECORD).read_bytes())
+        added = Added.model_validate_json((folder / RECORD).read_bytes())
     except (OSError, ValidationError):
         return None
+    return added if added.captions or not captioned else None

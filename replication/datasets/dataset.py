@@ -99,7 +99,9 @@ class Dataset(ABC):
     fingerprints: Mapping[str, str]  # split -> SHA-256
     # how its images came to the resolution
     preprocessing: Literal["none"] | Stored = field(default="none", kw_only=True)
-    captions: tuple[str, ...] = field(default=(), kw_only=True)  # as many per class, class after class
+    captions: tuple[str, ...] = field(
+        default=(), kw_only=True
+    )  # as many per class, class after class; of one class, image by image
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -138,6 +140,9 @@ class Dataset(ABC):
     def present(self) -> bool:
         """Whether the content is on this machine."""
         return True
+
+    def ensure_captions(self) -> None:  # noqa: B027  most are known without the images
+        """Raises InputError where they come with the images, and those are not here."""
 
     def add(self, path: str | PathLike[str]) -> None:
         """Import the dataset from a local copy; InputError where that is no copy of it, or none is needed."""

@@ -19,6 +19,7 @@ from pydantic import PositiveInt
 from replication.datasets.brought import PREPROCESSING, RESOLUTION, Brought, brought
 from replication.datasets.pictures import Stored
 from replication.registry import DATASETS
+from replication.types import InputError
 
 OWN_TEMPLATES = ("a photo of {a0}", "a picture that shows {a0}", "{a0}", "{0}")
 
@@ -67,14 +68,20 @@ def own_images(
     classes: PositiveInt = 1,
     resolution: PositiveInt = RESOLUTION,
     preprocessing: Stored = PREPROCESSING,
+    captioned: bool = False,
 ) -> Brought:
     """The user's own photographs at any resolution, in as many class folders as there are classes.
 
     Without test/ one image of ten is held out. Captions are made from the names of the class folders, if there are
-    several. A title distinguishes several sets.
+    several; captioned: NAME.txt beside each photograph NAME holds its own, and there are no classes. A title distinguishes
+    several sets.
     """
+    if captioned and classes > 1:
+        raise InputError(f"own-images: captioned photographs have no classes, and classes is {classes}")
     templates = OWN_TEMPLATES if classes > 1 else ()
-    return brought("own-images", _numbered(classes), 10, resolution, preprocessing, templates, title)
+    return brought(
+        "own-images", _numbered(classes), 10, resolution, preprocessing, templates, title, captioned=captioned
+    )
 
 
 def _numbered(classes: int) -> list[str]:

@@ -42,6 +42,27 @@ class Photograph(NamedTuple):
     size: tuple[int, int] = (0, 0)  # height and width as it is stored
 
 
+def caption_file(photograph: Photograph) -> Path:
+    """What lies beside a photograph that has a caption: a text of the same name, as img2dataset writes it."""
+    return Path(photograph.file).with_suffix(".txt")
+
+
+def read_caption(photograph: Photograph) -> str:
+    """Its words on one line; raises InputError naming the file where there are none."""
+    file = caption_file(photograph)
+    try:
+        caption = " ".join(file.read_text(encoding="utf-8").split())
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{photograph.file} has no {file.name} beside it: captioned takes one for each photograph"
+        ) from error
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{file}: no caption in UTF-8 ({error})") from error
+    if not caption:
+        raise InputError(f"{file}: the caption is blank")
+    return caption
+
+
 class Copy(NamedTuple):
     """The photographs of each split that the copy has, the class folders' names, and the files that were not read."""
 

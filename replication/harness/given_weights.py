@@ -166,7 +166,7 @@ def give_network(recipe: Recipe, path: Path, place: Workplace) -> Given:
     """
     encoder, stage, found = None, recipe.first_stage, weight_files(path)
     if (condition := recipe.build_condition()) is not None:
-        condition.ensure()  # the key of the checkpoint holds its content
+        condition.ensure(recipe.build_dataset())  # the key of the checkpoint holds its content
     with without_memory():  # its names and shapes: the weights go from file to file
         network = recipe.build_network()
     reader = network.encoder if isinstance(network, Conditional) else None

@@ -78,4 +78,4 @@ def test_a_plan_needs_no_files(tmp_path: Path, data: Dataset, isolated: Path, mo
     assert absent.identity(described, data)["encoder"] == "not here"
     assert len(here.identity(described, data)["encoder"]) == 64
     with pytest.raises(InputError, match="`replicate weights fetch CompVis/ldm-text2im-large-256` fetches it"):
-        absent.ensure()
+        absent.ensure(data)

@@ -69,6 +69,19 @@ def test_the_caption_belongs_to_the_class_and_the_number() -> None:
     assert torch.equal(caption_numbers(labels, images, cifar10), backwards)
 
 
+def test_captions_too_many_for_a_table_are_encoded_where_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same `cond` as from the table. Catches captions in the order of their first use, and one encoded for each image."""
+    cifar10, text = DATASETS.build("cifar10"), CONDITIONS.build("text")
+    images = torch.arange(500)
+    expected = text.of(images % 10, images, cifar10)
+    encoded: list[str] = []
+    encode = text.encoded
+    monkeypatch.setattr(text, "encoded", lambda texts, *rest: encoded.extend(texts) or encode(texts, *rest))
+    monkeypatch.setattr("replication.conditions.captions.TABLE", 0)
+    assert torch.equal(text.of(images % 10, images, cifar10), expected)
+    assert len(encoded) == len(set(encoded)) == len(captions(cifar10))
+
+
 def test_a_dataset_without_captions_is_refused_by_name() -> None:
     gaussian, text = DATASETS.build("gaussian"), CONDITIONS.build("text")
     of = torch.zeros(1).long()

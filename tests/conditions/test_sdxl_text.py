@@ -122,14 +122,14 @@ def test_an_official_file_has_the_same_encoders(pipeline: StableDiffusionXLPipel
 
 
 def test_images_get_their_captions_and_guidance_zeros(pipeline: StableDiffusionXLPipeline) -> None:
-    """Exact. Catches: a caption under another image's number, and the empty text encoded for the null, or one without sizes."""
+    """To rounding. Catches: a caption under another image's number, and the empty text encoded for the null, or one without sizes."""
     condition = built(pipeline.folder, sizes=[512, 768, 3, 4, 1024, 1024])
     images = torch.tensor([7, 17, 7])
     cond = condition.of(images % 10, images, CIFAR10)
     assert torch.equal(cond[0], cond[2])
     assert not torch.equal(cond[0], cond[1])
     texts = [CIFAR10.captions[7 * len(CIFAR10.captions) // 10 + i] for i in (0, 1)]
-    assert (cond[:2] - condition.of_prompts(texts, CIFAR10)).abs().max() <= 1e-6
+    torch.testing.assert_close(cond[:2], condition.of_prompts(texts, CIFAR10), rtol=1e-5, atol=1e-5)  # in other batches
     null = condition.null(CIFAR10)
     assert null.shape == cond.shape[1:]
     assert torch.equal(null[0, POOLED : POOLED + 6], cond[0, 0, POOLED : POOLED + 6])

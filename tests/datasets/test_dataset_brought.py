@@ -15,6 +15,7 @@ from photograph_folders import FORMS, cropped, expected_print, halved, records_i
 from PIL import Image
 
 from replication.cli import main
+from replication.conditions.captions import caption_numbers
 from replication.datasets import brought as brought_module
 from replication.datasets.brought import Brought
 from replication.datasets.pictures import prepared
@@ -499,6 +500,47 @@ def test_a_users_own_images_have_the_classes_and_captions_of_their_folders(tmp_p
     assert not DATASETS.build("own-images", **{**options, "title": "others"}).present()
     with pytest.raises(InputError, match="title is letters"):
         DATASETS.build("own-images", title="../pets")
+
+
+def test_photographs_with_a_caption_beside_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Training photograph i has caption i, in the canonical order and without what is held out. Catches captions in the order of
+    files, those of held-out photographs among them, and a set added without them taken for one with them."""
+    options = {"resolution": 8, "title": "coco"}
+    files = write_photographs(tmp_path / "copy", 30)
+    DATASETS.build("own-images", **options).add(tmp_path / "copy")
+    own = DATASETS.build("own-images", **options, captioned=True)
+    assert (own.present(), DATASETS.build("own-images", **options).present()) == (False, True)
+    with pytest.raises(InputError, match=re.escape("--set captioned=true` adds a copy of yours")):
+        own.ensure_captions()
+    with pytest.raises(InputError, match=rf"{re.escape(str(tmp_path))}.* has no \S+\.txt beside it"):
+        own.add(tmp_path / "copy")
+    for file in files:
+        file.with_suffix(".txt").write_text(f"  the file\n{file.name} ")
+    (tmp_path / "copy" / "readme.txt").write_text("not a caption")
+    capsys.readouterr()
+    own.add(tmp_path / "copy")
+    said = capsys.readouterr().out
+    assert "readme.txt" in said
+    assert files[0].with_suffix(".txt").name not in said
+    own = DATASETS.build("own-images", **options, captioned=True)
+    own.ensure_captions()
+    train = own.load("train").images
+    assert len(own.captions) == len(train) == 27
+    by_name = {f"the file {file.name}": file for file in files}
+    for caption, image in zip(own.captions, train, strict=True):
+        assert np.array_equal(cropped(by_name[caption], 8), image.permute(1, 2, 0))
+    labels, numbers = torch.zeros(30).long(), torch.arange(30)
+    assert caption_numbers(labels, numbers, own).tolist() == [*range(27), 0, 1, 2]
+    assert DATASETS.build("own-images", **options).captions == ()
+    files[3].with_suffix(".txt").write_bytes(b" \n")
+    with pytest.raises(InputError, match=r"\.txt: the caption is blank"):
+        own.add(tmp_path / "copy")
+    files[3].with_suffix(".txt").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match=r"\.txt: no caption in UTF-8"):
+        own.add(tmp_path / "copy")
+    assert own.load("train").images.equal(train)
+    with pytest.raises(InputError, match="captioned photographs have no classes, and classes is 2"):
+        DATASETS.build("own-images", classes=2, captioned=True)
 
 
 def test_the_command_of_a_variant_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

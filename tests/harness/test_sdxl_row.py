@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from captioned import add_captioned
 from conditions.test_sdxl_text import FIRST, LENGTH, POOLED, SECOND, pipeline  # noqa: F401  a fixture
 from diffusers import StableDiffusionXLPipeline
 from harness.hub_server import PROTOCOL, PUBLISHED_TRAINING, Hub, serving
@@ -37,7 +38,7 @@ autoencoder = {{ name = "kl-f2", width = 4, multipliers = [1, 1], blocks = 1, gr
 loss = {{ regularizer_weight = 1e-6, perceptual = "none" }}
 training = {{ steps = 7, batch_size = 4, learning_rate = 1e-4, warmup = 0, grad_clip = 0, ema_decay = 0.9, flip = false }}
 [profiles.paper.recipe]
-dataset = {{ name = "own-images", resolution = 32, classes = 10 }}
+dataset = {{ name = "own-images", resolution = 32, captioned = true }}
 condition = {{ name = "sdxl-text", model = "{MODEL}" }}
 first_stage = "kl-f2"
 network = "{NAME}"
@@ -70,7 +71,8 @@ def hub(
     pipeline: StableDiffusionXLPipeline,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Hub]:
-    """A project with one row and a Hub with its pipeline; of the row's data there is nothing but their moments."""
+    """A project with one row, photographs with captions, and a Hub with the row's pipeline."""
+    add_captioned(project / "photographs", "a photo of a ship")
     (project / "experiments" / "rehearsal.toml").write_text(TOML)
     monkeypatch.setattr(sdxl_rehearsal, "__module__", ldm_unet.__module__)
     MODELS.register(NAME)(sdxl_rehearsal)

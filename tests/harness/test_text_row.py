@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from captioned import add_captioned
 from conditions.test_bert_tokens import write_tokenizer
 from diffusers import DDIMScheduler, LDMTextToImagePipeline
 from harness.hub_server import PROTOCOL, PUBLISHED_TRAINING, Hub, serving
@@ -36,7 +37,7 @@ autoencoder = {{ name = "kl-f2", width = 4, multipliers = [1, 1], blocks = 1, gr
 loss = {{ regularizer_weight = 1e-6, perceptual = "none" }}
 training = {{ steps = 7, batch_size = 4, learning_rate = 1e-4, warmup = 0, grad_clip = 0, ema_decay = 0.9, flip = false }}
 [profiles.paper.recipe]
-dataset = {{ name = "own-images", resolution = 32, classes = 10 }}
+dataset = {{ name = "own-images", resolution = 32, captioned = true }}
 condition = {{ name = "bert-tokens", model = "{MODEL}", length = {LENGTH}, vocabulary = 30 }}
 first_stage = "kl-f2"
 network = "{NAME}"
@@ -112,6 +113,7 @@ def test_in_one_line(hub: Hub, project: Path, capsys: pytest.CaptureFixture[str]
     Catches: half of a network fetched or given, a tokenizer that has to be there for a plan, encoders fetched for tokens.
     """
     assert main(MOMENTS) == 0
+    add_captioned(project / "coco", "a photo of a ship")
     capsys.readouterr()
     assert main(["plan", *ROW, "--weights", "auto", "--json"]) == 0
     planned = json.loads(capsys.readouterr().out)["weights"]
@@ -141,10 +143,18 @@ def test_in_one_line(hub: Hub, project: Path, capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out)["metric.fd"] == pytest.approx(row["metric.fd"], rel=1e-9)
 
 
+def test_captions_that_are_not_here_draw_nothing(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    """Although the row measures against moments. Catches images of the caption that stands for all in a plan."""
+    assert main(MOMENTS) == 0
+    assert main(["run", *ROW, "--weights", "auto"]) == 2
+    assert "`replicate data add own-images PATH --set resolution=32 --set captioned=true`" in capsys.readouterr().err
+
+
 def test_another_transformer_refuses_the_weights(hub: Hub, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By file and key: another number of heads, another activation, another schedule. Catches: a folder beside the network's whose
     config.json nobody reads."""
     assert main(MOMENTS) == 0
+    add_captioned(project / "coco", "a photo of a ship")
     write_tokenizer(project / "data" / "weights" / MODEL)
     (project / "data" / "weights" / MODEL / "fetched.json").write_text("{}")
     pipe = project / "pipe"

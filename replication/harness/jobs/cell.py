@@ -118,12 +118,14 @@ class Cell(Drawn):
         }
 
     def prerequisites(self, place: Workplace) -> Mapping[str, Callable[[], object]]:
-        recipe, guidance = self.recipe, self.sampling.guidance
+        recipe, guidance, condition = self.recipe, self.sampling.guidance, self.recipe.build_condition()
         needed = dict(prerequisites(recipe.dataset, recipe.first_stage, self.protocol.extractor, place))
+        if condition:
+            needed[f"condition {recipe.condition}"] = lambda: condition.ensure(recipe.build_dataset())
         if guidance and guidance.classifier:
             needed[f"classifier {guidance.classifier}"] = guidance.built_classifier().ensure
         if self.protocol.moments and place.snapshots(recipe).found(recipe.training.steps):
-            needed.pop(str(recipe.dataset))  # nothing is trained, and nothing measured against it
+            del needed[str(recipe.dataset)]  # nothing is trained, and nothing measured against it
         whole = {f"{recipe.dataset}, whole": lambda: place.ensure_photographs(recipe)} if recipe.training.crop else {}
         return needed | whole
 
@@ -225,10 +227,11 @@ class Cell(Drawn):
             material = replace(material, logits=logits, prompted=prompted)
         if clip := self._clip_pair():
             images = [clip.of_images(s.batches(), place.device) for s in sets]
-            texts, numbers = clip.of_texts(captions(dataset), place.device), torch.arange(self.protocol.n)
             labels = (self.labels(seed, 0, self.protocol.n) for seed in self.protocol.seeds)
-            prompts = [texts[caption_numbers(of_seed, numbers, dataset)] for of_seed in labels]
-            material = replace(material, image_embeddings=images, prompt_embeddings=prompts)
+            numbers = torch.stack([caption_numbers(of, torch.arange(len(of)), dataset) for of in labels])
+            used, places = numbers.unique(return_inverse=True)
+            texts = clip.of_texts([captions(dataset)[number] for number in used.tolist()], place.device)
+            material = replace(material, image_embeddings=images, prompt_embeddings=list(texts[places]))
         return material
 
     def _apart(self, sets: list[SampleSet], place: Workplace) -> list[Tensor] | None:
