@@ -6,7 +6,8 @@ their launches. What is recorded may neither wait for the device nor choose by a
 or training here does. What cannot be compiled or recorded, or answers otherwise once compiled, runs as it is, after one
 warning. On the CPU there is less to gain: on one thread of an EPYC, compiled, an evaluation of the digits' U-Net takes 0.84
 times as long and a training step 0.92 times (of the U-Net of 8x8 latents 0.90 and 0.86), which 23 to 41 s of compiling
-outweigh for minutes.
+outweigh for minutes. In bfloat16, networks and bare products alike take 1.7 to 1.9 times as long as in float32 on a Xeon with
+AVX512-BF16 and without AMX.
 """
 
 import copy

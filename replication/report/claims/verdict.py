@@ -191,13 +191,16 @@ def general_answer(verdicts: Sequence[Verdict]) -> str:
 
 
 def without_words(verdicts: Sequence[Verdict]) -> list[str]:
-    """Why readings say nothing: each that does not discriminate, and how many are not tested, by their reasons."""
-    found = [
-        f"{v.definition} does not discriminate ({v.reason})" for v in verdicts if v.word == "does not discriminate"
-    ]
+    """Why readings say nothing, in short: those that do not discriminate, and how many are not tested, by their first reasons."""
+    blind, found = [v for v in verdicts if v.word == "does not discriminate"], []
+    if len(blind) == 1:
+        found.append(f"{blind[0].definition} does not discriminate ({blind[0].reason})")
+    elif blind:
+        found.append(f"{listed([v.definition for v in blind])} do not discriminate")
     if untested := [v for v in verdicts if v.word == "not tested"]:
         count = f"{len(untested)} of {len(verdicts)} readings " if len(untested) < len(verdicts) else ""
-        found.append(f"{count}not tested: {'; '.join(dict.fromkeys(v.reason for v in untested))}")
+        reasons = dict.fromkeys(v.reason.partition("; ")[0] for v in untested)
+        found.append(f"{count}not tested: {'; '.join(reasons)}")
     return found
 
 
