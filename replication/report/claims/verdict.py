@@ -191,7 +191,7 @@ def general_answer(verdicts: Sequence[Verdict]) -> str:
 
 
 def without_words(verdicts: Sequence[Verdict]) -> list[str]:
-    """Why readings say nothing, in short: those that do not discriminate, and how many are not tested, by their first reasons."""
+    """Why readings say nothing, in short: those that do not discriminate, and how many are not tested, by first reasons."""
     blind, found = [v for v in verdicts if v.word == "does not discriminate"], []
     if len(blind) == 1:
         found.append(f"{blind[0].definition} does not discriminate ({blind[0].reason})")
