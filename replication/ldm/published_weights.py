@@ -347,7 +347,7 @@ WEIGHTS = (
     _hub("sd3-vae", "kl-f8-c16", "Stable Diffusion 3's", "stabilityai/stable-diffusion-3-medium-diffusers",
          "Stability AI Community License", folder="vae"),
     _hub("flux-vae", "kl-f8-c16", "FLUX's (scaling = flux)", "black-forest-labs/FLUX.1-schnell", "Apache-2.0", folder="vae"),
-    _hub("sdxl-vae", "kl-f8", "SDXL's", "stabilityai/sdxl-vae", "MIT", stages=("field-guide:kl-f8",)),
+    _hub("sdxl-vae", "kl-f8", "SDXL's", "stabilityai/sdxl-vae", "MIT", stages=("sdxl:kl-f8",)),
     _hub("sd-v1-vae", "kl-f8", "Stable Diffusion 1", "CompVis/stable-diffusion-v1-4", _SD, stages=("dit:kl-f8",), folder="vae"),
     _hub("sd-vae-ft-ema", "kl-f8", "ft-EMA", "stabilityai/sd-vae-ft-ema", "MIT", stages=("dit:kl-f8-ema",)),
     _hub("sd-vae-ft-mse", "kl-f8", "ft-MSE", "stabilityai/sd-vae-ft-mse", "MIT", stages=("dit:kl-f8-mse",), **_MSE),

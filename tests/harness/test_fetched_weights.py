@@ -153,7 +153,7 @@ def test_every_entry_names_what_there_is() -> None:
         ("ddpm-ema-cifar10", {"ddpm: DDPM", "ddpm: DDIM"}),
         ("ldm-ffhq", {"ldm: FFHQ"}),
         ("iddpm-cifar10", {"ddpm: IDDPM, CIFAR-10"}),
-        ("adm-imagenet64", {"ddpm: ADM-G, ImageNet 64"}),
+        ("adm-imagenet64", {"ddpm: ADM-G, ImageNet 64", "ddpm: ADM, ImageNet 64"}),
         ("adm-imagenet512", {"ddpm: ADM-G, ImageNet 512"}),
         ("adm-classifier-256", {"ddpm: ADM-G, ImageNet 256"}),
         ("adm-bedrooms", {"ddpm: ADM, bedrooms"}),

@@ -176,7 +176,7 @@ def test_weights_are_not_given_under_a_key_that_the_encoders_will_change(
 ) -> None:
     """Catches: SDXL given before its encoders are here, and not found once they are."""
     (project / "unet.safetensors").write_bytes(b"")
-    row = ["field-guide", "--profile", "paper", "--row", "SDXL, DPM++ 2M Karras"]
+    row = ["sdxl", "--profile", "paper", "--row", "SDXL, DPM++ 2M Karras"]
     assert main(["plan", *row]) == 0
     capsys.readouterr()
     assert main(["weights", "add", *row, "--network", str(project / "unet.safetensors")]) == 2

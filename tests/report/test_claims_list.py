@@ -78,6 +78,13 @@ def test_every_committed_claim_has_its_own_name_and_statement() -> None:
         assert len(set(texts)) == len(texts)
 
 
+def test_every_claim_is_in_the_list() -> None:
+    """Catches: an experiment of claims about the rows of others that was given rows of its own, on which they cannot be judged."""
+    listed = (ROOT / "results" / "claims.md").read_text(encoding="utf-8")
+    names = {claim.name for experiment in committed() for claim in claims_of(experiment)}
+    assert sorted(name for name in names if f"\n| {name} " not in listed) == []
+
+
 def test_claims_md_is_that_of_the_committed_rows(tmp_path: Path) -> None:
     """Catches: a list that was left behind by the rows, by a claim or by the way it is judged."""
     evidence = [
