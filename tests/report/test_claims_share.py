@@ -73,11 +73,13 @@ def test_each_range_has_its_answer(folder: Path) -> None:
     assert [v.word for v in verdicts] == ["supported", "refuted", "not tested", "supported", "supported", "not tested"]
     assert verdicts[0].definition == "FD-digits: share of NFE 2 to 6"
     assert verdicts[1].value == pytest.approx(0.0)  # from 4 to 5 it rises
+    beyond = claim("share", share=0.9, ranges=[[2, 100]], columns=["metric.fd"])
+    assert [v.definition for v in judge(beyond, rows)][1] == "FD-digits: share of steps 2 to 6"  # up to what there is
     assert verdicts[2].reason == "the cells have no two counts from 7 to 9"
     plain = claim("share", share=0.9, ranges=[[2, 6], [2, 4]], columns=["metric.fd"])
     assert plain.answer(judge(plain, rows)) == (
         "Yes: of the variance of log FD-digits, evaluations explain 98 % from 2 to 6 and 100 % from 2 to 4, and step counts 100 % "
-        "and 100 %; 90 % are needed, and the range decides how much it is."
+        "from 2 to 6 and 100 % from 2 to 4; 90 % are needed, and the range decides how much it is."
     )
 
 
@@ -88,6 +90,6 @@ def test_the_answer_has_every_column(folder: Path) -> None:
     judged = claim("share", share=0.9, ranges=[[2, 4]], columns=list(of))
     text = judged.answer(judge(judged, evidence(folder, rows)))
     assert text.startswith(
-        "Yes: of the variance of log FD-digits, evaluations explain 100 % from 2 to 4, and step counts 100 %; "
-        "of log KID-digits, evaluations explain 98 % from 2 to 4, and step counts 100 %; 90 % are needed"
+        "Yes: of the variance of log FD-digits, evaluations explain 100 % from 2 to 4, and step counts 100 % from 2 to 4; "
+        "of log KID-digits, evaluations explain 98 % from 2 to 4, and step counts 100 % from 2 to 4; 90 % are needed"
     )

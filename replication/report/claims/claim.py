@@ -91,6 +91,8 @@ Columns = Annotated[list[str], Field(min_length=1)]  # of the rows: metric.fd, s
 class Claim(Settings):
     """What every claim has. `awaits` names an experiment that is still to be written: until then it is not tested.
 
+    Nor is it in profiles below the minimum, or above the maximum of one that is about the data of a small one.
+
     With `unequal`, rows of unequal protocols are compared too, and the verdict is marked.
     """
 
@@ -99,6 +101,7 @@ class Claim(Settings):
     statement: Line
     citation: Line
     minimum_profile: Size
+    maximum_profile: Size | None = None
     awaits: str | None = None
     unequal: bool = False
 

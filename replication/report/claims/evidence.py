@@ -83,6 +83,8 @@ class Evidence:
             return f"there is no experiment {claim.awaits!r} yet"
         if self.size < SIZES.index(claim.minimum_profile):
             return f"profile {self.profile} is too small, it takes {claim.minimum_profile}"
+        if claim.maximum_profile and self.size > SIZES.index(claim.maximum_profile):
+            return f"it is about the data of profile {claim.maximum_profile}"
         return ""
 
     def cell(self, point: Point) -> Cell:

@@ -97,7 +97,7 @@ class Reading:
             if percentiles(0.0, by)[0] <= 0:
                 return replace(found, word="inconclusive", reason="the interval of what is divided by reaches 0")
         if not all(bounded(rows[point].record, column) for point, column in self.figures):
-            return replace(found, word="inconclusive")
+            return replace(found, word="inconclusive", reason="fewer than five chunks were timed: they bound no median")
         return replace(found, word=self.needed.word(low, high), p=self.needed.p_value(value, low, high))
 
     def _powerful(self, verdict: Verdict) -> Verdict:

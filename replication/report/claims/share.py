@@ -54,16 +54,17 @@ class Share(Claim):
         points = [Point(label=cell.label, steps=cell.sampling.steps) for cell in cells]
         missing = sum(cell.key not in evidence.rows for cell in cells)
         reason = f"{missing} of {len(cells)} cells are not run" if missing else ""
+        tops = max((c.nfe() for c in cells), default=0), max((c.sampling.steps for c in cells), default=0)
         if not points:
             reason = "no row of the table has several step counts"
         for column in self.columns:
             title = evidence.title(column, points[0]) if points else column
             figures = [(point, c) for point in points for c in (*COUNTED, column)]
             redraw = drawn_once(_redrawn)
-            for counted in COUNTED:
+            for counted, most in zip(COUNTED, tops, strict=True):
                 for low, high in self.ranges:
                     yield Reading(
-                        f"{title}: share of {TITLES[counted]} {low} to {high}",
+                        f"{title}: share of {TITLES[counted]} {low} to {min(high, most) if most > low else high}",
                         "variance of the logarithm explained / total",
                         Range(low=self.share),
                         partial(_explained, counted, low, high),
@@ -80,10 +81,13 @@ class Share(Claim):
             return super().sentence(verdicts)
         columns = []
         for title, of_column in groupby(verdicts, lambda v: v.definition.partition(":")[0]):
-            shares = [f"{100 * v.value:.0f} %" for v in of_column if v.value is not None]
-            of_evaluations, of_steps = shares[: len(self.ranges)], shares[len(self.ranges) :]
-            ranged = [f"{s} from {low} to {high}" for s, (low, high) in zip(of_evaluations, self.ranges, strict=True)]
-            columns.append(f"of log {title}, evaluations explain {listed(ranged)}, and step counts {listed(of_steps)}")
+            ranged = [
+                f"{100 * v.value:.0f} % from {' '.join(v.definition.split()[-3:])}"
+                for v in of_column
+                if v.value is not None
+            ]
+            of_evaluations, of_steps = listed(ranged[: len(self.ranges)]), listed(ranged[len(self.ranges) :])
+            columns.append(f"of log {title}, evaluations explain {of_evaluations}, and step counts {of_steps}")
         return (
             f"{capitalised(LEADS[words.pop()])}: of the variance {'; '.join(columns)}; {100 * self.share:.0f} % are needed, "
             "and the range decides how much it is."
