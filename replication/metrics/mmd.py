@@ -127,8 +127,7 @@ def _sums(a: Tensor, b: Tensor, kernel: Kernel, of_a: Tensor, of_b: Tensor) -> t
     Where a is b, i = j is left out.
     """
     weighted = torch.zeros(len(of_a), dtype=a.dtype, device=a.device)
-    over_i = torch.zeros(len(b), dtype=a.dtype, device=a.device)
-    over_j = []
+    over_i, over_j = weighted.new_zeros(len(b)), weighted.new_empty(len(a))  # pieces of them would part freed memory
     rows = max(1, min(ROWS, ENTRIES // len(b)))
     for start in range(0, len(a), rows):
         block = kernel(a[start : start + rows], b)
@@ -136,9 +135,9 @@ def _sums(a: Tensor, b: Tensor, kernel: Kernel, of_a: Tensor, of_b: Tensor) -> t
             block.diagonal(start).zero_()
         weighted += (of_a[:, start : start + rows] @ block).mul_(of_b).sum(1)
         over_i += block.sum(0)
-        over_j.append(block.sum(1))
+        torch.sum(block, 1, out=over_j[start : start + rows])
         del block  # before there is the next one
-    return weighted, torch.cat(over_j), over_i
+    return weighted, over_j, over_i
 
 
 def cubic(a: Tensor, b: Tensor) -> Tensor:
