@@ -37,6 +37,7 @@ MARKERS = "osD^vPX<>hd"
 DASHES = ("-", "--", ":")
 GRID_LINES = 12
 AXIS_CHARACTERS = 56  # in a line of what an axis shows
+NARROW = 2.5  # between the ends of a logarithmic axis: 1, 2 and 5 are no further apart
 SIDE, LARGEST = 72, 128  # pixels of an image in a grid: a small one is enlarged to about that, a larger one reduced
 GAP, LETTERS = 3, 18  # pixels between the images, and of a label's letters
 NAMED_CURVES = 40  # that a legend can hold
@@ -276,10 +277,14 @@ def _plain_numbers(*logarithmic: "Axis") -> None:
     """0.01 where matplotlib would write a power of ten in mathematics."""
     from matplotlib.ticker import FuncFormatter
 
+    def shown(axis: "Axis", value: float) -> str:
+        """Of the minor ticks 2 and 5, as 0.2, 0.5, 20 and 50; all where the axis may have none of these."""
+        low, high = axis.get_view_interval()
+        return f"{value:g}" if high < NARROW * low or f"{value:e}"[0] in "25" else ""
+
     for axis in logarithmic:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        # of the minor ticks only 2 and 5 are labelled: 0.2, 0.5, 20, 50
-        axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
+        axis.set_minor_formatter(FuncFormatter(lambda value, _, axis=axis: shown(axis, value)))
 
 
 def training_plot(trainings: Sequence[TrainingCurve], title: str) -> bytes:
