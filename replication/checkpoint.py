@@ -85,6 +85,11 @@ def save_checkpoint(
         file.write(beginning())
 
 
+def computed_type(tensor: Tensor) -> torch.dtype:
+    """What a stored tensor is computed with as: float32 for numbers of fewer bits."""
+    return torch.float32 if tensor.is_floating_point() and tensor.itemsize < 4 else tensor.dtype
+
+
 def load_weights(path: Path, prefixes: tuple[str, ...], device: torch.device | str) -> dict[str, Tensor]:
     """Tensors whose name begins with one of the prefixes, on the device, channels last where they are a convolution's.
 
@@ -102,8 +107,7 @@ def load_weights(path: Path, prefixes: tuple[str, ...], device: torch.device | s
                     break
                 tensor = opened.tensor(name)
                 layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
-                dtype = torch.float32 if tensor.is_floating_point() and tensor.itemsize < 4 else tensor.dtype
-                tensors[name] = tensor.to(device, dtype, memory_format=layout, copy=True)
+                tensors[name] = tensor.to(device, computed_type(tensor), memory_format=layout, copy=True)
                 mapped += tensor.nbytes
                 del tensor
     return tensors

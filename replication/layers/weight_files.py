@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from replication.checkpoint import MAPPED
+from replication.checkpoint import MAPPED, computed_type
 from replication.files import file_sha256, kind_of
 from replication.types import InputError, one_line
 
@@ -130,9 +130,8 @@ def in_single(found: WeightFiles) -> dict[str, Tensor]:
         for tensors in [_loaded(file)] if kind_of_no_safetensors(file) else _in_parts(file):
             if spoilt := not_finite(tensors):
                 raise InputError(f"{file}: {spoilt}")
-            for name, tensor in tensors.items():
-                narrow = tensor.is_floating_point() and tensor.itemsize < 4
-                single[name] = tensor.to(torch.float32 if narrow else tensor.dtype, copy=True)
+            # In an expression, whose variables end with it: one tensor that is still named keeps the whole part mapped.
+            single |= {name: tensor.to(computed_type(tensor), copy=True) for name, tensor in tensors.items()}
     return single
 
 
@@ -147,6 +146,7 @@ def _in_parts(file: Path) -> Iterator[dict[str, Tensor]]:
                 name = names.pop()
                 tensors[name] = opened.get_tensor(name)
         yield tensors
+        tensors.clear()  # the caller's name for them lives until the next part is there
 
 
 def not_finite(weights: Mapping[str, Tensor]) -> str:

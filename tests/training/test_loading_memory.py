@@ -1,5 +1,6 @@
 """Weights take their own memory: in a process of its own, whose peak is nothing but this reading and writing."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +61,7 @@ def build() -> nn.Sequential:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a peak is read from /proc")
 @pytest.mark.parametrize("kind", ["half.safetensors", "averaged.pt"])
 def test_memory_is_that_of_the_file(tmp_path: Path, kind: str) -> None:
-    """At most 1.2 times the file, and 16 MiB for libraries: when given, half precision too, when read for a row, and as a
+    """At most 1.2 times the file: when given, half precision too, when read for a row, and as a
     network of diffusers, which is float32. Catches: all tensors made float32 at once (3.0 times), a network built beside its
     weights (2.1), a pickle read whole beside it, a file that stays mapped beside what was made of it (1.5)."""
     with torch.device("meta"):
@@ -73,12 +74,14 @@ def test_memory_is_that_of_the_file(tmp_path: Path, kind: str) -> None:
         torch.save(weights, tmp_path / kind)
     else:
         save_file(weights, tmp_path / kind)
+    # Freed blocks are given back at once: as its threshold grows, the C library keeps up to 45 MiB more, by where it was loaded.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}
     for what in ("give", "load", "single") if "half" in kind else ("give",):  # the last two against the size in float32
         command = [sys.executable, "-c", PROGRAM, what, str(tmp_path / kind), str(tmp_path)]
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         size, growth = map(int, result.stdout.split())
         assert size > 120e6, what
-        assert growth <= 1.2 * size + 16 * 2**20, (what, growth / size)
+        assert growth <= 1.2 * size, (what, growth / size)
 
 
 def test_a_checkpoint_is_to_the_byte_what_the_library_writes(tmp_path: Path) -> None:
