@@ -40,7 +40,8 @@ BESIDE_IMAGES = 30_000  # bytes that a row takes: itself, its strip, its replica
 
 @dataclass(frozen=True)
 class Ahead:
-    """Of one job: `sets`, the images that it needs by the folder that they are kept in, and what `drawing` one of them does.
+    """Of one job: `sets`, the images that it needs by the folder that they are kept in, and what `drawing` one of them does,
+    which is what its row times; nothing where it times none.
 
     `measuring` is what follows. `memory` and `image`: bytes at its most, and of an image on disk. Times of other jobs tell
     something of its own where `network` is the same.
@@ -82,11 +83,10 @@ class Forecast:
 
     def learn(self, ahead: Ahead, row: Record) -> None:
         """Take in the time of a row, if it is from this machine as it is now."""
-        seconds = row.get("timing.seconds_per_image")
+        seconds, counted = row.get("timing.seconds_per_image"), self._counted(ahead.drawing, ahead.precision)
         there, processes = _of_all({name: row.get(f"env.{name}", "none") for name in self._here})
-        if seconds and there == self._here and not row.get("timing.disturbed"):
-            seconds /= processes  # so many images were drawn in that time
-            self._paces[ahead.network].append(seconds / self._counted(ahead.drawing, ahead.precision))
+        if seconds and counted and there == self._here and not row.get("timing.disturbed"):
+            self._paces[ahead.network].append(seconds / processes / counted)  # so many images were drawn in that time
 
     def of_job(self, ahead: Ahead) -> Expected:
         """What the job takes with nothing of it done but the images that there are."""

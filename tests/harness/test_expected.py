@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 import torch
 from tiny import write_tiny
+from tiny_latent import write_tiny_latent
 from torch import nn
 
 from replication.cli import main
 from replication.cost import Work, counted
 from replication.diffusion.sampler import Sampler
 from replication.harness import expected, passes
+from replication.harness.expected import Ahead, Forecast
+from replication.harness.experiment import load_experiment
+from replication.harness.jobs.first_stage import first_stage_cells
 from replication.harness.journal import unsealed
 from replication.harness.passes import of_step
 from replication.harness.workplace import Workplace
@@ -105,6 +109,24 @@ def test_rows_of_this_machine_correct_what_was_counted(planned: Planned, monkeyp
     assert alone > 20 * before
     row |= {"env.threads": "33", "env.companions": "2"}
     assert with_time(seconds_per_image=150.0, disturbed=0) == pytest.approx(alone, rel=0.5)
+
+
+def test_the_row_of_a_first_stage_corrects_its_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It times reconstructions and draws nothing; a row of a job that says nothing of what is ahead corrects nothing.
+
+    Catches: seconds over nothing counted, which ended every plan and every run that went on beside such a row.
+    """
+    monkeypatch.setattr(expected, "throughput", lambda *_: Throughput(1e9, 1e9, 1e9))
+    (stage,) = first_stage_cells(load_experiment(str(write_tiny_latent(tmp_path))), "cpu")
+    (training,) = stage.trainings(place := Workplace(tmp_path / "home", CPU, batch_size=10))
+    forecast = Forecast(place)
+    before = forecast.of_training(training).seconds
+    here = {f"env.{name}": value for name, value in conditions(CPU).items()}
+    row = {**here, "timing.seconds_per_image": 100.0, "timing.disturbed": 0}
+    forecast.learn(Ahead(), row)
+    assert forecast.of_training(training).seconds == before
+    forecast.learn(stage.ahead(place), row)
+    assert forecast.of_training(training).seconds > 50 * before
 
 
 def test_only_some_rows_are_planned_and_run(planned: Planned, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,6 +131,7 @@ class FirstStageCell(Job):
         return Ahead(
             str(stage.autoencoder),
             protocol.precision,
+            drawing=made.work * (1 / batch),
             measuring=made.work * ((n + TIMED * batch) / batch) + features.work * (n / batch),
             memory=FLOAT * made.parameters + max(made.memory, features.memory * 2 * n // batch),
         )
