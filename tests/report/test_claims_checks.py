@@ -95,6 +95,7 @@ def test_keys_are_strict(folder: Path, kind: str) -> None:
         ("value", (f'[{POINT}]\ncolumns = ["metric.fd"]', '["bound_devation"]'), "unknown quantity 'bound_devation'; did you mean 'bound_deviation'"),
         ("value", (f'[{POINT}]\ncolumns = ["metric.fd"]', '[{ name = "values", shape = [0] }]'), r"a shape has positive sides, not \[0\]"),
         ("value", ('"cpu"', '"cpuu"'), "minimum_profile: .*'cpu'"),
+        ("value", ('"cpu"', '"gpu"\nmaximum_profile = "cpu"'), "maximum_profile cpu is below minimum_profile gpu"),
         ("prior", ('"cosine"', '"cosin"'), "unknown schedule 'cosin'; did you mean 'cosine'"),
         ("share", ('kind = "share"', 'kind = "shar"'), "'shar'"),
     ],
@@ -184,6 +185,15 @@ def test_profile_that_is_too_small(folder: Path) -> None:
         assert (verdict.word, verdict.value) == ("not tested", None)
         assert verdict.reason == "profile cpu is too small, it takes gpu"
         assert words(judged.model_copy(update={"minimum_profile": "cpu"}), rows) == ["supported"]
+
+
+def test_a_claim_about_the_data_of_a_smaller_profile(folder: Path) -> None:
+    """Catches: a bar for digits that judges photographs."""
+    judged = claim("value", of=[ddim(2)], columns=["metric.fd"], at_least=0.5, maximum_profile="cpu")
+    rows = {"metric.fd": {2: (1.0, 0.01)}}
+    assert words(judged, evidence(folder, rows)) == ["supported"]
+    verdict = only(judged, evidence(folder, rows, "gpu"))
+    assert (verdict.word, verdict.reason) == ("not tested", "it is about the data of profile cpu")
 
 
 def test_share_says_how_much_is_missing(folder: Path) -> None:

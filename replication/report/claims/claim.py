@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, ValidationInfo, model_validator
 
-from replication.harness.experiment import Experiment, Size, explained, sibling
+from replication.harness.experiment import SIZES, Experiment, Size, explained, sibling
 from replication.registry import CLAIMS, METRICS, QUANTITIES, unknown
 from replication.report.claims.verdict import Answer, Range, Verdict, general_answer
 from replication.settings import Line, Part, Settings
@@ -104,6 +104,12 @@ class Claim(Settings):
     maximum_profile: Size | None = None
     awaits: str | None = None
     unequal: bool = False
+
+    @model_validator(mode="after")
+    def _some_profile(self) -> "Claim":
+        if self.maximum_profile and SIZES.index(self.maximum_profile) < SIZES.index(self.minimum_profile):
+            raise ValueError(f"maximum_profile {self.maximum_profile} is below minimum_profile {self.minimum_profile}")
+        return self
 
     def named(self) -> Iterator[Point | Exact]:
         """Every point and every exact quantity that the claim names."""
