@@ -20,8 +20,10 @@ from replication import cli
 from replication.cli import main
 from replication.commands import parser as arguments
 from replication.harness import home
+from replication.harness.experiment import load_experiment
 from replication.harness.forensics.choices import CHOICES
 from replication.harness.forensics.sources import ASKED
+from replication.harness.jobs.cell import cells_of, find_cell
 from replication.registry import REGISTRIES, unknown
 from replication.types import RunError
 
@@ -387,6 +389,24 @@ def test_the_examples_of_help_are_commands() -> None:
     parser = arguments.parser()
     for example in (example for examples in arguments.EXAMPLES.values() for example in examples):
         assert parser.parse_args(shlex.split(example)).work in arguments.EXAMPLES, example
+
+
+def test_the_rows_of_the_examples_of_help_are_there() -> None:
+    """As EXPERIMENT:LABEL:STEPS, and as --row after an experiment. Catches: a label that was renamed since."""
+    found = 0
+    for words in (shlex.split(example) for examples in arguments.EXAMPLES.values() for example in examples):
+        profile = words[words.index("--profile") + 1] if "--profile" in words else "cpu"
+        rows = [tuple(word.split(":")) for word in words if word.count(":") == 2]
+        if "--row" in words:
+            named = next(word for word in words if word in home.experiments())
+            rows.append((named, words[1 + words.index("--row")], ""))
+        for experiment, label, steps in rows:
+            cells = cells_of(load_experiment(experiment, profile=profile), profile, check=False)
+            find_cell(cells, label, int(steps) if steps else None)
+            found += 1
+        choices = [words[i + 1] for i, word in enumerate(words) if word == "--only" and words[0] == "forensics"]
+        assert set(choices) <= CHOICES.keys(), words
+    assert found > 8
 
 
 def test_every_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,10 +30,10 @@ EXAMPLES = {
         "plan dit --profile paper --all",
         "plan ddpm --row DDIM --only sampling.steps=20 --json",
     ),
-    "run.sample": ('sample ldm --row "LDM-text" --prompt "the digit seven" -n 8 --out sevens.png',),
+    "run.sample": ('sample ldm --row "text, guidance 2" --prompt "the digit seven" -n 8 --out sevens.png',),
     "forensics.forensics": (
         "forensics ddpm",
-        "forensics ddpm --only ema --only quantizer",
+        "forensics ddpm --only weights --only quantizer",
         "forensics images/ --dataset cifar10",
     ),
     "measure.measure_images": (
@@ -45,7 +45,7 @@ EXAMPLES = {
     "report.report": ("report ddpm", "report --publish"),
     "report.claims": ("claims", "claims ddpm --json"),
     "report.verify": ("verify ddpm", "verify --json"),
-    "report.compare": ("compare ddpm:DDPM:1000 ddpm:DDIM:20", "compare dit:DiT:50 ldm:LDM:50 --unequal"),
+    "report.compare": ("compare ddpm:DDPM:1000 ddpm:DDIM:20", "compare 'dit:DiT-B/2:50' 'ldm:f = 2:50' --unequal"),
     "machine.sync_rows": ("sync",),
     "machine.status": ("status", "status --json"),
     "archive.export": ("export rows.zip", "export rows.zip ddpm --samples 'DDIM x 20'", "export rows.json ddpm"),
@@ -70,7 +70,10 @@ EXAMPLES = {
         "reference make churches photographs/",
         "reference make cifar10.npz cifar10 --split test",
     ),
-    "samples.export": ("samples export ddpm:DDIM:20 --png samples/", "samples export dit:DiT:250 --npz samples.npz"),
+    "samples.export": (
+        "samples export ddpm:DDIM:20 --png samples/",
+        "samples export dit:DiT-B/2:250 --npz samples.npz",
+    ),
     "parts.list_parts": ("list", "list samplers", "list experiments --json"),
     "parts.check": ("check sampler ddim", "check metric my_metric.py:MyMetric"),
     "parts.new": ("new sampler my-sampler",),

@@ -84,9 +84,8 @@ def test_a_definition_that_a_bad_row_passes_counts_for_nothing(folder: Path) -> 
     assert (score.word, score.p) == ("does not discriminate", None)
     assert score.reason == "DDIM x 4 gets 1 and DDIM x 5 gets 1"
     text = judged.answer(list(verdicts.values()))
-    assert text.startswith(
-        "Quality: yes by distance (80 % by FD-digits-infinity), more than claimed by share of the gap ("
-    )
+    yes = "Quality: yes by distance (80 % [80, 80] by FD-digits-infinity)"
+    assert text.startswith(f"{yes}, more than claimed by share of the gap (96 % [96, 96] by ")
     assert "inception score" not in text
     assert "IS-digits ratio does not discriminate" in text
 
@@ -99,6 +98,20 @@ def test_a_bad_row_passes_at_the_lower_end_of_the_band_and_beyond_its_upper_one(
     rows = {"metric.fd_infinity": {2: (1.25, 0.001), 3: (1.0, 0.001), 4: (8.0, 0.01), 5: (bad, 0.01)}}
     found = {v.definition: v.word for v in judge(trade(), evidence(folder, rows))}
     assert (found["FD-digits-infinity ratio"] == "does not discriminate") is passes
+
+
+@pytest.mark.parametrize(("baseline", "word"), [(1.02, "does not discriminate"), (1.4, "supported")])
+def test_a_share_of_no_gap_counts_for_nothing(folder: Path, baseline: float, word: str) -> None:
+    """A baseline within 2 % of the reference has the quality without the candidate's help; one at 71 % has not.
+
+    Catches: "no by share of the gap" of two rows that are nearly alike.
+    """
+    candidate = baseline - 0.8 * (baseline - 1.0)
+    rows = {"metric.fd_infinity": {2: (candidate, 1e-5), 3: (1.0, 1e-5), 4: (baseline, 1e-5), 5: (9.0, 0.01)}}
+    found = {v.definition: v for v in judge(trade(), evidence(folder, rows))}
+    gap = found["FD-digits-infinity gap closed"]
+    assert gap.word == word
+    assert gap.reason == ("" if word == "supported" else "DDIM x 4 has 0.98 by ratio")
 
 
 def test_a_control_that_is_not_run_is_shown_as_such(folder: Path) -> None:

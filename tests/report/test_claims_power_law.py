@@ -134,6 +134,17 @@ def test_a_family_that_rises_does_not_scale() -> None:
     assert judged.answer(judge(judged, of)).startswith("No by FD-digits-infinity: exponent, DiT (-1 ")
 
 
+def test_more_closely_than_what_has_no_law_is_no_finding() -> None:
+    """U-Nets that scatter about a level. Catches: "more predictably" than networks that do not scale at all."""
+    noise = np.tile([-0.01, 0.0, 0.01], 4)
+    found = predictably(of_seeds(8 / PLACES * np.exp(noise), 8 * np.exp(0.5 * BEND + noise)))
+    less = found["scatter, DiT less U-Net"]
+    assert found["exponent, U-Net"].low <= 0 < found["exponent, DiT"].low
+    assert less.high < 0
+    assert (less.word, less.p) == ("inconclusive", None)
+    assert less.reason.endswith("it has no law to follow")
+
+
 def test_both_columns_along_see_the_same_seeds() -> None:
     """Parameters that are ten times the multiply-adds: no draw can tell them apart. Catches: seeds drawn once for each."""
     distances = 8 / PLACES * np.exp(0.5 * np.random.default_rng(0).standard_normal(12))

@@ -59,6 +59,15 @@ def test_what_cannot_be_judged_says_why(folder: Path, steps: int, column: str, r
     assert judged.reason == reason
 
 
+def test_a_set_that_is_too_small_for_fd_infinity_says_so(folder: Path) -> None:
+    """Ten images for each of the row's features. Catches: a reason that names a column alone."""
+    rows = evidence(folder, {"metric.fd": {2: (1.0, 0.1)}})
+    for record in rows.rows.values():
+        record["protocol.features"] = 256
+    judged = only(claim("value", of=[ddim(2)], columns=["metric.fd_infinity"], at_least=0), rows)
+    assert judged.reason == "DDIM x 2 has no figure metric.fd_infinity: it takes 2,560 images, and there are 1,600"
+
+
 def test_counts_are_exact(folder: Path) -> None:
     """Catches: a count that is asked for an interval."""
     judged = only(claim("value", of=[ddim(2)], columns=["sampling.nfe"], about=2), evidence(folder, NOISY))

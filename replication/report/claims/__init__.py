@@ -134,7 +134,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
             "needed": str(v.needed),
         }
         if any(other.published is not None for other in verdicts):
-            line["the same in the papers (FID, IS)"] = printed
+            line["published (FID, IS)"] = printed
         for cell in dict.fromkeys(cell for other in verdicts for cell in other.controls):
             value = v.controls.get(cell, "")
             line[f"the same of {cell}"] = "not run" if value is None else f"{value:.3g}" if value != "" else ""

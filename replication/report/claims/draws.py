@@ -22,6 +22,7 @@ import torch
 
 from replication.harness.journal import Record
 from replication.metrics import uncertainty
+from replication.metrics.frechet import ENOUGH
 from replication.metrics.metric import metric_named
 from replication.registry import METRICS
 from replication.report.claims.claim import Point
@@ -61,7 +62,11 @@ def figure(record: Record, column: str) -> float:
     """The row's number in that column; raises NotTested where it has none."""
     value = record.get(column)
     if not isinstance(value, int | float):
-        raise NotTested(f"{_cell(record)} has no figure {column}")
+        n, takes = record.get("protocol.n", 0), ENOUGH * record.get("protocol.features", 0)
+        few = (
+            f": it takes {takes:,} images, and there are {n:,}" if column == "metric.fd_infinity" and n < takes else ""
+        )
+        raise NotTested(f"{_cell(record)} has no figure {column}{few}")
     if not math.isfinite(value):
         raise NotTested(f"{column} of {_cell(record)} is not finite")
     return float(value)

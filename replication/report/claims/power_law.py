@@ -6,9 +6,13 @@
 
 A correlation does not measure this. It is near -1 for whatever falls steadily enough, however badly the smaller networks
 predict the largest, and that of ranks is at its limit as soon as the sizes are in order.
+
+Where the other side is not known to fall at all, it has no law to follow, and following one more closely than it does is no
+finding: what would be supported is inconclusive.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from os.path import commonprefix
 from typing import Annotated, Literal, NamedTuple
@@ -156,6 +160,12 @@ class PowerLaw(Claim):
                 of_side = _of_side(i, partial(correlated, method=method))
                 yield Part(f"{method} correlation, {name}", over, NOTHING, of_side, within)
 
+    def judge(self, evidence: Evidence) -> list[Verdict]:
+        """One verdict for each reading, those of a column beside each other."""
+        verdicts = super().judge(evidence)
+        size = len(verdicts) // len(self.columns)
+        return [v for i in range(0, len(verdicts), size) for v in _with_a_law(verdicts[i : i + size])]
+
     def deciding(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
         """That the points fall is needed, and yet no evidence that they do so more predictably."""
         return [v for v in verdicts if v.word != "supported" or EXPONENT not in v.definition]
@@ -170,6 +180,18 @@ class PowerLaw(Claim):
     def _of_figures(self, of: Callable[[Side, Side], np.ndarray], *figures: np.ndarray) -> np.ndarray:
         along, by, count = np.stack(figures[0::2]), np.stack(figures[1::2]), len(self.points)
         return of((along[:count], by[:count]), (along[count:], by[count:]))
+
+
+def _with_a_law(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Those of one column, whose first two are the exponents of this side and of the other."""
+    other = verdicts[1]
+    if other.low is None or other.low > 0:
+        return list(verdicts)
+    reason = f"{other.definition} is {other.measured}: it has no law to follow"
+    return [
+        replace(v, word="inconclusive", reason=reason, p=None) if v.needed == LESS and v.word == "supported" else v
+        for v in verdicts
+    ]
 
 
 def _of_side(i: int, of: Measure) -> Callable[[Side, Side], np.ndarray]:

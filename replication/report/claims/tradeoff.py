@@ -2,10 +2,12 @@
 
 "80 % of the quality" has no single meaning, so it is judged under each of them; the verdict often turns on the choice. A
 meaning says something only if it can fail: each is also applied to the baseline and to a plainly bad row, and one
-that either of them passes counts for nothing.
+that either of them passes counts for nothing. A share of the gap between baseline and reference is none where the baseline
+has the quality already, by the ratio of the same distance: it is 0 % by definition, whatever the gap.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from replication.registry import CLAIMS
@@ -81,8 +83,23 @@ class TradeOff(Claim):
                     divisor=meaning.by,
                 )
 
+    def judge(self, evidence: Evidence) -> list[Verdict]:
+        """One verdict for each reading; of a gap, by whether there is one."""
+        verdicts = super().judge(evidence)
+        ratios = {m.column: v for m, v in zip(QUALITY, verdicts, strict=False) if m.takes == 2}
+        return [
+            self._of_gap(v, ratios[m.column]) if m.takes == 3 else v
+            for m, v in zip((*QUALITY, *SPEED), verdicts, strict=True)
+        ]
+
+    def _of_gap(self, gap: Verdict, ratio: Verdict) -> Verdict:
+        had = ratio.controls.get(self.baseline.cell)
+        if gap.value is None or had is None or not gap.needed.reached(had):
+            return gap
+        return replace(gap, word="does not discriminate", reason=f"{self.baseline.cell} has {had:.3g} by ratio", p=None)
+
     def answers(self, verdicts: Sequence[Verdict]) -> list[Answer]:
-        """Of the quality, "no by distance (72 % by A, 68 % by B), yes by ...; the papers say 46 %", and of the speed."""
+        """Of the quality, "no by distance (72 % by A, 68 % by B), yes by ...; published figures say 46 %", and of the speed."""
         if all(v.word == "not tested" for v in verdicts):
             return super().answers(verdicts)
         of_quality, of_speed = verdicts[: len(QUALITY)], verdicts[len(QUALITY) :]
@@ -93,7 +110,7 @@ class TradeOff(Claim):
             for meaning, v in zip(QUALITY, of_quality, strict=True)
             if v.published is not None
         ]
-        papers = [f"the papers' own figures say {listed(printed)}"] if printed else []
+        papers = [f"published figures say {listed(printed)}"] if printed else []
         times = [
             f"{v.value:.3g} times in {meaning.way} ({lead})"
             for meaning, v in zip(SPEED, of_speed, strict=True)
@@ -119,13 +136,12 @@ def _lead(verdict: Verdict) -> str:
 
 
 def _by_ways(verdicts: Sequence[Verdict], lead: str) -> tuple[str, str] | None:
-    """ "no by distance (72 % by FD-infinity, 68 % by KID)" and "no by distance", of the readings of quality that have it."""
+    """ "no by distance (72 % [60, 75] by FD-infinity)" and "no by distance", of the readings of quality that have it."""
     found: dict[str, list[str]] = {}
     for meaning, v in zip(QUALITY, verdicts, strict=True):
         if _lead(v) == lead and v.value is not None:
-            interval = ""
-            if v.word == "inconclusive" and v.low is not None and v.high is not None:
-                interval = f" [{100 * v.low:.0f}, {100 * v.high:.0f}]"
+            known = v.low is not None and v.high is not None
+            interval = f" [{100 * v.low:.0f}, {100 * v.high:.0f}]" if known else ""
             found.setdefault(meaning.way, []).append(f"{100 * v.value:.0f} %{interval} by {v.definition.split()[0]}")
     ways = [f"{way} ({', '.join(texts)})" for way, texts in found.items()]
     return (f"{lead} by {listed(ways)}", f"{lead} by {listed(list(found))}") if ways else None
