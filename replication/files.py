@@ -77,19 +77,22 @@ def unwritable(path: Path, error: OSError) -> Unwritable:
     )
 
 
+def require_space(folder: Path, needed: int) -> None:
+    """Raises Unwritable where so many bytes more have no room in the folder, which need not be there: now, not hours later."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if needed > (free := shutil.disk_usage(there).free):
+        full = f"{needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free"
+        raise unwritable(folder, OSError(errno.ENOSPC, full))
+
+
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """A file beside the target to write to; at the end it is flushed and renamed: `path` is as it was, or whole.
 
     Raises Unwritable for an OSError of the body too.
     """
-    here = platform.node().replace(".", "-")  # a folder may be shared by machines, and what another one writes is alive
-    partial = path.with_name(f".{path.name}.{here}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.name}.{here}.*.partial"):
-            if not Path("/proc", left.name.split(".")[-2]).exists():  # its writer was killed
-                left.unlink(missing_ok=True)
+        partial = _partial(path.parent, f".{path.name}")
         try:
             yield partial
             with open(partial, "rb") as file:
@@ -108,13 +111,8 @@ def all_or_nothing(folder: Path) -> Iterator[Path]:
     If the body raises, the folder stays as it was. They are hard links, which the functions here replace and never write
     into, or copies where a file system has no links. Raises Unwritable where the folder can't be written.
     """
-    copy = folder / f".{os.getpid()}.partial"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".*.partial"):
-            writer = left.name.split(".")[1]
-            if writer.isdecimal() and not Path("/proc", writer).exists():  # it was killed
-                shutil.rmtree(left, ignore_errors=True)
+        copy = _partial(folder)
         copy.mkdir()
         files = [file for file in folder.iterdir() if file.is_file()]
         before = {file.name: _linked(file, copy / file.name).stat().st_ino for file in files}
@@ -130,6 +128,25 @@ def all_or_nothing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(copy, ignore_errors=True)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def _partial(folder: Path, beginning: str = "") -> Path:
+    """BEGINNING.MACHINE.PROCESS.partial in the folder, which is made; what killed processes left under such names is removed.
+
+    Raises OSError where that can't be done.
+    """
+    # a folder may be shared by machines, and what another one writes is alive
+    beginning += f".{platform.node().replace('.', '-')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{beginning}.*.partial"):
+        writer = left.name.split(".")[-2]
+        if not writer.isdecimal() or Path("/proc", writer).exists():
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+    return folder / f"{beginning}.{os.getpid()}.partial"
 
 
 def _linked(file: Path, other: Path) -> Path:

@@ -12,7 +12,17 @@ from unittest.mock import Mock
 import pytest
 
 from replication.download import data_home
-from replication.files import Held, all_or_nothing, expanded, locked, printable, write_atomically
+from replication.files import (
+    Held,
+    Unwritable,
+    all_or_nothing,
+    expanded,
+    locked,
+    printable,
+    replaced,
+    require_space,
+    write_atomically,
+)
 from replication.lease import EXPIRES, leased
 from replication.types import InputError, RunError
 
@@ -41,11 +51,28 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == {"a": b"second", "c": b"another's"}
 
 
-def test_the_copy_of_a_killed_process_is_removed(tmp_path: Path) -> None:
-    (tmp_path / ".99999999.partial").mkdir()
-    with all_or_nothing(tmp_path) as copy:
-        assert [entry for entry in tmp_path.iterdir() if entry != copy] == []
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("machine", ["this.lab", "another"])
+def test_what_a_killed_process_left_is_removed(machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of this machine alone: on another one that shares the folder the process lives. Catches: its work deleted."""
+    with monkeypatch.context() as there:
+        there.setattr("platform.node", lambda: machine)
+        there.setattr("os.getpid", lambda: 99999999)
+        with all_or_nothing(tmp_path) as copy, replaced(tmp_path / "file") as partial:
+            partial.write_bytes(b"first")
+    copy.mkdir()
+    (copy / "a").write_bytes(b"half")
+    partial.write_bytes(b"half")
+    monkeypatch.setattr("platform.node", lambda: "this.lab")
+    with all_or_nothing(tmp_path), replaced(tmp_path / "file") as own:
+        own.write_bytes(b"second")
+    assert [copy.exists(), partial.exists()] == [machine == "another"] * 2
+    assert (tmp_path / "file").read_bytes() == b"second"
+
+
+def test_room_is_asked_for_where_the_folder_will_be(tmp_path: Path) -> None:
+    require_space(tmp_path / "not" / "yet", 1)
+    with pytest.raises(Unwritable, match=r"cannot write .*yet .*1,000,000,000,000 MB are needed, [\d,]+ MB are free"):
+        require_space(tmp_path / "not" / "yet", 10**18)
 
 
 def test_what_else_is_in_a_folder_is_left_alone(tmp_path: Path) -> None:

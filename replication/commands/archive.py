@@ -34,16 +34,14 @@ def export(options: argparse.Namespace) -> None:
     """By the journal alone: an experiment need not be as it was, or be there at all, for its rows to travel."""
     home = state()
     found = {journal: rows for journal in all_journals(home) if (rows := journal.rows())}
+    rows = [row for of in found.values() for row in of]
     if text := TEXTS.get(options.file.suffix):
-        return _export_text(options, text, [row for rows in found.values() for row in rows])
+        return _export_text(options, text, rows)
     if options.file.suffix != ".zip":
         raise InputError(f"{options.file}: {unknown('ending', options.file.suffix, ['.zip', *TEXTS])}")
-    names = sorted({row["experiment"] for rows in found.values() for row in rows})
-    for name in options.experiments:
-        if name not in names:
-            raise InputError(f"export: {unknown('experiment with rows here', name, names)}")
-    wanted = {j: rows for j, rows in found.items() if rows[0]["experiment"] in (options.experiments or names)}
-    rows = [row for of in wanted.values() for row in of]
+    rows = _asked_for(rows, options.experiments)
+    names = {row["experiment"] for row in rows}
+    wanted = [journal for journal, of in found.items() if of[0]["experiment"] in names]
     chunks = {path for row in _asked(rows, options.samples) for path in _chunks(row, home)}
     snapshots = _snapshots(list(_asked(rows, options.weights)), home)
     written = export_archive(options.file, home, wanted, sorted(chunks), snapshots)
@@ -56,13 +54,10 @@ def _export_text(options: argparse.Namespace, text: Callable[[Sequence[Record]],
         raise InputError(f"{options.file}: --samples and --weights travel in an archive, whose name ends in .zip")
     here = {f"{row['experiment']}-{row['profile']}" for row in rows}
     tables = [path for name in experiments() for path in sorted((project() / "results").glob(f"{name}-*.csv"))]
-    for path in tables:
+    for path in dict.fromkeys(tables):  # the name of one experiment may begin another's
         if path.stem not in here and not path.stem.endswith("-published"):
             rows += read_csv(path)
-    names = sorted({row["experiment"] for row in rows})
-    if missing := [name for name in options.experiments if name not in names]:
-        raise InputError(f"export: {unknown('experiment with rows', missing[0], names)}")
-    wanted = [row for row in rows if row["experiment"] in (options.experiments or names)]
+    wanted = _asked_for(rows, options.experiments)
     write_atomically(options.file, text(wanted).encode())
     print(f"wrote {options.file}: {len(wanted):,} rows")
 
@@ -72,6 +67,14 @@ def import_(options: argparse.Namespace) -> None:
     print(f"taken in: {_counted(taken.new)}; here already, and left as they are: {_counted(taken.here)}")
     if taken.new["rows"]:
         print("`replicate report` makes tables of them, `replicate sync` gives them to MLflow")
+
+
+def _asked_for(rows: list[Record], asked: Sequence[str]) -> list[Record]:
+    """The rows of these experiments, all where none is named; raises InputError for one that has none."""
+    names = sorted({row["experiment"] for row in rows})
+    if missing := [name for name in asked if name not in names]:
+        raise InputError(f"export: {unknown('experiment with rows', missing[0], names)}")
+    return [row for row in rows if row["experiment"] in (asked or names)]
 
 
 def _asked(rows: Iterable[Record], patterns: list[str] | None) -> Iterator[Record]:

@@ -12,11 +12,9 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from errno import ENOSPC
 from os import PathLike
 from pathlib import Path
 
@@ -36,7 +34,7 @@ from replication.datasets.photographs import (
 from replication.datasets.pictures import WHOLE, Prepared, Stored, prepared, to_shorter_side
 from replication.datasets.survey import survey
 from replication.download import data_home
-from replication.files import locked, replaced, unwritable, write_atomically
+from replication.files import locked, replaced, require_space, unwritable, write_atomically
 from replication.registry import DATASETS
 from replication.settings import Settings
 from replication.types import InputError
@@ -154,10 +152,7 @@ class Brought(Dataset):
         except OSError as error:
             raise unwritable(self.folder, error) from error
         sizes = {split: np.array([one.size for one in of], dtype=np.int64) for split, of in splits.items()}
-        needed = sum(int(3 * of.prod(1).sum()) for of in sizes.values())
-        if needed > (free := shutil.disk_usage(self.folder).free):  # an error now, and not hours later
-            full = OSError(ENOSPC, f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
-            raise unwritable(self.folder, full)
+        require_space(self.folder, sum(int(3 * of.prod(1).sum()) for of in sizes.values()))
         counts, fingerprints = {}, {}
         for split, photographs in splits.items():
             of_label = Counter(photograph.label for photograph in photographs)

@@ -17,11 +17,10 @@ import io
 import json
 import os
 import re
-import shutil
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ import torch
 from PIL import Image
 
 from replication.checkpoint import load_checkpoint, load_metadata, save_checkpoint
-from replication.files import file_sha256, locked, replaced, unwritable
+from replication.files import file_sha256, locked, replaced, require_space, unwritable
 from replication.harness.journal import Journal, Record, curve_of_json, row_of_json, unsealed
 from replication.harness.replicates import load_replicates, replicates_of_row
 from replication.harness.versions import COLUMN, raised
@@ -56,6 +55,7 @@ MEMBERS = {  # kind -> the names that its members have
 OF_ROWS = ("strips", "replicates")
 DAMAGED = (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError)  # of zipfile while it reads
 HALVED = "checkpoints"  # the folder of snapshots that travel as float16
+Manifest = dict[str, tuple[str, int]]  # by its name, of each member the SHA-256 and the size
 
 
 class Member(NamedTuple):
@@ -78,16 +78,17 @@ def export_archive(
 ) -> Counter[str]:
     """Write these journals, chunks and the averaged weights of these snapshots; returns how many members of each kind.
 
-    Raises InputError for a damaged row, RunError where the file can't be written.
+    A damaged row or curve is set aside and left out. Raises InputError for a row that can't be read, RunError where the file
+    can't be written.
     """
     files: dict[str, Path] = {}
     for journal in journals:
         for key in journal.done():
-            journal.read(key)  # a damaged one stays at home
+            if journal.read(key) is None:
+                continue
             of_row = (journal.folder / f"{key}.json", journal.strip_path(key), journal.replicates_path(key))
             files |= {_name(file, state): file for file in of_row if file.exists()}
-        curves = sorted((journal.folder / "curves").glob("*.json"))
-        files |= {_name(file, state): file for file in curves}
+        files |= {_name(file, state): file for file in (journal.folder / f"{key}.json" for key in journal.curves())}
     files |= {_name(file, state): file for file in chunks}
     with TemporaryDirectory() as lean:
         for snapshot in snapshots:
@@ -109,13 +110,10 @@ def import_archive(path: Path, state: Path) -> Taken:
     Raises InputError naming the member that is not what it is said to be, RunError where the state can't be written.
     """
     with locked(state / "locks" / "import", "an import"), _opened(path) as archive:
-        members = _checked(archive, path)
-        needed, free = sum(info.file_size for info in archive.infolist()), shutil.disk_usage(state).free
-        if needed > free:
-            raise InputError(f"{path}: holds {needed:,} bytes, and {state} has {free:,} free")
+        members, manifest = _checked(archive, path)
+        require_space(state, sum(info.file_size for info in archive.infolist()))
         with TemporaryDirectory(dir=state, prefix=".import-") as folder:
             unpacked = {m.name: Path(folder) / f"{i:07d}.safetensors" for i, m in enumerate(members)}
-            manifest = _manifest(archive, path)
             for member in members:
                 _unpack(archive, member, manifest[member.name], unpacked[member.name], path)
             rows = {m.name.removesuffix(".json"): _row(m, unpacked[m.name], path) for m in members if m.kind == "rows"}
@@ -155,8 +153,8 @@ def _member(name: str, path: Path) -> Member:
     raise InputError(f"{path}: {name!r} is the name of nothing that an archive carries")
 
 
-def _checked(archive: zipfile.ZipFile, path: Path) -> list[Member]:
-    """What the archive's own directory says of its members, each a plain file, once, under a name that it may have."""
+def _checked(archive: zipfile.ZipFile, path: Path) -> tuple[list[Member], Manifest]:
+    """The members by the archive's own directory, each a plain file, once, under a name that it may have; and its manifest."""
     infos = archive.infolist()
     names = Counter(info.filename for info in infos)
     for info in infos:
@@ -170,10 +168,10 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> list[Member]:
     of_archive, manifest = names.keys() - {MANIFEST}, _manifest(archive, path)
     for name in sorted(of_archive ^ manifest.keys()):
         raise InputError(f"{path}: {name!r} is " + ("not in its manifest" if name in of_archive else "missing"))
-    return [_member(name, path) for name in sorted(of_archive)]
+    return [_member(name, path) for name in sorted(of_archive)], manifest
 
 
-def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+def _manifest(archive: zipfile.ZipFile, path: Path) -> Manifest:
     try:
         if (info := archive.getinfo(MANIFEST)).file_size > MOST_BYTES:
             raise ValueError(f"{info.file_size:,} bytes")
@@ -187,28 +185,26 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
 
 def _unpack(archive: zipfile.ZipFile, member: Member, stated: tuple[str, int], out: Path, path: Path) -> None:
     """The member as a file, of the size and the SHA-256 that the manifest states."""
-    digest, left = hashlib.sha256(), stated[1] + 1
+    digest, size = hashlib.sha256(), 0
     try:
-        source = archive.open(member.name)
-    except DAMAGED as error:
-        raise InputError(f"{path}: {member.name}: {error}") from error
-    with source, open(out, "wb") as file:
-        while left > 0 and (piece := _read(source, min(left, 1 << 20), member, path)):
-            digest.update(piece)
-            left -= len(piece)
-            try:
-                file.write(piece)
-            except OSError as error:
-                raise unwritable(out, error) from error
-        file.flush()
-        os.fsync(file.fileno())
-    if left != 1 or digest.hexdigest() != stated[0]:
+        with open(out, "wb") as file:
+            for piece in _pieces(archive, member, path):
+                digest.update(piece)
+                size += file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise unwritable(out, error) from error
+    if (digest.hexdigest(), size) != stated:
         raise InputError(f"{path}: {member.name} is damaged: its content is not what the manifest states")
 
 
-def _read(source: Any, size: int, member: Member, path: Path) -> bytes:
+def _pieces(archive: zipfile.ZipFile, member: Member, path: Path) -> Iterator[bytes]:
+    """Its content, no more of it than the archive's directory says; raises InputError where it can't be read."""
     try:
-        return source.read(size)
+        with archive.open(member.name) as source:
+            while piece := source.read(1 << 20):
+                yield piece
     except DAMAGED as error:
         raise InputError(f"{path}: {member.name}: {error}") from error
 

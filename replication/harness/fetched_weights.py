@@ -9,9 +9,8 @@ tokenizers. HF_ENDPOINT and HF_TOKEN are heeded.
 import importlib
 import os
 import re
-import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -20,7 +19,7 @@ from types import ModuleType
 from replication.conditions.encoder_files import TOKENIZER_FILES
 from replication.conditions.published_weights import encoder
 from replication.download import RECORD, Remote, data_home, download
-from replication.files import file_sha256, locked, replaced, unwritable, write_atomically
+from replication.files import file_sha256, locked, replaced, require_space, unwritable, write_atomically
 from replication.harness.experiment import load_experiment
 from replication.harness.home import experiments
 from replication.harness.jobs.cell import Cell, cells_of
@@ -28,7 +27,7 @@ from replication.layers.weight_files import PICKLES, SHARD, STEM, SUFFIX
 from replication.layers.weights import HUB, Published
 from replication.progress import Bar
 from replication.registry import AUTOENCODERS, CLASSIFIERS, CONDITIONS, MODELS, Registry, listed, unknown
-from replication.settings import canonical_json
+from replication.settings import canonical_json, content_key
 from replication.training.recipe import Recipe
 from replication.types import InputError, one_line
 
@@ -67,7 +66,9 @@ def named(text: str) -> Published:
         )
         if (model := url.removeprefix(HUB)) != url and model.count("/") == 1:
             return named(model)
-        return Published(Remote(text, "").filename or "weights", "", "", "official", text, "see there")
+        # the files of many models are called alike
+        name = f"{content_key(text)[:8]}-{Remote(text, '').filename or 'weights'}"
+        return Published(name, "", "", "official", text, "see there")
     if re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w./-]+)?", text):
         model, _, folder = text.partition(":")
         name = text.replace("/", "--").replace(":", "--")
@@ -255,7 +256,8 @@ def fetch(file: Published) -> Path:
         if is_here(file):
             return weights_in(file)
         wanted = remotes(file)
-        _check_space(folder, wanted)
+        have = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        require_space(folder, sum(remote.size or 0 for remote in wanted.values()) - have)
         for place, remote in wanted.items():
             way = (
                 "its path is the option `model` or `weights` of what reads it"
@@ -271,17 +273,6 @@ def fetch(file: Published) -> Path:
         record = {"name": file.name, "url": file.url, "licence": file.licence, "sha256": files}
         write_atomically(folder / RECORD, canonical_json(record).encode())
     return weights_in(file)
-
-
-def _check_space(folder: Path, wanted: Mapping[str, Remote]) -> None:
-    """An error now, and not hours later."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    have = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
-    needed, free = sum(remote.size or 0 for remote in wanted.values()) - have, shutil.disk_usage(there).free
-    if needed > free:
-        raise InputError(
-            f"{folder}: {needed / 1e9:.1f} GB are to come, {free / 1e9:.1f} GB are free; REPLICATION_DATA may be elsewhere"
-        )
 
 
 def _unpack(archive: Path) -> None:

@@ -218,19 +218,25 @@ class Journal:
     def write_curve(self, curve: Curve) -> None:
         """The curve of a training, unless there is one as long; MLflow has yet to get it. Raises RunError."""
         key = f"curves/{curve['training']}"
-        if self.curves().get(key, {"step": [0]})["step"][-1] < curve["step"][-1]:
+        before = self._curve(path := self.folder / f"{key}.json")
+        if (before["step"][-1] if before else 0) < curve["step"][-1]:
             self._outdate(key)
-            write_atomically(self.folder / f"{key}.json", sealed(curve))
+            write_atomically(path, sealed(curve))
 
     def curves(self) -> dict[str, Curve]:
         """By the key under which each is marked as synced. A damaged file is set aside."""
-        found = {}
-        for path in sorted(p for p in (self.folder / "curves").glob("*.json") if _KEY.fullmatch(p.stem)):
-            try:
-                found[f"curves/{path.stem}"] = curve_of_json(unsealed(path.read_bytes()))
-            except (OSError, ValueError, RecursionError) as error:
-                set_aside(path, f"not a curve: {error}")
-        return found
+        paths = sorted(p for p in (self.folder / "curves").glob("*.json") if _KEY.fullmatch(p.stem))
+        return {f"curves/{path.stem}": curve for path in paths if (curve := self._curve(path)) is not None}
+
+    def _curve(self, path: Path) -> Curve | None:
+        """None where there is none, or a damaged one, which is set aside."""
+        try:
+            return curve_of_json(unsealed(path.read_bytes()))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            set_aside(path, f"not a curve: {error}")
+            return None
 
     def run_of(self, key: str, address: str) -> str | None:
         """What has this row, as it is now, in the store at the address: a run; None where it was not given yet."""

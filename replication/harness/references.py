@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from replication.download import Remote, data_home, download
+from replication import download
+from replication.download import Remote, data_home
 from replication.files import expanded
 from replication.metrics.features import Features
 from replication.metrics.frechet import fit
@@ -62,7 +63,7 @@ def handed(name: str) -> Handed:
 def fetch(one: Handed) -> Path:
     """Download it unless it is here, and read it once; raises InputError where that fails."""
     otherwise = f"a copy from elsewhere will do, by its path: --reference FILE.npz ({one.url})"
-    download(Remote(one.url, ""), one.file, otherwise)
+    download.fetch(Remote(one.url, ""), one.file, otherwise)
     read_moments(one.file)
     return one.file
 

@@ -163,7 +163,7 @@ def sync(
     curves, count = journal.curves() if keys is None else {}, 0
     asked = [*journal.done(), *curves] if keys is None else keys
     asked = [key for key in asked if not (trust_marks and journal.run_of(key, store.shown))]
-    of = curves.get(asked[0]) or journal.read(asked[0]) if asked else None
+    of = next((one for key in asked if (one := curves.get(key) or journal.read(key))), None)
     if of is None:
         return 0
     try:

@@ -312,7 +312,7 @@ def test_killed_in_the_middle_and_repeated(copy: Path, images: int, kept: bool) 
 def test_a_disk_that_is_too_small_is_named_first(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a disk that fills up for hours."""
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 100}))
-    with pytest.raises(RunError, match=r"cannot write .*GB are needed"):
+    with pytest.raises(RunError, match=r"cannot write .*MB are needed"):
         faces().add(copy)
 
 

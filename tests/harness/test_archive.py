@@ -13,7 +13,7 @@ import pytest
 from harness.tiny import write_tiny
 
 from replication.cli import main
-from replication.harness.archive import MANIFEST, import_archive
+from replication.harness.archive import MANIFEST, export_archive, import_archive
 from replication.harness.journal import Computed, Journal, unsealed
 from replication.report.rows import csv_text, read_csv
 from replication.training.loop import CURVE
@@ -269,6 +269,30 @@ def test_rows_of_a_changed_experiment_take_their_samples_and_weights_along(
     assert "4 chunks, 1 curves, 4 replicates, 4 rows, 4 strips, 2 weights" in capsys.readouterr().out
 
 
+def test_what_is_damaged_or_foreign_stays_at_home(
+    exported: Path, other: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a row that cannot be read nothing travels, nor does a sync tool's copy of a curve. Catches: an archive that the
+    other machine refuses."""
+    journal = Journal(shutil.copytree(exported / "runs", other / "from") / "journal" / "tiny-cpu")
+    (curve,) = (journal.folder / "curves").glob("*.json")
+    shutil.copy(curve, curve.with_stem(f"{curve.stem} (conflicted copy)"))
+    (journal.folder / f"{journal.done()[0]}.json").write_text("{}")
+    export_archive(other / "some.zip", other / "from", [journal], [], [])
+    assert "not a row" in capsys.readouterr().err
+    taken = import_archive(other / "some.zip", other / "runs")
+    assert taken.new == {"rows": 2, "strips": 2, "replicates": 2, "curves": 1}
+
+
+def test_a_disk_that_is_too_small_for_an_archive_is_said_first(
+    exported: Path, other: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 100}))
+    assert main(["import", str(exported / "rows.zip")]) == 1
+    assert "MB are needed" in capsys.readouterr().err
+    assert not (other / "runs" / "journal").exists()
+
+
 def test_what_is_asked_for_and_not_there_is_said(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -283,8 +307,8 @@ def test_what_is_asked_for_and_not_there_is_said(
 
 
 def test_rows_alone_leave_as_csv_and_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Catches: a column that is lost, an interval or a commit among them, a figure that JSON has no number for, and rows of
-    one's own doubled by the committed ones."""
+    """Catches: a column that is lost, an interval or a commit among them, a figure that JSON has no number for, rows of one's
+    own doubled by the committed ones, and committed ones doubled where another experiment's name begins theirs."""
     write_tiny(project)
     figures = {
         "metric.fd": 1.5,
@@ -300,8 +324,14 @@ def test_rows_alone_leave_as_csv_and_json(project: Path, capsys: pytest.CaptureF
     assert json.loads((project / "rows.json").read_text()) == [{**row, "metric.is": "inf"} for row in rows]
     assert main(["export", "rows.csv"]) == 0
     assert read_csv(project / "rows.csv") == rows
+    (project / "experiments" / "tiny-mine.toml").write_text("")
+    (project / "results" / "tiny-mine-cpu.csv").write_text(
+        csv_text([{**row, "experiment": "tiny-mine"} for row in rows])
+    )
+    assert main(["export", "rows.json", "tiny-mine"]) == 0
+    assert [row["cell"][0] for row in json.loads((project / "rows.json").read_text())] == ["a", "b"]
     Journal(project / "runs" / "journal" / "tiny-cpu").write(Computed({**rows[0], "cell": "c" * 64}, b""))
-    assert main(["export", "rows.json"]) == 0
+    assert main(["export", "rows.json", "tiny"]) == 0
     assert [row["cell"][0] for row in json.loads((project / "rows.json").read_text())] == ["c"]
     capsys.readouterr()
     for command, message in (

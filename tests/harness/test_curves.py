@@ -3,6 +3,7 @@
 import math
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import mlflow
 import pytest
@@ -13,6 +14,7 @@ import replication.training.loop
 from replication.cli import main
 from replication.harness.experiment import load_experiment
 from replication.harness.jobs.cell import cells_of
+from replication.harness.journal import Journal, unsealed
 from replication.harness.store import Store
 from replication.harness.sweep import journal_of, run
 from replication.harness.workplace import Workplace
@@ -52,6 +54,23 @@ def test_a_curve_is_one_run_of_mlflow_and_a_picture(project: Path, monkeypatch: 
     assert journal.curves() == {f"curves/{curve['training']}": curve}
     journal.write_curve({**curve, "step": [*steps, 99]})
     assert journal.run_of(f"curves/{curve['training']}", store.shown) is None
+
+
+def test_of_the_curves_there_are_only_its_own_is_read_for_one_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is as long stays, a damaged one is replaced. Catches: an import that reads all for each that it takes in."""
+    read = Mock(wraps=unsealed)
+    monkeypatch.setattr("replication.harness.journal.unsealed", read)
+    journal = Journal(tmp_path)
+    for digit in "abc":
+        journal.write_curve({"training": digit * 64, "title": "a training", "step": [1, 2]})
+    assert read.call_count == 0
+    journal.write_curve({"training": "a" * 64, "title": "another", "step": [2]})
+    (tmp_path / "curves" / f"{'b' * 64}.json").write_text("{}")
+    journal.write_curve({"training": "b" * 64, "title": "another", "step": [2]})
+    assert read.call_count == 2
+    assert [curve["title"] for curve in journal.curves().values()] == ["a training", "another", "a training"]
 
 
 def test_the_curve_of_a_training_that_failed_is_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

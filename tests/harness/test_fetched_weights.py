@@ -61,7 +61,7 @@ def weights_at(path: Path) -> bool:
     return all(torch.equal(read[name], tensor) for name, tensor in TENSORS.items())
 
 
-def test_a_file_is_fetched_in_parts(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_is_fetched_in_parts(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     """Cut twice and gone on with; nothing is asked again once it is here. Catches: a beginning anew, and half a file that
     counts."""
     address, size = f"{hub.url}/models/Net.pt", len(hub.files["models/Net.pt"])
@@ -72,9 +72,32 @@ def test_a_file_is_fetched_in_parts(hub: Hub, tmp_path: Path, capsys: pytest.Cap
         assert not is_here(named(address))
     assert main(["weights", "fetch", address]) == 0
     assert [asked for _, asked, _ in hub.requests] == [None, f"bytes={hub.cut_after}-", f"bytes={2 * hub.cut_after}-"]
-    assert weights_at(tmp_path / "data" / "weights" / "Net.pt" / "Net.pt")
+    assert weights_at(folder_of(named(address)) / "Net.pt")
     assert main(["weights", "fetch", address]) == 0
     assert len(hub.requests) == 3
+
+
+def test_files_of_one_name_at_two_addresses(hub: Hub) -> None:
+    """Catches: the first that was fetched given as the second."""
+    hub.files["others/Net.pt"] = torch_file({"other": torch.zeros(1)})
+    first, second = (fetched_weights.fetch(named(f"{hub.url}/{folder}/Net.pt")) for folder in ("models", "others"))
+    assert weights_at(first)
+    assert read_weights(weight_files(second)).keys() == {"other"}
+
+
+def test_a_disk_that_is_too_small_is_said_before_the_download(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is here already needs no space again. Catches: a full disk after hours, an exit code of wrong input."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 100}))
+    assert main(["weights", "fetch", "org/net:unet"]) == 1
+    assert "MB are needed" in capsys.readouterr().err
+    assert not [path for path, *_ in hub.requests if path.endswith(NAME)]
+    place = folder_of(named("org/net:unet")) / "unet" / NAME
+    place.parent.mkdir(parents=True)
+    place.write_bytes(hub.files[f"org/net/unet/{NAME}"])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2000}))
+    assert main(["weights", "fetch", "org/net:unet"]) == 0
 
 
 def test_a_zip_is_unpacked_and_gone(hub: Hub, tmp_path: Path) -> None:

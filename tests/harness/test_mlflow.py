@@ -108,6 +108,15 @@ def test_sync_brings_any_store_level(
             assert {run.info.status for run in left} == {"FINISHED"}
 
 
+def test_a_damaged_row_keeps_no_other_from_the_store(journal: Journal, store: Store) -> None:
+    """Catches: the rows after a damaged first one not given."""
+    for i in range(3):
+        journal.write(Computed({**ROW, "cell": f"{i:064d}", "label": f"row {i}"}, b"png"))
+    (journal.folder / f"{0:064d}.json").write_text("{}")
+    assert sync(journal, store, trust_marks=True) == 2
+    assert len(runs(store, "tags.kind = 'cell'")) == 2
+
+
 def test_a_training_has_its_setting_its_steps_and_its_machine(journal: Journal, store: Store) -> None:
     """Exact, more points than one call takes. Catches points that are lost, and figures of a machine among those of a loss."""
     steps = list(range(1, METRICS + 5))

@@ -1,18 +1,23 @@
 """Moments in the place of a reference's images: the same distance, no interval for the reference, refusals by name."""
 
+import io
 import json
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from local_http import listening, send
 from torch import Tensor
 
 from replication.cli import main
+from replication.files import Held, locked
+from replication.harness.references import Handed, fetch
 from replication.metrics.features import Features
 from replication.metrics.frechet import fit
 from replication.metrics.metric import Material, Measurement, evaluate
-from replication.metrics.moments import Moments, holds_moments, read_moments, write_moments
+from replication.metrics.moments import Moments, arrays_in, read_moments, write_moments
 from replication.types import InputError
 
 
@@ -79,7 +84,7 @@ def test_files_are_read_as_they_are_written(tmp_path: Path) -> None:
     read = read_moments(tmp_path / "edm.npz")
     assert (read.n, read.spatial) == (None, None)
     assert read.title == "moments of images whose number is not stated, edm.npz: no interval for the reference"
-    assert holds_moments(tmp_path / "edm.npz")
+    assert arrays_in(tmp_path / "edm.npz") == {"mu", "sigma"}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +145,23 @@ def test_measured_on_the_command_line(
     assert both["metric.fd"] == pytest.approx(rows["real.npz"]["metric.fd"], rel=1e-6)
     assert main(["measure", "samples.npz", "--reference", "adm-imagenet256"]) == 2
     assert "`replicate reference fetch adm-imagenet256`" in capsys.readouterr().err
+
+
+def test_one_process_at_a_time_fetches_a_reference(isolated: Path) -> None:
+    """Catches: two that append to one file."""
+    buffer, held = io.BytesIO(), []
+    np.savez(buffer, mu=np.zeros(4), sigma=np.eye(4))
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        with pytest.raises(Held), locked(one.file.with_name(".lock"), "", wait=False):
+            pass
+        held.append(True)
+        send(handler, buffer.getvalue())
+
+    with listening(answer) as address:
+        one = Handed("tiny", "four numbers", f"{address}/tiny.npz", "none")
+        assert fetch(one) == fetch(one)
+    assert held == [True]
 
 
 def test_what_a_paper_prints_stands_beside(
