@@ -52,6 +52,8 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The main job trains, though weights of its network ship.
+replicate-ddpm: export REPLICATION_SHIPPED = none
 $(REPLICATIONS): replicate-%: $(READY)
 	$(BIN)/replicate run $* --profile $(PROFILE) $(foreach pair,$(SET),--set $(pair))
 ifeq ($(SET),)

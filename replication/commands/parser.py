@@ -30,7 +30,10 @@ EXAMPLES = {
         "plan dit --profile paper --all",
         "plan ddpm --row DDIM --only sampling.steps=20 --json",
     ),
-    "run.sample": ('sample ldm --row "text, guidance 2" --prompt "the digit seven" -n 8 --out sevens.png',),
+    "run.sample": (
+        "sample ddpm",
+        'sample ldm --row "text, guidance 2" --prompt "the digit seven" -n 8 --out sevens.png',
+    ),
     "forensics.forensics": (
         "forensics ddpm",
         "forensics ddpm --only weights --only quantizer",
@@ -121,13 +124,18 @@ def _add_experiments(commands: Any) -> None:
     text = "auto: with published weights instead of trainings: which are to be downloaded"
     plan.add_argument("--weights", choices=["auto"], help=text)
     _add_device(plan)
-    sample = _added(commands, "sample", "run.sample", "draw images of your own prompts, and write them to a PNG")
+    sample = _added(commands, "sample", "run.sample", "draw images, of your own prompts too, and write them to a PNG")
     _add_experiment(sample)
     sample.add_argument(
-        "--row", help="the label of a conditional row in the table; by default a trained one that reads the prompt"
+        "--row", help="the label of a row in the table; by default a trained one that reads the prompt, or takes none"
     )
     sample.add_argument("--steps", type=int, help="of the sampler; by default the row's first step count")
-    sample.add_argument("--prompt", action="append", required=True, help="what the images are to show; may be repeated")
+    sample.add_argument(
+        "--prompt",
+        action="append",
+        default=[],
+        help="what the images of a conditional row are to show; may be repeated",
+    )
     sample.add_argument("-n", type=int, default=10, help="images for each prompt")
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--out", default="samples.png", help="the picture: one line of images for each prompt")

@@ -29,7 +29,8 @@ from replication.terminal import show
 from replication.training.processes import started_together
 from replication.types import SEEDS, InputError, RunError
 
-PROMPTED_AT = 3.0  # the guidance that prompts are drawn with where no row is named
+# where no row is named: the guidance that prompts are drawn with, and the steps of images without one
+PROMPTED_AT, STEPS = 3.0, 50
 
 
 def run_experiments(options: argparse.Namespace) -> None:
@@ -103,10 +104,14 @@ def _run_experiment(
         show(reproduction([rows[job.key] for job in jobs if job.key in rows], committed))
 
 
-def _row_for(prompts: list[str], cells: list[Cell], place: Workplace) -> str:
-    """The label of a row that reads these prompts: one that is trained already before others, guided by about PROMPTED_AT."""
-    reading, refused = [], InputError("--prompt: no row of this table is conditional")
-    for cell in cells:
+def _cell_for(prompts: list[str], cells: list[Cell], place: Workplace) -> Cell:
+    """One that reads these prompts: what is trained already before the rest, guided by about PROMPTED_AT.
+
+    Without a prompt, an unconditional one of about STEPS.
+    """
+    refused = InputError(f"--prompt: {'no' if prompts else 'every'} row of this table is conditional")
+    reading = [cell for cell in cells if not prompts and cell.recipe.condition is None]
+    for cell in cells if prompts else []:
         if (condition := cell.recipe.build_condition()) is not None:
             try:
                 condition.of_prompts(prompts, cell.recipe.build_dataset())
@@ -116,17 +121,22 @@ def _row_for(prompts: list[str], cells: list[Cell], place: Workplace) -> str:
 
     def worth(cell: Cell) -> tuple[bool, float]:
         there = place.snapshots(cell.recipe).found(cell.recipe.training.steps)
-        return not there, abs((g.weight if (g := cell.sampling.guidance) else 1.0) - PROMPTED_AT)
+        weight = g.weight if (g := cell.sampling.guidance) else 1.0
+        return not there, abs(weight - PROMPTED_AT if prompts else cell.sampling.steps - STEPS)
 
     if not reading:
         raise refused
-    return min(reading, key=worth).label
+    return min(reading, key=worth)
 
 
 def sample(options: argparse.Namespace) -> None:
     experiment, cells = cells_named(options)
     place = workplace(options, experiment)
-    cell = find_cell(cells, options.row or _row_for(options.prompt, cells, place), options.steps)
+    if options.row:
+        cell = find_cell(cells, options.row, options.steps)
+    else:
+        cell = _cell_for(options.prompt, cells, place)
+        cell = find_cell(cells, cell.label, options.steps or cell.sampling.steps)
     if options.n < 1:
         raise InputError(f"-n {options.n}: at least one image for each prompt")
     if not 0 <= options.seed < SEEDS:
@@ -135,6 +145,7 @@ def sample(options: argparse.Namespace) -> None:
     if out.suffix != ".png":
         raise InputError(f"--out {options.out}: the picture is a PNG, and its name ends in .png")
     pictures = cell.prompted(options.prompt, options.n, options.seed, place)
-    lines = [(prompt, strip(images)) for prompt, images in zip(options.prompt, pictures, strict=True)]
+    lines = [(title, strip(images)) for title, images in zip(options.prompt or [cell.title], pictures, strict=True)]
     write_atomically(out, picture_grid(lines))
-    print(f"wrote {out}: {options.n} images for each prompt, {cell.label} x {cell.sampling.steps}, seed {options.seed}")
+    each = " for each prompt" if options.prompt else ""
+    print(f"wrote {out}: {options.n} images{each}, {cell.title}, seed {options.seed}")

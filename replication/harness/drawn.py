@@ -161,18 +161,22 @@ class Drawn(Job):
     def prompted(self, prompts: Sequence[str], n: int, seed: int, place: Workplace) -> Tensor:
         """Images 0..n-1 of the seed for each prompt, uint8 [prompts,n,C,H,W]; the noise is the same for every prompt.
 
-        Raises InputError, before anything is computed, for an unconditional row and for a prompt that cannot be encoded.
+        Of an unconditional row, [1,n,C,H,W] without a prompt. Raises InputError, before anything is computed, for prompts of
+        such a row, none of another, and one that cannot be encoded.
         """
         condition, dataset = self.recipe.build_condition(), self.recipe.build_dataset()
-        if condition is None:
+        if condition is None and prompts:
             raise InputError(f"row {self.label!r} is unconditional: it takes no prompt")
-        conds = condition.of_prompts(prompts, dataset).to(place.device)
+        if condition is not None and not prompts:
+            raise InputError(f"row {self.label!r} is conditional: say with --prompt what its images are to show")
+        conds = condition.of_prompts(prompts, dataset).to(place.device) if condition else None
         model = place.model(self.recipe, self.protocol.ema)
         source, pictures = self.source(model, place.device), []
         with torch.no_grad(), numerics(self.protocol.precision, place.device):
-            for cond in self._encoded(model, conds):
+            for cond in [None] if conds is None else self._encoded(model, conds):
                 for indices in torch.arange(n).split(place.batch_size):
                     noise = ImageNoise(seed, indices, place.device)
-                    x = source.decode(source.x0(self.sampling, noise, cond.expand(len(indices), *cond.shape)))
+                    given = None if cond is None else cond.expand(len(indices), *cond.shape)
+                    x = source.decode(source.x0(self.sampling, noise, given))
                     pictures.append(quantize(x.float(), self.protocol.quantizer).cpu())
-        return torch.cat(pictures).unflatten(0, (len(conds), n))
+        return torch.cat(pictures).unflatten(0, (-1, n))

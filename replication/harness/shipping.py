@@ -26,7 +26,11 @@ from replication.training.settings import Training
 from replication.training.snapshots import SHIPPED, VARIABLE, Snapshots
 from replication.types import InputError
 
-LICENCE = "MIT, as the code; trained on CIFAR-10, which is published for research"
+LICENCE = "MIT, as the code; trained on {}"
+DATA = {
+    "cifar10": "CIFAR-10, which is published for research",
+    "digits": "the UCI repository's handwritten digits (Alpaydin and Kaynak 1998, CC BY 4.0)",
+}
 
 
 def ship(experiment: str, label: str, steps: int | None, profile: str, folder: Path = SHIPPED) -> list[Path]:
@@ -64,7 +68,9 @@ def _kept(
     out = averaged(source, folder / source.name, halved)
     header = load_metadata(source)
     notes = {"training": f"{header['seconds'] / 3600:.2f} hours on {row['env.device']}"}
-    card = model_card(job, row, papers, {out.name: out}, LICENCE, how_to_load(job), notes)
+    data = next(str(row[name]) for name in ("recipe.dataset", "first_stage.dataset") if name in row)
+    licence = LICENCE.format(DATA.get(data, data))
+    card = model_card(job, row, papers, {out.name: out}, licence, how_to_load(job), notes)
     write_atomically(out.with_suffix(".md"), card.encode())
     return out
 
@@ -74,7 +80,7 @@ def how_to_load(job: Job) -> str:
     command = f"{job.experiment} --profile {job.profile}"
     return (
         f"It comes with the package and is found where nothing was trained: `replicate run {command}`, and `replicate sample "
-        f"{job.experiment}` for a prompt. `{VARIABLE}=none replicate run {command}` trains it anew."
+        f"{command}` for a picture. `{VARIABLE}=none replicate run {command}` trains it anew."
     )
 
 

@@ -124,7 +124,7 @@ def page(evidence: Sequence[Evidence], folder: Path) -> str:
     claims = board(ordered)
     rows = [record for section in sections for record in section["evidence"].rows.values()]
     forensics = {stem: report_blocks(found) for stem, found in committed_forensics(folder).items()}
-    pictures = {folder / PHOTOGRAPHS: "drawn from a prompt in each line, by the models of the tables below"}
+    pictures = {folder / PHOTOGRAPHS: "generated, a class of CIFAR-10 in each line, by the models of the tables below"}
     pictures |= {path: f"{s['evidence'].experiment.title}: {seen}" for s in sections for path, _, seen in s["pictures"]}
     pictures |= {folder / f"{stem}.png": PICTURE for stem in forensics}
     protocols = max((len(section["protocols"]) for section in sections), default=0)

@@ -247,6 +247,20 @@ def test_sample_writes_a_line_for_each_prompt(project: Path, capsys: pytest.Capt
         assert message in capsys.readouterr().err
 
 
+def test_sample_draws_an_unconditional_row_without_a_prompt(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches: a conditional row taken for it, other images than the row's own, and a prompt that is missing unnoticed."""
+    cells, _ = parts(project)
+    cell, where = find_cell(cells, "latents", None), place(project)
+    (images,) = cell.prompted([], 4, 0, where)
+    own = next(cell.samples(where.model(cell.recipe, cell.protocol.ema), 0, where).batches())
+    assert torch.equal(images, own[:4])
+    out = str(project / "s.png")
+    assert main(["sample", "latent", "-n", "2", "--out", out]) == 0
+    assert f"wrote {out}: 2 images, latents x 2, seed 0" in capsys.readouterr().out
+    assert main(["sample", "latent", "--row", "text", "--out", out]) == 2
+    assert "row 'text' is conditional: say with --prompt" in capsys.readouterr().err
+
+
 def test_published_weights_become_the_checkpoints_of_a_row(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Random weights saved as diffusers saves them. Catches a network trained over what was given, and a scale not measured."""
     cells, _ = parts(project)

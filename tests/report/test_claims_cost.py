@@ -42,10 +42,10 @@ def test_the_stated_counts_are_those_of_the_networks(counted: dict[str, Cost]) -
     """Exact. Catches: a number that was mistyped, or left behind by a network."""
     exact = [e for claim in claims_of(load_experiment("ldm")) for e in claim.named() if isinstance(e, Exact)]
     found = [e for e in exact if e.name in ("training_gigabytes", "training_days")]
-    assert len(found) == 8
+    assert len(found) == 10
     for part in found:
         options = part.options
-        cost = counted[options["of"]]
+        cost = counted[options["of"].partition(" at ")[0]]
         stated = {
             name: options[name] for name in ("parameters", "activation_bytes", "multiply_adds") if name in options
         }
@@ -53,7 +53,7 @@ def test_the_stated_counts_are_those_of_the_networks(counted: dict[str, Cost]) -
 
 
 def test_latents_are_tractable_and_pixels_are_not_all_intractable() -> None:
-    """Catches: a bar that everything is under, or nothing; the smaller network on pixels takes 12 days, and that is said."""
+    """Catches: a bar that everything is under, or nothing; the smaller network on pixels takes 24 or 12 days, by what the card reaches."""
     ldm = load_experiment("ldm")
     of = {claim.name: claim for claim in claims_of(ldm)}
     words = {
@@ -64,6 +64,6 @@ def test_latents_are_tractable_and_pixels_are_not_all_intractable() -> None:
     assert words == {
         "latents-fit-a-consumer-gpu": ["supported"],
         "pixels-do-not-fit-a-consumer-gpu": ["supported"] * 3,
-        "latents-train-in-two-weeks": ["supported"],
-        "pixels-do-not-train-in-two-weeks": ["supported", "supported", "refuted"],
+        "latents-train-in-two-weeks": ["supported"] * 2,
+        "pixels-do-not-train-in-two-weeks": ["supported"] * 3 + ["refuted"],
     }

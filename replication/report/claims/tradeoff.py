@@ -140,8 +140,9 @@ def _by_ways(verdicts: Sequence[Verdict], lead: str) -> tuple[str, str] | None:
     found: dict[str, list[str]] = {}
     for meaning, v in zip(QUALITY, verdicts, strict=True):
         if _lead(v) == lead and v.value is not None:
-            known = v.low is not None and v.high is not None
-            interval = f" [{100 * v.low:.0f}, {100 * v.high:.0f}]" if known else ""
+            interval = ""
+            if v.low is not None and v.high is not None:
+                interval = f" [{100 * v.low:.0f}, {100 * v.high:.0f}]"
             found.setdefault(meaning.way, []).append(f"{100 * v.value:.0f} %{interval} by {v.definition.split()[0]}")
     ways = [f"{way} ({', '.join(texts)})" for way, texts in found.items()]
     return (f"{lead} by {listed(ways)}", f"{lead} by {listed(list(found))}") if ways else None
