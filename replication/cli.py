@@ -29,8 +29,8 @@ PRINTING = {*AS_JSON, "data.list_datasets", "data.verify", "parts.check"}
 
 
 def entry() -> NoReturn:
-    """`main` as a process of its own, without what the interpreter tidies up for most of a second, and threads of libraries now
-    and then abort: what is registered for a process's end is done, unless it was Ctrl-C or SIGTERM that ended it.
+    """`main` as a process of its own. It ends without Python's own clean-up, which takes most of a second and in which threads
+    of libraries sometimes abort; exit handlers run, except after Ctrl-C or SIGTERM.
 
     Threads that wait for each other look for a tenth of a millisecond before they sleep, not for several: on a quiet machine
     that suffices, and beside other work they keep no processor from the one that they wait for.

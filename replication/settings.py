@@ -185,6 +185,11 @@ def _in_json(value: Any) -> bool:
     return math.isfinite(value) if isinstance(value, float) else value is None or isinstance(value, str | int)
 
 
+def printed(value: object) -> str:
+    """A value as text, true and false as a TOML has them."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A TOML's table with changes written over it, table by table; a part of another name replaces the whole part.
 

@@ -27,7 +27,6 @@ IMAGES = 5000
 EXTRACTED = {"cuda": 2048, "cpu": 32}  # images at once
 INTERVAL = 50_000  # images on either side
 RESAMPLES = 200
-DOUBLE = 8  # bytes
 SOLVED = 2 / 3  # multiply-adds of the eigenvalues of a symmetric matrix, over the cube of its side
 
 

@@ -120,9 +120,9 @@ class PointsDenoiser:
 ExactDenoiser = GaussianDenoiser | CorrelatedGaussian | PointsDenoiser
 
 
-def starts(denoiser: ExactDenoiser, t: Tensor, channels: int = 2) -> Tensor:
-    """Eight images [8,C,1,1] at time t, at 0.3 to 1.8 standard deviations of the noise there, in all directions."""
-    i = torch.arange(8 * channels, dtype=torch.float64).reshape(8, channels, 1, 1)
+def starts(denoiser: ExactDenoiser, t: Tensor) -> Tensor:
+    """Eight images [8,2,1,1] at time t, at 0.3 to 1.8 standard deviations of the noise there, in all directions."""
+    i = torch.arange(16, dtype=torch.float64).reshape(8, 2, 1, 1)
     scale = (denoiser.schedule.alpha(t) ** 2 + denoiser.schedule.sigma(t) ** 2).sqrt()
     return scale * (0.3 + 1.5 * torch.frac(0.618034 * i)) * torch.sign(torch.sin(2.1 * i + 1))
 

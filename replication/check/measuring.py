@@ -110,9 +110,9 @@ def _is_sha256(digest: str) -> bool:
     return re.fullmatch("[0-9a-f]{64}", digest) is not None
 
 
-def _material(paired: bool, n: int = 200, classes: int = 10) -> Material:
+def _material(paired: bool) -> Material:
     """All that a metric may need, drawn from a fixed seed."""
-    generator = torch.Generator().manual_seed(0)
+    n, classes, generator = 200, 10, torch.Generator().manual_seed(0)
 
     def features() -> Features:
         values, logits, spatial = (torch.randn(n, width, generator=generator) for width in (8, classes, 12))

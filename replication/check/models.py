@@ -103,11 +103,11 @@ def inputs(network: nn.Module, device: str) -> tuple[Tensor, Tensor, Tensor | No
 
 
 class SmallNetwork(nn.Module):
-    """Two float64 convolutions, the timestep between them: [B,C,H,W], [B] -> [B,out,H,W] of order 1, out = C by default."""
+    """Two float64 convolutions, the timestep between them: [B,2,H,W], [B] -> [B,out,H,W] of order 1."""
 
-    def __init__(self, channels: int = 2, out: int | None = None):
+    def __init__(self, out: int = 2):
         super().__init__()
-        self.first, self.last = nn.Conv2d(channels, 8, 3, padding=1), nn.Conv2d(8, out or channels, 3, padding=1)
+        self.first, self.last = nn.Conv2d(2, 8, 3, padding=1), nn.Conv2d(8, out, 3, padding=1)
         randomize(self.double(), seed=3)
 
     def forward(self, x: Tensor, timestep: Tensor, cond: Tensor | None = None) -> Tensor:

@@ -1,1 +1,1 @@
-"""The work of `replicate`'s commands, one function each, which takes the parsed arguments; cli.py declares those."""
+"""The work of `replicate`'s commands, one function each, which takes the parsed arguments; parser.py declares those."""

@@ -1,4 +1,4 @@
-"""`replicate run`, `plan` and `sample`: the jobs of an experiment computed, listed, and images of one's own prompts."""
+"""`replicate run` and `sample`: the jobs of an experiment computed, and images of one's own prompts."""
 
 import argparse
 import sys
@@ -43,6 +43,8 @@ def run_experiments(options: argparse.Namespace) -> None:
     deadline = Deadline.within(options.budget)
     workers: Workers = companions
     if options.executor == "ray":
+        if options.worker_cpus < 1:
+            raise InputError(f"--worker-cpus {options.worker_cpus}: a worker has at least one core")
         workers = partial(
             workers_on_ray, device=options.device, device_of=device_of, cpus=options.worker_cpus, quiet=options.quiet
         )

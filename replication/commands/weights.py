@@ -29,7 +29,7 @@ from replication.harness.model_card import title_in
 from replication.harness.sweep import journal_of
 from replication.harness.workplace import Workplace
 from replication.layers.weights import Published
-from replication.registry import unknown
+from replication.registry import one_of
 from replication.report.rows import rows_of as measured_rows
 from replication.report.tables import Table
 from replication.terminal import show
@@ -92,9 +92,8 @@ def add(options: argparse.Namespace) -> None:
     stage: FirstStage | None
     if options.stage:
         stages = {stage.label: stage for stage in first_stage_cells(experiment, options.profile)}
-        if options.stage not in stages:
-            raise unknown("first stage", options.stage, sorted(stages))
-        stage, dataset = stages[options.stage].first_stage, stages[options.stage].build_dataset()
+        named = stages[one_of("first stage", options.stage, sorted(stages))]
+        stage, dataset = named.first_stage, named.build_dataset()
     else:
         recipe = of_row(cells, options.row)[0].recipe
         stage, dataset = recipe.first_stage, recipe.build_dataset()

@@ -70,7 +70,6 @@ def bits_per_dim(
     x0: Tensor,
     noise: Callable[[int, torch.Size], Tensor],
     clip: str = "x0",
-    cond: Tensor | None = None,
 ) -> Tensor:
     """The whole bound, Float[B], for images x0 in [-1, 1] on 256 grey levels: T network evaluations each.
 
@@ -81,7 +80,7 @@ def bits_per_dim(
     for k in range(1, denoise.schedule.T + 1):
         t = torch.full((len(x0),), k / denoise.schedule.T, dtype=torch.float64, device=x0.device)
         x_t = marginal(denoise.schedule, x0, t, noise(k, x0.shape).to(x0))
-        total = total + bound_term(denoise, variance, x0, x_t, t, cond)
+        total = total + bound_term(denoise, variance, x0, x_t, t)
     return total
 
 

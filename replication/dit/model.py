@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from replication.dit.blocks import BLOCKS, EPS, Modulation, modulate, plain_norm
 from replication.layers.conditioning import Conditional, LabelEmbedding, timestep_embedding
 from replication.layers.linear import Linear
-from replication.registry import MODELS, unknown
+from replication.registry import MODELS, one_of
 from replication.types import InputError
 
 FREQUENCIES = 256  # sines and cosines of the timestep, at every size of the network
@@ -187,9 +187,7 @@ class DiT(PatchTransformer):
         qk_norm: bool = False,
     ):
         super().__init__(depth, width, heads, patch, channels, resolution, learned_variance, qk_norm)
-        if block not in BLOCKS:
-            raise unknown("block", block, list(BLOCKS))
-        self.block = block
+        self.block = one_of("block", block, BLOCKS)
         self.label = LabelEmbedder(classes, width) if classes else None
         self.blocks = nn.ModuleList(BLOCKS[block](width, heads, qk_norm) for _ in range(depth))
         self.final = FinalLayer(width, patch * patch * self.out_channels, modulated=block.startswith("adaln"))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from replication.conditions.encoder_files import EncoderFiles, located
 from replication.conditions.pretrained_text import ClipText, loaded
-from replication.files import file_sha256
+from replication.files import known_sha256
 from replication.numerics import numerics
 from replication.types import InputError
 
@@ -68,7 +68,7 @@ class ClipPair:
 
     def _loaded(self) -> tuple[Any, Any]:
         weights = self.files.folder / "model.safetensors"
-        if (found := file_sha256(weights)) != SHA256:
+        if (found := known_sha256(weights)) != SHA256:
             raise KIND.error(f"{weights} has SHA-256 {found}, expected {SHA256}")
         return loaded(KIND, self.files)
 

@@ -71,7 +71,7 @@ class Lost(Exception):
 
 
 class Elsewhere(ABC):
-    """Another process, as the one of the command sees it; one that was lost is replaced. name: for people.
+    """Another process, seen from the command's; replaced when it is lost. name: for people.
 
     place: where the command computes, the clock of which counts.
     """

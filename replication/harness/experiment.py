@@ -14,7 +14,7 @@ from replication.harness.experiment_file import read_toml, written_out
 from replication.harness.home import catalogue, experiments, experiments_beside, find_experiment, project
 from replication.harness.protocol import Protocol
 from replication.harness.published import Published, PublishedTable, PublishedValue
-from replication.registry import unknown
+from replication.registry import one_of, unknown
 from replication.sampling.generation import Guidance
 from replication.settings import Line, Part, Settings
 from replication.training.first_stage import FirstStage
@@ -120,9 +120,7 @@ class Experiment(Settings):
         """The profile of that name; raises InputError for one that this experiment does not have."""
         if not self.profiles:
             raise InputError(f"{self.path.name}: there are claims alone in it, and nothing to run")
-        if name not in self.profiles:
-            raise unknown(f"profile of {self.path.name}", name, list(self.profiles))
-        return self.profiles[name]
+        return self.profiles[one_of(f"profile of {self.path.name}", name, self.profiles)]
 
     def published(self, row: Row | FirstStageRow) -> list[PublishedValue]:
         """What is printed for the row at its step counts, the first named first; raises InputError for a wrong name."""

@@ -36,8 +36,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from replication.harness.home import experiments_beside
-from replication.registry import unknown
-from replication.settings import merged
+from replication.registry import one_of, unknown
+from replication.settings import merged, printed
 from replication.types import InputError
 
 Table = dict[str, Any]
@@ -156,9 +156,7 @@ class _File:
             raise unknown("table", name, [*found, *sorted(others)])
         other = _File(others[file])
         found = other._named({kind: other.raw.get(kind) for kind in ("profiles", "bases")})
-        if (rest or key) not in found:
-            raise unknown(f"table of {other.path.name}", rest or key, list(found))
-        return found[rest or key]
+        return found[one_of(f"table of {other.path.name}", rest or key, found)]
 
     def _named(self, places: Mapping[str, Any], apart_from: Table | None = None) -> dict[str, _Found]:
         """The tables in a table by key, and in a list by label or name; the first of equal names."""
@@ -285,6 +283,4 @@ def _choices(partial: Table, axes: Collection[str], where: str, above: str = "")
 
 def _shown(value: Any) -> str:
     """A value of an axis in a label: as the file has it, a part by its name."""
-    if isinstance(value, dict) and "name" in value:
-        return str(value["name"])
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value["name"]) if isinstance(value, dict) and "name" in value else printed(value)

@@ -2,7 +2,6 @@
 
 import io
 import statistics
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from replication.harness.workplace import Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.features import Features
 from replication.metrics.metric import Material, evaluate
+from replication.metrics.moments import arrays_in
 from replication.metrics.reference import Batches, reference_features
 from replication.metrics.timing import OtherWork, median_interval
 from replication.metrics.uncertainty import Replicates
@@ -115,8 +115,7 @@ def compared(sets: Sequence[Images], real: Dataset | ImageSet | str, protocol: P
 
 def images_beside(moments: Path) -> ImageSet | None:
     """The images in a file of moments, for what is measured against images alone: ADM's have 10,000."""
-    with zipfile.ZipFile(moments) as archive:
-        return open_images(moments) if f"{ARRAY}.npy" in archive.namelist() else None
+    return open_images(moments) if ARRAY in arrays_in(moments) else None
 
 
 def timing_columns(sets: list[SampleSet], beside: Record) -> Record:

@@ -17,8 +17,8 @@ from replication.harness.home import catalogue
 from replication.harness.references import moments_of
 from replication.metrics.metric import LEAST_IMAGES
 from replication.numerics import Precision
-from replication.registry import EXTRACTORS, unknown
-from replication.settings import Line, Part, Seed, Shared, Spelled
+from replication.registry import EXTRACTORS, one_of, unknown
+from replication.settings import Line, Part, Seed, Shared, Spelled, printed
 from replication.types import InputError
 
 LabelPolicy = Literal["random", "uniform", "balanced"]
@@ -169,9 +169,7 @@ class StatedProtocol(Protocol):
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, list) else printed(value)
 
 
 def protocol_names() -> list[str]:
@@ -181,6 +179,4 @@ def protocol_names() -> list[str]:
 
 def named_protocol(name: str) -> Protocol:
     """The protocol of the catalogue; raises InputError with the nearest name for one that is not in it."""
-    if name not in protocol_names():
-        raise unknown("protocol", name, protocol_names())
-    return Protocol.model_validate(name)
+    return Protocol.model_validate(one_of("protocol", name, protocol_names()))

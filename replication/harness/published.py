@@ -20,7 +20,7 @@ from pydantic import (
 
 from replication.diffusion.denoiser import CLIPS
 from replication.harness.protocol import StatedProtocol
-from replication.registry import AUTOENCODERS, METRICS, SAMPLERS, SPACINGS, Registry, unknown
+from replication.registry import AUTOENCODERS, METRICS, SAMPLERS, SPACINGS, Registry, one_of, unknown
 from replication.sampling.generation import Guidance
 from replication.settings import Line, Part, Settings, merged
 from replication.types import InputError
@@ -269,10 +269,8 @@ class Published(Settings):
 
     def values(self, tables: Mapping[str, PublishedTable], label: str, steps: Sequence[int]) -> list[PublishedValue]:
         """What is printed at these step counts; raises InputError for names that are not there, and for no value."""
-        if self.table not in tables:
-            raise unknown("published table", self.table, sorted(tables))
         row = self.row or label
-        values = tables[self.table].values(row)
+        values = tables[one_of("published table", self.table, sorted(tables))].values(row)
         found = [value for value in values if value.steps in steps]
         if not found:
             printed = ", ".join(map(str, sorted({value.steps for value in values})))
@@ -287,8 +285,6 @@ def printed_of(tables: Mapping[str, PublishedTable], named: str | None, file: st
     """
     if named is not None:
         table, _, row = named.partition(":")
-        if table not in tables:
-            raise unknown("published table", table, sorted(tables))
-        return tables[table].values(row)
+        return tables[one_of("published table", table, sorted(tables))].values(row)
     rows = {(name, part.row) for name, table in tables.items() for part in table.rows if file and part.samples == file}
     return [value for name, row in sorted(rows) for value in tables[name].values(row)]

@@ -28,7 +28,7 @@ from replication.harness.versions import INTERVAL, metric_versions, version_colu
 from replication.harness.workplace import Workplace
 from replication.metrics.extractor import Extractor
 from replication.metrics.metric import OF_REFERENCE, OF_SAMPLES
-from replication.metrics.moments import NO_INTERVAL, holds_moments
+from replication.metrics.moments import NO_INTERVAL, arrays_in
 from replication.metrics.uncertainty import Replicates
 from replication.registry import DATASETS, EXTRACTORS, unknown
 from replication.sampling.chunks import SampleSet
@@ -140,7 +140,7 @@ def reference_of(named: str | None, subject: Subject) -> Reference:
         if named in DATASETS.names():
             why = f"a dataset is called so, and it lies in this folder too: say ./{named}"
             raise InputError(f"--reference {named}: {why}, or go to another folder for the dataset")
-        if path.is_file() and holds_moments(path):
+        if path.is_file() and {"mu", "sigma"} <= arrays_in(path):
             return _of_moments(named)
         images = open_images(path)
         check_shape(images, subject.shape, subject.title)
@@ -214,9 +214,8 @@ def protocol_of(subject: Subject, reference: Reference, named: str | None, setti
 def measure(subject: Subject, reference: Reference, protocol: Protocol, place: Workplace) -> Measured:
     """Every metric that images suffice for, under the protocol as far as it is one of measuring, not of drawing."""
     drawn = {key: getattr(subject.protocol, key) for key in OF_DRAWING} if subject.protocol else {}
-    protocol = protocol.with_changes(
-        {**drawn, "n": subject.n}
-    )  # what is known of the images, not what it states of them
+    # what is known of these images overrides what the protocol states
+    protocol = protocol.with_changes({**drawn, "n": subject.n})
     extractor: Extractor = protocol.extractor.build(EXTRACTORS)
     figures, replicates = measured(compared(subject.sets, reference.source, protocol, place), place)
     fields, versions = ("name", *OF_SAMPLES, *OF_REFERENCE, "resamples"), metric_versions((), extractor.name)

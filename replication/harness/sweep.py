@@ -75,7 +75,7 @@ def run(
             sweep = _Sweep(journal, rows, giving, ahead, alone)
             with nullcontext([Computing(alone)]) if workers is None or not missing else workers(missing, alone) as team:
                 sweep.computed(missing, team)
-        failed, put_off = list(sweep.failed.values()), list(sweep.put_off.values())
+        failed, put_off = list(sweep.failed.values()), sweep.late(missing)
     finally:
         _keep_curves(missing, place, journal)
     try:
@@ -126,6 +126,16 @@ class _Sweep:
                     one.stop()
                 raise
 
+    def late(self, jobs: Sequence[Job]) -> list[OutOfTime]:
+        """Why jobs were put off that nobody has finished or tried since."""
+        put_off = [job for job in jobs if job.key in self.put_off and job.key not in self.failed]
+        return [self.put_off[job.key] for job in put_off if not self._done(job)]
+
+    def _done(self, job: Job) -> bool:
+        """Whether the journal has its row of today's versions."""
+        found = self.journal.read(job.key)
+        return found is not None and not job.changes(found)
+
     def _computed_by(self, one: Computes, jobs: Sequence[Job]) -> None:
         left = list(jobs)
         while left:
@@ -150,8 +160,7 @@ class _Sweep:
         """Whether the job needs no further look; False where another process holds it, or a training that it needs."""
         try:
             with self._at(job.key), locked(self.place.state / "locks" / job.key, job.title, wait=False):
-                found = self.journal.read(job.key)
-                if found is not None and not job.changes(found):
+                if self._done(job):
                     return True  # another process has computed it meanwhile
                 tried = self.journal.failure(job.key)
                 if tried is not None and tried.at >= self.begun:  # by another process, meanwhile

@@ -298,9 +298,9 @@ def place_by(table: Table) -> Callable[[str], Place]:
     return lambda name: Place(renamed(name, table))
 
 
-def by_table(table: Table, source: str = "diffusers") -> Callable[[Weights, nn.Module], dict[str, Tensor]]:
-    """The conversion of a spelling that differs from ours in names alone; raises as under_our_names does."""
-    return lambda weights, network: under_our_names(weights, table, network, source)
+def by_table(table: Table) -> Callable[[Weights, nn.Module], dict[str, Tensor]]:
+    """The conversion of a spelling of diffusers that differs from ours in names alone; raises as under_our_names does."""
+    return lambda weights, network: under_our_names(weights, table, network, "diffusers")
 
 
 def projections(weights: Weights) -> Weights:

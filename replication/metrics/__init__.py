@@ -2,7 +2,7 @@
 
 extractor = EXTRACTORS.build("digits-cnn")          # or cifar10-resnet, ...; extractor.ensure() fails early
 reference = reference_features(split.images, extractor, folder, fingerprint=split.fingerprint)
-row = evaluate(Material([extractor(images) for images in one_tensor_per_seed], reference))
+row = evaluate(Material([extractor(images) for images in one_tensor_per_seed], reference)).columns
 extractor.labels["fd"]                              # "FD-digits": how row["fd"] is printed
 """
 

@@ -19,7 +19,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from replication.download import Remote, fetch, weights_path
-from replication.files import expanded, file_sha256
+from replication.files import expanded, known_sha256
 from replication.metrics.features import PARTS, Features
 from replication.metrics.metric import metrics
 from replication.numerics import float32_as
@@ -197,7 +197,7 @@ class PublishedExtractor(Extractor):
     @cached_property
     def sha256(self) -> str:
         self.ensure()
-        return file_sha256(self.path)
+        return known_sha256(self.path)  # each look-up builds an extractor
 
     @property
     def foreign_weights(self) -> str:  # type: ignore[override]

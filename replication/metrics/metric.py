@@ -15,7 +15,7 @@ from torch import Tensor
 
 from replication.metrics.features import Features
 from replication.metrics.moments import Gaussian, Moments
-from replication.metrics.uncertainty import VERSION, Draws, Interval, draw, draw_paired, recentred
+from replication.metrics.uncertainty import Draws, Interval, draw, draw_paired, recentred
 from replication.registry import METRICS
 from replication.types import InputError
 
@@ -148,13 +148,11 @@ class Measurement:
     replicates: by the name of the figure, float64 [R]: under the resamples of the material's draws, whose `stream` names
         them. `recentred(columns[name], replicates[name])` is the figure's interval, cut off where a distance ends at 0.
     raw: those of the same figures before they were calibrated, where they were (metrics/uncertainty.py).
-    versions: of each metric that was computed, and of the "interval".
     """
 
     columns: Row
     replicates: dict[str, Tensor] = field(default_factory=dict)
     raw: dict[str, Tensor] = field(default_factory=dict)
-    versions: dict[str, int] = field(default_factory=dict)
 
 
 class Metric:
@@ -183,7 +181,7 @@ class Metric:
     upper_bound = False  # whether less than a published value is no contradiction
     biased = False  # whether that of few images lies above the distance of the distributions, which hides differences
 
-    # of the material and of each part that `needs` names; `versions` are filled in by `evaluate`
+    # of the material and of each part that `needs` names
     compute: Callable[..., Measurement]
 
     @property
@@ -218,7 +216,7 @@ def metrics() -> tuple[Metric, ...]:
 
 def evaluate(material: Material) -> Measurement:
     """Every metric that has what it needs, of the extractor that it is defined for."""
-    whole = Measurement({}, versions={"interval": VERSION})
+    whole = Measurement({})
     for metric in metrics():
         needed = [getattr(material, need) for need in metric.needs]
         if any(part is None for part in needed) or metric.extractor not in ("", material.extractor):
@@ -227,7 +225,6 @@ def evaluate(material: Material) -> Measurement:
         whole.columns.update(found.columns)
         whole.replicates.update(found.replicates)
         whole.raw.update(found.raw)
-        whole.versions.update({metric.name: metric.version} if found.columns else {})
     return whole
 
 

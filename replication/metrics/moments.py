@@ -62,13 +62,13 @@ class Moments:
             )
 
 
-def holds_moments(path: Path) -> bool:
-    """Whether it is an .npz with mu and sigma in it."""
+def arrays_in(path: Path) -> set[str]:
+    """The names of the arrays in an .npz; none of what is no .npz, or can't be read."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
+            return {name.removesuffix(".npy") for name in archive.namelist()}
     except (OSError, zipfile.BadZipFile):
-        return False
+        return set()
 
 
 def read_moments(path: Path, source: str = "", n: int | None = None) -> Moments:

@@ -181,10 +181,9 @@ def _between(before: _Counters | None, after: _Counters | None, seconds: float, 
     return OtherWork(taken, aside, stolen, too_few or put_aside or stolen > STEAL)
 
 
-def repeated(work: Callable[[], object], device: torch.device, repeats: int, warmups: int = 1) -> list[float]:
-    """Seconds of each of `repeats` calls, after `warmups` uncounted ones."""
-    for _ in range(warmups):
-        work()
+def repeated(work: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
+    """Seconds of each of `repeats` calls, after one that does not count."""
+    work()
     seconds = []
     for _ in range(repeats):
         with Stopwatch(device) as watch:

@@ -18,7 +18,7 @@ from replication.metrics.uncertainty import Z95
 from replication.registry import DATASETS, EXTRACTORS, SAMPLERS
 from replication.report.rows import csv_text
 from replication.report.tables import STALE, Table, stale, stale_notes
-from replication.settings import Part
+from replication.settings import Part, printed
 from replication.types import InputError
 
 HEADING = "Paper against measured"
@@ -185,9 +185,7 @@ def _text(protocol: Protocol, field: str) -> str:
     value = getattr(protocol, field)
     if field == "nll_images" and value == 0:
         return "all"
-    if isinstance(value, list):
-        return str(len(value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(len(value)) if isinstance(value, list) else printed(value)
 
 
 def published_table(found: Sequence[Comparison]) -> Table:

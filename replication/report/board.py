@@ -159,8 +159,8 @@ def bars(answer: Answer) -> list[Bar]:
     needed = {v.needed for v in shown}
     if len(needed) != 1 or max(map(abs, (band := needed.pop()))) == float("inf"):
         return []
-    places = [*band, *(place for v in shown for place in (v.value, v.low, v.high, v.published) if place is not None)]
-    low, high = min(0.0, *places), 1.02 * max(places)
+    places = [place for v in shown for place in (*band[:2], v.value, v.low, v.high, v.published) if place is not None]
+    low, high = min(0.0, *places), 1.02 * max(0.0, *places)
 
     def at(value: float) -> float:
         return round(100 * (value - low) / (high - low), 1)

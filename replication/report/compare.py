@@ -16,7 +16,7 @@ from replication.harness.journal import Record
 from replication.harness.versions import COLUMN, metric_of, unequal_version, version_of
 from replication.metrics.metric import metric_named
 from replication.metrics.uncertainty import Z95, Joint, Replicates, joint_intervals
-from replication.registry import unknown
+from replication.registry import one_of
 from replication.report.tables import MARK, Table
 from replication.types import InputError
 
@@ -123,11 +123,10 @@ def joint(one: Resampled, other: Resampled, column: str) -> Joint | None:
 def find_row(name: str, cells: Sequence[Cell], rows: Mapping[str, Record]) -> Record:
     """The row of `LABEL:STEPS`; raises InputError for a cell that there is not, or that has not been run."""
     valid = {f"{cell.label}:{cell.sampling.steps}": cell for cell in cells}
-    if name not in valid:
-        raise unknown("row", name, list(valid))
-    if valid[name].key not in rows:
-        raise InputError(f"{valid[name].title} of {valid[name].experiment} has not been run in this profile")
-    return rows[valid[name].key]
+    cell = valid[one_of("row", name, valid)]
+    if cell.key not in rows:
+        raise InputError(f"{cell.title} of {cell.experiment} has not been run in this profile")
+    return rows[cell.key]
 
 
 def compared(

@@ -1,15 +1,13 @@
 """What guidance buys and costs: the prompted class, the distance, precision and recall against the guidance weight."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
-from replication.report.plots import COLOURS, MARKERS, drawing
+from replication.report.plots import banded, drawing
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
+DRAWN = {f"metric.{name}" for name in ("class_accuracy", "fd", "precision", "recall")}
 LEAST_WEIGHTS = 3  # below, there is no curve
 
 
@@ -29,7 +27,7 @@ def guidance_sweeps(cells: Sequence[Cell], rows: Mapping[str, Record]) -> list[S
         everywhere = guidance is None or (
             guidance.channels == "all" and guidance.interval == (0.0, 1.0) and guidance.classifier is None
         )
-        if "metric.class_accuracy" in rows.get(cell.key, {}) and everywhere:
+        if everywhere and rows.get(cell.key, {}).keys() >= DRAWN:
             model = (str(cell.recipe.condition), cell.recipe.key)
             same = (*model, str(setting.sampler), str(setting.spacing), str(setting.steps), setting.clip)
             found.setdefault(same, {}).setdefault(guidance.weight if guidance else 1.0, rows[cell.key])
@@ -46,19 +44,12 @@ def guidance_plot(sweeps: Sequence[Sweep], distance: str, title: str) -> bytes:
     with drawing(10, 3.2) as (figure, picture):
         for axes, (metric, label) in zip(figure.subplots(1, 3), panels.items(), strict=True):
             for i, sweep in enumerate(sweeps):
-                _draw(axes, sweep, metric, i, "-")
+                banded(axes, sweep.weights, sweep.records, metric, i, label=sweep.name)
                 if metric == "precision":
-                    _draw(axes, sweep, "recall", i, "--")
+                    banded(axes, sweep.weights, sweep.records, "recall", i, linestyle="--")
             axes.set_xlabel("guidance weight (1: off)")
             axes.set_ylabel(label)
             axes.grid(alpha=0.25, linewidth=0.5)
         figure.axes[0].legend(frameon=False)
         figure.suptitle(f"{title}: what guidance buys and costs")
     return picture.getvalue()
-
-
-def _draw(axes: "Axes", sweep: Sweep, metric: str, index: int, dash: str) -> None:
-    values, low, high = ([r[f"metric.{metric}{end}"] for r in sweep.records] for end in ("", "_low", "_high"))
-    colour = COLOURS[index % len(COLOURS)]
-    axes.fill_between(sweep.weights, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.plot(sweep.weights, values, dash, color=colour, marker=MARKERS[index % len(MARKERS)], label=sweep.name)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Record
-from replication.report.plots import COLOURS, DASHES, MARKERS, NAMED_CURVES, Cost, drawing, scales
+from replication.report.plots import COLOURS, DASHES, NAMED_CURVES, Cost, banded, drawing, scales
 
 LEAST_SNAPSHOTS = 2  # below, there is no curve
 SEEN = Cost("recipe.images", 1e-3, "images seen in training, in thousands")
@@ -41,11 +41,8 @@ def learning_plot(curves: Sequence[Learning], distance: str, title: str) -> byte
         axes = figure.subplots()
         for i, curve in enumerate(curves):
             seen = [n * SEEN.scale for n in curve.seen]
-            values, low, high = ([r[f"metric.fd{end}"] for r in curve.records] for end in ("", "_low", "_high"))
-            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-            dash = DASHES[i // len(COLOURS) % len(DASHES)]
-            axes.fill_between(seen, low, high, color=colour, alpha=0.12, linewidth=0)
-            axes.plot(seen, values, dash, color=colour, marker=marker, markersize=4, label=curve.name)
+            look = {"linestyle": DASHES[i // len(COLOURS) % len(DASHES)], "markersize": 4, "label": curve.name}
+            banded(axes, seen, curve.records, "fd", i, alpha=0.12, **look)
         scales(axes, SEEN)
         axes.set_ylabel(distance)
         if len(curves) <= NAMED_CURVES:

@@ -5,7 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.metadata import version
 from itertools import product
@@ -264,6 +264,16 @@ def _draw_fit(axes: "Axes", curve: Curve, law: Fit) -> None:
     axes.plot(*zip(*law.ends, strict=True), color=colour, linewidth=1.4)
 
 
+def banded(
+    axes: "Axes", x: Sequence[float], records: Sequence[Record], metric: str, i: int, alpha: float = 0.15, **line: Any
+) -> None:
+    """A figure of the records against x, in the i-th colour, its 95 % interval as a band; `line`: how matplotlib draws it."""
+    values, low, high = ([r[f"metric.{metric}{end}"] for r in records] for end in ("", "_low", "_high"))
+    colour = COLOURS[i % len(COLOURS)]
+    axes.fill_between(x, low, high, color=colour, alpha=alpha, linewidth=0)
+    axes.plot(x, values, color=colour, marker=MARKERS[i % len(MARKERS)], **line)
+
+
 def scales(axes: "Axes", cost: Cost) -> None:
     """Both logarithmic, in plain numbers."""
     axes.set_xscale("log")
@@ -313,13 +323,15 @@ def strips_of(jobs: Sequence[Job], rows: Mapping[str, Record], journal: Journal)
     strips = {key: journal.strip_path(record["cell"]) for key, record in rows.items()}
     shown = [job for job in jobs if job.key in strips and strips[job.key].exists()]
     if len(shown) > GRID_LINES:
-        of_label = {label: [job for job in shown if job.label == label] for label in {job.label: 0 for job in shown}}
+        of_label: dict[str, list[Job]] = {}
+        for job in shown:
+            of_label.setdefault(job.label, []).append(job)
         shown = [of[len(of) // 2] for of in of_label.values()]
     return [(job.caption, strips[job.key]) for job in shown]
 
 
-def picture_grid(lines: Sequence[tuple[str, Image.Image]], rows: int = 1) -> bytes:
-    """PNG bytes: strips of square images, each with its label; a strip may hold several rows of images.
+def picture_grid(lines: Sequence[tuple[str, Path | Image.Image]], rows: int = 1) -> bytes:
+    """PNG bytes: strips of square images or their files, each with its label; a strip may hold several rows of images.
 
     Every pixel of a small image is a square of so many whole ones, so that nothing is smoothed. Matplotlib takes seconds for
     a hundred strips.
@@ -328,8 +340,8 @@ def picture_grid(lines: Sequence[tuple[str, Image.Image]], rows: int = 1) -> byt
 
     file = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     font = ImageFont.truetype(str(file), LETTERS, layout_engine=ImageFont.Layout.BASIC)
-    colour = "L" if all(strip.mode == "L" for _, strip in lines) else "RGB"
-    grids = [_spaced(strip.convert(colour), rows) for _, strip in lines]
+    grids = [_spaced(_read(strip), rows) for _, strip in lines]
+    colour = "L" if all(grid.mode == "L" for grid in grids) else "RGB"
     measure = ImageDraw.Draw(Image.new("L", (1, 1)))
     _, _, wide, tall = (
         max(of) for of in zip(*(measure.textbbox((0, 0), label, font) for label, _ in lines), strict=True)
@@ -344,6 +356,12 @@ def picture_grid(lines: Sequence[tuple[str, Image.Image]], rows: int = 1) -> byt
         top += height + 3 * GAP
     sheet.save(picture := io.BytesIO(), format="PNG")
     return picture.getvalue()
+
+
+def _read(strip: Path | Image.Image) -> Image.Image:
+    """Grey, or in colour. A file is closed again: a large table has more strips than a process may have files open."""
+    with Image.open(strip) if isinstance(strip, Path) else nullcontext(strip) as image:
+        return image.convert("L" if image.mode == "L" else "RGB")
 
 
 def _spaced(strip: Image.Image, rows: int) -> Image.Image:

@@ -12,8 +12,6 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from replication.files import file_sha256, write_atomically
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import Journal, Record
@@ -84,8 +82,7 @@ def _pictures(evidence: Evidence, journal: Journal) -> Iterator[tuple[str, Any, 
     for kind in dict.fromkeys(type(job) for job in evidence.jobs):
         if strips := strips_of([job for job in evidence.jobs if type(job) is kind], evidence.rows, journal):
             hashes = [(caption, file_sha256(path)) for caption, path in strips]
-            images = [(caption, Image.open(path)) for caption, path in strips]
-            yield f"-{kind.picture[0]}", hashes, partial(picture_grid, images, kind.picture_rows)
+            yield f"-{kind.picture[0]}", hashes, partial(picture_grid, strips, kind.picture_rows)
 
 
 def all_tables(evidence: Evidence, found: Sequence[Comparison]) -> dict[str, Table]:

@@ -150,7 +150,7 @@ class Chunks:
     def claimed(self, n: int, batch_size: int) -> Iterator[tuple[Chunk, int] | None]:
         """Hold the next chunk of images 0..n-1 while the body draws it; None where others draw all that is missing.
 
-        Beside the chunk: images of the largest one that its gap is filled with.
+        Returned with it: the size of the largest chunk in that gap.
 
         A gap is filled with chunks of at most batch_size that are equally large but for one image, so that their times
         compare, and equal whoever draws them and however often that is interrupted.

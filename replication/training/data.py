@@ -46,7 +46,7 @@ class TrainingData(ABC):
         """x_0 of the examples chosen, Int[B], on the device: Float[B,C,H,W]; each mirrored or not by a coin with `flip`.
 
         It draws from torch's own generator, which the training seeds for every step. `used`, Int[b]: the rows that are looked
-        at, by default all; what is dear is not done for others, and what is drawn is the same.
+        at, by default all; expensive work is skipped for other rows; random draws are the same.
         """
 
     def _rows(self, chosen: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Processes:
         return slice(n * self.index // self.count, n * (self.index + 1) // self.count)
 
     def share(self, n: int) -> float:
-        """What the mean over this process's rows counts in the mean over the processes, which is that over n rows then."""
+        """Weight of this process's mean, so that the mean over the processes is the mean over all n rows."""
         rows = self.rows(n)
         return self.count * (rows.stop - rows.start) / n
 

@@ -186,6 +186,14 @@ def test_without_ray_the_way_on_is_said(tmp_path: Path, monkeypatch: pytest.Monk
             pass
 
 
+@pytest.mark.parametrize("cores", ["0", "-1"])
+def test_a_worker_needs_a_core(cores: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a traceback, and a number of workers below none."""
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=lambda *_, **__: pytest.fail("Ray was asked")))
+    assert main(["run", "ddpm", "--executor", "ray", "--worker-cpus", cores]) == 2
+    assert f"--worker-cpus {cores}: a worker has at least one core" in capsys.readouterr().err
+
+
 def test_an_address_where_no_cluster_is_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches the minutes after which Ray gives up."""
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=lambda **_: pytest.fail("Ray was asked")))

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,7 +22,9 @@ from torch import Tensor
 
 from replication.deadline import Deadline, OutOfTime
 from replication.files import Unwritable, locked
+from replication.harness.computing import Computing
 from replication.harness.experiment import load_experiment
+from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Computed, Failure, Record
 from replication.harness.store import Store, Sweep, sync
@@ -342,6 +344,25 @@ def test_a_held_cell_ends_with_the_budget(cells: list[Cell], place: Workplace) -
     soon = replace(place, deadline=Deadline.within(-1.0))
     with locked(place.state / "locks" / cells[0].key, "a test"), pytest.raises(OutOfTime, match="no time for 1 of 1"):
         run(cells[:1], soon, NoStore(place.state))
+
+
+def test_a_row_that_another_of_the_team_finishes_is_not_late(cells: list[Cell], place: Workplace) -> None:
+    """The time is over: who is idle puts the row off that the other one is at. Catches no time for a row that is there."""
+    looked = threading.Event()
+
+    class Over(Deadline):
+        def left(self) -> float:
+            looked.set()
+            return -1.0
+
+    class Begun(Computing):
+        def compute(self, job: Job, earlier: Record | None) -> Computed:
+            assert looked.wait(60)
+            return job.compute(replace(self.place, deadline=Deadline()))
+
+    late = replace(place, deadline=Over())
+    run(cells[:1], late, NoStore(place.state), workers=lambda _, at: nullcontext([Begun(at), Begun(at)]))
+    assert rows_there(cells, place) == [True, False, False]
 
 
 def test_what_another_process_fails_at_meanwhile_is_not_tried_again(

@@ -1,14 +1,17 @@
 """Inception-2015-12-05: random weights in torch-fidelity's format, and what happens where there are none."""
 
+import hashlib
 import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
+from replication import files
 from replication.metrics.extractors.convolutional import InceptionExtractor
 from replication.registry import EXTRACTORS
 from replication.types import InputError
@@ -69,6 +72,17 @@ def test_other_weights_are_not_called_fid(inception_weights: Path, monkeypatch: 
     assert extractor.labels["fd"] == f"FD-inception-{extractor.sha256[:8]}"
     monkeypatch.setattr(InceptionExtractor, "remote", replace(InceptionExtractor.remote, sha256=extractor.sha256[:8]))
     assert extractor.labels["fd"] == "FID"
+
+
+def test_weights_are_hashed_once_as_long_as_they_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look-up builds an extractor. Catches: a file read for each of them, and the hash of one that was replaced."""
+    read, path = Mock(side_effect=files.file_sha256), tmp_path / "weights.pth"
+    monkeypatch.setattr(files, "file_sha256", read)
+    for content, times in ((b"one", 1), (b"another", 2)):
+        path.write_bytes(content)
+        hashes = {EXTRACTORS.build("inception-v3-compat", weights=str(path)).sha256 for _ in range(2)}
+        assert hashes == {hashlib.sha256(content).hexdigest()}
+        assert read.call_count == times
 
 
 def test_environment_names_the_weights(inception_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

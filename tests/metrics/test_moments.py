@@ -104,6 +104,16 @@ def test_what_is_no_moments_is_refused(tmp_path: Path, arrays: dict[str, np.ndar
         read_moments(tmp_path / "m.npz")
 
 
+def test_a_damaged_file_in_a_protocol_is_refused_by_name(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Catches: a traceback, for a row's key asks which arrays are in it before the file is read."""
+    monkeypatch.chdir(isolated)
+    Path("half.npz").write_bytes(b"half of a download")
+    assert main(["plan", "ddpm", "--set", "protocol.moments=half.npz"]) == 2
+    assert "half.npz: not readable as an .npz of moments" in capsys.readouterr().err
+
+
 def test_moments_of_another_extractor_are_refused() -> None:
     with pytest.raises(InputError, match="these: moments of 5 features, and the extractor has 6: another extractor's"):
         measured([features(20, 1)], None, moments_of(features(20, 0, width=5)))

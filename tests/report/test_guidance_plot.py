@@ -29,5 +29,7 @@ def test_rows_that_differ_in_the_weight_alone_make_a_curve(tmp_path: Path) -> No
     assert picture is not None
     assert Image.open(io.BytesIO(picture)).size[0] > 800
     assert picture == guidance_plot(sweeps, "FD", "t")
+    lacking = {key: {name: v for name, v in row.items() if name != "metric.recall"} for key, row in rows.items()}
+    assert guidance_sweeps(cells, lacking) == [], "rows against moments have accuracies, and no precision and recall"
     few = {cell.key: rows[cell.key] for cell in cells[:2]}
     assert guidance_sweeps(cells, few) == []

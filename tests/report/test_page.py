@@ -328,6 +328,9 @@ def test_bars_of_an_answer_share_a_scale() -> None:
     assert (other.at, other.ends, other.published) == (98.0, (98.0, 98.0), None)
     assert one.needed == other.needed == (24.5, 24.5)
     assert bars(Answer("", "t", "t", [replace(verdicts[0], needed=Range(low=1.0))])) == []
+    below = replace(verdicts[0], needed=Range(-1.0, -0.5, open=True), value=-1.0, low=-2.0, high=-0.5, published=None)
+    (bar,) = bars(Answer("", "t", "t", [below]))
+    assert (bar.at, bar.ends, bar.needed) == (50.0, (0.0, 75.0), (50.0, 25.0)), "of -2 to 0"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """Reports are pure functions of rows: the same bytes each time, "not run" where there is no row."""
 
 import io
+import os
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,6 +163,26 @@ def test_report_is_stable_byte_for_byte(
     assert set(contents[0]) == {
         "tiny-cpu.md", "tiny-cpu.csv", "tiny-cpu.tex", "tiny-cpu.png", "tiny-cpu-published.csv", "tiny-cpu-samples.png",
     }  # fmt: skip
+
+
+def test_strips_are_open_only_while_they_are_read(
+    experiment: Experiment, cells: list[Cell], rows: dict[str, Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a report on a thousand rows that ends with too many open files."""
+    journal, seen = Journal(tmp_path / "journal"), []
+    journal.folder.mkdir()
+    for cell in cells:
+        Image.new("RGB", (80, 8), "teal").save(journal.strip_path(cell.key))
+
+    def refreshed(path: Path, shown: Any, draw: Callable[[], bytes]) -> None:
+        for then in (draw, bytes):
+            assert not [f for f in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if f.endswith(".png")]
+            then()
+        seen.append(path.name)
+
+    monkeypatch.setattr("replication.report.write.refresh", refreshed)
+    write_report(Evidence(experiment, "cpu", cells, rows, []), journal, tmp_path / "results")
+    assert "tiny-cpu-samples.png" in seen
 
 
 def test_report_without_rows_says_not_run(experiment: Experiment, cells: list[Cell], tmp_path: Path) -> None:

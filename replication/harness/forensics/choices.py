@@ -11,7 +11,7 @@ from replication.diffusion.schedule import DiscreteSchedule
 from replication.harness.forensics.base import Measurement
 from replication.metrics.metric import LEAST_IMAGES
 from replication.pixels import QUANTIZERS
-from replication.registry import DATASETS, SAMPLERS, unknown
+from replication.registry import DATASETS, SAMPLERS, one_of
 from replication.settings import Part
 from replication.types import InputError
 
@@ -44,8 +44,7 @@ Values = Iterable[Any] | Callable[[Measurement], Iterable[Any]]  # of a key, for
 def choices_named(names: Sequence[str]) -> dict[str, Choice]:
     """The choices of these names, by default all; raises InputError with the nearest valid name."""
     for name in names:
-        if name not in CHOICES:
-            raise unknown("choice", name, list(CHOICES))
+        one_of("choice", name, CHOICES)
     return {name: choice for name, choice in CHOICES.items() if not names or name in names}
 
 

@@ -47,7 +47,7 @@ from replication.metrics.metric import Material, metrics
 from replication.metrics.timing import Together, peak_memory, reset_peak_memory
 from replication.metrics.without_reference import image_rms
 from replication.pixels import QUANTIZERS
-from replication.registry import EXTRACTORS, JOBS, SAMPLERS, one_of, unknown
+from replication.registry import EXTRACTORS, JOBS, SAMPLERS, one_of
 from replication.sampling.chunks import SampleSet
 from replication.sampling.generation import Guidance, Sampling
 from replication.training.recipe import Recipe, takes_null
@@ -384,9 +384,7 @@ def cells_of(experiment: Experiment, profile_name: str, check: bool = True) -> l
 
 def _beside(title: str, protocol: Protocol, above: Mapping[str, Cell]) -> Cell:
     """The cell of that title among those above it; raises InputError for none, and for images of other noise."""
-    if title not in above:
-        raise unknown("beside: cell above this row", title, list(above))
-    other = above[title]
+    other = above[one_of("beside: cell above this row", title, above)]
     if (other.protocol.n, other.protocol.seeds) != (protocol.n, protocol.seeds):
         raise InputError(
             f"beside: {title} has other images: n and seeds are {other.protocol.n}, {other.protocol.seeds}"
