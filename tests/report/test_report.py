@@ -216,7 +216,8 @@ def test_verdict_turns_on_the_definition(experiment: Experiment, cells: list[Cel
     text = markdown_claim(claims_of(experiment)[0], Evidence(experiment, "cpu", cells, rows))
     assert (
         "**Answer**: Quality: no by distance (36 % [35, 36] by FD-digits-infinity, 36 % [35, 36] by KID-digits), yes by share "
-        "of the gap (82 % [82, 82] by FD-digits-infinity, 82 % [82, 82] by KID-digits); IS-digits ratio does not discriminate (sigma-hat x 2 gets 1). Speed: 2 times in "
+        "of the gap (82 % [82, 82] by FD-digits-infinity, 82 % [82, 82] by KID-digits), "
+        "no answer by inception score (100 % [100, 100] by IS-digits) as sigma-hat x 2 passes too. Speed: 2 times in "
         "evaluations (yes) and 2 times in time (yes).\n"
     ) in text
 

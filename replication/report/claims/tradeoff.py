@@ -14,7 +14,7 @@ from replication.registry import CLAIMS
 from replication.report.claims.claim import Claim, Point, Target
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import LEADS, NEITHER, Answer, Verdict, listed, without_words
+from replication.report.claims.verdict import LEADS, NEITHER, Answer, Verdict, listed, not_tested
 
 
 class Meaning(NamedTuple):
@@ -33,6 +33,7 @@ class Meaning(NamedTuple):
 
 
 MORE = "more than claimed"  # of a quality or a speed beyond the band
+BLIND = "no answer"  # of a quality that a bad row has too
 LESS_IS_BETTER = ("reference / candidate", 2, lambda c, r: r / c, lambda c, r: c)
 MORE_IS_BETTER = ("candidate / reference", 2, lambda c, r: c / r, lambda c, r: r)
 OF_GAP = "(baseline - candidate) / (baseline - reference)"
@@ -103,8 +104,12 @@ class TradeOff(Claim):
         if all(v.word == "not tested" for v in verdicts):
             return super().answers(verdicts)
         of_quality, of_speed = verdicts[: len(QUALITY)], verdicts[len(QUALITY) :]
-        by_ways = [by for lead in (*LEADS.values(), MORE) if (by := _by_ways(of_quality, lead))]
-        quality = [", ".join(text for text, _ in by_ways), *without_words(of_quality)]
+        by_ways = [by for lead in (*LEADS.values(), MORE, BLIND) if (by := _by_ways(of_quality, lead))]
+        passing = dict.fromkeys(
+            cell for v in of_quality for cell, got in v.controls.items() if got is not None and v.needed.reached(got)
+        )
+        too = f" as {listed(list(passing))} {'pass' if len(passing) > 1 else 'passes'} too" if passing else ""
+        quality = [", ".join(text for text, _ in by_ways) + too, *not_tested(of_quality)]
         printed = [
             f"{100 * v.published:.0f} % by {meaning.way}"
             for meaning, v in zip(QUALITY, of_quality, strict=True)
@@ -116,7 +121,7 @@ class TradeOff(Claim):
             for meaning, v in zip(SPEED, of_speed, strict=True)
             if (lead := _lead(v))
         ]
-        speed = [listed(times), *without_words(of_speed)]
+        speed = [listed(times), *not_tested(of_speed)]
         short = [", ".join(ways for _, ways in by_ways) or NEITHER, *papers]
         return [
             Answer("quality", _sentence(quality + papers), _sentence(short), of_quality, share=True),
@@ -132,7 +137,7 @@ def _lead(verdict: Verdict) -> str:
     """The word as the answer has it; empty without one."""
     if verdict.word == "refuted" and verdict.value is not None and verdict.value > verdict.needed.high:
         return MORE
-    return LEADS.get(verdict.word, "")
+    return BLIND if verdict.word == "does not discriminate" else LEADS.get(verdict.word, "")
 
 
 def _by_ways(verdicts: Sequence[Verdict], lead: str) -> tuple[str, str] | None:

@@ -197,11 +197,16 @@ def without_words(verdicts: Sequence[Verdict]) -> list[str]:
         found.append(f"{blind[0].definition} does not discriminate ({blind[0].reason})")
     elif blind:
         found.append(f"{listed([v.definition for v in blind])} do not discriminate")
-    if untested := [v for v in verdicts if v.word == "not tested"]:
-        count = f"{len(untested)} of {len(verdicts)} readings " if len(untested) < len(verdicts) else ""
-        reasons = dict.fromkeys(v.reason.partition("; ")[0] for v in untested)
-        found.append(f"{count}not tested: {'; '.join(reasons)}")
-    return found
+    return found + not_tested(verdicts)
+
+
+def not_tested(verdicts: Sequence[Verdict]) -> list[str]:
+    """How many of the readings are not tested, by first reasons; empty where all are."""
+    if not (untested := [v for v in verdicts if v.word == "not tested"]):
+        return []
+    count = f"{len(untested)} of {len(verdicts)} readings " if len(untested) < len(verdicts) else ""
+    reasons = dict.fromkeys(v.reason.partition("; ")[0] for v in untested)
+    return [f"{count}not tested: {'; '.join(reasons)}"]
 
 
 def listed(texts: Sequence[str]) -> str:
