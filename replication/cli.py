@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         if sys.stderr.isatty():
             print(file=sys.stderr)  # the terminal wrote ^C
-        return _fail(*ending(error))
+        message, code = ending(error)
+        return code if _spoken_for() else _fail(message, code)
     finally:
         gc.enable()
     return 0
@@ -109,6 +110,11 @@ def _reader_is_gone() -> bool:
     if gone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), out)  # or the flush at exit would fail as well
     return gone
+
+
+def _spoken_for() -> bool:
+    """Whether this is not the first of those that torchrun started, which says for all of them that they were ended."""
+    return "MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0"
 
 
 def work(name: str) -> Any:

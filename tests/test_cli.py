@@ -275,6 +275,11 @@ def test_ctrl_c_is_one_line_and_130(
     monkeypatch.setattr("replication.commands.options.load_experiment", Mock(side_effect=KeyboardInterrupt))
     assert main(["run", "tiny"]) == 130
     assert capsys.readouterr().err == "replicate: interrupted; the same command goes on from here\n"
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    for rank, lines in (("0", 1), ("1", 0)):  # torchrun ends them all, and the first one says so
+        monkeypatch.setenv("RANK", rank)
+        assert main(["run", "tiny"]) == 130
+        assert capsys.readouterr().err.count("\n") == lines
 
 
 SLEEPING = """

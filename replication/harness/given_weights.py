@@ -218,7 +218,7 @@ def _give(
 ) -> Given:
     """Nothing that was trained or given is written over: rows may have been measured with it."""
     with locked(place.state / "locks" / snapshots.key, f"training {snapshots.key[:12]}"):
-        if (target := snapshots.after(steps)).exists():
+        if (target := snapshots.own(steps)).exists():
             raise InputError(
                 f"{target}: there is a checkpoint already; move it away, and its rows with it, to give another"
             )

@@ -300,7 +300,7 @@ def train_to_the_end(
             if kept:
                 state.finish(data)
             if kept or (due and not state.suspicious):
-                path = snapshots.after(state.step) if kept else unfinished
+                path = snapshots.own(state.step) if kept else unfinished
                 notes = {ENCODER: data.encoder, **state.notes()}
                 processes.on_first(partial(snapshots.save, path, state.tensors(), state.step, notes))
             if over:

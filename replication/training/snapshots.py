@@ -45,9 +45,13 @@ class Snapshots:
     def key(self) -> str:
         return content_key(self.identity)
 
+    def own(self, steps: int) -> Path:
+        """Where the snapshot after so many steps is written."""
+        return self.folder / f"{self.key}-{steps}.safetensors"
+
     def after(self, steps: int) -> Path:
-        """Where the snapshot after so many steps is, or will be: in the package where one ships and none is here."""
-        own = self.folder / f"{self.key}-{steps}.safetensors"
+        """Where it is found: in the package where one ships and none is here."""
+        own = self.own(steps)
         shipped = SHIPPED / own.name
         found = not own.exists() and os.environ.get(VARIABLE) != "none" and shipped.exists()
         return shipped if found else own
@@ -124,8 +128,8 @@ class Snapshots:
         """
         parameters = dict(network.named_parameters()).keys()
         tensors = {f"{'ema' if name in parameters else 'buffers'}.{name}": t for name, t in weights.items()}
-        self.save(self.after(steps), tensors, steps, {**notes, GIVEN: sha256, ONE_COPY: True}, single=True)
-        return self.after(steps)
+        self.save(self.own(steps), tensors, steps, {**notes, GIVEN: sha256, ONE_COPY: True}, single=True)
+        return self.own(steps)
 
     def load(
         self,

@@ -70,6 +70,20 @@ def test_a_run_finds_them_and_says_so_and_trains_anew_on_demand(shipped: Path, p
     assert len(list((project / "anew" / "first-stages").glob("*.safetensors"))) == 1
 
 
+def test_what_ships_is_not_written_over(shipped: Path, project: Path) -> None:
+    """Weights that are given become a file of the state's own, which is found before what ships. Catches: another's weights in
+    the package."""
+    for path in shipped.glob("*.safetensors"):
+        header, before = load_metadata(path), path.read_bytes()
+        own = snapshots.Snapshots(project / "own", header["identity"])
+        assert own.after(header["step"]) == path
+        written = own.give(
+            {"weight": torch.ones(1, 1)}, torch.nn.Linear(1, 1, bias=False), header["step"], "0" * 64, {}
+        )
+        assert written == own.after(header["step"]) == project / "own" / path.name
+        assert path.read_bytes() == before
+
+
 def test_networks_and_decoders_ship_as_float16_and_each_has_a_card(shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     """Catches a file of twice the size, an encoder in float16, a card that is of another file, and one that no list has."""
     files = sorted(shipped.glob("*.safetensors"))
