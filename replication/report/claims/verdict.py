@@ -184,24 +184,14 @@ def general_answer(verdicts: Sequence[Verdict]) -> str:
         more = [f"{len(texts) - SHOWN} more"] * (len(texts) > SHOWN)
         if texts:
             clauses.append(f"{lead} by {listed(texts[:SHOWN] + more)}")
-    parts = [", ".join(clauses), *without_words(verdicts)]
+    parts = [", ".join(clauses), *not_tested(verdicts)]
     if len(needs := {v.needed for v in judged}) == 1:
         parts.append(f"it must be {needs.pop()}")
     return capitalised(f"{'; '.join(filter(None, parts))}.")
 
 
-def without_words(verdicts: Sequence[Verdict]) -> list[str]:
-    """Why readings say nothing, in short: those that do not discriminate, and how many are not tested, by first reasons."""
-    blind, found = [v for v in verdicts if v.word == "does not discriminate"], []
-    if len(blind) == 1:
-        found.append(f"{blind[0].definition} does not discriminate ({blind[0].reason})")
-    elif blind:
-        found.append(f"{listed([v.definition for v in blind])} do not discriminate")
-    return found + not_tested(verdicts)
-
-
 def not_tested(verdicts: Sequence[Verdict]) -> list[str]:
-    """How many of the readings are not tested, by first reasons; empty where all are."""
+    """How many of the readings are not tested, by first reasons; nothing where all of them are tested."""
     if not (untested := [v for v in verdicts if v.word == "not tested"]):
         return []
     count = f"{len(untested)} of {len(verdicts)} readings " if len(untested) < len(verdicts) else ""
