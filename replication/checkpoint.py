@@ -135,6 +135,12 @@ def load_metadata(path: Path) -> dict[str, Any]:
         return opened.metadata
 
 
+def holds(path: Path, prefix: str) -> bool:
+    """Whether any tensor's name begins with it; raises InputError as load_checkpoint does."""
+    with _opened(path) as opened:
+        return bool(opened.names((prefix,)))
+
+
 def metadata_of_ours(path: Path) -> dict[str, Any]:
     """The same, empty for a file that is damaged or not one of ours, which its reader says."""
     with suppress(InputError):

@@ -174,6 +174,12 @@ class Workplace:
             self._held[key] = held or self._load(recipe, ema, path)
         return self._held[key]
 
+    def check_weights(self, recipe: Recipe, ema: bool, checkpoint: Path | None = None) -> None:
+        """Raises InputError where they are here already, and are not of this kind."""
+        snapshots, steps = self.snapshots(recipe), recipe.training.steps
+        if checkpoint or snapshots.found(steps):
+            snapshots.prefix(checkpoint or snapshots.after(steps), ema)
+
     def _load(self, recipe: Recipe, ema: bool, path: Path) -> Model:
         dataset, header, encoder = recipe.build_dataset(), load_metadata(path), None
         sha256, given = {"checkpoint": file_sha256(path)}, {"checkpoint": header.get(GIVEN)}

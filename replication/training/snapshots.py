@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from replication.checkpoint import Corrupt, check_checkpoint, load_metadata, load_weights, save_checkpoint
+from replication.checkpoint import Corrupt, check_checkpoint, holds, load_metadata, load_weights, save_checkpoint
 from replication.files import Damaged, set_aside
 from replication.layers.building import without_parameters
 from replication.settings import canonical_json, content_key
@@ -105,6 +105,16 @@ class Snapshots:
             raise InputError(f"{path}: this snapshot is after {header['step']} steps, not {steps}; move it away")
 
     @staticmethod
+    def prefix(path: Path, ema: bool) -> str:
+        """Of the names of its averaged or raw weights; raises InputError where it holds none of these."""
+        prefix = "ema." if ema or load_metadata(path).get(ONE_COPY) else "weights."
+        if not holds(path, prefix):
+            kept, of = ("raw", "averaged") if ema else ("averaged", "raw")
+            advice = f"; {VARIABLE}=none trains it anew" if path.parent == SHIPPED else ""
+            raise InputError(f"{path}: holds {kept} weights alone, not {of} ones{advice}")
+        return prefix
+
+    @staticmethod
     def check_encoder(header: Mapping[str, Any], path: Path, encoder: str | None) -> None:
         """Raises InputError for the header of a snapshot that was trained on the latents of another encoder."""
         if header.get(ENCODER) != encoder:
@@ -144,15 +154,10 @@ class Snapshots:
         It is built around the file's tensors, which go to the device one by one: there is no other copy of it at any time.
         Raises InputError if the file is missing, corrupt, of another training or of another number of steps.
         """
-        header = load_metadata(path)
-        self.check(header, path, steps)
-        kind = "ema." if ema or header.get(ONE_COPY) else "weights."
-        tensors = load_weights(path, (kind, "buffers."), device)
-        if not any(name.startswith(kind) for name in tensors):
-            raise InputError(
-                f"{path}: holds no {kind.removesuffix('.')} weights: `replicate export` takes averaged ones alone"
-            )
-        state = named(tensors, kind) | named(tensors, "buffers.")
+        self.check(load_metadata(path), path, steps)
+        prefix = self.prefix(path, ema)
+        tensors = load_weights(path, (prefix, "buffers."), device)
+        state = named(tensors, prefix) | named(tensors, "buffers.")
         with without_parameters():
             network = build()
         network.load_state_dict(state, assign=True)

@@ -84,6 +84,15 @@ def test_what_ships_is_not_written_over(shipped: Path, project: Path) -> None:
         assert path.read_bytes() == before
 
 
+def test_forensics_goes_on_where_averaged_weights_alone_ship(shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches: an examination that ends, hours after its start, as nothing ships that is not averaged."""
+    examined = ["forensics", "latent", "--row", "text", "--only", "weights", "--only", "quantizer", "--device", "cpu"]
+    assert main(examined) == 0
+    out = capsys.readouterr().out
+    assert "holds averaged weights alone, not raw ones; REPLICATION_SHIPPED=none trains it anew" in out
+    assert "truncate" in out
+
+
 def test_networks_and_decoders_ship_as_float16_and_each_has_a_card(shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     """Catches a file of twice the size, an encoder in float16, a card that is of another file, and one that no list has."""
     files = sorted(shipped.glob("*.safetensors"))

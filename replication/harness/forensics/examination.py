@@ -57,6 +57,7 @@ def investigate(base: Measurement, choices: Mapping[str, Choice], place: Workpla
                 to.protocol.reference_count(laboratory.dataset.sizes[to.protocol.reference])
                 if to.drawn_as:
                     to.cell.check()
+                    place.check_weights(to.cell.recipe, to.protocol.ema, to.checkpoint)
             if not found:
                 raise InputError("there is no other value")
             alternatives += found
