@@ -172,12 +172,17 @@ def _steps_of_diffusers(name: str, batch: int, precision: Precision, processes: 
     assert both.peer is not None
     best = both.peer.to(memory_format=torch.channels_last).train()
     rows = processes.rows(batch)
-    run = processes.averaging(best, unused=False)
-    return _loop_of_diffusers(best, run, data, rows.stop - rows.start, precision, best=True)
+    return _loop_of_diffusers(best, best, data, rows.stop - rows.start, precision, True, processes)
 
 
 def _loop_of_diffusers(
-    network: nn.Module, run: Callable[..., Any], data: Pixels, batch: int, precision: Precision, best: bool
+    network: nn.Module,
+    run: Callable[..., Any],
+    data: Pixels,
+    batch: int,
+    precision: Precision,
+    best: bool,
+    processes: Processes = ALONE,
 ) -> Run:
     """A step in the parts of its own example for unconditional images; `run` is the network, compiled or not."""
     from diffusers import DDPMScheduler
@@ -194,6 +199,7 @@ def _loop_of_diffusers(
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             loss = F.mse_loss(run(scheduler.add_noise(x0, noise, t), t).sample.float(), noise)
         loss.backward()
+        processes.average_gradients(network)
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

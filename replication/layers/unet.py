@@ -68,11 +68,13 @@ def of_few_channels(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: f
     """
     height, width = x.shape[2:]
     y = x.permute(0, 2, 3, 1).flatten(1, 2)  # [B,H*W,C]
-    sums = (a.sum(1).unflatten(1, (groups, -1)) for a in (y, y * y))  # [B,G,C/G]
+    squares = y * y
+    sums = (a.sum(1).unflatten(1, (groups, -1)) for a in (y, squares))  # [B,G,C/G]
     mean, square = (a.mean(2, keepdim=True) / (height * width) for a in sums)
     scale = ((square - mean.square()).clamp(min=0) + eps).rsqrt() * weight.unflatten(0, (groups, -1))
     shift = bias.unflatten(0, (groups, -1)) - mean * scale
-    normed = torch.addcmul(shift.flatten(1)[:, None], y, scale.flatten(1)[:, None])
+    # into memory that is in the processor's cache just now
+    normed = torch.addcmul(shift.flatten(1)[:, None], y, scale.flatten(1)[:, None], out=squares)
     return normed.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
@@ -94,6 +96,11 @@ def by_channels(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float
 def activated(x: Tensor) -> Tensor:
     """SiLU of what nothing else needs: in its place where nothing is trained."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def added(h: Tensor, x: Tensor) -> Tensor:
+    """h + x of an h that nothing else needs, which x has or is broadcast to the shape of: in its place likewise."""
+    return h.add_(x) if h.dtype == x.dtype and not torch.is_grad_enabled() else h + x
 
 
 class ResnetBlock(nn.Module):
@@ -131,14 +138,14 @@ class ResnetBlock(nn.Module):
             h, x = self.resample(h), self.resample(x)
         h = self._second_norm(self.conv1(h), embedding)
         h = self.conv2(self.dropout(activated(h)))
-        return self.shortcut(x) + h
+        return added(h, self.shortcut(x))
 
     def _second_norm(self, h: Tensor, embedding: Tensor | None) -> Tensor:
         if self.embed is None or embedding is None:
             return self.norm2(h)
         projected = self.embed(F.silu(embedding))[:, :, None, None]
         if not self.scale_shift:
-            return self.norm2(h + projected)
+            return self.norm2(added(h, projected))
         scale, shift = projected.chunk(2, dim=1)
         return self.norm2(h) * (1 + scale) + shift
 
@@ -167,7 +174,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x).flatten(2).transpose(1, 2)  # [B,H*W,C]
         h = self.out(attend(self.q(h), self.k(h), self.v(h), self.heads))
-        return x + h.transpose(1, 2).reshape(x.shape)
+        return added(h.transpose(1, 2).reshape(x.shape), x)
 
 
 class Level(nn.Module):

@@ -7,8 +7,7 @@ snapshot therefore needs the weights, their average, the optimisers' moments and
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -26,7 +25,7 @@ from replication.numerics import float32_as
 from replication.progress import Bar
 from replication.training.data import TrainingData
 from replication.training.first_stage import FirstStage
-from replication.training.processes import ALONE, Processes, for_whole, not_yet
+from replication.training.processes import ALONE, Processes, for_whole
 from replication.training.recipe import Recipe
 from replication.training.settings import Training
 from replication.training.snapshots import ENCODER, Snapshots, named, network_tensors
@@ -86,7 +85,7 @@ class TrainingState(ABC):
         self.network = self.placed(network)
         self.ema = EMA(network, self.settings.ema_decay, self.settings.ema_warmup)
         self.optimizers, self.starts = {"network": self.optimizer(network)}, {"network": 0}
-        # PyTorch's averaging of gradients is not recorded
+        # what meets other processes is not recorded
         self._learn = self.learn if processes.several else replayed(self.learn, device, effects=True)
         self.beside: dict[str, nn.Module] = {}
         self.curve: list[list[float]] = []
@@ -116,12 +115,6 @@ class TrainingState(ABC):
         size = self.settings.part_size
         own = self.processes.rows(size)
         return [slice(i * size + own.start, i * size + own.stop) for i in range(self.settings.accumulate)]
-
-    def in_turn(self, network: object) -> Iterator[slice]:
-        """The parts, of which the last one's backward pass averages the gradients of the network."""
-        for part in self.parts:
-            with not_yet(network) if part != self.parts[-1] else nullcontext():
-                yield part
 
     def advance(self, data: TrainingData) -> Step:
         """One step on the next batch."""
@@ -328,25 +321,23 @@ def _whole(points: Tensor) -> Tensor:
     return nn.functional.pad(points, (0, len(CURVE) - points.shape[1]), value=math.nan)
 
 
-def descend(losses: Iterable[Tensor], network: nn.Module, optimizer: torch.optim.Optimizer, settings: Training) -> Step:
-    """One optimiser step on the mean of the losses of a batch's parts.
+def descend(
+    losses: Iterable[Tensor],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    settings: Training,
+    processes: Processes = ALONE,
+) -> Step:
+    """One optimiser step on the mean of the losses of a batch's parts, and over the processes.
 
     The next loss is asked for when the gradient of the one before is done: memory need only hold one part.
     """
     optimizer.zero_grad(set_to_none=True)
     seen = [add_gradient(loss, settings) for loss in losses]
+    processes.average_gradients(network)
     norm = nn.utils.clip_grad_norm_(network.parameters(), settings.grad_clip or math.inf)
     optimizer.step()
     return Step(unless_spoilt(torch.stack(seen).mean(), norm), norm)
-
-
-def gradient_of(losses: Iterable[Tensor], network: nn.Module, settings: Training) -> bool:
-    """Computed, and nothing of it stays; whether any parameter that learns had none."""
-    for loss in losses:
-        add_gradient(loss, settings)
-    without = any(p.grad is None for p in network.parameters() if p.requires_grad)
-    network.zero_grad(set_to_none=True)
-    return without
 
 
 def add_gradient(loss: Tensor, settings: Training) -> Tensor:

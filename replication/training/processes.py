@@ -2,15 +2,15 @@
 
 torchrun starts them and says in the environment who is who, or the command itself does (harness/companions.py). A training of
 several processes is that of one: each makes the random draws of the whole batch and goes on with its own rows, gradients are
-averaged by PyTorch's DistributedDataParallel, and the first process alone looks at the clock, reads what there is and writes.
+averaged once a step, and the first process alone looks at the clock, reads what there is and writes.
 """
 
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -19,14 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
-from torch.nn.parallel import DistributedDataParallel
 
 from replication.progress import be_quiet
 from replication.types import InputError, RunError
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)  # one waits for the rest while they draw images; torchrun ends them when it dies
-ALL = 1 << 20  # MiB: more than a gradient on the CPU has, so that the processes meet once for all of it
 MET = timedelta(hours=1)  # while the first one encodes images, say; of one that dies the others know at once
 
 
@@ -40,6 +38,7 @@ class Processes:
     index: int = 0
     count: int = 1
     folder: str = ""
+    _shared: dict[int, "SharedMean"] = field(default_factory=dict, repr=False, compare=False)  # by how many numbers
 
     @property
     def first(self) -> bool:
@@ -104,63 +103,63 @@ class Processes:
         """Everywhere: x, the mean over the processes."""
         return self.total(x) / self.count if self.several else x
 
-    def averaging(self, network: nn.Module, unused: bool) -> nn.Module:
-        """Everywhere: the network, whose backward passes leave the processes' mean gradient; `unused`: of some parameters there
-        is none. All start from the weights of the first process.
+    def average_gradients(self, network: nn.Module) -> None:
+        """Everywhere, after the backward passes of a step: those of a network become their mean over the processes.
+
+        Parameters without a gradient here have none in any process. On the CPU of one machine they meet in memory that all
+        share, which takes half the time of sending them.
         """
-        on = next(network.parameters()).device
-        devices = [on.index if on.index is not None else torch.cuda.current_device()] if on.type == "cuda" else None
-        if not self.folder:
-            return DistributedDataParallel(network, devices, find_unused_parameters=unused)
-        averaging = DistributedDataParallel(
-            network, bucket_cap_mb=ALL, find_unused_parameters=unused, gradient_as_bucket_view=True
-        )
-        shared = SharedMean(self, sum(p.numel() for p in network.parameters()))
-        averaging.register_comm_hook(None, shared.averaged)
-        return averaging
+        if not self.several:
+            return
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        n = sum(gradient.numel() for gradient in gradients)
+        if self.folder:
+            if n not in self._shared:
+                self._shared[n] = SharedMean(self, n)
+            shared = self._shared[n]
+            torch._foreach_copy_(_pieces(shared.own, gradients), gradients)
+            mean = shared.mean()
+        else:
+            mean = torch.empty(n, device=gradients[0].device)
+            torch._foreach_copy_(_pieces(mean, gradients), gradients)
+            distributed.all_reduce(mean)
+            mean /= self.count
+        torch._foreach_copy_(gradients, _pieces(mean, gradients))
 
 
 ALONE = Processes()
 
 
-class SharedMean:
-    """Gradients of up to n numbers, averaged in memory that the processes of one machine share: each averages a part of them.
+def _pieces(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Views of flat [n] in the shapes and layouts of dense tensors of n numbers together."""
+    parts = flat.split([tensor.numel() for tensor in like])
+    return [part.as_strided(x.shape, x.stride(), part.storage_offset()) for part, x in zip(parts, like, strict=True)]
 
-    Half the work of sending them through the kernel. A last row holds the mean, which is written when nobody reads it any more:
-    all have met again by then.
+
+class SharedMean:
+    """n numbers of each process, and their mean, in memory that the processes of one machine share: each averages a part.
+
+    `own` is written before `mean` is asked for, which nobody writes any more until all have met again.
     """
 
     def __init__(self, processes: Processes, n: int):
-        self.processes, self.rows = processes, processes.count + 1
+        rows, self.part = processes.count + 1, processes.rows(n)
 
         def new_file() -> str:
             path = Path(processes.folder, f"gradients-{len(os.listdir(processes.folder))}")
             # written whole: memory mapped to a full disk would end the process, without an error
-            path.write_bytes(bytes(4 * self.rows * n))
+            path.write_bytes(bytes(4 * rows * n))
             return str(path)
 
-        self.shared = torch.from_file(processes.on_first(new_file), shared=True, size=self.rows * n).view(self.rows, n)
+        self._rows = torch.from_file(processes.on_first(new_file), shared=True, size=rows * n).view(rows, n)
+        self.own = self._rows[processes.index]
 
-    def averaged(
-        self,
-        _: None,
-        bucket: distributed.GradBucket,  # type: ignore[name-defined]
-    ) -> torch.futures.Future[Tensor]:
-        """As DistributedDataParallel asks for it."""
-        gradient = bucket.buffer()
-        shared, part = self.shared[:, : len(gradient)], self.processes.rows(len(gradient))
-        shared[self.processes.index].copy_(gradient)
+    def mean(self) -> Tensor:
+        """Everywhere: [n]."""
         distributed.barrier()
-        torch.mean(shared[:-1, part], 0, out=shared[-1, part])
+        torch.mean(self._rows[:-1, self.part], 0, out=self._rows[-1, self.part])
         distributed.barrier()
-        done: torch.futures.Future[Tensor] = torch.futures.Future()
-        done.set_result(gradient.copy_(shared[-1]))
-        return done
-
-
-def not_yet(network: object) -> AbstractContextManager[None]:
-    """Where gradients are only added up, to be averaged by the backward pass of the batch's last part."""
-    return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
+        return self._rows[-1]
 
 
 def in_layout_of(x: Tensor, whole: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from replication.metrics.timing import repeated
 from replication.noise import stream_seed
 from replication.numerics import numerics
 from replication.training.data import TrainingData, images_of
-from replication.training.loop import Sitting, Step, TrainingState, descend, gradient_of, train_to_the_end
+from replication.training.loop import Sitting, Step, TrainingState, add_gradient, descend, train_to_the_end
 from replication.training.processes import ALONE, Processes
 from replication.training.recipe import Recipe
 from replication.training.snapshots import Snapshots
@@ -58,26 +58,21 @@ class NetworkState(TrainingState):
         self.denoiser = recipe.build_denoiser(self.network)
 
     def prepare(self, data: TrainingData) -> None:
-        """Compile the network, where that is done at all and the steps that are left take long enough.
-
-        Of several processes, let its gradients be averaged from now on.
-        """
-        if not (Policy.compiles_on(self.device) or self.processes.several):
+        """Compile the network, where that is done at all and the steps that are left take long enough."""
+        if not Policy.compiles_on(self.device):
             return
-        network, drawn = self.network, self.drawn(*self.batch(data))
-        if Policy.compiles_on(self.device):
-            gradient = replayed(self._gradient, self.device)
-            seconds = min(repeated(lambda: gradient(*drawn), self.device, repeats=3))
-            if self.processes.as_first(seconds * (self.settings.steps - self.step) > PAYS)[0]:
-                network = accelerated(self.network, self.device)
-        if self.processes.several:
-            network = self.processes.averaging(network, unused=self._gradient(*drawn))
-        if network is not self.network:
-            self.denoiser = self.recipe.build_denoiser(network)
-            self._gradient(*drawn)
+        drawn = self.drawn(*self.batch(data))
 
-    def _gradient(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> bool:
-        return gradient_of(self._losses(x0, cond, t, noise), self.network, self.settings)
+        def gradient() -> None:
+            for loss in self._losses(*drawn):
+                add_gradient(loss, self.settings)
+            self.network.zero_grad(set_to_none=True)
+
+        recorded = replayed(gradient, self.device)
+        seconds = min(repeated(recorded, self.device, repeats=3))
+        if self.processes.as_first(seconds * (self.settings.steps - self.step) > PAYS)[0]:
+            self.denoiser = self.recipe.build_denoiser(accelerated(self.network, self.device))
+            gradient()
 
     def drawn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """x_0, its condition, times and noise."""
@@ -86,10 +81,11 @@ class NetworkState(TrainingState):
         return x0, self._condition(labels, chosen), t, noise
 
     def learn(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Step:
-        return descend(self._losses(x0, cond, t, noise), self.network, self.optimizers["network"], self.settings)
+        losses = self._losses(x0, cond, t, noise)
+        return descend(losses, self.network, self.optimizers["network"], self.settings, self.processes)
 
     def _losses(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Iterator[Tensor]:
-        for part in self.in_turn(self.denoiser.network):
+        for part in self.parts:
             yield self._loss(x0[part], None if cond is None else cond[part], t[part], noise[part])
 
     def _loss(self, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:

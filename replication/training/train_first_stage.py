@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from replication.datasets.dataset import Dataset
-from replication.ldm.autoencoder import Autoencoder, Reconstruction
+from replication.ldm.autoencoder import Autoencoder
 from replication.ldm.losses.adversarial import adaptive_weight, discriminator_loss, generator_loss
 from replication.noise import stream_seed
 from replication.numerics import numerics
@@ -58,17 +58,6 @@ def stage_snapshots(stage: FirstStage, dataset: Dataset, folder: Path) -> Snapsh
     return Snapshots(folder, stage.training_identity(dataset))
 
 
-class Reconstructing(nn.Module):
-    """An autoencoder's `reconstruct` as a forward pass, which is what averages gradients."""
-
-    def __init__(self, autoencoder: Autoencoder):
-        super().__init__()
-        self.autoencoder = autoencoder
-
-    def forward(self, x: Tensor, noise: Tensor) -> Reconstruction:
-        return self.autoencoder.reconstruct(x, noise)
-
-
 class FirstStageState(loop.TrainingState):
     """Of an autoencoder and its discriminator; `base`: the trained autoencoder that it is the decoder of."""
 
@@ -84,30 +73,14 @@ class FirstStageState(loop.TrainingState):
             for name, parameter in self.autoencoder.named_parameters():
                 parameter.requires_grad_(name.split(".")[0] in self.autoencoder.decoder_parts)
         super().__init__(stage, self.autoencoder, device, processes)
-        self.reconstruct: Callable[[Tensor, Tensor], Reconstruction] = self.autoencoder.reconstruct
         self.discriminator = stage.build_discriminator()
         if self.discriminator is not None:
             self.beside["discriminator"] = self.placed(self.discriminator)
             self.optimizers["discriminator"] = self.optimizer(self.discriminator)
             self.starts["discriminator"] = stage.loss.discriminator_start
-        self.judging: Callable[[Tensor], Tensor] | None = self.discriminator
         self.perceptual = stage.build_perceptual().to(device)
         windows = self.settings.steps // loop.WATCH_STEPS
         self.health = self.beside["health"] = Health(self.autoencoder.codebook_size, device, windows, processes)
-
-    def prepare(self, data: TrainingData) -> None:
-        """Of several processes, let the gradients of both networks be averaged from now on."""
-        if not self.processes.several:
-            return
-        x0, noise, _ = self.drawn(*self.batch(data))
-        unused = loop.gradient_of(self._losses(x0, noise, False, []), self.autoencoder, self.settings)
-        self.reconstruct = self.processes.averaging(Reconstructing(self.autoencoder), unused)
-        if self.discriminator is not None:
-            trial = copy.deepcopy(self.discriminator)  # what it remembers of a batch is in a snapshot
-            unused = loop.gradient_of(
-                self._judgements(trial, x0, [x0[part] for part in self.parts]), trial, self.settings
-            )
-            self.judging = self.processes.averaging(self.discriminator, unused)
 
     def drawn(self, x0: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, bool]:
         """x_0, the posterior's noise, and whether the discriminator takes part."""
@@ -117,7 +90,7 @@ class FirstStageState(loop.TrainingState):
     def learn(self, x0: Tensor, noise: Tensor, adversarial: bool) -> loop.Step:
         seen: list[tuple[Tensor, Tensor | None, Tensor]] = []
         losses = self._losses(x0, noise, adversarial, seen)
-        done = loop.descend(losses, self.autoencoder, self.optimizers["network"], self.settings)
+        done = loop.descend(losses, self.autoencoder, self.optimizers["network"], self.settings, self.processes)
         judged = self._train_discriminator(x0, [x for x, _, _ in seen]) if adversarial else None
         for _, codes, reconstruction in seen:
             self.health.add(codes, reconstruction, judged)
@@ -127,9 +100,9 @@ class FirstStageState(loop.TrainingState):
         self, x0: Tensor, noise: Tensor, adversarial: bool, seen: list[tuple[Tensor, Tensor | None, Tensor]]
     ) -> Iterator[Tensor]:
         """Part after part; into `seen`: reconstructed, codes, reconstruction loss."""
-        for part in self.in_turn(self.reconstruct):
+        for part in self.parts:
             with numerics(self.settings.precision, self.device):
-                answer = self.reconstruct(x0[part], noise[part])
+                answer = self.autoencoder.reconstruct(x0[part], noise[part])
                 reconstruction = self.stage.loss.reconstruction(self.perceptual, x0[part], answer.x) * self.share
                 loss = reconstruction + self.stage.loss.regularizer_weight * answer.penalty.mean() * self.share
                 if adversarial:
@@ -151,17 +124,16 @@ class FirstStageState(loop.TrainingState):
         made: the reconstructions of x, part after part.
         """
         assert self.discriminator is not None
-        assert self.judging is not None
-        losses = self._judgements(self.judging, x, made)
         discriminator = self.discriminator.requires_grad_(True)
-        return loop.descend(losses, discriminator, self.optimizers["discriminator"], self.settings).loss
+        losses = self._judgements(x, made)
+        optimizer = self.optimizers["discriminator"]
+        return loop.descend(losses, discriminator, optimizer, self.settings, self.processes).loss
 
-    def _judgements(
-        self, discriminator: Callable[[Tensor], Tensor], x: Tensor, made: Sequence[Tensor]
-    ) -> Iterator[Tensor]:
-        for part, reconstructed in zip(self.in_turn(discriminator), made, strict=True):
+    def _judgements(self, x: Tensor, made: Sequence[Tensor]) -> Iterator[Tensor]:
+        assert self.discriminator is not None
+        for part, reconstructed in zip(self.parts, made, strict=True):
             with numerics(self.settings.precision, self.device):
-                loss = discriminator_loss(discriminator(x[part]), discriminator(reconstructed)) * self.share
+                loss = discriminator_loss(self.discriminator(x[part]), self.discriminator(reconstructed)) * self.share
             yield loss
 
     @property
