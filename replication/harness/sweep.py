@@ -137,9 +137,16 @@ class _Sweep:
         return found is not None and not job.changes(found)
 
     def _computed_by(self, one: Computes, jobs: Sequence[Job]) -> None:
-        left = list(jobs)
+        left, helped = list(jobs), set[str]()
         while left:
-            held = [job for job in left if not self._passed(job, one)]
+            held = []
+            for job in left:
+                for other in self._longest(jobs):
+                    if other.key not in helped:
+                        helped.add(other.key)
+                        one.help(other)
+                if not self._passed(job, one):
+                    held.append(job)
             if len(held) == len(left):
                 if self.place.deadline.left() <= 0:
                     self.put_off |= {job.key: OutOfTime(f"{job.title}: another process works on it") for job in held}
@@ -149,6 +156,15 @@ class _Sweep:
                         self._say(f"{len(others)} rows are computed by other processes; waiting for them")
                     time.sleep(POLL)
             left = held
+
+    def _longest(self, jobs: Sequence[Job]) -> list[Job]:
+        """What one of the team is at that takes longer than each one's part of what nobody is at.
+
+        Who helps with these first, and takes short rows at the end, has others wait less for the last one.
+        """
+        seconds, ours = dict(self.ahead.left), set(self._ours)
+        share = sum(seconds.get(job.key, 0.0) for job in jobs if job.key not in ours) / self.ahead.together
+        return [job for job in jobs if job.key in ours and seconds.get(job.key, 0.0) > share]
 
     def _passed(self, job: Job, one: Computes) -> bool:
         """Whether the job is settled; then it is not ahead any more."""

@@ -174,7 +174,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x).flatten(2).transpose(1, 2)  # [B,H*W,C]
         h = self.out(attend(self.q(h), self.k(h), self.v(h), self.heads))
-        return added(h.transpose(1, 2).reshape(x.shape), x)
+        return x + h.transpose(1, 2).reshape(x.shape)
 
 
 class Level(nn.Module):

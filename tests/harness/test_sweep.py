@@ -11,6 +11,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -22,13 +23,13 @@ from torch import Tensor
 
 from replication.deadline import Deadline, OutOfTime
 from replication.files import Unwritable, locked
-from replication.harness.computing import Computing
+from replication.harness.computing import Computes, Computing
 from replication.harness.experiment import load_experiment
 from replication.harness.job import Job
 from replication.harness.jobs.cell import Cell, cells_of
 from replication.harness.journal import Computed, Failure, Record
 from replication.harness.store import Store, Sweep, sync
-from replication.harness.sweep import journal_of, run
+from replication.harness.sweep import _Sweep, journal_of, run
 from replication.harness.workplace import Workplace
 from replication.noise import ImageNoise
 from replication.sampling.chunks import SampleSet, chunks_in
@@ -443,3 +444,25 @@ def test_without_mlflow_rows_stay_in_the_journal_and_sync_gives_them_later(
         run(cells, place, store)
     assert capsys.readouterr().out.count("mlflow is not installed here") == 1
     assert sync(journal_of(cells, place.state), store, trust_marks=True) == len(cells)
+
+
+@pytest.mark.parametrize(("waiting", "helped_first"), [(1.0, True), (40.0, False)])
+def test_the_longest_row_is_shared_out_before_short_ones_are_begun(waiting: float, helped_first: bool) -> None:
+    """Exact: a row of 10 s that another one is at, beside three that nobody has begun. Catches: two processes of which one waits
+    for the other's last batch of a thousand steps; and one that helps though there is enough to do for itself."""
+    jobs: list[Any] = [SimpleNamespace(key=key) for key in ("long", "a", "b", "c")]
+    did: list[str] = []
+
+    class Swept(_Sweep):
+        def _passed(self, job: Job, one: Computes) -> bool:
+            if job.key != "long":
+                did.append(job.key)
+            return True
+
+    ahead: Any = SimpleNamespace(left={"long": 10.0, "a": waiting, "b": waiting, "c": waiting}, together=2)
+    nobody: Any = None
+    sweep = Swept(nobody, {}, nobody, ahead, nobody)
+    sweep._ours.add("long")
+    one: Any = SimpleNamespace(help=lambda job: did.append(f"helps with {job.key}"))
+    sweep._computed_by(one, jobs)
+    assert did == ["helps with long"] * helped_first + ["a", "b", "c"]
