@@ -111,7 +111,7 @@ class Snapshots:
         if not holds(path, prefix):
             kept, of = ("raw", "averaged") if ema else ("averaged", "raw")
             advice = f"; {VARIABLE}=none trains it anew" if path.parent == SHIPPED else ""
-            raise InputError(f"{path}: holds {kept} weights alone, not {of} ones{advice}")
+            raise InputError(f"{path.name}: holds {kept} weights alone, not {of} ones{advice}")
         return prefix
 
     @staticmethod
