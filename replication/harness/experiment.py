@@ -175,16 +175,16 @@ def _read(path: Path, settings: Mapping[str, str], profile: str) -> Experiment:
 
 
 class _Tables(Mapping[str, PublishedTable]):
-    """An experiment's own, and the files of the catalogue, each read when it is asked for."""
+    """An experiment's own, and the files of the catalogue, each read when it is first asked for."""
 
     def __init__(self, own: Mapping[str, PublishedTable]):
-        self._own, self._files = own, catalogue("published")
+        self._own, self._files, self._read = own, catalogue("published"), dict(own)
 
     def __getitem__(self, name: str) -> PublishedTable:
-        if name in self._own:
-            return self._own[name]
-        file = self._files[name]
-        return _table(file, file.read_bytes(), project())
+        if name not in self._read:
+            file = self._files[name]
+            self._read[name] = _table(file, file.read_bytes(), project())
+        return self._read[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter({**self._files, **self._own})
