@@ -140,7 +140,7 @@ def sample(options: argparse.Namespace) -> None:
         cell = _cell_for(options.prompt, cells, place)
         cell = find_cell(cells, cell.label, options.steps or cell.sampling.steps)
     if options.n < 1:
-        raise InputError(f"-n {options.n}: at least one image for each prompt")
+        raise InputError(f"-n {options.n}: at least one image")
     if not 0 <= options.seed < SEEDS:
         raise InputError(f"--seed {options.seed}: a seed is a whole number from 0 to 2^64 - 1")
     out = expanded(options.out, "--out").absolute()

@@ -1,6 +1,7 @@
 """The claims as the page shows them: each with an answer, what it was measured on, and how sure that is.
 
-Where a claim was judged on several sets of images, the larger images come first: photographs before digits.
+Where a claim was judged on several sets of images, the larger images come first: photographs before digits. Of the same
+size, the larger number of them does.
 """
 
 from collections import Counter
@@ -129,7 +130,7 @@ def _reading(claim: Claim, verdicts: Sequence[Verdict], evidence: Sequence[Evide
     return {
         "profiles": [e.profile for e in evidence],
         "on": on if tested else "",
-        "size": max(map(pixels, data), default=0),
+        "size": (max(map(pixels, data), default=0), max(counts, default=0)),
         "images": f", {' or '.join(f'{n:,}' for n in sorted(counts))} images a row" if counts else "",
         "answers": claim.answers(verdicts),
         "marks": " ".join(marks(verdicts)),

@@ -192,7 +192,7 @@ def test_the_answer_stands_at_the_top_and_in_the_list(text: str) -> None:
 
 
 def test_the_larger_images_come_first(results: Path) -> None:
-    """Photographs before digits wherever both have rows. Catches an order by the name of the profile."""
+    """Photographs before digits wherever both have rows, then the most images. Catches an order by the name of the profile."""
     experiment = load_experiment("ddpm")
     claims = claims_of(experiment)[:1]
     both = []
@@ -216,6 +216,9 @@ def test_the_larger_images_come_first(results: Path) -> None:
     special = first | {"claim": SimpleNamespace(statement=f"{first['claim'].statement}, on latents")}
     shown = [reading["on"] for reading in headline([first, special, *others])["readings"]]
     assert shown == [photographs, f"{photographs}, on latents", digits, f"{digits}, on latents"]
+    of_more = [reading | {"size": (reading["size"][0], reading["size"][1] + 1)} for reading in special["readings"]]
+    shown = [reading["on"] for reading in headline([first, special | {"readings": of_more}, *others])["readings"]]
+    assert shown == [f"{photographs}, on latents", photographs, f"{digits}, on latents", digits]
 
 
 def test_a_claim_is_in_the_group_of_its_answer(evidence: list[Evidence], results: Path) -> None:
