@@ -64,7 +64,7 @@ def training(device: torch.device) -> list[Task]:
     """Whole training steps: batch, gradient, clipping, Adam and the moving average.
 
     On the CPU as `replicate run` trains, by a process for each thread, and in one process; diffusers' loop in one, and at its
-    best in as many processes too, by PyTorch's DistributedDataParallel.
+    best in as many processes too, whose gradients are averaged as ours are.
     """
     size, together = SIZES[device.type], together_on(device)
     return [
