@@ -172,7 +172,26 @@ def other_work_columns(beside: Sequence[OtherWork]) -> Record:
 
 
 def unlike_times(records: Sequence[Record]) -> list[str]:
-    """In which conditions that change a time and no image rows differ, "batch size 1 against 16"; empty if they compare.
+    """Why times of rows do not compare: unlike conditions, and other work beside some of them; empty if they do."""
+    found = unlike_conditions(records)
+    if beside := most_disturbing(records):
+        disturbed = [record for record in records if record.get("timing.disturbed")]
+        names = dict.fromkeys(" x ".join(str(r[c]) for c in ("label", "sampling.steps") if c in r) for r in disturbed)
+        found.append(f"{beside} beside the timing of {', '.join(names)}: draw on a quiet machine")
+    return found
+
+
+def most_disturbing(records: Sequence[Record]) -> OtherWork | None:
+    """The other work that took most processors beside the timing of these rows; None where nothing disturbed."""
+    disturbed = [record for record in records if record.get("timing.disturbed")]
+    if not disturbed:
+        return None
+    worst = max(disturbed, key=lambda record: record["timing.other_processors"])
+    return OtherWork(**{name: worst.get(f"timing.other_{name}", 0.0) for name in OTHER}, disturbs=True)
+
+
+def unlike_conditions(records: Sequence[Record]) -> list[str]:
+    """In which conditions that change a time and no image rows differ, "batch size 1 against 16".
 
     A row from before its batch size was kept has no say in that.
     """
@@ -182,11 +201,6 @@ def unlike_times(records: Sequence[Record]) -> list[str]:
     sizes = sorted({record["timing.batch_size"] for record in records if "timing.batch_size" in record})
     if sizes and sizes[-1] - sizes[0] > ONE_SIZE * sizes[-1]:
         found.append(f"batch size {sizes[0]} against {sizes[-1]}")
-    if disturbed := [record for record in records if record.get("timing.disturbed")]:
-        worst = max(disturbed, key=lambda record: record["timing.other_processors"])
-        beside = OtherWork(**{name: worst.get(f"timing.other_{name}", 0.0) for name in OTHER}, disturbs=True)
-        names = dict.fromkeys(" x ".join(str(r[c]) for c in ("label", "sampling.steps") if c in r) for r in disturbed)
-        found.append(f"{beside} beside the timing of {', '.join(names)}: draw on a quiet machine")
     return found
 
 

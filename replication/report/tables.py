@@ -12,7 +12,7 @@ from typing import Any
 
 from replication.harness.job import Job
 from replication.harness.journal import MEASURED, Record
-from replication.harness.measuring import unlike_times
+from replication.harness.measuring import most_disturbing, unlike_conditions
 from replication.harness.table import TableSpec
 from replication.harness.versions import reasons
 
@@ -20,7 +20,7 @@ MARK = "†"  # on whatever was compared all the same, because somebody asked fo
 MARK_MEANS = f"{MARK} measured with another n or another reference than the first line: not to be compared with it."
 # an underscore within a word, and a bracket before no address, mean nothing
 _MARKDOWN = re.compile(r"[\\|`*$]|<(?=[A-Za-z/!?])|(?<!\w)_|_(?!\w)|\](?=\()")
-TIMED = "§"  # on times of another device, of other threads or batches than the first line's
+TIMED = "§"  # on times beside other work, or of another device, other threads or batches
 PAPER = "paper."  # how columns begin of what a paper prints for a row
 STALE = "‡"  # on rows of earlier versions
 SPECIAL = {  # in LaTeX
@@ -113,18 +113,23 @@ def _table(spec: TableSpec, jobs: Sequence[Job], rows: Mapping[str, Record], beh
 
 
 def _mark_times(records: Sequence[Record], times: Mapping[str, int], lines: Sequence[list[str]]) -> list[str]:
-    """Mark the times of rows that were timed otherwise than the first that was; the note that says how, if there are any.
+    """Mark times beside other work, and of rows timed otherwise than the first without; the note that says how, if any are.
 
     `times`: by column of times, its place in the `lines` of the rows.
     """
     timed = [i for i, record in enumerate(records) if not times.keys().isdisjoint(record)]
+    quiet = [i for i in timed if not records[i].get("timing.disturbed")][:1]
+    several = quiet and unlike_conditions([records[i] for i in timed])
     ways: dict[str, None] = {}
-    for i in timed if unlike_times([records[i] for i in timed]) else ():
-        if found := unlike_times([records[timed[0]], records[i]]):
-            ways |= dict.fromkeys(found)
+    for i in timed:
+        unlike = unlike_conditions([records[quiet[0]], records[i]]) if several else []
+        ways |= dict.fromkeys(unlike)
+        if unlike or records[i].get("timing.disturbed"):
             for place in times.values():
                 lines[i][place] += f" {TIMED}" * bool(lines[i][place])
-    note = f"{TIMED} timed otherwise than the first line, and not to be compared with it: {'; '.join(ways)}."
+    if beside := most_disturbing([records[i] for i in timed]):
+        ways[f"{beside} at most"] = None
+    note = f"{TIMED} timed otherwise than lines without this mark, and not to be compared with them: {'; '.join(ways)}."
     return [note] if ways else []
 
 

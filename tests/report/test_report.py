@@ -148,6 +148,24 @@ def test_table_shows_interval_and_what_was_not_run(cells: list[Cell], rows: dict
     assert "not run" in table[4]
 
 
+def test_times_that_do_not_compare_are_marked(cells: list[Cell], rows: dict[str, Record]) -> None:
+    """Beside other work, and on another device than the first line without. Catches: all lines marked since the first one was
+    disturbed, and the other work of each in the note."""
+    busy = {
+        "timing.disturbed": 1,
+        "timing.other_processors": 3.0,
+        "timing.other_switches": 0.0,
+        "timing.other_steal": 0.0,
+    }
+    first, second, third = (cell.key for cell in cells)
+    rows |= {first: {**rows[first], **busy}, third: {**rows[third], "env.device": "another"}}
+    table = tables_of(cells, rows)[""]
+    assert ["§" in line for line in str(table).splitlines()[2:5]] == [True, False, True]
+    (note,) = (note for note in table.notes if note.startswith("§"))
+    assert note.count("3.00 processors of other work at most") == 1
+    assert "against another" in note
+
+
 def test_report_is_stable_byte_for_byte(
     experiment: Experiment, cells: list[Cell], rows: dict[str, Record], tmp_path: Path
 ) -> None:
