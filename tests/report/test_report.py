@@ -157,7 +157,7 @@ def test_times_that_do_not_compare_are_marked(cells: list[Cell], rows: dict[str,
         "timing.other_switches": 0.0,
         "timing.other_steal": 0.0,
     }
-    first, second, third = (cell.key for cell in cells)
+    first, _, third = (cell.key for cell in cells)
     rows |= {first: {**rows[first], **busy}, third: {**rows[third], "env.device": "another"}}
     table = tables_of(cells, rows)[""]
     assert ["§" in line for line in str(table).splitlines()[2:5]] == [True, False, True]
