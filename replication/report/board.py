@@ -14,7 +14,7 @@ from replication.harness.jobs.cell import Cell
 from replication.registry import DATASETS
 from replication.report.claims import Claim, Evidence, Verdict, judge, notes, verdict_table
 from replication.report.claims.claim import Exact, Point
-from replication.report.claims.verdict import LEADS, NEITHER, Answer, NotTested, capitalised, marks
+from replication.report.claims.verdict import BLIND, LEADS, NEITHER, Answer, NotTested, capitalised, marks
 from replication.settings import Part
 
 WORDS = ("supported", "refuted", "inconclusive", "does not discriminate", "not tested")
@@ -88,7 +88,7 @@ def _judged(claim: Claim, experiment: str, name: str, found: Mapping[tuple[Verdi
     tested.sort(key=lambda verdicts: max(map(pixels, data_of(claim, found[verdicts][0])), default=0), reverse=True)
     readings = [_reading(claim, verdicts, found[verdicts]) for verdicts in tested or list(found)[:1]]
     leads = {answer.lead for answer in readings[0]["answers"]}
-    group = "open" if LEADS["inconclusive"] in leads else "untested" if leads == {NEITHER} else "answered"
+    group = "open" if LEADS["inconclusive"] in leads else "untested" if leads <= {NEITHER, BLIND} else "answered"
     untried = [e for verdicts, of in found.items() if verdicts not in tested for e in of if e.jobs and not e.rows]
     return {
         "claim": claim,

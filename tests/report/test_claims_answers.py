@@ -227,7 +227,8 @@ def test_a_trade_off_has_an_answer_for_each_side(folder: Path) -> None:
         (["refuted", "does not discriminate"], "no"),
         (["supported", "refuted"], "yes and no"),
         (["supported", "inconclusive"], "undecided"),
-        (["not tested", "does not discriminate"], "not tested"),
+        (["not tested", "does not discriminate"], "no answer"),
+        (["not tested", "not judged"], "not tested"),
     ],
 )
 def test_an_answer_is_undecided_as_soon_as_a_reading_is(words: list[Word], lead: str) -> None:

@@ -14,7 +14,7 @@ from replication.registry import CLAIMS
 from replication.report.claims.claim import Claim, Point, Target
 from replication.report.claims.evidence import Evidence
 from replication.report.claims.reading import Reading
-from replication.report.claims.verdict import LEADS, NEITHER, Answer, Verdict, listed, not_tested
+from replication.report.claims.verdict import BLIND, LEADS, NEITHER, Answer, Verdict, listed, not_tested
 
 
 class Meaning(NamedTuple):
@@ -33,7 +33,6 @@ class Meaning(NamedTuple):
 
 
 MORE = "more than claimed"  # of a quality or a speed beyond the band
-BLIND = "no answer"  # of a quality that a bad row has too
 LESS_IS_BETTER = ("reference / candidate", 2, lambda c, r: r / c, lambda c, r: c)
 MORE_IS_BETTER = ("candidate / reference", 2, lambda c, r: c / r, lambda c, r: r)
 OF_GAP = "(baseline - candidate) / (baseline - reference)"

@@ -25,6 +25,7 @@ TURNED = "§"  # on a word that was another one at half of the training, and may
 LEVEL = 0.05  # of all words of a claim together
 LEADS: dict[Word, str] = {"refuted": "no", "supported": "yes", "inconclusive": "undecided"}
 BOTH, NEITHER = "yes and no", "not tested"
+BLIND = "no answer"  # where a bad row has what is asked for too
 SHOWN = 1  # readings of a word; the others are counted
 
 
@@ -164,11 +165,13 @@ class Answer(NamedTuple):
 
     @property
     def lead(self) -> str:
-        """In a word: "yes", "no", or both by different readings; "undecided" as soon as one of them is."""
+        """In a word: "yes", "no", or both by different readings; "undecided" as soon as one of them is; else why it is none."""
         words = {v.word for v in self.verdicts if v.word in LEADS}
         if len(words) > 1:
             return LEADS["inconclusive"] if "inconclusive" in words else BOTH
-        return LEADS[words.pop()] if words else NEITHER
+        if words:
+            return LEADS[words.pop()]
+        return BLIND if any(v.word == "does not discriminate" for v in self.verdicts) else NEITHER
 
 
 def general_answer(verdicts: Sequence[Verdict]) -> str:
