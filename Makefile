@@ -4,6 +4,7 @@
 #   make replicate-ldm PROFILE=evening photographs, on two CPU cores, in hours; it trains what samplers and guidance sample from
 #   make replicate-ddpm PROFILE=gpu    CIFAR-10 on one GPU (profile `paper` likewise)
 #   make gpu BUDGET=540                what is worth most on one GPU, within so many seconds; again, to go on from there
+#   make gpu SET=scale=0.001           all of that with a thousandth of the trainings and images, on any machine, before
 #   make replicate-ddpm SET="protocol.n=500 batch_size=100"    change keys of the profile
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
@@ -64,7 +65,7 @@ endif
 
 # In the order of their worth. `replicate export FILE` then takes the rows home, where `replicate import FILE` has them.
 gpu: $(READY)
-	$(BIN)/replicate run ddpm ldm dit samplers scaling --profile gpu --budget $(BUDGET)
+	$(BIN)/replicate run ddpm ldm dit samplers scaling --profile gpu --budget $(BUDGET) $(foreach pair,$(SET),--set $(pair))
 
 # Changes one choice of the protocol at a time, on the checkpoint of replicate-ddpm (trained if it is not there).
 forensics: $(READY)

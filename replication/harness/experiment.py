@@ -1,5 +1,6 @@
 """An experiment: one TOML file, typed and strict. What is run, what the paper prints, which claims are judged."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from replication.harness.experiment_file import read_toml, written_out
 from replication.harness.home import catalogue, experiments, experiments_beside, find_experiment, project
 from replication.harness.protocol import Protocol
 from replication.harness.published import Published, PublishedTable, PublishedValue
+from replication.metrics.metric import LEAST_IMAGES
 from replication.registry import one_of, unknown
 from replication.sampling.generation import Guidance
 from replication.settings import Line, Part, Settings
@@ -55,6 +57,15 @@ class Row(Replicating):
     recipe: Recipe
     protocol: Protocol
 
+    def scaled(self, scale: float) -> "Row":
+        """One of so small a part of the training and of the images, and of at least as many as can be measured."""
+        n, bits = self.protocol.n, self.protocol.nll_images
+        fewer = {"n": max(LEAST_IMAGES, math.ceil(n * scale))}
+        if self.nll is not None:
+            bits = bits or self.recipe.build_dataset().sizes["test"]
+            fewer["nll_images"] = math.ceil(bits * scale)
+        return self.with_fields(recipe=self.recipe.scaled(scale), protocol=self.protocol.with_changes(fewer))
+
 
 class FirstStageRow(FirstStage, Replicating):
     """A line of the table of first stages: its reconstructions of the dataset, by default that of the profile's recipe.
@@ -74,9 +85,11 @@ class Profile(Settings):
     """How big a replication is. `batch_size` is a matter of speed and changes no result.
 
     `first_stages` by name; recipe.first_stage of the profile or of a row is one of them. `counts_as` is the size of a
-    profile of another name than a size's: what a claim asks for at least.
+    profile of another name than a size's: what a claim asks for at least. `scale` is the part of all trainings and images
+    that is made, for a rehearsal: `--set scale=0.001`.
     """
 
+    scale: float = Field(default=1.0, gt=0, le=1)
     counts_as: Size | None = None
     first_stages: dict[Line, FirstStageRow] = {}
     recipe: Recipe
@@ -90,6 +103,13 @@ class Profile(Settings):
             if count > 1:
                 raise ValueError(f"row {label!r} is there twice at {steps} steps; give the rows labels of their own")
         return self
+
+    def made(self) -> "Profile":
+        """What of it is made, by its `scale`."""
+        if self.scale == 1:
+            return self
+        stages = {name: stage.scaled(self.scale) for name, stage in self.first_stages.items()}
+        return self.with_fields(scale=1.0, first_stages=stages, rows=[row.scaled(self.scale) for row in self.rows])
 
 
 class Experiment(Settings):
@@ -120,7 +140,7 @@ class Experiment(Settings):
         """The profile of that name; raises InputError for one that this experiment does not have."""
         if not self.profiles:
             raise InputError(f"{self.path.name}: there are claims alone in it, and nothing to run")
-        return self.profiles[one_of(f"profile of {self.path.name}", name, self.profiles)]
+        return self.profiles[one_of(f"profile of {self.path.name}", name, self.profiles)].made()
 
     def published(self, row: Row | FirstStageRow) -> list[PublishedValue]:
         """What is printed for the row at its step counts, the first named first; raises InputError for a wrong name."""

@@ -21,6 +21,7 @@ from replication.layers.conditioning import (
     parted,
     timestep_embedding,
 )
+from replication.layers.convolution import Convolution
 from replication.types import InputError
 
 Resample = Callable[[Tensor], Tensor]
@@ -125,11 +126,11 @@ class ResnetBlock(nn.Module):
         super().__init__()
         self.scale_shift, self.resample = scale_shift, resample
         self.norm1 = GroupNorm(groups, c_in, eps)
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.conv1 = Convolution(c_in, c_out)
         self.embed = nn.Linear(embedding, c_out * (2 if scale_shift else 1)) if embedding else None
         self.norm2 = GroupNorm(groups, c_out, eps)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.conv2 = Convolution(c_out, c_out)
         self.shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
@@ -335,7 +336,7 @@ class UNet(DownPath):
                 c = channels[i]
             self.up.append(self._level(i, widths))
             if i > 0:
-                doubling = self._block(c, c, doubled) if self.resampling_blocks else nn.Conv2d(c, c, 3, padding=1)
+                doubling = self._block(c, c, doubled) if self.resampling_blocks else Convolution(c, c)
                 self.upsample.append(doubling)
 
         self.norm_out = GroupNorm(self.groups, c, self.middle1.norm1.eps)

@@ -10,6 +10,7 @@ from typing import NamedTuple, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from replication.layers.convolution import Convolution
 from replication.layers.unet import Attention, GroupNorm, Level, ResnetBlock, doubled
 
 
@@ -79,7 +80,7 @@ class Decoder(nn.Module):
             self.up.append(_level(c, width * multiplier, blocks + 1, groups, 2**i in attention))
             c = width * multiplier
             if i > 0:
-                self.upsample.append(nn.Conv2d(c, c, 3, padding=1))
+                self.upsample.append(Convolution(c, c))
         self.norm_out = GroupNorm(groups, c, eps=1e-6)
         self.conv_out = nn.Conv2d(c, c_out, 3, padding=1)
 

@@ -1,8 +1,9 @@
 """Speed, as `replicate bench` measured it on one device: results/bench-<device>.json, and .md, a pure function of that.
 
 A line has what one piece of work took in each of several turns, beside its peers' times of the same turns. Its floor is what
-no code goes below that multiplies as the network says: its multiply-adds at the rate of a matrix product, or the bytes that
-it must read and write once at the bandwidth of a copy, whichever takes longer; both are timed in these turns too.
+no code goes below that multiplies as the network says (layers/convolution.py multiplies less): its multiply-adds at the rate
+of a matrix product, or the bytes that it must read and write once at the bandwidth of a copy, whichever takes longer; both
+are timed in these turns too.
 """
 
 import json
@@ -36,7 +37,8 @@ LAST = ("G multiply-adds/s", "GB/s", "turns", "machine")  # columns
 LEGEND = (
     "Medians of alternating turns of one run; in brackets the interval that holds the true median with 95 %, or all turns "
     "where they are five or fewer. **Floor**: the products alone at the rate of one large matrix product of the same "
-    "precision, or the bytes that are read and written once at the bandwidth of one large copy, whichever takes longer. "
+    "precision, or the bytes that are read and written once at the bandwidth of one large copy, whichever takes longer; where "
+    "a convolution takes fewer products than it is counted with (Winograd's), more than 100 % of it can be reached. "
     "**Times ours**: how many times longer a peer takes, turn by turn, with the same weights, batch and inputs: *defaults* "
     "is a library as it comes, its precision too; *best* is in our precision, in channels_last, and where ours is, compiled "
     "and fused."

@@ -4,10 +4,11 @@ Rombach et al. 2022, section 3.1 and appendix G: reconstruction + regularizer + 
 over an image's values (`Autoencoder.reconstruct` has how the official sums translate).
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -83,6 +84,15 @@ class FirstStage(Settings):
     loss: FirstStageLoss
     training: Training
     decoder_of: "FirstStage | None" = None
+
+    def scaled(self, scale: float) -> Self:
+        """One of so small a part of the training, its decoder's base likewise; a discriminator comes in as much earlier."""
+        start = math.ceil(self.loss.discriminator_start * scale)
+        return self.with_fields(
+            training=self.training.scaled(scale),
+            loss=self.loss.with_fields(discriminator_start=start),
+            decoder_of=self.decoder_of and self.decoder_of.scaled(scale),
+        )
 
     def identity(self, dataset: Dataset) -> dict[str, Any]:
         """What fixes the weights, for keys."""

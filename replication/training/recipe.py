@@ -75,6 +75,11 @@ class Recipe(Shared):
     def training_key(self) -> str:
         return content_key(self.training_identity())
 
+    def scaled(self, scale: float) -> "Recipe":
+        """One of so small a part of the training, and of its first stage's."""
+        stage = self.first_stage and self.first_stage.scaled(scale)
+        return self.with_fields(training=self.training.scaled(scale), first_stage=stage)
+
     def completed(self) -> "Recipe":
         """This recipe with what follows from its other parts, where network and autoencoder have options for it.
 

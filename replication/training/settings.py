@@ -1,5 +1,6 @@
 """The settings of a training, whichever network it is of."""
 
+import math
 from typing import Any
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -37,6 +38,10 @@ class Training(Shared):
     def part_size(self) -> int:
         """Images of a batch that go through the network at once, in all processes together."""
         return self.batch_size // self.accumulate
+
+    def scaled(self, scale: float) -> "Training":
+        """A training of so small a part of the steps, and of at least one."""
+        return self.with_fields(steps=math.ceil(self.steps * scale), warmup=int(self.warmup * scale))
 
     def identity(self) -> dict[str, Any]:
         """What enters keys: settings that came later count where they are used, so that what was trained keeps its key."""
