@@ -4,11 +4,13 @@ Compiled, what is between the convolutions and matrix products becomes one kerne
 casts of autocast. Replayed, they are recorded once and launched all together: a small network's kernels take less time than
 their launches. What is recorded may neither wait for the device nor choose by a tensor's content, which no step of sampling
 or training here does. What cannot be compiled or recorded, or answers otherwise once compiled, runs as it is, after one
-warning. On the CPU there is little to gain:
-on one thread of a Xeon with AVX512-BF16 and without AMX, compiled, an evaluation takes 0.86 times as long for 300 of the
-digits (0.78 for 100), 0.89 for the U-Net of 8x8 latents, 1.06 for the one of 32x32 pixels and 1.02 for a DiT, and a training
-step 0.92 times (digits), after 13 to 54 s of compiling in each process; on an EPYC 0.84, 0.90 and 0.92. In
-bfloat16, networks and bare products alike take 1.7 to 1.9 times as long as in float32 on that Xeon.
+warning.
+
+On the CPU there is little to gain: on one thread of a Xeon with AVX512-BF16 and without AMX, compiled, an evaluation takes
+0.86 times as long for 300 of the digits (0.78 for 100), 0.89 for the U-Net of 8x8 latents, 1.06 for the one of 32x32 pixels and
+1.02 for a DiT, and a training step 0.92 times (digits), after 13 to 54 s of compiling in each process; on an EPYC 0.84, 0.90
+and 0.92. In bfloat16, networks and bare products alike take 1.7 to 1.9 times as long as in float32 on that Xeon. What is
+gained there is in layers/: linear.py, convolution.py.
 """
 
 import copy

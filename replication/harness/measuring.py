@@ -175,19 +175,23 @@ def unlike_times(records: Sequence[Record]) -> list[str]:
     """Why times of rows do not compare: unlike conditions, and other work beside some of them; empty if they do."""
     found = unlike_conditions(records)
     if beside := most_disturbing(records):
-        disturbed = [record for record in records if record.get("timing.disturbed")]
-        names = dict.fromkeys(" x ".join(str(r[c]) for c in ("label", "sampling.steps") if c in r) for r in disturbed)
+        labels = (" x ".join(str(r[c]) for c in ("label", "sampling.steps") if c in r) for r in disturbed_rows(records))
+        names = dict.fromkeys(labels)
         found.append(f"{beside} beside the timing of {', '.join(names)}: draw on a quiet machine")
     return found
 
 
 def most_disturbing(records: Sequence[Record]) -> OtherWork | None:
     """The other work that took most processors beside the timing of these rows; None where nothing disturbed."""
-    disturbed = [record for record in records if record.get("timing.disturbed")]
-    if not disturbed:
+    worst = max(disturbed_rows(records), key=lambda record: record["timing.other_processors"], default=None)
+    if worst is None:
         return None
-    worst = max(disturbed, key=lambda record: record["timing.other_processors"])
     return OtherWork(**{name: worst.get(f"timing.other_{name}", 0.0) for name in OTHER}, disturbs=True)
+
+
+def disturbed_rows(records: Sequence[Record]) -> list[Record]:
+    """The rows beside whose timing there was other work that says something of it."""
+    return [record for record in records if record.get("timing.disturbed")]
 
 
 def unlike_conditions(records: Sequence[Record]) -> list[str]:

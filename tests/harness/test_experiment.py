@@ -374,3 +374,43 @@ def test_a_profile_of_any_name_says_what_it_counts_as(project: Path) -> None:
     path.write_text(path.read_text().replace("laptop", "Laptop"))
     with pytest.raises(InputError, match="Laptop"):
         load_experiment(str(path))
+
+
+def test_a_scale_makes_a_part_of_everything() -> None:
+    """Steps of all trainings, images of all rows; a first stage of the profile stays that of its rows."""
+    (whole,) = {row.label: row for row in load_experiment("ldm").profile("gpu").rows if row.label == "f = 4"}.values()
+    experiment = load_experiment("ldm", {"scale": "0.001"}, "gpu")
+    profile = experiment.profile("gpu")
+    (row,) = (row for row in profile.rows if row.label == "f = 4")
+    training = {"steps": 5, "warmup": 0}
+    assert row.recipe.training == whole.recipe.training.with_fields(**training)
+    assert row.recipe.first_stage is not None
+    assert row.recipe.first_stage.training.steps == 4
+    assert row.recipe.first_stage == profile.first_stages["kl-f4"].first_stage
+    assert (row.protocol.n, row.protocol.changes) == (10, whole.protocol.changes.replace("3000", "10"))
+    assert load_experiment("ldm", {"scale": "0.1"}, "gpu").profile("gpu").rows[0].protocol.n == 300
+    assert load_experiment("ldm", {"scale": "1.0"}, "gpu").profile("gpu") == load_experiment("ldm").profile("gpu")
+
+
+def test_a_scale_reaches_what_is_not_stated(isolated: Path) -> None:
+    """An NLL of all test images, when a discriminator comes in, and the first stage that a decoder is trained on from."""
+    (nll, *_) = (row for row in load_experiment("ddpm", {"scale": "0.001"}, "paper").profile("paper").rows if row.nll)
+    assert nll.protocol.nll_images == 10
+    stages = load_experiment("dit", {"scale": "0.001"}, "paper").profile("paper").first_stages
+    decoder = stages["kl-f8-ema"].decoder_of
+    assert decoder is not None
+    assert decoder.loss.discriminator_start == 51
+    assert decoder == stages["kl-f8"].first_stage
+
+
+@pytest.mark.parametrize("scale", ["0", "1.5", "-1", "half", "nan"])
+def test_no_other_scale(scale: str) -> None:
+    with pytest.raises(InputError, match=r"profiles\.gpu\.scale"):
+        load_experiment("ddpm", {"scale": scale}, "gpu")
+
+
+def test_a_rehearsal_supports_no_claim() -> None:
+    experiment = load_experiment("ddpm", {"scale": "0.1"}, "gpu")
+    claims = claims_of(experiment)
+    evidence = Evidence(experiment, "gpu", [], {}, claims, {}, {})
+    assert {evidence.shortfall(claim) for claim in claims} == {"profile gpu at scale 0.1 is a rehearsal"}

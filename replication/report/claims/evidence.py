@@ -81,6 +81,8 @@ class Evidence:
         """Why nothing can be said about the claim here, empty if something can."""
         if claim.awaits is not None:
             return f"there is no experiment {claim.awaits!r} yet"
+        if (own := self.experiment.profiles.get(self.profile)) is not None and own.scale < 1:
+            return f"profile {self.profile} at scale {own.scale:g} is a rehearsal"
         if self.size < SIZES.index(claim.minimum_profile):
             return f"profile {self.profile} is too small, it takes {claim.minimum_profile}"
         if claim.maximum_profile and self.size > SIZES.index(claim.maximum_profile):
