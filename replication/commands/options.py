@@ -14,6 +14,7 @@ from replication.harness.job import Job, jobs_of, of_row
 from replication.harness.jobs.cell import Cell
 from replication.harness.journal import plain
 from replication.harness.workplace import Workplace
+from replication.memory import keep_freed_memory
 from replication.registry import unknown
 from replication.report.claims import claims_of
 from replication.types import InputError
@@ -78,19 +79,21 @@ def device_of(name: str) -> torch.device:
     """The device itself; auto is CUDA where there is one, and behind a name "+replay" leaves networks
     uncompiled, "+eager" their kernels launched one by one too.
 
-    cuDNN looks for the fastest convolutions there, since shapes stay the same from step to step.
-    Raises InputError for one that is not there.
+    cuDNN looks for the fastest convolutions there, since shapes stay the same from step to step; on the CPU this process keeps
+    memory for its next operations. Raises InputError for one that is not there.
     """
     Policy.replays = not name.endswith(EAGER)
     Policy.compiles = Policy.replays and not name.endswith(REPLAY)
     name = name.removesuffix(EAGER).removesuffix(REPLAY)
     torch.backends.cudnn.benchmark = True
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise unknown("device", name, ["auto", "cpu", "cuda"]) from error
     if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
         raise InputError(f"--device {name}: there is no such device here (valid: auto, cpu, cuda with a CUDA device)")
+    if device.type == "cpu":
+        keep_freed_memory()
     return device

@@ -53,8 +53,6 @@ def companions(jobs: Sequence[Job], place: Workplace) -> Iterator[Sequence[Compu
     threads = torch.get_num_threads()
     trainings = trainings_of(jobs, place)
     count = _worthwhile(jobs, trainings, place, threads)
-    if place.device.type == "cpu" and count == threads:
-        keep_freed_memory()
     shared = replace(place, batch_size=max(place.batch_size // count, min(place.batch_size, LEAST)))
     team = [Companion(shared, threads // count, count - 1) for _ in range(count - 1)]
     try:
@@ -210,8 +208,7 @@ def serve(descriptor: int) -> None:
     threading.Thread(target=_listen, args=(connection, asked), daemon=True).start()
     be_quiet(True)
     place, threads, *beside = asked.get()
-    if threads == 1:
-        keep_freed_memory()
+    keep_freed_memory()
     _compute_beside(threads, *beside)
     worker = Trains(place)
     while True:
