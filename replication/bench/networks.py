@@ -46,7 +46,7 @@ SIZES = {
         {"ddpm-cifar10": 512, "dit-s/2": 256, "dit-xl/2": 64, LATENT: 512}, {"ddpm-cifar10": 256, LATENT: 256}, "bf16"
     ),
     "cpu": Size(
-        {"ddpm-digits": 300, "ddpm-cifar10": 8, "dit-s/2": 2, LATENT: 16}, {"ddpm-digits": 128, LATENT: 16}, "float32"
+        {"ddpm-digits": 300, "ddpm-cifar10": 8, "dit-s/2": 8, LATENT: 16}, {"ddpm-digits": 128, LATENT: 16}, "float32"
     ),
 }
 

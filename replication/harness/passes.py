@@ -14,6 +14,7 @@ from replication.cost import Work, counted
 from replication.datasets.dataset import Dataset
 from replication.diffusion.denoiser import Denoiser
 from replication.diffusion.sampling import sample
+from replication.layers.on_cpu import kept_bytes
 from replication.metrics.extractor import EmbeddedExtractor
 from replication.noise import ImageNoise
 from replication.registry import EXTRACTORS, SAMPLERS
@@ -59,7 +60,8 @@ def of_network(recipe: Recipe, batch: int, trained: bool = False) -> Pass:
         network, x = recipe.build_network().train(trained), torch.empty(batch, *shape)
         with torch.set_grad_enabled(trained):
             counter = counted(lambda: network(x, torch.empty(batch), recipe.null(batch, "meta")))
-        return Pass(counter.work, counter.peak, sum(p.numel() for p in network.parameters()))
+        kept = 0 if trained else kept_bytes(network)
+        return Pass(counter.work, counter.peak + kept, sum(p.numel() for p in network.parameters()))
 
     return _once((recipe.network, recipe.condition, shape, batch, trained), count)
 
@@ -134,7 +136,8 @@ def of_stage(
 
         with torch.set_grad_enabled(trained):
             counter = counted(run)
-        return Pass(counter.work, counter.peak, sum(p.numel() for p in autoencoder.parameters()))
+        kept = 0 if trained else kept_bytes(autoencoder)
+        return Pass(counter.work, counter.peak + kept, sum(p.numel() for p in autoencoder.parameters()))
 
     return _once((what, str(stage.autoencoder), str(stage.loss), dataset.shape, batch, trained), count)
 

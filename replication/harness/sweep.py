@@ -147,15 +147,14 @@ class _Sweep:
                         one.help(other)
                 if not self._passed(job, one):
                     held.append(job)
-            if len(held) == len(left):
-                if self.place.deadline.left() <= 0:
-                    self.put_off |= {job.key: OutOfTime(f"{job.title}: another process works on it") for job in held}
-                    break
-                if not sum(one.help(job) for job in held):
-                    if others := [job for job in held if job.key not in self._ours]:
-                        self._say(f"{len(others)} rows are computed by other processes; waiting for them")
-                    time.sleep(POLL)
+            if len(held) == len(left) and not self._over() and not sum(one.help(job) for job in held):
+                if others := [job for job in held if job.key not in self._ours]:
+                    self._say(f"{len(others)} rows are computed by other processes; waiting for them")
+                time.sleep(POLL)
             left = held
+
+    def _over(self) -> bool:
+        return self.place.deadline.left() <= 0
 
     def _longest(self, jobs: Sequence[Job]) -> list[Job]:
         """What one of the team is at that takes longer than each one's part of what nobody is at.
@@ -174,6 +173,9 @@ class _Sweep:
 
     def _settled(self, job: Job, one: Computes) -> bool:
         """Whether the job needs no further look; False where another process holds it, or a training that it needs."""
+        if self._over():  # to find out how long it takes takes time too
+            self.put_off[job.key] = OutOfTime(f"{job.title}: the time is over")
+            return True
         try:
             with self._at(job.key), locked(self.place.state / "locks" / job.key, job.title, wait=False):
                 if self._done(job):

@@ -12,6 +12,8 @@ import torch
 from numpy.polynomial import polynomial
 from torch import Tensor, nn
 
+from replication.layers.on_cpu import Kept, evaluates
+
 TILE, KERNEL = 4, 3
 EDGE = TILE + KERNEL - 1  # of what a tile is computed from
 # Where polynomials are evaluated, besides infinity. Rounding errs by 1.1e-6 of the answer with these and 128 channels, by
@@ -29,25 +31,13 @@ class Convolution(nn.Conv2d):
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__(c_in, c_out, KERNEL, padding=1)
-        self._known: tuple[Tensor, int, Tensor] | None = None  # weights, their version, and what they are taken to
+        self.kept = Kept(taken_weights, EDGE**2 / KERNEL**2 if min(c_in, c_out) >= MANY else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return winograd(x, self._taken(), self.bias) if self._pays(x) else super().forward(x)
-
-    def _pays(self, x: Tensor) -> bool:
-        if min(self.in_channels, self.out_channels) < MANY or x.shape[2] % TILE or x.shape[3] % TILE:
-            return False
-        if torch.is_grad_enabled() or self.weight.is_inference() or torch.compiler.is_compiling():
-            return False
-        real = x.device.type == "cpu" and type(x) is Tensor  # and no stand-in that has a shape alone
-        return real and x.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-
-    def _taken(self) -> Tensor:
-        """Kept until the weights change, four times their size; with these weights, so that no others come to lie there."""
-        weight, version = self.weight.detach(), self.weight._version
-        if self._known is None or (self._known[0].data_ptr(), self._known[1]) != (weight.data_ptr(), version):
-            self._known = weight, version, taken_weights(weight)
-        return self._known[2]
+        pays = min(self.in_channels, self.out_channels) >= MANY and not (x.shape[2] % TILE or x.shape[3] % TILE)
+        if pays and evaluates(x):
+            return winograd(x, self.kept.of(self.weight), self.bias)
+        return super().forward(x)
 
 
 def winograd(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:

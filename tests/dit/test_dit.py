@@ -347,5 +347,7 @@ def test_sit_is_the_official_network_with_time_and_velocity_turned() -> None:
 def test_evaluations_by_onednn_are_those_of_training(block: str) -> None:
     """1e-5, of outputs near 1: without gradients other products, and GELU within them. Catches GELU's form by erf (1e-3)."""
     network = small(3, block=block)
-    trained = network(X, TIMESTEP, LABEL).detach()
-    assert float((said(network) - trained).abs().max() / trained.abs().max()) < 1e-5
+    for _ in range(2):  # weights that have changed since too
+        trained = network(X, TIMESTEP, LABEL).detach()
+        assert float((said(network) - trained).abs().max() / trained.abs().max()) < 1e-5
+        randomize(network, 7)

@@ -347,17 +347,30 @@ def test_a_held_cell_ends_with_the_budget(cells: list[Cell], place: Workplace) -
         run(cells[:1], soon, NoStore(place.state))
 
 
+def test_nothing_is_begun_when_the_time_is_over(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches rows whose evaluations are timed, one row after the other, to find that there is no time for them."""
+    run(cells[:1], place, NoStore(place.state))  # the training
+    monkeypatch.setattr(Cell, "compute", Mock(side_effect=AssertionError("begun")))
+    with pytest.raises(OutOfTime, match=r"no time for 2 of 2 rows; the first of them: .*: the time is over"):
+        run(cells[1:3], replace(place, deadline=Deadline.within(0.0)), NoStore(place.state))
+
+
 def test_a_row_that_another_of_the_team_finishes_is_not_late(cells: list[Cell], place: Workplace) -> None:
     """The time is over: who is idle puts the row off that the other one is at. Catches no time for a row that is there."""
-    looked = threading.Event()
+    begun, looked = threading.Event(), threading.Event()
 
     class Over(Deadline):
         def left(self) -> float:
+            if not begun.is_set():
+                return 1.0
             looked.set()
             return -1.0
 
     class Begun(Computing):
         def compute(self, job: Job, earlier: Record | None) -> Computed:
+            begun.set()
             assert looked.wait(60)
             return job.compute(replace(self.place, deadline=Deadline()))
 

@@ -101,6 +101,7 @@ def test_kept_weights_follow_the_layer(counted: list[torch.Size]) -> None:
         assert apart(layer(x), plain(x, layer)) < 3e-6, change.__name__
         assert apart(copy.deepcopy(layer)(x), plain(x, layer)) < 3e-6, change.__name__
     assert len(counted) == 9
+    assert layer.kept.of(layer.weight) is layer.kept.of(layer.weight)
     assert set(layer.state_dict()) == {"weight", "bias"}
 
 
