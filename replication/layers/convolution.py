@@ -1,7 +1,8 @@
-"""Convolutions of 3x3 with a quarter of the multiplications: Winograd's, of tiles of 4x4 (Lavin and Gray 2016, F(4x4, 3x3)).
+"""3x3 convolutions by Winograd's algorithm with a quarter of the multiplications: F(4x4, 3x3) of Lavin and Gray 2016.
 
-Each tile, with the pixels around it, is taken to 36 values in each of which a convolution is one product of matrices, and
-from these back. The way there and back costs less than it saves where channels are many.
+The input transform makes 36 numbers of the 6x6 pixels in and around each tile of 4x4. For each of the 36 the convolution is one
+product of matrices, over the channels, and the output transform makes tiles of these. Transforms cost less than they save where
+channels are many.
 """
 
 import math
@@ -15,23 +16,23 @@ from torch import Tensor, nn
 from replication.layers.on_cpu import Kept, evaluates
 
 TILE, KERNEL = 4, 3
-EDGE = TILE + KERNEL - 1  # of what a tile is computed from
+EDGE = TILE + KERNEL - 1  # of the pixels that a tile is computed from
 # Where polynomials are evaluated, besides infinity. Rounding errs by 1.1e-6 of the answer with these and 128 channels, by
-# 2.5e-6 with the usual 0, 1, -1, 2 and -2, and by 2e-7 in a plain convolution.
+# 2.5e-6 with the usual 0, 1, -1, 2 and -2, and by 2e-7 in a direct convolution.
 POINTS = (0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)
 # Channels from which on it pays. On a Xeon with AVX512 it takes 0.4 to 0.7 times as long for 128 and 256, and on two threads
-# up to 1.3 times as long for 64. In training, where weights are taken there anew at each step and twice, a step of a U-Net
-# with 64 to 128 channels took 0.97 to 1.05 times as long.
+# up to 1.3 times as long for 64. In training, where weights are transformed at every step, and for the gradient again, a step
+# of a U-Net with 64 to 128 channels took 0.97 to 1.05 times as long.
 MANY = 128
-AT_ONCE = 3 << 20  # bytes of what tiles are taken to at a time, so that it stays in the processor's cache
+AT_ONCE = 3 << 20  # bytes of transformed pixels at a time, so that they stay in the processor's cache
 
 
 class Convolution(nn.Conv2d):
-    """PyTorch's own, 3x3 with a border of zeros; where nothing is trained, on the CPU in float32, Winograd's if that pays."""
+    """PyTorch's own, 3x3 with a border of zeros; by Winograd's algorithm where that pays, on the CPU in evaluations."""
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__(c_in, c_out, KERNEL, padding=1)
-        self.kept = Kept(taken_weights, EDGE**2 / KERNEL**2 if min(c_in, c_out) >= MANY else 0.0)
+        self.kept = Kept(transformed_weights, EDGE**2 / KERNEL**2 if min(c_in, c_out) >= MANY else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         pays = min(self.in_channels, self.out_channels) >= MANY and not (x.shape[2] % TILE or x.shape[3] % TILE)
@@ -41,9 +42,9 @@ class Convolution(nn.Conv2d):
 
 
 def winograd(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Float32[B,C,H,W], taken_weights, [O] -> [B,O,H,W], the convolution of x with zeros around it.
+    """Float32[B,C,H,W], transformed_weights, [O] -> [B,O,H,W], the convolution of x with zeros around it.
 
-    H and W are multiples of TILE. The answer's channels lie next to each other in memory, as they should in x.
+    H and W are multiples of TILE. The answer is in channels_last, as x had better be.
     """
     (images, c_in, height, width), c_out = x.shape, weights.shape[2]
     rows, columns = height // TILE, width // TILE
@@ -57,29 +58,29 @@ def winograd(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
         (EDGE, EDGE, some, some_rows, columns, c_in),
         (of_line, of_pixel, of_image, TILE * of_line, TILE * of_pixel, 1),
     )
-    gathered, taken = (x.new_empty(edges.shape) for _ in range(2))
+    gathered, transformed = (x.new_empty(edges.shape) for _ in range(2))
     products = x.new_empty(EDGE**2, some * some_rows * columns, c_out)
     tiles = x.new_empty(TILE, TILE, some, some_rows, columns, c_out)
     answer = x.new_empty(images, rows, TILE, columns, TILE, c_out)
     by_pixel = x.permute(0, 2, 3, 1)
     for image in range(0, images, some):
         for row in range(0, rows, some_rows):
-            image, row = min(image, images - some), min(row, rows - some_rows)
+            image, row = min(image, images - some), min(row, rows - some_rows)  # the last parts overlap
             top, bottom = TILE * row - 1, TILE * (row + some_rows) + 1
             first, end = max(top, 0), min(bottom, height)
             around[:, : first - top] = 0
             around[:, end - top :] = 0
             around[:, first - top : end - top, 1:-1] = by_pixel[image : image + some, first:end]
             gathered.copy_(edges)
-            torch.mm(forth, gathered.view(EDGE**2, -1), out=taken.view(EDGE**2, -1))
-            torch.bmm(taken.view(EDGE**2, -1, c_in), weights, out=products)
+            torch.mm(forth, gathered.view(EDGE**2, -1), out=transformed.view(EDGE**2, -1))
+            torch.bmm(transformed.view(EDGE**2, -1, c_in), weights, out=products)
             torch.mm(back, products.view(EDGE**2, -1), out=tiles.view(TILE**2, -1))
             part = answer[image : image + some, row : row + some_rows]
             torch.add(tiles.permute(2, 3, 0, 4, 1, 5), 0 if bias is None else bias, out=part)
     return answer.view(images, height, width, c_out).permute(0, 3, 1, 2)
 
 
-def taken_weights(weight: Tensor) -> Tensor:
+def transformed_weights(weight: Tensor) -> Tensor:
     """Float32[O,C,3,3] -> [36,C,O]."""
     _, kernel, _ = transforms()
     return (kernel @ weight.permute(2, 3, 1, 0).flatten(2).flatten(0, 1)).unflatten(1, weight.shape[1::-1])
@@ -87,10 +88,10 @@ def taken_weights(weight: Tensor) -> Tensor:
 
 @cache
 def transforms() -> tuple[Tensor, Tensor, Tensor]:
-    """Of a tile's pixels, [36,36], of a kernel, [36,9], and back, [16,36], in both directions at once.
+    """Of the input, [36,36], of a kernel, [36,9], and of the output, [16,36], in both directions of the image at once.
 
-    Lavin and Gray's B^T, G and A^T for any POINTS, by Toom and Cook: a tile's outputs are evaluated polynomials' product,
-    transposed.
+    Lavin and Gray's B^T, G and A^T for any POINTS, by Toom and Cook: the product of two polynomials from their values at
+    these points, transposed.
     """
     forth, kernel, back = np.zeros((EDGE, EDGE)), np.zeros((EDGE, KERNEL)), np.zeros((TILE, EDGE))
     for i, point in enumerate(POINTS):
@@ -99,8 +100,8 @@ def transforms() -> tuple[Tensor, Tensor, Tensor]:
         kernel[i] = point ** np.arange(KERNEL) / math.prod(point - other for other in others)
         back[:, i] = point ** np.arange(TILE)
     forth[-1], kernel[-1, -1], back[-1, -1] = polynomial.polyfromroots(POINTS), 1, 1  # at infinity
-    of_rows, of_kernels, of_answers = (torch.from_numpy(np.kron(a, a)).float() for a in (forth, kernel, back))
-    return of_rows, of_kernels, of_answers
+    of_input, of_kernel, of_output = (torch.from_numpy(np.kron(one, one)).float() for one in (forth, kernel, back))
+    return of_input, of_kernel, of_output
 
 
 def _part(whole: int, at_most: int) -> int:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from replication.check.models import randomize
 from replication.ddpm.unet import ddpm_unet
 from replication.layers import convolution
-from replication.layers.convolution import Convolution, taken_weights, transforms, winograd
+from replication.layers.convolution import Convolution, transformed_weights, transforms, winograd
 
 
 def plain(x: Tensor, layer: Convolution) -> Tensor:
@@ -53,10 +53,10 @@ def test_equals_a_plain_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
         layer, x = made(c_in, c_out, images, height, width)
         for at_once in (1, 1 << 19, 1 << 21, 1 << 30):  # a row of tiles, several, several images, all
             monkeypatch.setattr(convolution, "AT_ONCE", at_once)
-            found = winograd(x, taken_weights(layer.weight), layer.bias)
+            found = winograd(x, transformed_weights(layer.weight), layer.bias)
             assert apart(found, plain(x, layer)) < 3e-6, (images, height, width, at_once)
             assert found.is_contiguous(memory_format=torch.channels_last)
-    without = winograd(x, taken_weights(layer.weight))
+    without = winograd(x, transformed_weights(layer.weight))
     assert apart(without, F.conv2d(x.double(), layer.weight.double(), padding=1)) < 3e-6
 
 
