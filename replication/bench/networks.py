@@ -28,6 +28,7 @@ from replication.training.train import NetworkState
 
 FLOAT = 4  # bytes
 CPU = torch.device("cpu")
+SERIES = 4  # steps of a training at a time, as it makes them: processes of a team take a while to begin
 THREADS, BEST_TOGETHER = "one process, all threads", "diffusers, best, in processes"
 # by a step, of each weight: itself, Adam's two moments and the average are read and written, the gradient too
 TOUCHED_BY_STEP = 10
@@ -140,19 +141,22 @@ def _training(name: str, batch: int, precision: Precision, device: torch.device)
         best = both.peer.to(device).to(memory_format=torch.channels_last).train()
         runs[DEFAULTS] = _loop_of_diffusers(first, first, data, batch, "float32", best=False)
         runs[BEST] = _loop_of_diffusers(best, peers.compiled(best, device), data, batch, precision, best=True)
-    multiply_adds = FORWARDS_PER_STEP * each.multiply_adds * batch
-    touched = FLOAT * TOUCHED_BY_STEP * each.parameters
+    multiply_adds = SERIES * FORWARDS_PER_STEP * each.multiply_adds * batch
+    touched = SERIES * FLOAT * TOUCHED_BY_STEP * each.parameters
 
     def close() -> None:
         for team in teams.values():
             team.close()
 
     around = dict.fromkeys(teams, nullcontext)  # what its processes do is no disturbance
-    every: dict[str, Run] = {**runs, **teams}
-    warmups = WARMUPS + 2
-    return Work(
-        every, multiply_adds, touched, batch, precision, warmups, peers.missing(both.peer), close=close, around=around
-    )
+    every: dict[str, Run] = {**{name: partial(_series, run) for name, run in runs.items()}, **teams}
+    missing = peers.missing(both.peer)
+    return Work(every, multiply_adds, touched, SERIES * batch, precision, WARMUPS, missing, close=close, around=around)
+
+
+def _series(step: Run) -> None:
+    for _ in range(SERIES):
+        step()
 
 
 def _steps(name: str, batch: int, precision: Precision, processes: Processes) -> Run:
@@ -164,7 +168,7 @@ def _steps(name: str, batch: int, precision: Precision, processes: Processes) ->
         state.advance(data)
         processes.as_first(False, False)  # as training/loop.py asks after each
 
-    return step
+    return partial(_series, step)
 
 
 def _steps_of_diffusers(name: str, batch: int, precision: Precision, processes: Processes) -> Run:
@@ -172,7 +176,7 @@ def _steps_of_diffusers(name: str, batch: int, precision: Precision, processes: 
     assert both.peer is not None
     best = both.peer.to(memory_format=torch.channels_last).train()
     rows = processes.rows(batch)
-    return _loop_of_diffusers(best, best, data, rows.stop - rows.start, precision, True, processes)
+    return partial(_series, _loop_of_diffusers(best, best, data, rows.stop - rows.start, precision, True, processes))
 
 
 def _loop_of_diffusers(

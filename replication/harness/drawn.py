@@ -115,7 +115,7 @@ class Drawn(Job):
     def help(self, place: Workplace) -> bool:
         """Draw what of its images nobody draws yet."""
         model = place.model(self.recipe, self.protocol.ema)
-        place.deadline.require(self._drawing_seconds(model, place), self.title)
+        place.deadline.require(self._seconds(model, place), self.title)
         source = self.source(model, place.device)
         of_seeds = ((self._request(model, seed, place), self.sample_place(seed, place)) for seed in self.protocol.seeds)
         return sum(draw(source, request, where) for request, where in of_seeds) > 0
@@ -131,11 +131,11 @@ class Drawn(Job):
         encoded = cond if condition else None
         return SampleRequest(self.sampling, protocol.n, seed, encoded, protocol.quantizer, protocol.precision)
 
-    def _drawing_seconds(self, model: Model, place: Workplace) -> float:
-        """What the images that have yet to be drawn take at least; 0 where no deadline asks."""
+    def _seconds(self, model: Model, place: Workplace, besides: int = 0) -> float:
+        """What images to be drawn take at least, and so many evaluations of one image besides; 0 where no deadline asks."""
         places = [self.sample_place(seed, place) for seed in self.protocol.seeds]
         missing = (Chunks(of.folder, model.weights).missing(self.protocol.n) for of in places)
-        left = self.nfe() * sum(missing)
+        left = self.nfe() * sum(missing) + besides
         if not left or place.deadline == NEVER:
             return 0.0
         noise = ImageNoise(0, torch.arange(min(self.protocol.n, place.batch_size)), place.device)

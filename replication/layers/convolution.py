@@ -35,17 +35,18 @@ class Convolution(nn.Conv2d):
         self.kept = Kept(transformed_weights, EDGE**2 / KERNEL**2 if min(c_in, c_out) >= MANY else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        pays = min(self.in_channels, self.out_channels) >= MANY and not (x.shape[2] % TILE or x.shape[3] % TILE)
-        if pays and evaluates(x):
+        if min(self.in_channels, self.out_channels) >= MANY and evaluates(x) and is_tiled(x):
             return winograd(x, self.kept.of(self.weight), self.bias)
         return super().forward(x)
 
 
-def winograd(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Float32[B,C,H,W], transformed_weights, [O] -> [B,O,H,W], the convolution of x with zeros around it.
+def is_tiled(x: Tensor) -> bool:
+    """Whether tiles cover [B,C,H,W], in channels_last: other answers would change the order of what is drawn in their like."""
+    return not (x.shape[2] % TILE or x.shape[3] % TILE) and x.is_contiguous(memory_format=torch.channels_last)
 
-    H and W are multiples of TILE. The answer is in channels_last, as x had better be.
-    """
+
+def winograd(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Float32[B,C,H,W] that is_tiled, transformed_weights, [O] -> [B,O,H,W] likewise: the convolution of x with zeros around."""
     (images, c_in, height, width), c_out = x.shape, weights.shape[2]
     rows, columns = height // TILE, width // TILE
     of_row = weights.element_size() * EDGE**2 * columns * max(c_in, c_out)

@@ -116,15 +116,14 @@ class Processes:
         if self.folder:
             if n not in self._shared:
                 self._shared[n] = SharedMean(self, n)
-            shared = self._shared[n]
-            torch._foreach_copy_(_pieces(shared.own, gradients), gradients)
-            mean = shared.mean()
+            self._shared[n].average(gradients)
         else:
             mean = torch.empty(n, device=gradients[0].device)
-            torch._foreach_copy_(_pieces(mean, gradients), gradients)
+            pieces = _pieces(mean, gradients)
+            torch._foreach_copy_(pieces, gradients)
             distributed.all_reduce(mean)
             mean /= self.count
-        torch._foreach_copy_(gradients, _pieces(mean, gradients))
+            torch._foreach_copy_(gradients, pieces)
 
 
 ALONE = Processes()
@@ -137,10 +136,7 @@ def _pieces(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
 
 
 class SharedMean:
-    """n numbers of each process, and their mean, in memory that the processes of one machine share: each averages a part.
-
-    `own` is written before `mean` is asked for, which nobody writes any more until all have met again.
-    """
+    """n numbers of each process, and their mean, in memory that the processes of one machine share: each averages a part."""
 
     def __init__(self, processes: Processes, n: int):
         rows, self.part = processes.count + 1, processes.rows(n)
@@ -152,14 +148,21 @@ class SharedMean:
             return str(path)
 
         self._rows = torch.from_file(processes.on_first(new_file), shared=True, size=rows * n).view(rows, n)
-        self.own = self._rows[processes.index]
+        self._own, self._mean = self._rows[processes.index], self._rows[-1]
+        self._layout: list[tuple[torch.Size, tuple[int, ...]]] = []
+        self._pieces: tuple[list[Tensor], list[Tensor]] = [], []  # of both rows, in that layout
 
-    def mean(self) -> Tensor:
-        """Everywhere: [n]."""
+    def average(self, tensors: list[Tensor]) -> None:
+        """Everywhere: dense tensors of n numbers together become their mean over the processes."""
+        layout = [(tensor.shape, tensor.stride()) for tensor in tensors]
+        if layout != self._layout:  # that of gradients stays, though they are new in every step
+            self._layout, self._pieces = layout, (_pieces(self._own, tensors), _pieces(self._mean, tensors))
+        own, mean = self._pieces
+        torch._foreach_copy_(own, tensors)
         distributed.barrier()
-        torch.mean(self._rows[:-1, self.part], 0, out=self._rows[-1, self.part])
-        distributed.barrier()
-        return self._rows[-1]
+        torch.mean(self._rows[:-1, self.part], 0, out=self._mean[self.part])
+        distributed.barrier()  # nobody writes the mean until all have met again
+        torch._foreach_copy_(tensors, mean)
 
 
 def in_layout_of(x: Tensor, whole: Tensor) -> Tensor:

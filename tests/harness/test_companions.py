@@ -215,7 +215,7 @@ def test_the_bound_comes_before_images_that_others_draw_meanwhile(
     order: list[str] = []
     model = SimpleNamespace(sha256={"checkpoint": ""}, given={"checkpoint": None})
     monkeypatch.setattr(Workplace, "model", lambda *_: model)
-    monkeypatch.setattr(Cell, "_drawing_seconds", lambda *_: 0.0)
+    monkeypatch.setattr(Cell, "_seconds", lambda *_: 0.0)
     monkeypatch.setattr(Cell, "samples", lambda *_: order.append("images"))
     monkeypatch.setattr(Cell, "_bits", lambda *_: order.append("bound"))
     monkeypatch.setattr(Cell, "_measured", lambda *_: None)

@@ -357,6 +357,16 @@ def test_nothing_is_begun_when_the_time_is_over(
         run(cells[1:3], replace(place, deadline=Deadline.within(0.0)), NoStore(place.state))
 
 
+def test_the_bound_counts_to_what_a_row_takes(
+    cells: list[Cell], place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 images of 4 steps and 4 images of the bound's T = 20 steps, at 1 s each, and 10 s to measure them."""
+    run(cells[2:], place, NoStore(place.state))  # the training
+    monkeypatch.setattr(Source, "floor", lambda *_: 1.0)
+    with pytest.raises(OutOfTime, match=r"it takes about 154 s, and (100|99) s are left"):
+        cells[0].compute(replace(place, deadline=Deadline.within(100.0)))
+
+
 def test_a_row_that_another_of_the_team_finishes_is_not_late(cells: list[Cell], place: Workplace) -> None:
     """The time is over: who is idle puts the row off that the other one is at. Catches no time for a row that is there."""
     begun, looked = threading.Event(), threading.Event()
@@ -373,6 +383,9 @@ def test_a_row_that_another_of_the_team_finishes_is_not_late(cells: list[Cell], 
             begun.set()
             assert looked.wait(60)
             return job.compute(replace(self.place, deadline=Deadline()))
+
+        def help(self, job: Job) -> bool:
+            return False
 
     late = replace(place, deadline=Over())
     run(cells[:1], late, NoStore(place.state), workers=lambda _, at: nullcontext([Begun(at), Begun(at)]))

@@ -24,7 +24,9 @@ def apart(a: Tensor, b: Tensor) -> float:
 
 def made(c_in: int, c_out: int, images: int, height: int, width: int) -> tuple[Convolution, Tensor]:
     torch.manual_seed(c_in + images)
-    return Convolution(c_in, c_out).requires_grad_(False), torch.randn(images, c_in, height, width)
+    return Convolution(c_in, c_out).requires_grad_(False), torch.randn(images, c_in, height, width).contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 @pytest.fixture
@@ -69,6 +71,7 @@ def test_is_taken_where_it_pays_and_nowhere_else(counted: list[torch.Size]) -> N
     for channels, height, width in [(127, 8, 8), (128, 6, 8), (128, 8, 9)]:
         few, image = made(channels, 128, 1, height, width)
         assert torch.equal(few(image), F.conv2d(image, few.weight, few.bias, padding=1)), (channels, height, width)
+    assert torch.equal(layer(x.contiguous()), F.conv2d(x.contiguous(), layer.weight, layer.bias, padding=1))
     with torch.enable_grad():
         assert torch.equal(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1))
     with torch.autocast("cpu", torch.bfloat16):
@@ -109,7 +112,8 @@ def test_kept_weights_follow_the_layer(counted: list[torch.Size]) -> None:
 def test_a_network_changes_by_rounding(counted: list[torch.Size], monkeypatch: pytest.MonkeyPatch) -> None:
     network = ddpm_unet(16, 1, width=32, multipliers=(1, 2), blocks=1, attention=(8,), groups=8)
     randomize(network, 0)
-    x, timestep = torch.randn(3, 1, 16, 16), torch.full((3,), 500.0)
+    network.to(memory_format=torch.channels_last)
+    x, timestep = torch.randn(3, 1, 16, 16).contiguous(memory_format=torch.channels_last), torch.full((3,), 500.0)
     expected = network(x, timestep)
     assert not counted
     monkeypatch.setattr(convolution, "MANY", 32)

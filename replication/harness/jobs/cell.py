@@ -142,8 +142,7 @@ class Cell(Drawn):
             decoder = of_stage("decode", recipe.first_stage, dataset, batch)
             drawing += decoder.work
             memory = max(memory, decoder.memory) + FLOAT * decoder.parameters
-        images = protocol.nll_images or dataset.sizes["test"]
-        bits = network.work * (recipe.build_schedule().T * images / batch if self.nll else 0)
+        bits = network.work * (recipe.build_schedule().T * self._bound_images / batch if self.nll else 0)
         real = protocol.reference_count(dataset.sizes[protocol.reference])
         return Ahead(
             str(recipe.network),
@@ -155,10 +154,15 @@ class Cell(Drawn):
             image=math.prod(dataset.shape),
         )
 
+    @property
+    def _bound_images(self) -> int:
+        return self.protocol.nll_images or self.recipe.build_dataset().sizes["test"]
+
     def compute(self, place: Workplace) -> Computed:
         model = place.model(self.recipe, self.protocol.ema)
         reset_peak_memory(place.device)
-        place.deadline.require(self._drawing_seconds(model, place) + MEASURING_SECONDS, self.title)
+        of_bound = self.recipe.build_schedule().T * self._bound_images if self.nll else 0
+        place.deadline.require(self._seconds(model, place, of_bound) + MEASURING_SECONDS, self.title)
         # one process has to evaluate the bound: first, where others draw meanwhile; last, where a kill would lose it
         first = Together.companions > 0
         bits = self._bits(model, place) if first else None
