@@ -208,7 +208,8 @@ class Workplace:
             return Encoded(images_of(dataset, recipe.training, self.device), autoencoder, encoder)
         split = dataset.load("train")
         folder, mirrored = self.state / "latents", recipe.training.flip
-        moments = cached_moments(split, autoencoder, encoder, folder, self.device, mirrored, self.progress)
+        where = folder, self.device, mirrored, self.progress, self.deadline
+        moments = cached_moments(split, autoencoder, encoder, *where)
         return Latents(moments, split.labels, self.device, autoencoder, encoder)
 
 

@@ -46,7 +46,7 @@ def is_tiled(x: Tensor) -> bool:
 
 
 def winograd(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Float32[B,C,H,W] that is_tiled, transformed_weights, [O] -> [B,O,H,W] likewise: the convolution of x with zeros around."""
+    """Float32[B,C,H,W] that is_tiled, transformed_weights, [O] -> [B,O,H,W] likewise, x with zeros around it convolved."""
     (images, c_in, height, width), c_out = x.shape, weights.shape[2]
     rows, columns = height // TILE, width // TILE
     of_row = weights.element_size() * EDGE**2 * columns * max(c_in, c_out)

@@ -5,6 +5,7 @@ are not kept, since each use of an image draws another one from its posterior.
 """
 
 import hashlib
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from replication.checkpoint import Corrupt, Streamed, load_checkpoint, save_checkpoint
 from replication.datasets.dataset import Dataset, Split, Whole
+from replication.deadline import NEVER, Deadline
 from replication.files import locked, set_aside
 from replication.ldm.autoencoder import Autoencoder
 from replication.numerics import numerics
@@ -26,6 +28,7 @@ from replication.training.settings import Training
 
 RESIDENT_BYTES = 16 << 30  # a split up to this size lies on the device; of a larger one, each batch is moved there
 ENCODED = 256  # images at a time
+BEGINNING = 8 * ENCODED  # images that show how long all of them take
 MOMENTS = "moments"  # the tensor of a file of the cache
 
 
@@ -133,11 +136,13 @@ def cached_moments(
     device: torch.device,
     mirrored: bool = False,
     progress: bool = True,
+    deadline: Deadline = NEVER,
 ) -> Tensor:
     """Moments float32 [N,m,h,w] of a split's images, backed by a memory map; with `mirrored`, [2N,m,h,w].
 
     The images' fingerprint and `encoder`, the SHA-256 of the autoencoder's, name the file in `folder`. A damaged file is set
-    aside and computed anew. Raises RunError where it can't be written.
+    aside and computed anew. Raises RunError where it can't be written, and OutOfTime where the pace of its beginning says that
+    it would not end by the deadline.
     """
     images = split.images
     key = content_key({"images": split.fingerprint, "encoder": encoder, "mirrored": mirrored})
@@ -146,6 +151,7 @@ def cached_moments(
     shape = (len(images) * (2 if mirrored else 1), *of_one)
 
     def encoded() -> Iterator[Tensor]:
+        begun = time.monotonic()
         with Bar(shape[0], "encoding", "image", enabled=progress) as shown:
             for rows in torch.arange(shape[0]).split(ENCODED):
                 x = to_signed(images[rows % len(images)].to(device))
@@ -153,6 +159,9 @@ def cached_moments(
                 x = torch.where((rows >= len(images)).to(device)[:, None, None, None], x.flip(-1), x)
                 yield _moments(autoencoder, x)
                 shown.update(len(rows))
+                if len(rows) < (done := int(rows[-1]) + 1) <= BEGINNING:
+                    pace = (time.monotonic() - begun) / done
+                    deadline.require(pace * (shape[0] - done), f"encoding {shape[0]:,} images")
 
     with locked(path.with_suffix(".lock"), "the cache of latents"):
         while (found := _mapped(path, shape)) is None:

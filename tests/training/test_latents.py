@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from replication.datasets.dataset import Split
+from replication.deadline import Deadline, OutOfTime
 from replication.ldm.autoencoder import Autoencoder
 from replication.registry import AUTOENCODERS
 from replication.training import data
@@ -45,6 +46,17 @@ def test_the_cache_holds_the_moments_and_is_a_memory_map(tmp_path: Path, autoenc
     with torch.no_grad():
         found += 1  # copy on write: the file keeps what was computed
     assert (cached(tmp_path, autoencoder) - expected).abs().max() <= 1e-6
+
+
+def test_images_that_cannot_be_encoded_in_time(
+    tmp_path: Path, autoencoder: Autoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the pace of the first four. Catches an encoding that begins however little time is left, and half of a file."""
+    monkeypatch.setattr(data, "ENCODED", 2)
+    with pytest.raises(OutOfTime, match="encoding 5 images: it takes about"):
+        cached(tmp_path, autoencoder, deadline=Deadline.within(0.0))
+    assert not list(tmp_path.glob("*.safetensors*"))
+    assert len(cached(tmp_path, autoencoder, deadline=Deadline.within(600.0))) == 5
 
 
 def test_mirrored_moments_follow_and_are_those_of_mirrored_images(tmp_path: Path, autoencoder: Autoencoder) -> None:

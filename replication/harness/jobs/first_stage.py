@@ -228,6 +228,7 @@ def _reconstructed(
             if start == 0:
                 whole, other_work = undisturbed(partial(autoencoder.reconstruct, x, drawn), place.device, TIMED)
                 seconds = [s / len(x) for s in whole]
+                place.deadline.require(statistics.median(seconds) * len(images), cell.title)
             made = autoencoder.reconstruct(x, drawn)
             pieces.append(quantize(made.x.float(), cell.protocol.quantizer).cpu())
             if made.codes is not None:
