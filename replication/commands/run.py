@@ -71,6 +71,8 @@ def run_experiments(options: argparse.Namespace) -> None:
 def _fetch_first(options: argparse.Namespace) -> None:
     """The text encoders and classifiers of the jobs that are asked for, before their files are read for the keys of a run."""
     experiment = load_experiment(options.experiment, dict(options.set), options.profile)
+    if (scale := experiment.profiles[options.profile].scale if options.profile in experiment.profiles else 1) < 1:
+        raise InputError(f"--weights with scale = {scale:g}: weights that are given are those of whole trainings")
     jobs = chosen(jobs_of(experiment, options.profile, check=False), options)
     place = workplace(options, experiment)
     for one in wanted_first([job for job in jobs if isinstance(job, Cell)]):

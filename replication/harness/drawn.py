@@ -132,7 +132,7 @@ class Drawn(Job):
         return SampleRequest(self.sampling, protocol.n, seed, encoded, protocol.quantizer, protocol.precision)
 
     def _seconds(self, model: Model, place: Workplace, besides: int = 0) -> float:
-        """What images to be drawn take at least, and so many evaluations of one image besides; 0 where no deadline asks."""
+        """What this process takes for images to be drawn, and so many evaluations of one image; 0 where no deadline asks."""
         places = [self.sample_place(seed, place) for seed in self.protocol.seeds]
         missing = (Chunks(of.folder, model.weights).missing(self.protocol.n) for of in places)
         left = self.nfe() * sum(missing) + besides

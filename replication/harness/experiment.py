@@ -63,7 +63,7 @@ class Row(Replicating):
         fewer = {"n": max(LEAST_IMAGES, math.ceil(n * scale))}
         if self.nll is not None:
             bits = bits or self.recipe.build_dataset().sizes["test"]
-            fewer["nll_images"] = math.ceil(bits * scale)
+            fewer["nll_images"] = max(2, math.ceil(bits * scale))
         return self.with_fields(recipe=self.recipe.scaled(scale), protocol=self.protocol.with_changes(fewer))
 
 

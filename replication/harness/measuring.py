@@ -211,7 +211,7 @@ def unlike_conditions(records: Sequence[Record]) -> list[str]:
 def bits_of(denoiser: Denoiser, variance: str, images: Tensor, protocol: Protocol, place: Workplace) -> Tensor:
     """The bound in bits/dim of uint8 images, each with its own noise: float64 [n], as many as the protocol asks for."""
     # evenly through the sorted order, so that every class is there
-    count = min(max(protocol.nll_images, 2) if protocol.nll_images else len(images), len(images))
+    count = protocol.bound_images(len(images))
     images = images[torch.arange(count) * len(images) // count]
     pieces = []
     with Bar(count, "NLL", "image", enabled=place.progress) as shown, numerics(protocol.precision, place.device):

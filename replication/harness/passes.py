@@ -17,6 +17,7 @@ from replication.diffusion.sampling import sample
 from replication.layers.on_cpu import kept_bytes
 from replication.metrics.extractor import EmbeddedExtractor
 from replication.noise import ImageNoise
+from replication.numerics import Precision
 from replication.registry import EXTRACTORS, SAMPLERS
 from replication.sampling.generation import Sampling
 from replication.settings import Part
@@ -32,11 +33,17 @@ JUDGED = 10  # passes of the discriminator in a step: 4 behind the autoencoder's
 
 
 class Pass(NamedTuple):
-    """Of a batch: what it does, the most bytes that it makes, and the parameters that it goes through."""
+    """Of a batch: what it does, the most bytes that it makes, the parameters that it goes through, and the bytes that are kept
+    of them where float32 is computed with on the CPU."""
 
     work: Work
     memory: int = 0
     parameters: int = 0
+    kept: int = 0
+
+    def weights(self, precision: Precision, device: torch.device) -> int:
+        """Bytes of the parameters, and of what is kept of them there."""
+        return FLOAT * self.parameters + (self.kept if device.type == "cpu" and precision != "bf16" else 0)
 
 
 _known: dict[tuple[Any, ...], Pass] = {}
@@ -60,8 +67,7 @@ def of_network(recipe: Recipe, batch: int, trained: bool = False) -> Pass:
         network, x = recipe.build_network().train(trained), torch.empty(batch, *shape)
         with torch.set_grad_enabled(trained):
             counter = counted(lambda: network(x, torch.empty(batch), recipe.null(batch, "meta")))
-        kept = 0 if trained else kept_bytes(network)
-        return Pass(counter.work, counter.peak + kept, sum(p.numel() for p in network.parameters()))
+        return Pass(counter.work, counter.peak, sum(p.numel() for p in network.parameters()), kept_bytes(network))
 
     return _once((recipe.network, recipe.condition, shape, batch, trained), count)
 
@@ -136,8 +142,8 @@ def of_stage(
 
         with torch.set_grad_enabled(trained):
             counter = counted(run)
-        kept = 0 if trained else kept_bytes(autoencoder)
-        return Pass(counter.work, counter.peak + kept, sum(p.numel() for p in autoencoder.parameters()))
+        parameters = sum(p.numel() for p in autoencoder.parameters())
+        return Pass(counter.work, counter.peak, parameters, kept_bytes(autoencoder))
 
     return _once((what, str(stage.autoencoder), str(stage.loss), dataset.shape, batch, trained), count)
 

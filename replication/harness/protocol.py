@@ -94,6 +94,10 @@ class Protocol(Shared):
         """Columns `protocol.*` of a row: these fields as text, or what is given instead of them."""
         return {f"protocol.{field}": instead.get(field, _shown(getattr(self, field))) for field in fields}
 
+    def bound_images(self, n: int) -> int:
+        """For how many of n test images the NLL is evaluated: two at least, for its error."""
+        return min(max(self.nll_images, 2), n) if self.nll_images else n
+
     @property
     def metric_labels(self) -> Mapping[str, str]:
         """What each metric is called on features of this extractor: "FD-digits"."""

@@ -141,7 +141,7 @@ class _Sweep:
         while left:
             held = []
             for job in left:
-                for other in self._longest(jobs):
+                for other in () if self._over() else self._longest(jobs):
                     if other.key not in helped:
                         helped.add(other.key)
                         one.help(other)

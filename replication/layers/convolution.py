@@ -13,7 +13,7 @@ import torch
 from numpy.polynomial import polynomial
 from torch import Tensor, nn
 
-from replication.layers.on_cpu import Kept, evaluates
+from replication.layers.on_cpu import Kept, evaluates, is_fixed
 
 TILE, KERNEL = 4, 3
 EDGE = TILE + KERNEL - 1  # of the pixels that a tile is computed from
@@ -35,14 +35,16 @@ class Convolution(nn.Conv2d):
         self.kept = Kept(transformed_weights, EDGE**2 / KERNEL**2 if min(c_in, c_out) >= MANY else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        if min(self.in_channels, self.out_channels) >= MANY and evaluates(x) and is_tiled(x):
+        pays = min(self.in_channels, self.out_channels) >= MANY and is_fixed(self.weight)
+        if pays and evaluates(x) and is_tiled(x):
             return winograd(x, self.kept.of(self.weight), self.bias)
         return super().forward(x)
 
 
 def is_tiled(x: Tensor) -> bool:
     """Whether tiles cover [B,C,H,W], in channels_last: other answers would change the order of what is drawn in their like."""
-    return not (x.shape[2] % TILE or x.shape[3] % TILE) and x.is_contiguous(memory_format=torch.channels_last)
+    covered = len(x) > 0 and not (x.shape[2] % TILE or x.shape[3] % TILE)
+    return covered and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def winograd(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:

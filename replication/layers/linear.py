@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from replication.layers.on_cpu import Kept, evaluates
+from replication.layers.on_cpu import Kept, evaluates, is_fixed
 
 
 class Linear(nn.Linear):
@@ -26,15 +26,14 @@ class Linear(nn.Linear):
         return self._by_onednn(x, "gelu", "tanh")
 
     def _by_onednn(self, x: Tensor, function: str, form: str) -> Tensor:
-        weight = self.kept.of(self.weight)
+        weight = self.kept.of(self.weight) if is_fixed(self.weight) else self.weight
         answer: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, self.bias, function, [], form)
         return answer
 
 
 def by_onednn(x: Tensor) -> bool:
     """Whether the layers are computed so, of these numbers."""
-    there = torch.backends.mkldnn.enabled and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return bool(there) and evaluates(x)
+    return evaluates(x) and bool(torch.backends.mkldnn.enabled) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def ordered(weight: Tensor) -> Tensor:

@@ -15,10 +15,15 @@ def evaluates(x: Tensor) -> bool:
     return _get_current_dispatch_mode() is None and not torch.is_autocast_enabled("cpu")
 
 
-class Kept:
-    """What `make` makes of a weight, kept until the weight changes. A copy of the layer that it is in keeps nothing yet.
+def is_fixed(weight: Tensor) -> bool:
+    """Whether the weight is not in training, and says by its version when it changes; PyTorch's fused optimisers do not say."""
+    return not (weight.requires_grad or weight.is_inference())
 
-    size: of what is made, as a multiple of the weight's.
+
+class Kept:
+    """What `make` makes of a fixed weight, kept until the weight changes, but for changes in place of its `.data`.
+
+    A copy of the layer that it is in keeps nothing yet. size: of what is made, as a multiple of the weight's.
     """
 
     def __init__(self, make: Callable[[Tensor], Tensor], size: float):
@@ -27,8 +32,6 @@ class Kept:
 
     def of(self, weight: Tensor) -> Tensor:
         """The weight is kept too, so that no other comes to lie where it was."""
-        if weight.is_inference():  # without a version
-            return self.make(weight)
         weight, version = weight.detach(), weight._version
         if self._known is None or (self._known[0].data_ptr(), self._known[1]) != (weight.data_ptr(), version):
             self._known = weight, version, self.make(weight)

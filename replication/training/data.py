@@ -151,7 +151,6 @@ def cached_moments(
     shape = (len(images) * (2 if mirrored else 1), *of_one)
 
     def encoded() -> Iterator[Tensor]:
-        begun = time.monotonic()
         with Bar(shape[0], "encoding", "image", enabled=progress) as shown:
             for rows in torch.arange(shape[0]).split(ENCODED):
                 x = to_signed(images[rows % len(images)].to(device))
@@ -159,8 +158,10 @@ def cached_moments(
                 x = torch.where((rows >= len(images)).to(device)[:, None, None, None], x.flip(-1), x)
                 yield _moments(autoencoder, x)
                 shown.update(len(rows))
-                if len(rows) < (done := int(rows[-1]) + 1) <= BEGINNING:
-                    pace = (time.monotonic() - begun) / done
+                if (done := int(rows[-1]) + 1) == len(rows):  # the first ones look for the fastest kernels
+                    begun = time.monotonic()
+                elif done <= BEGINNING:
+                    pace = (time.monotonic() - begun) / (done - ENCODED)
                     deadline.require(pace * (shape[0] - done), f"encoding {shape[0]:,} images")
 
     with locked(path.with_suffix(".lock"), "the cache of latents"):

@@ -4,7 +4,6 @@ Rombach et al. 2022, section 3.1 and appendix G: reconstruction + regularizer + 
 over an image's values (`Autoencoder.reconstruct` has how the official sums translate).
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -87,7 +86,7 @@ class FirstStage(Settings):
 
     def scaled(self, scale: float) -> Self:
         """One of so small a part of the training, its decoder's base likewise; a discriminator comes in as much earlier."""
-        start = math.ceil(self.loss.discriminator_start * scale)
+        start = int(self.loss.discriminator_start * scale)
         return self.with_fields(
             training=self.training.scaled(scale),
             loss=self.loss.with_fields(discriminator_start=start),

@@ -399,7 +399,7 @@ def test_a_scale_reaches_what_is_not_stated(isolated: Path) -> None:
     stages = load_experiment("dit", {"scale": "0.001"}, "paper").profile("paper").first_stages
     decoder = stages["kl-f8-ema"].decoder_of
     assert decoder is not None
-    assert decoder.loss.discriminator_start == 51
+    assert decoder.loss.discriminator_start == 50
     assert decoder == stages["kl-f8"].first_stage
 
 

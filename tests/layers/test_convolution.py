@@ -72,6 +72,10 @@ def test_is_taken_where_it_pays_and_nowhere_else(counted: list[torch.Size]) -> N
         few, image = made(channels, 128, 1, height, width)
         assert torch.equal(few(image), F.conv2d(image, few.weight, few.bias, padding=1)), (channels, height, width)
     assert torch.equal(layer(x.contiguous()), F.conv2d(x.contiguous(), layer.weight, layer.bias, padding=1))
+    assert layer(x[:0]).shape == (0, 128, 8, 8)
+    layer.requires_grad_(True)  # a fused optimiser's steps would not be seen
+    assert torch.equal(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1))
+    layer.requires_grad_(False)
     with torch.enable_grad():
         assert torch.equal(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1))
     with torch.autocast("cpu", torch.bfloat16):
@@ -111,7 +115,7 @@ def test_kept_weights_follow_the_layer(counted: list[torch.Size]) -> None:
 @torch.no_grad()
 def test_a_network_changes_by_rounding(counted: list[torch.Size], monkeypatch: pytest.MonkeyPatch) -> None:
     network = ddpm_unet(16, 1, width=32, multipliers=(1, 2), blocks=1, attention=(8,), groups=8)
-    randomize(network, 0)
+    randomize(network.requires_grad_(False), 0)
     network.to(memory_format=torch.channels_last)
     x, timestep = torch.randn(3, 1, 16, 16).contiguous(memory_format=torch.channels_last), torch.full((3,), 500.0)
     expected = network(x, timestep)

@@ -137,12 +137,13 @@ class Cell(Drawn):
         batch, n = min(place.batch_size, protocol.n), protocol.n * len(protocol.seeds)
         network, features = of_network(recipe, batch), of_extractor(protocol.extractor, batch)
         drawing = network.work * self.nfe() + of_step(recipe, sampling, batch).work * sampling.steps
-        memory = FLOAT * network.parameters + network.memory
+        computed = protocol.precision, place.device
+        memory = network.weights(*computed) + network.memory
         if recipe.first_stage:
             decoder = of_stage("decode", recipe.first_stage, dataset, batch)
             drawing += decoder.work
-            memory = max(memory, decoder.memory) + FLOAT * decoder.parameters
-        bits = network.work * (recipe.build_schedule().T * self._bound_images / batch if self.nll else 0)
+            memory = max(memory, decoder.memory) + decoder.weights(*computed)
+        bits = network.work * (recipe.build_schedule().T * self._bound_images / batch)
         real = protocol.reference_count(dataset.sizes[protocol.reference])
         return Ahead(
             str(recipe.network),
@@ -156,12 +157,12 @@ class Cell(Drawn):
 
     @property
     def _bound_images(self) -> int:
-        return self.protocol.nll_images or self.recipe.build_dataset().sizes["test"]
+        return self.protocol.bound_images(self.recipe.build_dataset().sizes["test"]) if self.nll else 0
 
     def compute(self, place: Workplace) -> Computed:
         model = place.model(self.recipe, self.protocol.ema)
         reset_peak_memory(place.device)
-        of_bound = self.recipe.build_schedule().T * self._bound_images if self.nll else 0
+        of_bound = self.recipe.build_schedule().T * self._bound_images
         place.deadline.require(self._seconds(model, place, of_bound) + MEASURING_SECONDS, self.title)
         # one process has to evaluate the bound: first, where others draw meanwhile; last, where a kill would lose it
         first = Together.companions > 0

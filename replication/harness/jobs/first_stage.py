@@ -26,7 +26,7 @@ from replication.harness.measuring import (
     real_features,
     strip_png,
 )
-from replication.harness.passes import FLOAT, of_extractor, of_stage
+from replication.harness.passes import of_extractor, of_stage
 from replication.harness.provenance import provenance
 from replication.harness.table import NOT_RUN, Column, TableSpec, metrics_in
 from replication.harness.versions import metric_versions
@@ -133,7 +133,7 @@ class FirstStageCell(Job):
             protocol.precision,
             drawing=made.work * (1 / batch),
             measuring=made.work * ((n + TIMED * batch) / batch) + features.work * (n / batch),
-            memory=FLOAT * made.parameters + max(made.memory, features.memory * 2 * n // batch),
+            memory=made.weights(protocol.precision, place.device) + max(made.memory, features.memory * 2 * n // batch),
         )
 
     def measured_again(self, row: Record, place: Workplace) -> Computed | None:
