@@ -487,7 +487,8 @@ def test_the_longest_row_is_shared_out_before_short_ones_are_begun(waiting: floa
 
     ahead: Any = SimpleNamespace(left={"long": 10.0, "a": waiting, "b": waiting, "c": waiting}, together=2)
     nobody: Any = None
-    sweep = Swept(nobody, {}, nobody, ahead, nobody)
+    in_time: Any = SimpleNamespace(deadline=Deadline())
+    sweep = Swept(nobody, {}, nobody, ahead, in_time)
     sweep._ours.add("long")
     one: Any = SimpleNamespace(help=lambda job: did.append(f"helps with {job.key}"))
     sweep._computed_by(one, jobs)
