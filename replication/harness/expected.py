@@ -30,6 +30,7 @@ from replication.metrics.machine import throughput
 from replication.metrics.timing import conditions
 from replication.numerics import Precision
 from replication.sampling.chunks import chunks_in
+from replication.settings import content_key
 from replication.training.loop import MADE_BY
 from replication.training.recipe import Recipe
 
@@ -73,12 +74,13 @@ class Expected:
 
 
 class Forecast:
-    """Of what a plan lists, in its order: a sample set that two jobs share is drawn by the first."""
+    """Of what a plan lists, in its order: a sample set that two jobs share is drawn by the first, and latents likewise."""
 
     def __init__(self, place: Workplace):
         self.place = place
         self._here = conditions(place.device)
         self._seen: dict[Path, int] = {}  # images that are there or will be, by folder
+        self._encoded: set[tuple[str, bool]] = set()  # latents that there will be, by encoder and mirroring
         self._paces: dict[str, list[float]] = defaultdict(list)  # seconds over those counted, by network
 
     def learn(self, ahead: Ahead, row: Record) -> None:
@@ -113,13 +115,16 @@ class Forecast:
             judged = last - max(begun, of.loss.discriminator_start) if of.loss.discriminator else 0
             judging = of_discriminator(of, dataset, batch).work * (JUDGED * parts * max(judged, 0))
         elif of.first_stage and not settings.crop and not begun:
-            n, (c, h, w) = dataset.sizes["train"] * (2 if settings.flip else 1), of.latent_shape
-            once = of_stage("moments", of.first_stage, dataset, batch).work * (n / batch)
-            disk += 2 * c * h * w * FLOAT * n
+            latents = content_key(of.first_stage.encoder_identity(dataset)), settings.flip
+            if latents not in self._encoded:
+                n, (c, h, w) = dataset.sizes["train"] * (2 if settings.flip else 1), of.latent_shape
+                once = of_stage("moments", of.first_stage, dataset, batch).work * (n / batch)
+                disk += 2 * c * h * w * FLOAT * n
+                self._encoded.add(latents)
         trained = self._counted(step.work * left + judging, settings.precision) * self._pace_of(planned, step)
         kept = sum(not planned.snapshots.found(steps) for steps in planned.steps)
         disk += (kept + 1) * COPIES * FLOAT * step.parameters  # and the one that grows
-        seconds = trained + self._counted(once, settings.precision)
+        seconds = trained + self._counted(once, "float32")  # as training/data.py encodes them
         return Expected(seconds, disk, step.memory + HELD * FLOAT * step.parameters)
 
     @staticmethod

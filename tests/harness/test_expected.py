@@ -19,6 +19,8 @@ from replication.diffusion.sampler import Sampler
 from replication.harness import expected, passes
 from replication.harness.expected import Ahead, Forecast
 from replication.harness.experiment import load_experiment
+from replication.harness.job import trainings_of
+from replication.harness.jobs.cell import cells_of
 from replication.harness.jobs.first_stage import first_stage_cells
 from replication.harness.journal import unsealed
 from replication.harness.passes import of_step
@@ -127,6 +129,22 @@ def test_the_row_of_a_first_stage_corrects_its_training(tmp_path: Path, monkeypa
     assert forecast.of_training(training).seconds == before
     forecast.learn(stage.ahead(place), row)
     assert forecast.of_training(training).seconds > 50 * before
+
+
+def test_latents_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same encoder and mirroring: networks that share them. Catches a plan that encodes all images for each training."""
+    monkeypatch.setattr(expected, "throughput", lambda *_: Throughput(1e9, 1e9, 1e9))
+    cells = cells_of(load_experiment("ldm"), "cpu")
+    place = Workplace(tmp_path / "home", CPU, batch_size=10)
+    recipes = [one for one in trainings_of(cells, place) if isinstance(one.of, Recipe)]
+    trainings = [one for one in recipes if one.of.first_stage == recipes[-1].of.first_stage]  # type: ignore[union-attr]
+    alone, forecast = [Forecast(place).of_training(one) for one in trainings], Forecast(place)
+    first, *others = (forecast.of_training(one) for one in trainings)
+    assert first == alone[0]
+    assert others
+    for shared, by_itself in zip(others, alone[1:], strict=True):
+        assert shared.seconds < by_itself.seconds
+        assert shared.disk < by_itself.disk
 
 
 def test_only_some_rows_are_planned_and_run(planned: Planned, capsys: pytest.CaptureFixture[str]) -> None:
