@@ -43,7 +43,9 @@ def _decoding(batch: int, side: int, device: torch.device) -> Work:
     autoencoder: Autoencoder = AUTOENCODERS.build("kl-f8", width=WIDTH, scaling="none")
     precision = PRECISION[device.type]
     z, peer = torch.randn(batch, 4, side, side, device=device), diffusers_decoder(WIDTH)
-    runs: dict[str, Run] = {OURS: evaluation(ready(autoencoder, device).decode, precision, device, z)}
+    runs: dict[str, Run] = {
+        OURS: evaluation(ready(autoencoder, device).requires_grad_(False).decode, precision, device, z)
+    }
     notes = {}
     if peer is not None:
         autoencoder.load_state_dict(first_stage_from_diffusers(peer.state_dict(), autoencoder))
@@ -70,6 +72,7 @@ def _latents(image: tuple[int, int, int], device: torch.device) -> Work:
         first_stage = {"width": 32, "multipliers": [1, 1], "blocks": 1, "groups": 8, "image_channels": 1}
     torch.manual_seed(0)
     autoencoder: Autoencoder = ready(AUTOENCODERS.build("kl-f2", **first_stage, scaling="none"), device)
+    autoencoder.requires_grad_(False)
     latent = autoencoder.latent_shape(image)
     networks = {
         shape: ready(MODELS.build("ldm-unet", resolution=shape[1], channels=shape[0], **sizes), device)
